@@ -1,0 +1,93 @@
+# Every target makes .venv itself when it has to. `make` alone lists them.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+RECIPE ?= fast
+RUN ?= runs/latest
+ARGS ?=
+
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+.PHONY: setup
+setup: $(READY) ## Make .venv from the lock file (uv when it is there, else venv and pip)
+
+# Bytecode is compiled here: without it every start of the client would compile again.
+$(READY): requirements/dev.txt pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) not found: install Python 3.10 to 3.13, or make PYTHON=..." >&2; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' || \
+	  { echo "make: TensorFlow 2.21 needs Python 3.10 to 3.13, not $$($(PYTHON) -V): make PYTHON=python3.12" >&2; exit 2; }
+	@echo "Setting up $(VENV): about 2 GB with TensorFlow, once."
+	@if command -v uv >/dev/null; then \
+	  uv venv --quiet --allow-existing --python "$$(command -v $(PYTHON))" $(VENV) && \
+	  uv pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements/dev.txt && \
+	  uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .; \
+	else \
+	  $(PYTHON) -m venv $(VENV) && \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt && \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .; \
+	fi
+	@$(BIN)/python -m compileall -q training serving client fashion_common
+	@touch $@
+
+.PHONY: demo
+demo: $(READY) ## Train, export, serve and ask: the whole road on the real data
+	@$(BIN)/python tools/demo.py $(ARGS)
+
+.PHONY: train
+train: $(READY) ## Train (RECIPE=fast|textbook, ARGS=...)
+	@$(BIN)/fashion train --recipe $(RECIPE) $(ARGS)
+
+.PHONY: export
+export: $(READY) ## Export the newest run (RUN=...) as the next version
+	@$(BIN)/fashion export $(RUN)
+
+.PHONY: serve
+serve: $(READY) ## Serve the newest version in the foreground (ARGS=...)
+	@$(BIN)/fashion serve $(ARGS)
+
+.PHONY: predict
+predict: $(READY) ## Ask a running server for class names (ARGS="IMAGE...")
+	@$(BIN)/fashion predict $(ARGS)
+
+.PHONY: test
+test: $(READY) ## Run all tests (ARGS=...)
+	@$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: check
+check: $(READY) ## ruff, ruff format --check, mypy --strict, import-linter
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+
+.PHONY: format
+format: $(READY) ## Let ruff mend and format the code
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+.PHONY: apis
+apis: $(READY) ## Generate the API's descriptors and stubs from tensorflow-serving-api
+	@$(BIN)/python tools/generate_apis.py
+
+LOCK = uv pip compile pyproject.toml --quiet --universal --python-version 3.10 --generate-hashes \
+  --no-emit-index-url --no-emit-find-links --no-header --no-annotate
+
+# Markers keep one file right for every platform and Python version; no index or download address is written.
+.PHONY: lock
+lock: $(READY) ## Pin and hash all dependencies anew under requirements/ (UPGRADE=1 for the newest)
+	@PATH="$(BIN):$$PATH"; set -e; \
+	for extra in training embedded dev; do \
+	  $(LOCK) $(if $(UPGRADE),--upgrade) --extra $$extra --output-file requirements/$$extra.txt; \
+	done; \
+	$(LOCK) $(if $(UPGRADE),--upgrade) --output-file requirements/client.txt
+
+.PHONY: clean
+clean: ## Remove what was built, trained and cached (not .venv, not data/)
+	rm -rf build dist models runs .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -1,0 +1,120 @@
+"""The console command `fashion`: a group that imports each part only when it is called.
+
+It is also the one place where errors become a line on stderr and an exit code: 0, 1 (it failed), 2 (asked wrongly).
+"""
+
+from __future__ import annotations
+
+import importlib
+import traceback
+from typing import Any, NamedTuple
+
+import click
+
+from fashion_common.errors import EXIT_FAILED, EXIT_USAGE, FashionError
+from fashion_common.native_stderr import native_stderr_silenced
+
+
+class _Part(NamedTuple):
+    module: str
+    extra: str | None
+    help: str
+
+
+_PARTS = {
+    "train": _Part("training.cli", "training", "Train the model on Fashion-MNIST into a run directory."),
+    "export": _Part("training.cli", "training", "Export a run as the next version of the served model."),
+    "serve": _Part("serving.cli", "embedded", "Serve the newest version over gRPC and REST."),
+    "predict": _Part("client.commands", None, "Print the class names of images."),
+    "status": _Part("client.commands", None, "Print the state of the served model's versions."),
+}
+
+
+_OURS = frozenset({"training", "serving", "client", "fashion_common"})
+
+
+class LazyGroup(click.Group):
+    """A group whose commands live in modules that are imported on use, by name."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """The commands in the order of the road: train, export, serve, ask."""
+        return list(_PARTS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Imports the command's module; every command also takes `--verbose`."""
+        part = _PARTS.get(cmd_name)
+        if part is None:
+            return None
+        command: click.Command = getattr(importlib.import_module(part.module), cmd_name)
+        if not any(parameter.name == "verbose" for parameter in command.params):
+            command.params.append(_verbose_option())
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs the command; our own errors, a missing extra and the unforeseen all become click's one line."""
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            if ctx.find_root().meta.get("verbose"):
+                traceback.print_exc()
+            raise _one_line(error, ctx.invoked_subcommand) from error
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """Lists the commands from the table, without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, part.help) for name, part in _PARTS.items()])
+
+
+class _Failed(click.ClickException):
+    exit_code = EXIT_FAILED
+
+
+class _AskedWrongly(click.ClickException):
+    exit_code = EXIT_USAGE
+
+
+def _one_line(error: Exception, command: str | None) -> click.ClickException:
+    if isinstance(error, FashionError):
+        return _AskedWrongly(str(error)) if error.exit_code == EXIT_USAGE else _Failed(str(error))
+    extra = _PARTS[command].extra if command in _PARTS else None
+    if isinstance(error, ModuleNotFoundError) and extra and (error.name or "").partition(".")[0] not in _OURS:
+        return _Failed(
+            f"fashion {command} needs the extra [{extra}] ({error.name} is not installed): "
+            f"pip install 'fashion-mnist-serving[{extra}]'"
+        )
+    return _Failed(f"unforeseen {type(error).__name__}: {error} (--verbose shows where)")
+
+
+def _verbose_option() -> click.Option:
+    return click.Option(
+        ["--verbose"],
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=_set_verbose,
+        help="Show what the libraries print, and tracebacks.",
+    )
+
+
+def _set_verbose(ctx: click.Context, _option: click.Parameter, value: bool) -> None:
+    root = ctx.find_root()
+    root.meta["verbose"] = value
+    if not value:
+        root.with_resource(native_stderr_silenced())
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "FASHION"},
+    epilog="Example: fashion train && fashion export && fashion serve",
+)
+@click.version_option(package_name="fashion-mnist-serving", prog_name="fashion")
+def fashion() -> None:
+    """Train a Keras model on Fashion-MNIST, serve it with TensorFlow Serving, and ask it for class names."""
+
+
+def main() -> None:
+    """Runs `fashion` with the process's arguments and exits."""
+    fashion(prog_name="fashion")

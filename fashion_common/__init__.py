@@ -1,0 +1,1 @@
+"""What all parts share: errors with exit codes, whole files, a quiet stderr. Standard library only."""

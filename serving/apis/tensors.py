@@ -1,0 +1,227 @@
+"""numpy arrays to and from TensorProto, for every dtype that TensorFlow puts on the wire, without TensorFlow.
+
+The names and meanings are TensorFlow's own `tf.make_tensor_proto` and `tf.make_ndarray`; decoding follows the C++
+`Tensor::FromProto`, which servers run: too few values repeat the last one, none at all means zeros, too many are cut.
+Source: https://github.com/tensorflow/tensorflow/blob/master/tensorflow/core/framework/tensor.proto
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from serving.apis import messages
+from serving.apis.messages import TensorProto
+
+Array = npt.NDArray[Any]
+
+# A protobuf message ends at 2 GiB; a decoded tensor larger than that is a mistake or an attack.
+MAX_TENSOR_BYTES = 2**31
+
+
+class TensorError(ValueError):
+    """A tensor that cannot be encoded or decoded; the text names the value and the rule."""
+
+
+class _Wire(NamedTuple):
+    dtype: str
+    field: str
+
+
+# DataType's name -> numpy's dtype and the value field of TensorProto that carries it.
+_WIRE = {
+    "DT_FLOAT": _Wire("float32", "float_val"),
+    "DT_DOUBLE": _Wire("float64", "double_val"),
+    "DT_INT32": _Wire("int32", "int_val"),
+    "DT_UINT8": _Wire("uint8", "int_val"),
+    "DT_INT16": _Wire("int16", "int_val"),
+    "DT_INT8": _Wire("int8", "int_val"),
+    "DT_STRING": _Wire("object", "string_val"),
+    "DT_COMPLEX64": _Wire("complex64", "scomplex_val"),
+    "DT_INT64": _Wire("int64", "int64_val"),
+    "DT_BOOL": _Wire("bool", "bool_val"),
+    "DT_QINT8": _Wire("int8", "int_val"),
+    "DT_QUINT8": _Wire("uint8", "int_val"),
+    "DT_QINT32": _Wire("int32", "int_val"),
+    "DT_BFLOAT16": _Wire("bfloat16", "half_val"),
+    "DT_QINT16": _Wire("int16", "int_val"),
+    "DT_QUINT16": _Wire("uint16", "int_val"),
+    "DT_UINT16": _Wire("uint16", "int_val"),
+    "DT_COMPLEX128": _Wire("complex128", "dcomplex_val"),
+    "DT_HALF": _Wire("float16", "half_val"),
+    "DT_UINT32": _Wire("uint32", "uint32_val"),
+    "DT_UINT64": _Wire("uint64", "uint64_val"),
+    "DT_FLOAT8_E5M2": _Wire("float8_e5m2", "float8_val"),
+    "DT_FLOAT8_E4M3FN": _Wire("float8_e4m3fn", "float8_val"),
+    "DT_FLOAT8_E4M3FNUZ": _Wire("float8_e4m3fnuz", "float8_val"),
+    "DT_FLOAT8_E4M3B11FNUZ": _Wire("float8_e4m3b11fnuz", "float8_val"),
+    "DT_FLOAT8_E5M2FNUZ": _Wire("float8_e5m2fnuz", "float8_val"),
+    "DT_INT4": _Wire("int4", "int_val"),
+    "DT_UINT4": _Wire("uint4", "int_val"),
+    "DT_INT2": _Wire("int2", "int_val"),
+    "DT_UINT2": _Wire("uint2", "int_val"),
+}
+_NUMBERS = {name: messages.POOL.FindEnumTypeByName("tensorflow.DataType").values_by_name[name].number for name in _WIRE}
+_NAMES = {number: name for name, number in _NUMBERS.items()}
+# A quantized dtype shares numpy's dtype with the plain one, which stands first in the table and is the default.
+_BY_NUMPY = {wire.dtype: name for name, wire in reversed(_WIRE.items())}
+_PAIRS: dict[str, np.dtype[Any]] = {"scomplex_val": np.dtype(np.float32), "dcomplex_val": np.dtype(np.float64)}
+
+
+def numpy_dtype(data_type: int) -> np.dtype[Any]:
+    """numpy's dtype for a DataType number: `DT_FLOAT` -> float32, `DT_STRING` -> object (elements are bytes).
+
+    bfloat16, float8 and int4 come from ml_dtypes, which TensorFlow installs. Raises TensorError for a DataType that has
+    no array form (`DT_RESOURCE`), or when ml_dtypes is needed and missing.
+    """
+    return _numpy_dtype(_name(data_type))
+
+
+def data_type(dtype: npt.DTypeLike) -> int:
+    """The DataType number for a numpy dtype; text and bytes are `DT_STRING`. Raises TensorError when there is none."""
+    made = np.dtype(dtype)
+    name = "object" if made.kind in "SUO" else made.name
+    if name not in _BY_NUMPY:
+        raise TensorError(f"dtype {made} has no TensorFlow DataType")
+    return _NUMBERS[_BY_NUMPY[name]]
+
+
+def data_type_name(data_type: int) -> str:
+    """The name of a DataType number: 4 -> `DT_UINT8`; a number that the API does not know is given back as digits."""
+    return _NAMES.get(data_type, str(data_type))
+
+
+def make_tensor_proto(values: npt.ArrayLike, *, dtype: int | None = None, tensor_content: bool = True) -> TensorProto:
+    """The TensorProto of an array, a list or a scalar.
+
+    values: anything numpy makes an array of; text is encoded as UTF-8.
+    dtype: a DataType number; without it, the one that belongs to the array's dtype.
+    tensor_content: whether numbers go as raw bytes (the compact form) or into the typed value fields (`float_val`).
+    Strings always go into `string_val`, as the format demands.
+    Raises TensorError for values that are ragged or have no DataType.
+    """
+    try:
+        array = np.asarray(values)
+        number = data_type(array.dtype) if dtype is None else dtype
+        wanted = numpy_dtype(number)
+        if wanted.kind != "O":
+            array = array.astype(wanted, copy=False)
+    except TensorError:
+        raise
+    except (TypeError, ValueError, OverflowError) as error:
+        raise TensorError(f"values do not form one tensor: {error}") from error
+    proto = TensorProto(dtype=number)
+    for size in array.shape:
+        proto.tensor_shape.dim.add(size=size)
+    field = _WIRE[_name(number)].field
+    if field == "string_val":
+        proto.string_val.extend([_as_bytes(value) for value in array.ravel().tolist()])
+    elif tensor_content:
+        proto.tensor_content = _little_endian(array).tobytes()
+    elif field == "float8_val":
+        proto.float8_val = array.tobytes()
+    else:
+        getattr(proto, field).extend(_wire_values(array, field).tolist())
+    return proto
+
+
+def make_ndarray(proto: TensorProto, *, max_bytes: int = MAX_TENSOR_BYTES) -> Array:
+    """The array of a TensorProto, a read-only view of its bytes where numpy allows it; strings are objects of bytes.
+
+    Raises TensorError for a dtype without an array form, a shape that is unknown, negative or above `max_bytes`, and
+    contents that do not fit the shape.
+    """
+    name = _name(proto.dtype)
+    dtype = _numpy_dtype(name)
+    shape = _shape(proto)
+    count = math.prod(shape)
+    size = count * dtype.itemsize
+    if size > max_bytes:
+        raise TensorError(f"a {name} tensor of shape {list(shape)} has {size} bytes: the limit is {max_bytes}")
+    field = _WIRE[name].field
+    if proto.tensor_content and field != "string_val":
+        if len(proto.tensor_content) != size:
+            raise TensorError(
+                f"tensor_content has {len(proto.tensor_content)} bytes: {name} of shape {list(shape)} needs {size}"
+            )
+        return np.frombuffer(proto.tensor_content, dtype.newbyteorder("<")).astype(dtype, copy=False).reshape(shape)
+    return _filled(_typed_values(getattr(proto, field), field, dtype), count, dtype).reshape(shape)
+
+
+def _name(data_type: int) -> str:
+    if data_type not in _NAMES:
+        raise TensorError(f"DataType {data_type} has no array form")
+    return _NAMES[data_type]
+
+
+def _numpy_dtype(name: str) -> np.dtype[Any]:
+    wanted = _WIRE[name].dtype
+    try:
+        return np.dtype(wanted)
+    except TypeError:
+        pass
+    try:
+        import ml_dtypes
+    except ImportError as error:
+        raise TensorError(f"{name} needs the package ml_dtypes: pip install ml_dtypes") from error
+    dtype: np.dtype[Any] = np.dtype(getattr(ml_dtypes, wanted))
+    return dtype
+
+
+def _shape(proto: TensorProto) -> tuple[int, ...]:
+    shape = tuple(dim.size for dim in proto.tensor_shape.dim)
+    if proto.tensor_shape.unknown_rank or any(size < 0 for size in shape):
+        raise TensorError(f"a tensor's shape must be known: got {'unknown rank' if not shape else list(shape)}")
+    return shape
+
+
+def _as_bytes(value: object) -> bytes:
+    if isinstance(value, bytes):
+        return value
+    if isinstance(value, str):
+        return value.encode()
+    raise TensorError(f"a string tensor takes text or bytes, not {type(value).__name__}")
+
+
+def _little_endian(array: Array) -> Array:
+    return array.astype(array.dtype.newbyteorder("<"), copy=False)
+
+
+def _wire_values(array: Array, field: str) -> Array:
+    """The flat values as the typed field wants them: 16-bit floats as their bits, complex as pairs."""
+    flat = np.ascontiguousarray(array).ravel()
+    if field == "half_val":
+        return flat.view(np.uint16)
+    if field in _PAIRS:
+        return flat.view(_PAIRS[field])
+    if field == "int_val":
+        return flat.astype(np.int32)
+    return flat
+
+
+def _typed_values(values: Sequence[Any] | bytes, field: str, dtype: np.dtype[Any]) -> Array:
+    if field == "half_val":
+        return np.asarray(values, np.uint16).view(dtype)
+    if field == "float8_val":
+        return np.frombuffer(bytes(values), dtype)
+    if field in _PAIRS:
+        return np.asarray(values, _PAIRS[field])[: len(values) // 2 * 2].view(dtype)
+    if field == "string_val":
+        strings = np.empty(len(values), object)
+        strings[:] = values
+        return strings
+    # int_val is a wire format of 32 bits: a uint8 of -1 wraps, as in C++.
+    return np.asarray(values, np.int32).astype(dtype) if field == "int_val" else np.asarray(values, dtype)
+
+
+def _filled(values: Array, count: int, dtype: np.dtype[Any]) -> Array:
+    if len(values) >= count:
+        return values[:count]
+    filler = values[-1] if len(values) else (b"" if dtype.kind == "O" else 0)
+    result = np.full(count, filler, dtype)
+    result[: len(values)] = values
+    return result
