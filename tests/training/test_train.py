@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from training import models, runs
-from training.config import APIS, resolve
+from training.config import CHOICES, resolve
 from training.dataset import Dataset
 from training.errors import TrainingError, TrainingUsageError
 from training.evaluate import probabilities
@@ -44,7 +44,7 @@ def test_run_records_its_data_its_figures_and_its_configuration(synthetic_run: T
     assert config == resolve("fast", dataset="synthetic").to_json()
 
 
-@pytest.mark.parametrize("api", APIS)
+@pytest.mark.parametrize("api", CHOICES["api"])
 @pytest.mark.parametrize("model", ["perceptron", "mlp"])
 def test_every_saved_form_gives_the_same_probabilities(model: str, api: str, drawn: Dataset, tmp_path: Path) -> None:
     """.keras, .h5, and JSON with weights: 256 images, within 1e-6."""

@@ -42,5 +42,5 @@ def test_bad_setting_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
     """Nothing is written for it."""
     done = fashion("train", "--epochs", "0", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "Error: epochs 0 is too small: at least 1\n"
+    assert done.stderr == "Error: epochs 0 must be at least 1\n"
     assert list(tmp_path.iterdir()) == []
