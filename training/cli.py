@@ -85,6 +85,7 @@ def _settings(command: Command) -> Command:
     show_default=True,
     help="Work that a crash may cost.",
 )
+@click.option("--pictures/--no-pictures", default=True, show_default=True, help="Draw the figures and report.html.")
 @click.option("--quiet", is_flag=True, help="No progress on stderr.")
 @json_option
 def train(
@@ -95,6 +96,7 @@ def train(
     data_dir: Path | None,
     tensorboard: Path | None,
     checkpoint_seconds: float,
+    pictures: bool,
     quiet: bool,
     as_json: bool,
     **overrides: Any,
@@ -113,6 +115,7 @@ def train(
         report=(lambda _: None) if quiet else lambda text: click.echo(text, err=True),
         tensorboard=tensorboard,
         checkpoint_seconds=checkpoint_seconds,
+        pictures=pictures,
     )
     if config is None:
         assert resume is not None

@@ -25,13 +25,14 @@ class Watch:
     """How a run is followed.
 
     `report` hears in words what takes long; `tensorboard` is a log directory; `checkpoint_seconds` is how much of the
-    fit may be lost when the process is killed.
+    fit may be lost when the process is killed; `pictures` draws the run's figures and its report.
     """
 
     progress: bool = False
     report: Report = field(default=lambda _: None)
     tensorboard: Path | None = None
     checkpoint_seconds: float = CHECKPOINT_SECONDS
+    pictures: bool = True
 
 
 @dataclass(frozen=True)

@@ -105,7 +105,7 @@ def _complete(config: TrainingConfig, run_dir: Path, data_dir: Path | None, watc
             evaluate(model, data.test_images, data.test_labels),
         )
         if run.chief:
-            _save(result, data)
+            _save(result, run)
     return result
 
 
@@ -158,11 +158,18 @@ def _writing(run_dir: Path) -> Iterator[None]:
         raise TrainingError(f"interrupted; go on with: fashion train --resume {run_dir}") from error
 
 
-def _save(result: TrainingResult, data: Dataset) -> None:
+def _save(result: TrainingResult, run: _Run) -> None:
     run_dir = result.run_dir
+    figures = metrics(result) | {"data": run.data.manifest()}
     runs.save_model(result.model, run_dir)
     runs.write_json(run_dir / runs.HISTORY, result.history)
-    runs.write_json(run_dir / runs.METRICS, metrics(result) | {"data": data.manifest()})
+    if run.watch.pictures:
+        from training import report  # matplotlib takes half a second, and not every caller wants pictures
+
+        run.watch.report("Drawing the figures")
+        report.write_figures(run_dir, result.model, result.history, result.test, run.data)
+        report.write_report(run_dir, result.config, figures, result.test)
+    runs.write_json(run_dir / runs.METRICS, figures)  # last: it says that the run is finished
     for name in _UNFINISHED:
         (run_dir / name).unlink(missing_ok=True)
     runs.point_latest(run_dir)
