@@ -17,18 +17,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from client import connect
 from client.errors import ClientError
 from fashion_common.native_stderr import native_stderr_silenced
 
-if TYPE_CHECKING:
-    from client.transport import Array
-
+Images = npt.NDArray[np.uint8]
 FASHION = Path(sys.executable).with_name("fashion")
 PICTURES = Path("build/demo")
 FIGURE = Path("build/demo.png")
@@ -63,20 +61,20 @@ def _run(*arguments: object) -> None:
         sys.exit(done.returncode)
 
 
-def _write_pictures() -> tuple[list[Path], Array, list[str]]:
+def _write_pictures() -> tuple[list[Path], Images, list[str]]:
     """The first test image of each class as PNG."""
     with native_stderr_silenced():
         from training.dataset import CLASS_NAMES, load
 
-        test = load().test
-    chosen = [int(np.flatnonzero(test.labels == class_id)[0]) for class_id in range(len(CLASS_NAMES))]
+        data = load()
+    chosen = [int(np.flatnonzero(data.test_labels == class_id)[0]) for class_id in range(len(CLASS_NAMES))]
     PICTURES.mkdir(parents=True, exist_ok=True)
     files = []
     for index, class_name in zip(chosen, CLASS_NAMES, strict=True):
         file = PICTURES / f"{class_name.lower().replace('/', '-').replace(' ', '-')}.png"
-        Image.fromarray(test.images[index]).save(file)
+        Image.fromarray(data.test_images[index]).save(file)
         files.append(file)
-    return files, test.images[chosen], list(CLASS_NAMES)
+    return files, data.test_images[chosen], list(CLASS_NAMES)
 
 
 @contextmanager
@@ -124,7 +122,7 @@ def _predict(server: str, files: list[Path]) -> list[dict[str, object]]:
     return answers
 
 
-def _save_figure(images: Array, class_names: list[str], answers: list[dict[str, object]]) -> None:
+def _save_figure(images: Images, class_names: list[str], answers: list[dict[str, object]]) -> None:
     os.environ.setdefault("MPLBACKEND", "Agg")
     import matplotlib.pyplot as plt
 
