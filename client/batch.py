@@ -146,7 +146,7 @@ def _column(outputs: dict[str, Output], name: str, count: int) -> Sequence[float
 def _wrong_array(dtype: str, shape: tuple[int, ...], dimensions: int) -> str:
     expected = "[N, 28, 28] with N above 0" if dimensions == len(IMAGE_SHAPE) + 1 else "[28, 28] each"
     fix = ""
-    if prod(shape[1:]) == IMAGE_BYTES:
+    if len(shape) != dimensions and prod(shape[1:]) == IMAGE_BYTES:
         fix = ": images.reshape(-1, 28, 28) would fit"
     elif dtype not in ("uint8", "float32"):
         fix = ": images.astype('uint8') keeps whole numbers from 0 to 255"

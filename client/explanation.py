@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from client.batch import Batch
 from client.connection import Connection
 from client.images import trimmed_pixels
-from client.types import IMAGE_BYTES, Prediction
+from client.types import IMAGE_BYTES, IMAGE_SHAPE, Prediction
 
 # Of the 60,000 training images: the mean pixel, and the share of pixels above 0; both measured on the data set.
 TRAINING_MEAN = 72.94
 TRAINING_INK = 0.498
 # Nine tenths of the training images lie within these (5th to 95th percentile).
-TRAINING_MEAN_RANGE = (21.7, 133.4)
-TRAINING_INK_RANGE = (0.222, 0.783)
+TRAINING_MEAN_RANGE = (25.8, 128.2)
+TRAINING_INK_RANGE = (0.272, 0.714)
 _SURE = 0.5
+LIGHT = 127
 
 
 @dataclass(frozen=True)
@@ -56,15 +57,29 @@ class Explanation:
                 f"{self.ink:.0%} of the pixels are not black, {low:.0%} to {high:.0%} in the training set: "
                 + ("the background should be plain" if self.ink > high else "the garment should fill the frame")
             )
-        for variant, name in ((self.inverted, "inverted"), (self.trimmed, "trimmed")):
+        doubted = [(self.trimmed, "trimmed", "let the garment fill the frame")]
+        if self._light_border():
+            doubted.insert(0, (self.inverted, "inverted", "the background should be black for the model"))
+        for variant, name, fix in doubted:
             if variant.class_id != self.as_it_is.class_id and variant.probability > self.as_it_is.probability:
                 result.append(
                     f"{name}, it would be {variant.class_name} ({variant.probability:.0%}), not "
-                    f"{self.as_it_is.class_name} ({self.as_it_is.probability:.0%}): look at what the model saw"
+                    f"{self.as_it_is.class_name} ({self.as_it_is.probability:.0%}): {fix}"
                 )
         if not result and self.as_it_is.probability < _SURE:
             result.append("the model is unsure: is the garment one of the ten classes, seen from the front?")
         return result
+
+    def _light_border(self) -> bool:
+        """Whether the frame's outermost pixels are mostly light, which they never are in the training set."""
+        _, columns = IMAGE_SHAPE
+        border = (
+            self.pixels[:columns]
+            + self.pixels[-columns:]
+            + self.pixels[::columns]
+            + self.pixels[columns - 1 :: columns]
+        )
+        return sorted(border)[len(border) // 2] > LIGHT
 
 
 def explain(connection: Connection, pixels: bytes, signature_name: str | None = None) -> Explanation:

@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError, Message
 from client.address import ServerAddress
 from client.errors import STATUS_CODES, ClientUsageError, ServerError, server_error
 from client.security import Security
-from client.types import Call, Metadata, ModelSpec, Output, Signature, TensorInfo, VersionStatus
+from client.types import INTERNAL, Call, Metadata, ModelSpec, Output, Signature, TensorInfo, VersionStatus
 from serving.apis import messages, services
 
 # TF Serving sends up to 2 GiB; gRPC's own limit of 4 MB for received messages would refuse its larger answers.
@@ -111,6 +111,7 @@ def metadata_answer(response: messages.GetModelMetadataResponse) -> Metadata:
                 signature.method_name,
             )
             for name, signature in sorted(signatures.signature_def.items())
+            if not name.startswith(INTERNAL)
         },
     )
 

@@ -83,7 +83,7 @@ def _opened(source: Path | BinaryIO, name: str) -> Image.Image:
         raise ImageError(f"{name}: no such file") from error
     except UnidentifiedImageError as error:
         raise ImageError(f"{name}: not a picture (PNG, JPEG, GIF, BMP, TIFF, WebP, ...)") from error
-    except Image.DecompressionBombError as error:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(f"{name}: more than {MAX_PIXELS} pixels: too large") from error
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)

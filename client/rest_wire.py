@@ -16,7 +16,7 @@ from urllib.parse import quote
 from client.address import ServerAddress
 from client.errors import ClientUsageError, ServerError, code_of_http_status, server_error
 from client.security import Security
-from client.types import Call, Metadata, ModelSpec, Output, Signature, Tensor, TensorInfo, VersionStatus
+from client.types import INTERNAL, Call, Metadata, ModelSpec, Output, Signature, Tensor, TensorInfo, VersionStatus
 
 _OK = 200
 # memoryview's format codes for the dtypes that an image model takes.
@@ -104,6 +104,7 @@ def metadata_answer(status: int, body: bytes) -> Metadata:
                     signature.get("method_name", ""),
                 )
                 for name, signature in sorted(signatures.items())
+                if not name.startswith(INTERNAL)
             },
         )
 

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 IMAGE_SHAPE = (28, 28)
 IMAGE_BYTES = 28 * 28
+# TensorFlow keeps entries such as __saved_model_init_op among the signatures; nobody can ask for them.
+INTERNAL = "__"
 # In label order (Xiao et al. 2017, https://arxiv.org/abs/1708.07747); for servers that answer probabilities only.
 CLASS_NAMES = (
     "T-shirt/top",

@@ -20,7 +20,7 @@ _MARKS = {"ok": "ok     ", "warning": "warning", "failed": "FAILED "}
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: a list with an object for each check.")
 @with_connection
 def doctor(connection: Connection, as_json: bool) -> None:
-    """Check a server: can I reach it, does it serve this model, do names and shapes agree, how long does it take?
+    """Check a server: reachable, serving this model, names and shapes as expected, answers sane, latency.
 
     Exit 0 when all is well (warnings included), 1 when a check failed.
     """

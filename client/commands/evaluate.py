@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.option(
     "--data-dir",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Where the original t10k files lie.  [default: $FASHION_MNIST_DIR, data/fashion-mnist, ../shared/fashion-mnist]",
+    help="Where the original t10k files lie.  [default: $FASHION_MNIST_DIR, else data/fashion-mnist]",
 )
 @click.option("--signature", "signature_name", help="The signature to run.  [default: serving_default]")
 @click.option("--limit", type=click.IntRange(1), help="Only the first so many images.")
