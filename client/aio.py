@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import TypeVar
@@ -37,7 +38,7 @@ class AsyncConnection:
         """See Connection.predict."""
         result: list[Prediction] = []
         for part in Batch.of(images).split():
-            ways = calls(part, await self.metadata(), signature_name)
+            ways = functools.partial(calls, part, await self.metadata(), signature_name)
             outputs = await self._call(lambda transport, timeout: transport.predict(self.model, ways, timeout=timeout))  # noqa: B023 - awaited at once
             result += predictions(outputs, part.count)
         return result

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 import grpc
@@ -14,7 +14,7 @@ from client import grpc_wire, rest_wire
 from client.address import ServerAddress
 from client.rest_transport import client_options, sni, translated
 from client.security import Security
-from client.types import Call, Metadata, ModelSpec, Output, VersionStatus
+from client.types import Calls, Metadata, ModelSpec, Output, VersionStatus
 from serving.apis import messages, services
 
 _M = TypeVar("_M", bound=Message)
@@ -41,9 +41,9 @@ class AsyncGrpcTransport:
             for method in grpc_wire.METHODS
         }
 
-    async def predict(self, model: ModelSpec, calls: Sequence[Call], *, timeout: float) -> dict[str, Output]:
+    async def predict(self, model: ModelSpec, calls: Calls, *, timeout: float) -> dict[str, Output]:
         """See Transport."""
-        request = grpc_wire.predict_request(model, calls[0])
+        request = grpc_wire.predict_request(model, next(calls()))
         return grpc_wire.predict_answer(await self._call(services.PREDICT, request, messages.PredictResponse, timeout))
 
     async def status(self, model: ModelSpec, *, timeout: float) -> list[VersionStatus]:
@@ -77,7 +77,7 @@ class AsyncRestTransport:
         self._extensions = sni(security)
         self._http = httpx.AsyncClient(**client_options(address, security))
 
-    async def predict(self, model: ModelSpec, calls: Sequence[Call], *, timeout: float) -> dict[str, Output]:
+    async def predict(self, model: ModelSpec, calls: Calls, *, timeout: float) -> dict[str, Output]:
         """See Transport."""
         request = rest_wire.predict_request(model, calls)
         return rest_wire.predict_answer(*await self._call(request, timeout))

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Protocol, runtime_checkable
+from typing import Protocol, cast, runtime_checkable
 
 from client.errors import ClientUsageError, ServerError
 from client.types import (
@@ -98,7 +98,7 @@ class Batch:
             yield content[start : start + IMAGE_BYTES]
 
 
-def calls(batch: Batch, metadata: Metadata, signature_name: str | None) -> list[Call]:
+def calls(batch: Batch, metadata: Metadata, signature_name: str | None) -> Iterator[Call]:
     """The calls that ask the same of this model: the wanted signature, and where none was named, also PNG bytes.
 
     Raises ClientUsageError for a signature that the model does not have or that does not take images, with what it
@@ -108,11 +108,10 @@ def calls(batch: Batch, metadata: Metadata, signature_name: str | None) -> list[
     if name not in metadata.signatures:
         known = ", ".join(metadata.signatures) or "none"
         raise ClientUsageError(f"{metadata.model_name} has no signature {name!r}: it has {known} (--signature)")
-    result = [_call(batch, name, metadata.signatures[name])]
+    yield _call(batch, name, metadata.signatures[name])
     encoded = metadata.signatures.get(_ENCODED)
     if signature_name is None and encoded and batch.dtype == "DT_UINT8" and _takes(encoded) == "DT_STRING":
-        result.append(_call(batch, _ENCODED, encoded))
-    return result
+        yield _call(batch, _ENCODED, encoded)
 
 
 def predictions(outputs: dict[str, Output], count: int) -> list[Prediction]:
@@ -123,24 +122,29 @@ def predictions(outputs: dict[str, Output], count: int) -> list[Prediction]:
     found = outputs.get("probabilities") or outputs.get("scores")
     if found is None and len(outputs) == 1:
         [found] = outputs.values()
-    numbers = [value for value in found.values if not isinstance(value, bytes)] if found else []
+    numbers = _numbers(found)
     classes = len(CLASS_NAMES)
     if found is None or found.shape != (count, classes) or len(numbers) != count * classes:
         got = {name: list(output.shape) for name, output in outputs.items()}
         raise ServerError("INTERNAL", f"expected the probabilities [{count}, {classes}], the server answered {got}")
     rows = [tuple(numbers[start : start + classes]) for start in range(0, len(numbers), classes)]
-    ids = [int(value) for value in _column(outputs, "class_ids", count)] or [row.index(max(row)) for row in rows]
-    names = [value.decode() for value in _column(outputs, "class_names", count) if isinstance(value, bytes)] or [
-        CLASS_NAMES[class_id] for class_id in ids
-    ]
-    return [
-        Prediction(class_id, name, row[class_id], row) for class_id, name, row in zip(ids, names, rows, strict=True)
-    ]
+    ids = list(map(int, _numbers(outputs.get("class_ids")))) or [row.index(max(row)) for row in rows]
+    told = outputs.get("class_names")
+    names = [value.decode() for value in told.values if isinstance(value, bytes)] if told else []
+    try:
+        return [
+            Prediction(class_id, name, row[class_id], row)
+            for class_id, name, row in zip(ids, names or map(CLASS_NAMES.__getitem__, ids), rows, strict=True)
+        ]
+    except (IndexError, ValueError) as error:
+        raise ServerError("INTERNAL", "the server's class_ids and class_names do not fit its probabilities") from error
 
 
-def _column(outputs: dict[str, Output], name: str, count: int) -> Sequence[float | bytes]:
-    output = outputs.get(name)
-    return output.values if output and output.shape == (count,) else ()
+def _numbers(output: Output | None) -> list[float]:
+    """The values when all of them are numbers, else none; the types are looked at without a loop in Python."""
+    if output is None or not set(map(type, output.values)) <= {float, int}:
+        return []
+    return cast("list[float]", output.values)
 
 
 def _wrong_array(dtype: str, shape: tuple[int, ...], dimensions: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -46,7 +47,7 @@ class Connection:
         """`predict` for images that are bytes already."""
         result: list[Prediction] = []
         for part in batch.split():
-            ways = calls(part, self.metadata(), signature_name)
+            ways = functools.partial(calls, part, self.metadata(), signature_name)
             outputs = self._call(lambda transport, timeout: transport.predict(self.model, ways, timeout=timeout))  # noqa: B023 - called at once
             result += predictions(outputs, part.count)
         return result

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from client.errors import ServerError
-from client.types import Call, Metadata, ModelSpec, Output, Signature, TensorInfo, VersionStatus
+from client.types import Call, Calls, Metadata, ModelSpec, Output, Signature, TensorInfo, VersionStatus
 
 _IMAGES = {"images": TensorInfo("DT_UINT8", (-1, 28, 28))}
 _ANSWERS = {"probabilities": TensorInfo("DT_FLOAT", (-1, 10))}
@@ -20,7 +19,7 @@ def _metadata() -> Metadata:
 class FakeTransport:
     """Answers every image with 0.91 for `class_id` and 0.01 for each other class.
 
-    `errors` are raised first, one a call; `asked` holds the first Call of each predict, in order. For tests of code
+    `errors` are raised first, one a call; `asked` holds the Call of each predict, in order. For tests of code
     that takes a Connection: `Connection([FakeTransport(class_id=9)], ModelSpec())`.
     """
 
@@ -31,12 +30,13 @@ class FakeTransport:
     asked: list[Call] = field(default_factory=list)
     closed: bool = False
 
-    def predict(self, model: ModelSpec, calls: Sequence[Call], *, timeout: float) -> dict[str, Output]:
+    def predict(self, model: ModelSpec, calls: Calls, *, timeout: float) -> dict[str, Output]:
         """See FakeTransport."""
         del model, timeout
         self._fail()
-        self.asked.append(calls[0])
-        [tensor] = calls[0].inputs.values()
+        call = next(calls())
+        self.asked.append(call)
+        [tensor] = call.inputs.values()
         row = [0.91 if class_id == self.class_id else 0.01 for class_id in range(10)]
         return {"probabilities": Output((tensor.shape[0], 10), row * tensor.shape[0])}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 import grpc
@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 from client import grpc_wire
 from client.address import ServerAddress
 from client.security import Security
-from client.types import Call, Metadata, ModelSpec, Output, VersionStatus
+from client.types import Calls, Metadata, ModelSpec, Output, VersionStatus
 from serving.apis import messages, services
 
 _M = TypeVar("_M", bound=Message)
@@ -38,9 +38,9 @@ class GrpcTransport:
             for method in grpc_wire.METHODS
         }
 
-    def predict(self, model: ModelSpec, calls: Sequence[Call], *, timeout: float) -> dict[str, Output]:
+    def predict(self, model: ModelSpec, calls: Calls, *, timeout: float) -> dict[str, Output]:
         """See Transport."""
-        request = grpc_wire.predict_request(model, calls[0])
+        request = grpc_wire.predict_request(model, next(calls()))
         return grpc_wire.predict_answer(self._call(services.PREDICT, request, messages.PredictResponse, timeout))
 
     def status(self, model: ModelSpec, *, timeout: float) -> list[VersionStatus]:

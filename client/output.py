@@ -67,7 +67,7 @@ def _top(prediction: Prediction, top_k: int) -> list[tuple[str, float]]:
 
 
 def _record(name: str, prediction: Prediction, top_k: int) -> dict[str, object]:
-    record: dict[str, object] = {"file": name, **vars(prediction)}
+    record: dict[str, object] = {"file": name, **prediction._asdict()}
     if top_k > 1:
         record["top"] = [
             {"class_name": class_name, "probability": value} for class_name, value in _top(prediction, top_k)

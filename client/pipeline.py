@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from client.batch import Batch
 from client.connection import Connection
@@ -22,8 +22,7 @@ _A = TypeVar("_A")
 _B = TypeVar("_B")
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """One image's outcome: its name and pixels with the prediction, or what was wrong with it."""
 
     name: str

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import httpx
@@ -11,7 +10,7 @@ from client import rest_wire
 from client.address import ServerAddress
 from client.errors import ServerError, server_error
 from client.security import Security
-from client.types import Call, Metadata, ModelSpec, Output, VersionStatus
+from client.types import Calls, Metadata, ModelSpec, Output, VersionStatus
 
 
 class RestTransport:
@@ -22,7 +21,7 @@ class RestTransport:
         self._extensions = sni(security)
         self._http = httpx.Client(**client_options(address, security))
 
-    def predict(self, model: ModelSpec, calls: Sequence[Call], *, timeout: float) -> dict[str, Output]:
+    def predict(self, model: ModelSpec, calls: Calls, *, timeout: float) -> dict[str, Output]:
         """See Transport."""
         return rest_wire.predict_answer(*self._call(rest_wire.predict_request(model, calls), timeout))
 

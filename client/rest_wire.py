@@ -16,7 +16,18 @@ from urllib.parse import quote
 from client.address import ServerAddress
 from client.errors import ClientUsageError, ServerError, code_of_http_status, server_error
 from client.security import Security
-from client.types import INTERNAL, Call, Metadata, ModelSpec, Output, Signature, Tensor, TensorInfo, VersionStatus
+from client.types import (
+    INTERNAL,
+    Call,
+    Calls,
+    Metadata,
+    ModelSpec,
+    Output,
+    Signature,
+    Tensor,
+    TensorInfo,
+    VersionStatus,
+)
 
 _OK = 200
 # memoryview's format codes for the dtypes that an image model takes.
@@ -53,9 +64,9 @@ def tls(address: ServerAddress, security: Security) -> ssl.SSLContext | bool:
     return context
 
 
-def predict_request(model: ModelSpec, calls: Sequence[Call]) -> Request:
+def predict_request(model: ModelSpec, calls: Calls) -> Request:
     """The smallest of the calls, in the column format; bytes as base64, the body gzipped where that pays."""
-    return min((_predict_request(model, call) for call in calls), key=lambda request: len(request.body or b""))
+    return min((_predict_request(model, call) for call in calls()), key=lambda request: len(request.body or b""))
 
 
 def predict_answer(status: int, body: bytes) -> dict[str, Output]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Protocol
 
-from client.types import Call, Metadata, ModelSpec, Output, VersionStatus
+from client.types import Calls, Metadata, ModelSpec, Output, VersionStatus
 
 
 class Transport(Protocol):
@@ -14,8 +13,8 @@ class Transport(Protocol):
     Implementations are safe to use from several threads.
     """
 
-    def predict(self, model: ModelSpec, calls: Sequence[Call], *, timeout: float) -> dict[str, Output]:
-        """Runs the cheapest of `calls`, which all ask the same; output name -> values.
+    def predict(self, model: ModelSpec, calls: Calls, *, timeout: float) -> dict[str, Output]:
+        """Runs one of `calls`, the first or the cheapest; output name -> values.
 
         REST answers a single output without its name: here its name is "".
         """
@@ -33,7 +32,7 @@ class Transport(Protocol):
 class AsyncTransport(Protocol):
     """A Transport whose calls are awaited."""
 
-    async def predict(self, model: ModelSpec, calls: Sequence[Call], *, timeout: float) -> dict[str, Output]:
+    async def predict(self, model: ModelSpec, calls: Calls, *, timeout: float) -> dict[str, Output]:
         """See Transport."""
 
     async def status(self, model: ModelSpec, *, timeout: float) -> list[VersionStatus]:

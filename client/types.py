@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -91,6 +91,10 @@ class Call(NamedTuple):
     inputs: Mapping[str, Tensor]
 
 
+# Makes calls that all ask the same, each when it is taken: PNG bytes cost time that gRPC need not spend.
+Calls = Callable[[], Iterator[Call]]
+
+
 class Output(NamedTuple):
     """An output: its shape and its values, flat in row-major order."""
 
@@ -98,8 +102,7 @@ class Output(NamedTuple):
     values: Sequence[float | bytes]
 
 
-@dataclass(frozen=True)
-class Prediction:
+class Prediction(NamedTuple):
     """What the model says of one image.
 
     `class_id` is 0 to 9, `class_name` its name, `probability` that class's share of 1, `probabilities` all ten.

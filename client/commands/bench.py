@@ -60,7 +60,11 @@ def bench(
     if save_figure:
         from client.figures import save_latencies
 
-        save_latencies(result.latencies, save_figure, f"{concurrency} in flight, {batch_size} images a request")
+        save_latencies(
+            result.latencies,
+            save_figure,
+            f"{concurrency} in flight, {batch_size} image{'' if batch_size == 1 else 's'} a request",
+        )
     if result.errors:
         click.get_current_context().exit(EXIT_FAILED)
 

@@ -54,7 +54,7 @@ def explain(
     hints = found.hints()
     variants = {"as it is": found.as_it_is, "inverted": found.inverted, "trimmed": found.trimmed}
     if as_json:
-        answers = {name: vars(prediction) for name, prediction in variants.items()}
+        answers = {name: prediction._asdict() for name, prediction in variants.items()}
         click.echo(json.dumps({"mean": found.mean, "ink": found.ink, "answers": answers, "hints": hints}, indent=2))
         return
     colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ

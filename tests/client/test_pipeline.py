@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -16,7 +16,7 @@ from client.errors import ImageError, ServerError, server_error
 from client.fake_transport import FakeTransport
 from client.pipeline import answers, in_order
 from client.sources import Block
-from client.types import Call, ModelSpec, Output
+from client.types import Calls, ModelSpec, Output
 
 
 def _block(index: int) -> Block:
@@ -32,11 +32,12 @@ def _block(index: int) -> Block:
 class _Echo(FakeTransport):
     """Answers with the image's first pixel as the class, after a while that differs."""
 
-    def predict(self, model: ModelSpec, calls: Sequence[Call], *, timeout: float) -> dict[str, Output]:
+    def predict(self, model: ModelSpec, calls: Calls, *, timeout: float) -> dict[str, Output]:
         self._fail()
-        self.asked.append(calls[0])
+        call = next(calls())
+        self.asked.append(call)
         time.sleep(random.random() / 100)
-        content = calls[0].inputs["images"].content
+        content = call.inputs["images"].content
         pixels = [content[at] for at in range(0, len(content), 784)]
         values = [float(pixel % 10 == class_id) for pixel in pixels for class_id in range(10)]  # type: ignore[operator]
         return {"probabilities": Output((len(pixels), 10), values)}
