@@ -5,6 +5,7 @@ Run by `make readme`, after `make demo`. A block whose source is not there stays
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 
 README = Path("README.md")
 DEMO_OUTPUT = Path("build/demo.txt")
+RESULTS = Path("benchmarks/results")
 
 
 def demo() -> str | None:
@@ -22,7 +24,31 @@ def demo() -> str | None:
     return f"\n```console\n$ make demo\n{DEMO_OUTPUT.read_text().strip()}\n```\n"
 
 
-BLOCKS = {"demo": demo}
+def client() -> str | None:
+    """What `make bench-client` measured."""
+    file = RESULTS / "client.json"
+    if not file.is_file():
+        return None
+    result = json.loads(file.read_text())
+    one, bulk = result["single"], result["bulk"]
+    return f"""
+| one picture, the whole process | time | memory |
+| --- | --- | --- |
+| `fashion predict` | {one["fashion_seconds"]:.2f} s | {one["fashion_megabytes"]:.0f} MB |
+| the same request with `tensorflow-serving-api` | {one["official_seconds"]:.2f} s | {one["official_megabytes"]:.0f} MB |
+| ratio | {one["time_ratio"]:.3f} | {one["memory_ratio"]:.3f} |
+
+| {bulk["images"]:,} images over gRPC | images a second |
+| --- | --- |
+| one image a request, in a loop | {bulk["loop_images_per_second"]:,.0f} |
+| `fashion predict`, batches of {bulk["batch_size"]:,}, {bulk["in_flight"]} in flight | {bulk["pipeline_images_per_second"]:,.0f} \
+({bulk["pipeline_to_loop"]:.0f} times the loop) |
+| h2load with the same batches ready made | {bulk["h2load_images_per_second"]:,.0f} \
+(the client reaches {bulk["pipeline_to_h2load"]:.2f} of it) |
+"""
+
+
+BLOCKS = {"demo": demo, "client": client}
 
 
 def filled(text: str) -> str:
