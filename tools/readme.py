@@ -30,23 +30,22 @@ def client() -> str | None:
     if not file.is_file():
         return None
     result = json.loads(file.read_text())
-    one, bulk = result["single"], result["bulk"]
-    return f"""
+    return CLIENT_TABLES.format(**result["single"], **result["bulk"])
+
+
+CLIENT_TABLES = """
 | one picture, the whole process | time | memory |
 | --- | --- | --- |
-| `fashion predict` | {one["fashion_seconds"]:.2f} s | {one["fashion_megabytes"]:.0f} MB |
-| the same request with `tensorflow-serving-api` | {one["official_seconds"]:.2f} s | {one["official_megabytes"]:.0f} MB |
-| ratio | {one["time_ratio"]:.3f} | {one["memory_ratio"]:.3f} |
+| `fashion predict` | {fashion_seconds:.2f} s | {fashion_megabytes:.0f} MB |
+| the same request with `tensorflow-serving-api` | {official_seconds:.2f} s | {official_megabytes:.0f} MB |
+| ratio | {time_ratio:.3f} | {memory_ratio:.3f} |
 
-| {bulk["images"]:,} images over gRPC | images a second |
-| --- | --- |
-| one image a request, in a loop | {bulk["loop_images_per_second"]:,.0f} |
-| `fashion predict`, batches of {bulk["batch_size"]:,}, {bulk["in_flight"]} in flight | {bulk["pipeline_images_per_second"]:,.0f} \
-({bulk["pipeline_to_loop"]:.0f} times the loop) |
-| h2load with the same batches ready made | {bulk["h2load_images_per_second"]:,.0f} \
-(the client reaches {bulk["pipeline_to_h2load"]:.2f} of it) |
+| {images:,} images over gRPC | images a second | |
+| --- | --- | --- |
+| one image a request, in a loop | {loop_images_per_second:,.0f} | |
+| batches of {batch_size:,}, {in_flight} in flight | {pipeline_images_per_second:,.0f} | {pipeline_to_loop:.0f} x the loop |
+| h2load, such batches ready made | {h2load_images_per_second:,.0f} | ours reaches {pipeline_to_h2load:.2f} of it |
 """
-
 
 BLOCKS = {"demo": demo, "client": client}
 
