@@ -44,7 +44,7 @@ CLIENT_TABLES = """
 | --- | --- | --- |
 | one image a request, in a loop | {loop_images_per_second:,.0f} | |
 | batches of {batch_size:,}, {in_flight} in flight | {pipeline_images_per_second:,.0f} | {pipeline_to_loop:.0f} x the loop |
-| h2load, such batches ready made | {h2load_images_per_second:,.0f} | ours reaches {pipeline_to_h2load:.2f} of it |
+| h2load, the same batches | {h2load_images_per_second:,.0f} | ours is {pipeline_to_h2load:.2f} of it |
 """
 
 BLOCKS = {"demo": demo, "client": client}
