@@ -40,11 +40,12 @@ CLIENT_TABLES = """
 | the same request with `tensorflow-serving-api` | {official_seconds:.2f} s | {official_megabytes:.0f} MB |
 | ratio | {time_ratio:.3f} | {memory_ratio:.3f} |
 
-| {images:,} images over gRPC | images a second | |
-| --- | --- | --- |
-| one image a request, in a loop | {loop_images_per_second:,.0f} | |
-| batches of {batch_size:,}, {in_flight} in flight | {pipeline_images_per_second:,.0f} | {pipeline_to_loop:.0f} x the loop |
-| h2load, the same batches | {h2load_images_per_second:,.0f} | ours is {pipeline_to_h2load:.2f} of it |
+| {images:,} images over gRPC | images a second |
+| --- | --- |
+| one image a request, in a loop | {loop_images_per_second:,.0f} |
+| batches of {batch_size:,}, {in_flight} in flight | {pipeline_images_per_second:,.0f} |
+| to the loop, to h2load | {pipeline_to_loop:.0f} times, {pipeline_to_h2load:.2f} |
+| h2load, the same batches | {h2load_images_per_second:,.0f} |
 """
 
 BLOCKS = {"demo": demo, "client": client}
