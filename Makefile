@@ -37,7 +37,12 @@ $(READY): requirements/dev.txt pyproject.toml
 
 .PHONY: demo
 demo: $(READY) ## Train, export, serve and ask: the whole road on the real data
-	@$(BIN)/python tools/demo.py $(ARGS)
+	@mkdir -p build
+	@set -o pipefail; $(BIN)/python tools/demo.py $(ARGS) | tee build/demo.txt
+
+.PHONY: readme
+readme: $(READY) ## Put what was printed and measured into README.md
+	@$(BIN)/python tools/readme.py
 
 .PHONY: train
 train: $(READY) ## Train (RECIPE=fast|textbook, ARGS=...)
@@ -54,6 +59,10 @@ serve: $(READY) ## Serve the newest version in the foreground (ARGS=...)
 .PHONY: predict
 predict: $(READY) ## Ask a running server for class names (ARGS="IMAGE...")
 	@$(BIN)/fashion predict $(ARGS)
+
+.PHONY: bench-client
+bench-client: $(READY) ## Measure the client against tensorflow-serving-api and h2load (ARGS="--server URL")
+	@$(BIN)/python benchmarks/bench_client.py $(ARGS)
 
 .PHONY: test
 test: $(READY) ## Run all tests (ARGS=...)

@@ -25,8 +25,13 @@ _PARTS = {
     "train": _Part("training.cli", "training", "Train the model on Fashion-MNIST into a run directory."),
     "export": _Part("training.cli", "training", "Export a run as the next version of the served model."),
     "serve": _Part("serving.cli", "embedded", "Serve the newest version over gRPC and REST."),
-    "predict": _Part("client.commands", None, "Print the class names of images."),
-    "status": _Part("client.commands", None, "Print the state of the served model's versions."),
+    "predict": _Part("client.commands.predict", None, "Print the class names of images."),
+    "status": _Part("client.commands.status", None, "Print the state of the served model's versions."),
+    "metadata": _Part("client.commands.status", None, "Print the served model's signatures."),
+    "evaluate": _Part("client.commands.evaluate", None, "Measure a live server's accuracy on the test set."),
+    "bench": _Part("client.commands.bench", None, "Measure a live server's throughput and latency."),
+    "explain": _Part("client.commands.explain", None, "Show what the model saw of a picture."),
+    "doctor": _Part("client.commands.doctor", None, "Check a server, each failure with its fix."),
 }
 
 

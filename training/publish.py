@@ -1,0 +1,118 @@
+"""Versions appear under the base path whole or not at all.
+
+A version is written into a hidden directory beside its final name, on the same file system, synced, and renamed.
+Servers look at children with numeric names only, so what is being written never shows.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from training.errors import TrainingError, TrainingUsageError
+
+_PREFIX = ".export-"
+
+
+def version_numbers(model_base_path: Path) -> list[int]:
+    """The versions under a base path, ascending: TF Serving takes every child directory whose name is an integer."""
+    if not model_base_path.is_dir():
+        return []
+    return sorted(int(child.name) for child in model_base_path.iterdir() if child.name.isdecimal() and child.is_dir())
+
+
+@contextmanager
+def staging_directory(model_base_path: Path) -> Iterator[Path]:
+    """A hidden directory under the base path to write a version into; gone afterwards unless it was published.
+
+    What killed exports left behind is removed first. Raises TrainingUsageError when nothing can be written there.
+    """
+    try:
+        model_base_path.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(model_base_path)
+        path, lock = _locked_directory(model_base_path)
+    except OSError as error:
+        raise TrainingUsageError(
+            f"Cannot write versions under {model_base_path}: {error.strerror}: choose another --model-base-path"
+        ) from error
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+        os.close(lock)
+
+
+def publish(staging: Path, model_base_path: Path) -> Path:
+    """Gives a written version the next free number, and returns its path.
+
+    A directory cannot be renamed onto one that holds something, so two exports at once take two numbers.
+    """
+    _sync_tree(staging)
+    version = max(version_numbers(model_base_path), default=0)
+    while True:
+        version += 1
+        path = model_base_path / str(version)
+        try:
+            staging.rename(path)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                raise TrainingError(f"Cannot publish {path}: {error.strerror}") from error
+        else:
+            _sync(model_base_path)
+            return path
+
+
+def remove_leftovers(model_base_path: Path) -> None:
+    """Removes the hidden directories of exports that no longer run; a running one holds a lock on its own."""
+    for path in model_base_path.glob(f"{_PREFIX}*"):
+        try:
+            lock = _lock(path)
+        except OSError:
+            continue
+        shutil.rmtree(path, ignore_errors=True)
+        os.close(lock)
+
+
+def _locked_directory(parent: Path) -> tuple[Path, int]:
+    while True:
+        path = Path(tempfile.mkdtemp(dir=parent, prefix=_PREFIX))
+        try:
+            lock = _lock(path)
+        except OSError:
+            continue
+        # Another export may have taken it for a leftover before it was locked.
+        if path.is_dir():
+            path.chmod(0o755)
+            return path, lock
+        os.close(lock)
+
+
+def _lock(path: Path) -> int:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _sync_tree(root: Path) -> None:
+    for directory, _, files in os.walk(root):
+        for file in files:
+            _sync(Path(directory, file))
+        _sync(Path(directory))
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
