@@ -61,7 +61,6 @@ def restore(path: Path, model: keras.Model) -> Checkpoint:
 
 def _variables(model: keras.Model) -> list[keras.Variable]:
     """All that training changes: weights, seeds of dropout, and the optimizer's steps and moments."""
-    model.optimizer.build(model.trainable_variables)
     metrics = {id(variable) for variable in model.metrics_variables}
     return [*(variable for variable in model.variables if id(variable) not in metrics), *model.optimizer.variables]
 

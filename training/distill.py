@@ -70,6 +70,7 @@ def _teach(config: TrainingConfig, data: Dataset, run_dir: Path, watch: Watch) -
     keras.utils.set_random_seed(config.seed)
     teacher = networks.teacher()
     teacher.compile(optimizer=optimizers.build(settings, len(data.train_labels)))
+    teacher.optimizer.build(teacher.trainable_variables)
     fitted = run_stage(
         teacher, settings, data, watch, checkpoint_path=run_dir / TEACHER_CHECKPOINT, label="teacher epoch"
     )

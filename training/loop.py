@@ -69,7 +69,6 @@ def make_steps(
     count = len(data.train_labels)
     strategy = model.distribute_strategy
     variables = model.trainable_variables
-    model.optimizer.build(variables)
 
     def step(indices: tf.Tensor, shifts: tf.Tensor) -> tf.Tensor:
         context = tf.distribute.get_replica_context()

@@ -110,7 +110,7 @@ def _complete(config: TrainingConfig, run_dir: Path, data_dir: Path | None, watc
 
 
 def compile_network(network: keras.Model, config: TrainingConfig, train_images: int) -> None:
-    """Compiles with the configuration's optimizer and sparse categorical cross-entropy."""
+    """Compiles with the configuration's optimizer, its variables made, and sparse categorical cross-entropy."""
     network.compile(
         optimizer=optimizers.build(config, train_images),
         loss="sparse_categorical_crossentropy",
@@ -118,6 +118,7 @@ def compile_network(network: keras.Model, config: TrainingConfig, train_images: 
         steps_per_execution=config.steps_per_execution if config.loop == "fit" else 1,
         jit_compile=config.jit_compile,
     )
+    network.optimizer.build(network.trainable_variables)
 
 
 def _fit(run: _Run, network: keras.Model, model: keras.Model, soft: distill.SoftLabels | None) -> Fitted:

@@ -11,14 +11,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from training import runs
 from training.config import resolve
+from training.dataset import Dataset
 from training.errors import TrainingUsageError
+from training.evaluate import probabilities
 from training.stages import Watch
 from training.train import train
 
-TRAIN = ["train", "--dataset", "synthetic", "--epochs", "2", "--no-batch-norm", "--no-pictures", "--quiet", "--json"]
+SETTINGS = {"dataset": "synthetic", "epochs": 2, "batch_size": 100, "learning_rate": 0.002, "weight_decay": 0.0}
+TRAIN = [
+    "train",
+    *(word for name, value in SETTINGS.items() for word in (f"--{name.replace('_', '-')}", str(value))),
+    *("--no-batch-norm", "--no-pictures", "--quiet", "--json"),
+]
 TWO_DEVICES = """
 import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
@@ -52,27 +60,32 @@ def free_ports(count: int) -> list[int]:
 
 
 @pytest.fixture(scope="module")
-def single(tmp_path_factory: pytest.TempPathFactory) -> list[np.ndarray]:
-    """The weights of the same run on one device."""
-    config = resolve("fast", dataset="synthetic", epochs=2, batch_norm=False)
-    return list(train(config, tmp_path_factory.mktemp("runs") / "one", watch=Watch(pictures=False)).model.get_weights())
+def single(drawn: Dataset, tmp_path_factory: pytest.TempPathFactory) -> NDArray[np.float32]:
+    """What the same run on one device says of the test images."""
+    config = resolve("fast", batch_norm=False, **SETTINGS)
+    result = train(config, tmp_path_factory.mktemp("runs") / "one", watch=Watch(pictures=False))
+    assert result.test.accuracy > 0.9
+    return probabilities(result.model, drawn.test_images)
 
 
-def assert_same_weights(run_dir: Path, expected: list[np.ndarray]) -> None:
-    """Equal but for the order in which gradients are added."""
-    for found, wanted in zip(runs.load_model(run_dir).get_weights(), expected, strict=True):
-        np.testing.assert_allclose(found, wanted, atol=2e-3)
+def assert_same_answers(run_dir: Path, expected: NDArray[np.float32], drawn: Dataset) -> None:
+    """Equal but for the order in which gradients are added, which Adam makes a little of over sixty steps."""
+    found = probabilities(runs.load_model(run_dir), drawn.test_images)
+    assert np.abs(found - expected).mean() < 0.005
+    assert np.mean(found.argmax(axis=1) == expected.argmax(axis=1)) > 0.99
 
 
-def test_mirrored_strategy_learns_what_one_device_learns(single: list[np.ndarray], tmp_path: Path) -> None:
+def test_mirrored_strategy_learns_what_one_device_learns(
+    single: NDArray[np.float32], drawn: Dataset, tmp_path: Path
+) -> None:
     """Two logical devices, each half of every batch."""
     process = begin(["--strategy", "mirrored", "--run-dir", str(tmp_path / "run")], TWO_DEVICES)
     _, stderr = process.communicate(timeout=120)
     assert process.returncode == 0, stderr
-    assert_same_weights(tmp_path / "run", single)
+    assert_same_answers(tmp_path / "run", single, drawn)
 
 
-def test_two_workers_learn_what_one_device_learns(single: list[np.ndarray], tmp_path: Path) -> None:
+def test_two_workers_learn_what_one_device_learns(single: NDArray[np.float32], drawn: Dataset, tmp_path: Path) -> None:
     """Two processes on this machine; the chief alone writes the run."""
     workers = [f"127.0.0.1:{port}" for port in free_ports(2)]
     processes = [
@@ -86,7 +99,7 @@ def test_two_workers_learn_what_one_device_learns(single: list[np.ndarray], tmp_
     assert [process.returncode for process in processes] == [0, 0], answers
     results = [json.loads(stdout) for stdout, _ in answers]
     assert results[0]["test_loss"] == pytest.approx(results[1]["test_loss"], abs=1e-6)
-    assert_same_weights(tmp_path / "worker-0", single)
+    assert_same_answers(tmp_path / "worker-0", single, drawn)
     assert not (tmp_path / "worker-1").exists()
 
 
