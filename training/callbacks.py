@@ -29,6 +29,7 @@ def build(
     if config.early_stopping:
         callbacks.append(EarlyStopping(config.early_stopping, history))
     if tensorboard is not None:
+        tensorboard.mkdir(parents=True, exist_ok=True)
         callbacks.append(TensorBoard(log_dir=tensorboard, histogram_freq=1, write_graph=True))
     return callbacks
 

@@ -154,7 +154,10 @@ def _writing(run_dir: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise TrainingError(f"{run_dir} cannot be written ({error.strerror or error}): free space there") from error
+        place = error.filename or run_dir
+        raise TrainingError(
+            f"{place} cannot be written ({error.strerror or error}): make room there, or name another directory"
+        ) from error
     except KeyboardInterrupt as error:
         raise TrainingError(f"interrupted; go on with: fashion train --resume {run_dir}") from error
 
