@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import platform
 import statistics
@@ -45,7 +46,7 @@ def summary(runs: list[dict[str, float]]) -> dict[str, float]:
         "fit_seconds": round(statistics.median(run["fit_seconds"] for run in runs), 2),
         "validation_accuracy": round(statistics.mean(run["validation_accuracy"] for run in runs), 4),
         "test_accuracy": round(statistics.mean(run["test_accuracy"] for run in runs), 4),
-        "epochs": runs[0]["epochs"],
+        "epochs": int(runs[0]["epochs"]),
         "runs": len(runs),
     }
 
@@ -93,6 +94,7 @@ def main() -> None:
     arguments = parser.parse_args()
     results = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
     with native_stderr_silenced():
+        logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it takes the loops of many runs for one traced again
         if not arguments.only_accurate:
             results.update(compare())
         if arguments.accurate or arguments.only_accurate:
