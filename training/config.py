@@ -30,6 +30,7 @@ _RANGES = {
     "early_stopping": (0, 1e9, True, "must be a number of epochs, 0 for never"),
     "seed": (0, 2**32 - 1, True, "must be from 0 to 4294967295"),
 }
+_SYNTHETIC_BATCH = 64  # 3,000 drawn images in large batches would be too few steps to learn anything
 _KINDS: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "bool": (bool,), "float": (int, float)}
 _ONLY_CUSTOM = {"shift": 0.0, "teacher": "none", "strategy": "none"}
 
@@ -146,6 +147,8 @@ def resolve(recipe: str, **overrides: Any) -> TrainingConfig:
         raise TrainingUsageError(f"recipe {recipe!r} is unknown: choose one of {', '.join(RECIPES)}")
     _refuse_unknown(overrides)
     changes = {name: value for name, value in overrides.items() if value is not None}
+    if changes.get("dataset") == "synthetic":
+        changes = {"batch_size": min(RECIPES[recipe].batch_size, _SYNTHETIC_BATCH), **changes}
     if changes.get("model") == "perceptron":
         changes = {"batch_norm": False, "dropout": 0.0, **changes}  # it has no hidden units to act on
     return replace(RECIPES[recipe], **changes)

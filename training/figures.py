@@ -128,6 +128,8 @@ def mistakes(figure: Figure, images: Images, labels: Labels, predicted: Probabil
     wrong = np.flatnonzero(best != labels)
     worst = wrong[np.argsort(-predicted[wrong, best[wrong]], kind="stable")][:15]
     axes = _canvas(figure, columns=5, rows=3, cell=(1.35, 1.36))
+    if not len(worst):
+        axes.text(3.3, 2, "not one", ha="center", va="center")
     for number, index in enumerate(worst):
         x, y = number % 5 * 1.35, number // 5 * 1.36
         _image(axes, images[index], x + 0.18, y)

@@ -12,6 +12,8 @@ from keras import layers
 from training import models
 from training.config import TrainingConfig
 
+_MOMENTUM = 0.9  # Keras's 0.99 still remembers the untrained units after the few hundred steps of a fast run
+
 
 def training_network(config: TrainingConfig, model: keras.Model) -> keras.Model:
     """What is trained in the place of `model`: `model` itself unless batch_norm or dropout add layers to it."""
@@ -20,7 +22,7 @@ def training_network(config: TrainingConfig, model: keras.Model) -> keras.Model:
     images = keras.Input(models.INPUT_SHAPE)
     outputs = layers.Dense(models.HIDDEN_UNITS, use_bias=not config.batch_norm, name="hidden")(layers.Flatten()(images))
     if config.batch_norm:
-        outputs = layers.BatchNormalization(name="normalization")(outputs)
+        outputs = layers.BatchNormalization(momentum=_MOMENTUM, name="normalization")(outputs)
     outputs = layers.ReLU()(outputs)
     if config.dropout:
         outputs = layers.Dropout(config.dropout, seed=config.seed)(outputs)
