@@ -1,30 +1,133 @@
-"""Exports a trained model as the next version that a server picks up."""
+"""Exports a trained model as the next version that a server picks up: written aside, tested, then published at once."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import training
+from training.acceptance import Demands, accept
+from training.dataset import CLASS_NAMES
+from training.golden import golden_tensors
+from training.manifest import check_files, read_manifest, write_manifest
 from training.publish import publish, staging_directory
-from training.signatures import write_saved_model
-from training.trained import load_run
+from training.self_test import SELF_TEST_FILE, TOLERANCE, SelfTestError, run_self_test, write_tensors
+from training.signatures import describe_signatures, write_saved_model
+from training.trained import TrainedModel
+from training.versions import newest_with_manifest, remove_old_versions
+from training.warmup import WARMUP_FILE, write_warmup
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Export:
+    """How to export. model_base_path: where the versions lie; its name is the model's name.
+
+    batch_sizes: of the warmup requests; with_copies: Keras's own files go into `assets.extra/`; keep: how many of the
+    newest versions stay (None: all), besides those in `in_use`.
+    """
+
+    model_base_path: Path
+    batch_sizes: tuple[int, ...] = (1,)
+    demands: Demands = field(default_factory=Demands)
+    with_copies: bool = False
+    keep: int | None = None
+    in_use: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
 class ExportedVersion:
-    """A published version: its number and its directory."""
+    """A published version. differences: each signature's largest difference from Keras; forced: what was overridden."""
 
     version: int
     path: Path
+    accuracy: float | None
+    differences: dict[str, float]
+    forced: list[str]
+    removed: list[int]
 
 
-def export_saved_model(run: Path, model_base_path: Path) -> ExportedVersion:
-    """Writes the model of the run directory `run` as the next version under `model_base_path`.
+def export_saved_model(trained: TrainedModel, export: Export, report: Report = lambda _: None) -> ExportedVersion:
+    """Writes the model as the next version under the model base path, and publishes it when it answers as Keras does.
 
-    Raises TrainingUsageError for a run without a servable model or a base path that cannot be written.
+    `report` hears what is being done. Raises NotAcceptedError for a model that is worse than demanded, SelfTestError
+    when the SavedModel differs from Keras, TrainingUsageError when the base path cannot be written.
     """
-    model = load_run(run)
-    with staging_directory(model_base_path) as staging:
-        write_saved_model(model, staging)
-        path = publish(staging, model_base_path)
-    return ExportedVersion(int(path.name), path)
+    forced = accept(trained, export.model_base_path, export.demands)
+    golden = golden_tensors(trained.model)
+    with staging_directory(export.model_base_path) as staging:
+        report("Writing the SavedModel")
+        write_saved_model(trained.model, staging)
+        write_tensors(staging / SELF_TEST_FILE, golden)
+        write_warmup(staging / WARMUP_FILE, export.model_base_path.absolute().name, list(export.batch_sizes))
+        if export.with_copies:
+            copy_files(trained.files, staging / "assets.extra")
+        report("Testing it in a new process")
+        differences = self_test_in_new_process(staging)
+        write_manifest(staging, _facts(trained, staging, export.model_base_path, differences, forced))
+        path = publish(staging, export.model_base_path)
+    removed = [] if export.keep is None else remove_old_versions(export.model_base_path, export.keep, export.in_use)
+    return ExportedVersion(int(path.name), path, trained.accuracy, differences, forced, removed)
+
+
+def verify(version_path: Path) -> tuple[int, dict[str, float]]:
+    """Checks a version where it lies now: its files' digests, then the self-test in this process.
+
+    Gives the number of files and each signature's largest difference. Raises DamagedVersionError or SelfTestError.
+    """
+    manifest = read_manifest(version_path)
+    files = check_files(version_path, manifest) if manifest else 0
+    return files, run_self_test(version_path)
+
+
+def self_test_in_new_process(version_path: Path) -> dict[str, float]:
+    """Runs the self-test where nothing of the model is in memory. Raises SelfTestError with what that process said."""
+    command = [sys.executable, "-m", "training.self_test", str(version_path.resolve())]
+    # Run from where this package lies: a folder named `training` in the user's directory must not take its place.
+    home = Path(training.__file__).parents[1]
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONWARNINGS": "ignore"}
+    done = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = done.stderr.strip().splitlines() or [f"the process ended with {done.returncode}"]
+        raise SelfTestError(f"Not published, the self-test failed: {said[-1]}")
+    differences: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return differences
+
+
+def copy_files(files: tuple[Path, ...], directory: Path) -> None:
+    """Copies the files into a directory that exists. Raises OSError."""
+    for file in files:
+        shutil.copyfile(file, directory / file.name)
+
+
+def _facts(
+    trained: TrainedModel, staging: Path, model_base_path: Path, differences: dict[str, float], forced: list[str]
+) -> dict[str, Any]:
+    replaced = newest_with_manifest(model_base_path)
+    return {
+        "model_name": model_base_path.absolute().name,
+        "run": trained.source,
+        "recipe": trained.recipe,
+        "accuracy": trained.accuracy,
+        "config": dict(trained.config),
+        "metrics": dict(trained.metrics),
+        "data": dict(trained.data),
+        "model": {
+            "name": trained.model.name,
+            "layers": [layer.name for layer in trained.model.layers],
+            "parameters": trained.model.count_params(),
+        },
+        "class_names": list(CLASS_NAMES),
+        "signatures": describe_signatures(staging),
+        "self_test": {"tolerance": TOLERANCE, "largest_differences": differences},
+        "replaced": None if replaced is None else {"version": replaced[0], "accuracy": replaced[1].get("accuracy")},
+        "forced": forced,
+    }

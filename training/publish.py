@@ -17,14 +17,14 @@ from pathlib import Path
 
 from training.errors import TrainingError, TrainingUsageError
 
-_PREFIX = ".export-"
+PREFIX = ".export-"
 
 
-def version_numbers(model_base_path: Path) -> list[int]:
-    """The versions under a base path, ascending: TF Serving takes every child directory whose name is an integer."""
+def version_directories(model_base_path: Path) -> dict[int, Path]:
+    """The version directories under a base path by number: as in TF Serving, every child whose name is an integer."""
     if not model_base_path.is_dir():
-        return []
-    return sorted(int(child.name) for child in model_base_path.iterdir() if child.name.isdecimal() and child.is_dir())
+        return {}
+    return {int(child.name): child for child in model_base_path.iterdir() if child.name.isdecimal() and child.is_dir()}
 
 
 @contextmanager
@@ -54,7 +54,7 @@ def publish(staging: Path, model_base_path: Path) -> Path:
     A directory cannot be renamed onto one that holds something, so two exports at once take two numbers.
     """
     _sync_tree(staging)
-    version = max(version_numbers(model_base_path), default=0)
+    version = max(version_directories(model_base_path), default=0)
     while True:
         version += 1
         path = model_base_path / str(version)
@@ -70,7 +70,7 @@ def publish(staging: Path, model_base_path: Path) -> Path:
 
 def remove_leftovers(model_base_path: Path) -> None:
     """Removes the hidden directories of exports that no longer run; a running one holds a lock on its own."""
-    for path in model_base_path.glob(f"{_PREFIX}*"):
+    for path in model_base_path.glob(f"{PREFIX}*"):
         try:
             lock = _lock(path)
         except OSError:
@@ -81,7 +81,7 @@ def remove_leftovers(model_base_path: Path) -> None:
 
 def _locked_directory(parent: Path) -> tuple[Path, int]:
     while True:
-        path = Path(tempfile.mkdtemp(dir=parent, prefix=_PREFIX))
+        path = Path(tempfile.mkdtemp(dir=parent, prefix=PREFIX))
         try:
             lock = _lock(path)
         except OSError:
