@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,13 +9,13 @@ from typing import Any, TypeVar
 
 import keras
 
+from training import dataset, runs
 from training.dataset import CLASS_NAMES
 from training.decoding import IMAGE_SIZE
 from training.errors import TrainingUsageError
+from training.evaluate import evaluate
 
 T = TypeVar("T")
-
-_COPIES = ("model.keras", "model.json", "model.weights.h5", "model.h5")
 
 
 @dataclass(frozen=True)
@@ -46,37 +45,47 @@ class TrainedModel:
 
 def load_run(run: Path) -> TrainedModel:
     """The model of a run directory. Raises TrainingUsageError when there is none or its shapes are not served."""
-    file = run / "model.keras"
+    file = run / runs.MODEL
     if not file.is_file():
         raise TrainingUsageError(f"No trained model at {file}: run `fashion train` first, or name a run directory")
-    metrics = _json(run / "metrics.json")
+    metrics = dict(runs.read_json(run / runs.METRICS))
+    data = metrics.pop("data", {})
+    copies = (run / name for name in (runs.MODEL, runs.ARCHITECTURE, runs.WEIGHTS, runs.HDF5))
     return TrainedModel(
-        model=_checked(_loaded(lambda: keras.models.load_model(file, compile=False), file), file),
+        model=_checked(runs.load_model(run), file),
         source=run.resolve().name,
-        files=tuple(run / name for name in _COPIES if (run / name).is_file()),
-        config=_json(run / "config.json"),
-        metrics={name: value for name, value in metrics.items() if name != "data"},
-        data=metrics.get("data", {}),
+        files=tuple(copy for copy in copies if copy.is_file()),
+        config=runs.read_json(run / runs.CONFIG),
+        metrics=metrics,
+        data=data,
     )
 
 
-def load_file(file: Path, weights: Path | None = None) -> TrainedModel:
-    """A model trained elsewhere: .keras, .h5 (architecture and weights), or .json with its weights.
+def load_file(file: Path, weights: Path | None = None, data_dir: Path | None = None) -> TrainedModel:
+    """A model trained elsewhere, measured on Fashion-MNIST's test images: .keras, .h5, or .json with its weights.
 
-    weights: for .json only; without it, the .weights.h5 file of the same name beside it.
-    Raises TrainingUsageError when Keras cannot load it or its shapes are not served.
+    weights: for .json only; without it, the .weights.h5 file of the same name beside it. data_dir: as `dataset.load`.
+    Raises TrainingUsageError when Keras cannot load it, its shapes are not served, or the data cannot be had.
     """
+    files = _named_files(file, weights)
+    model = _checked(_loaded(lambda: _from_files(*files), file), file)
+    data = dataset.load(data_dir)
+    measured = evaluate(model, data.test_images, data.test_labels)
+    metrics = {"test_accuracy": measured.accuracy, "test_loss": measured.loss}
+    return TrainedModel(model, file.name, files, metrics=metrics, data=data.manifest())
+
+
+def _named_files(file: Path, weights: Path | None) -> tuple[Path, ...]:
     if file.suffix == ".json":
-        weights = weights or file.with_suffix(".weights.h5")
-        files: tuple[Path, ...] = (file, weights)
+        files: tuple[Path, ...] = (file, weights or file.with_suffix(".weights.h5"))
     elif file.suffix in {".keras", ".h5"} and weights is None:
         files = (file,)
     else:
         raise TrainingUsageError(f"{file}: a model is a .keras or .h5 file, or a .json file with --weights")
     for path in files:
         if not path.is_file():
-            raise TrainingUsageError(f"No file {path}: --from needs {' and '.join(map(str, files))}")
-    return TrainedModel(_checked(_loaded(lambda: _from_files(*files), file), file), file.name, files)
+            raise TrainingUsageError(f"No file {path}: a model is a .keras or .h5 file, or a .json file with --weights")
+    return files
 
 
 def _from_files(file: Path, weights: Path | None = None) -> keras.Model:
@@ -106,10 +115,3 @@ def _checked(model: keras.Model, file: Path) -> keras.Model:
     if (input_shape, output_shape) != (takes, gives):
         raise TrainingUsageError(f"{file} maps {input_shape} to {output_shape}: a served model maps {takes} to {gives}")
     return model
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
-        raise TrainingUsageError(f"Cannot read {path} ({error}): name the directory of a finished run") from error

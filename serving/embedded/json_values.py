@@ -1,0 +1,118 @@
+"""JSON as TF Serving reads and prints it.
+
+It reads NaN, Infinity and -Infinity, and prints as RapidJSON's PrettyWriter does: four spaces, arrays on one line where
+asked. Numbers are printed as the shortest text that gives the same number back.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import orjson
+
+from serving.errors import InvalidArgument
+
+# What JSON gives in Python: None, bool, int, float, str, list and dict; its nesting cannot be typed.
+Value = Any
+
+_TYPES = {type(None): "Null", str: "String", list: "Array", dict: "Object", int: "Number", float: "Number"}
+_MAX_FLOAT32 = 3.4028234663852886e38
+
+
+def parse_object(body: bytes) -> dict[str, Value]:
+    """The JSON object in a request's body. Raises InvalidArgument for anything else."""
+    value = _parse(body)
+    if not isinstance(value, dict):
+        raise format_error(value, "Is not object")
+    return value
+
+
+def _parse(body: bytes) -> Value:
+    if not body:
+        raise InvalidArgument("JSON Parse error: The document is empty")
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        # orjson keeps to the standard; TF Serving takes NaN and the infinities too.
+        if b"NaN" not in body and b"Infinity" not in body:
+            raise _parse_error(error) from error
+    try:
+        return json.loads(body)
+    except json.JSONDecodeError as error:
+        raise _parse_error(error) from error
+    except (UnicodeDecodeError, ValueError) as error:
+        raise InvalidArgument(f"JSON Parse error: {error}") from error
+    except RecursionError as error:
+        raise InvalidArgument("JSON Parse error: nested too deep") from error
+
+
+def _parse_error(error: json.JSONDecodeError) -> InvalidArgument:
+    return InvalidArgument(f"JSON Parse error: {error.msg} at offset: {error.pos}")
+
+
+def type_name(value: Value) -> str:
+    """RapidJSON's name of a value's type: Null, True, False, String, Number, Array or Object."""
+    if isinstance(value, bool):
+        return str(value)
+    return _TYPES[type(value)]
+
+
+def format_error(value: Value, rule: str) -> InvalidArgument:
+    """TF Serving's error about a JSON value that does not keep a rule."""
+    return InvalidArgument(f"JSON Value: {text(value)} {rule}")
+
+
+def text(value: Value) -> str:
+    """A value as it appears in an error message."""
+    if isinstance(value, float):
+        return decimal(value, single=abs(value) <= _MAX_FLOAT32)
+    try:
+        return pretty(value)
+    except RecursionError:
+        return "..."
+
+
+def decimal(value: float, *, single: bool) -> str:
+    """A float as C++ prints it in a message: six digits if they suffice, else all of float32 or float64."""
+    if not math.isfinite(value):
+        return non_finite(value)
+    printed = f"{value:.6g}"
+    if float(printed) != value:
+        printed = f"{value:.9g}" if single else f"{value:.17g}"
+    return printed if "." in printed or "e" in printed else f"{printed}.0"
+
+
+def non_finite(value: float) -> str:
+    """`NaN`, `Infinity` or `-Infinity`: bare tokens, as TF Serving prints them."""
+    if math.isnan(value):
+        return "NaN"
+    return "Infinity" if value > 0 else "-Infinity"
+
+
+def pretty(value: Value, level: int = 0) -> str:
+    """A value with objects over several lines and arrays on one."""
+    if isinstance(value, dict):
+        return pretty_object({key: pretty(one, level + 1) for key, one in value.items()}, level)
+    if isinstance(value, list):
+        return f"[{', '.join(pretty(one, level + 1) for one in value)}]"
+    if isinstance(value, float) and not math.isfinite(value):
+        return non_finite(value)
+    if isinstance(value, str):
+        return quoted(value)
+    return orjson.dumps(value).decode() if isinstance(value, float) else json.dumps(value)
+
+
+def pretty_object(members: dict[str, str], level: int) -> str:
+    """An object whose values are JSON already, one member a line."""
+    if not members:
+        return "{}"
+    indent = "    " * (level + 1)
+    lines = ",\n".join(f"{indent}{quoted(key)}: {member}" for key, member in members.items())
+    return f"{{\n{lines}\n{'    ' * level}}}"
+
+
+def quoted(value: str) -> str:
+    """A JSON string, not escaped beyond need."""
+    return json.dumps(value, ensure_ascii=False)

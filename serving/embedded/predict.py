@@ -1,0 +1,159 @@
+"""Predict: the one place where gRPC and REST meet.
+
+Order of checks and texts are TF Serving's: the servable, the signature, the inputs' names, their contents, the output
+filter, and then what TensorFlow says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy.typing as npt
+
+from serving.apis import tensors
+from serving.apis.messages import ModelSpec, SignatureDef, TensorProto
+from serving.embedded.core import ServerCore
+from serving.embedded.manager import Version
+from serving.embedded.runner import Runner, Servable
+from serving.errors import FailedPrecondition, Internal, InvalidArgument
+
+Array = npt.NDArray[Any]
+
+DEFAULT_SIGNATURE = "serving_default"
+PREDICT_METHOD = "tensorflow/serving/predict"
+CLASSIFY_METHOD = "tensorflow/serving/classify"
+REGRESS_METHOD = "tensorflow/serving/regress"
+
+
+class PredictCall(NamedTuple):
+    """A Predict request from either front end. inputs: by the signature's names, decoded or still on the wire."""
+
+    spec: ModelSpec
+    inputs: Mapping[str, TensorProto | Array]
+    output_filter: Sequence[str] = ()
+    deadline: float | None = None
+
+
+class Prediction(NamedTuple):
+    """The answer: the outputs by name, and which version and signature gave them."""
+
+    spec: ModelSpec
+    outputs: dict[str, Array]
+
+
+class Predictor:
+    """Answers Predict calls."""
+
+    def __init__(self, core: ServerCore, runner: Runner, *, check_method_names: bool = False) -> None:
+        self._core = core
+        self._runner = runner
+        self._check_method_names = check_method_names
+
+    async def predict(self, call: PredictCall) -> Prediction:
+        """Runs one call. Raises ServingError."""
+        with self._core.use(call.spec) as version:
+            return await self.predict_on(version, call)
+
+    async def predict_on(self, version: Version[Servable], call: PredictCall) -> Prediction:
+        """Runs one call on a version that its caller has in use. Raises ServingError."""
+        name = call.spec.signature_name or DEFAULT_SIGNATURE
+        signature = version.servable.signatures.get(name)
+        if signature is None:
+            raise FailedPrecondition(f'Serving signature key "{name}" not found.')
+        if self._check_method_names:
+            check_predict_method(signature)
+        feeds = _feeds(signature, call.inputs)
+        aliases = _aliases(signature, call.output_filter)
+        fetches = [signature.outputs[alias].name for alias in aliases]
+        values = await self._runner.run(version, feeds, fetches, call.deadline)
+        spec = model_spec(version, name)
+        return Prediction(spec, dict(zip(aliases, values, strict=True)))
+
+
+def model_spec(version: Version[Servable], signature_name: str = "") -> ModelSpec:
+    """The ModelSpec of an answer: the version that gave it is always named."""
+    spec = ModelSpec(name=version.name, signature_name=signature_name)
+    spec.version.value = version.number
+    return spec
+
+
+def check_predict_method(signature: SignatureDef) -> None:
+    """Raises Internal when a signature's method is none of TF Serving's (only with its check enabled)."""
+    methods = (PREDICT_METHOD, CLASSIFY_METHOD, REGRESS_METHOD)
+    if signature.method_name not in methods:
+        raise Internal(
+            f"Expected prediction signature method_name to be one of {{{', '.join(methods)}}}. "
+            f"Was: {signature.method_name}"
+        )
+
+
+def _feeds(signature: SignatureDef, inputs: Mapping[str, TensorProto | Array]) -> dict[str, Array]:
+    """The values to feed, by tensor name, sorted by alias. Raises InvalidArgument."""
+    wanted, sent = signature.inputs, inputs.keys()
+    if len(sent) > len(wanted) or (len(sent) < len(wanted) and not signature.defaults):
+        raise InvalidArgument(
+            f"input size does not match signature: {len(sent)}!={len(wanted)} "
+            f"len({_set(sent)}) != len({_set(wanted)}). "
+            f"Sent extra: {_set(set(sent) - set(wanted))}. Missing but required: {_set(set(wanted) - set(sent))}."
+        )
+    feeds: dict[str, Array] = {}
+    for alias in sorted(wanted):
+        info = wanted[alias]
+        value = inputs[alias] if alias in sent else _default(signature, alias, sent)
+        feeds[info.name] = _array(alias, value, info.dtype, len(feeds))
+    used = [alias for alias in sorted(sent) if alias in wanted]
+    if len(used) != len(sent):
+        raise InvalidArgument(
+            f"Inputs contains invalid name. Used request inputs: {','.join(used)}, "
+            f"request input: {','.join(sorted(sent))}"
+        )
+    return feeds
+
+
+def _default(signature: SignatureDef, alias: str, sent: Collection[str]) -> TensorProto:
+    if alias in signature.defaults:
+        return signature.defaults[alias]
+    raise InvalidArgument(
+        f"Signature input alias: {alias}(feed name: {signature.inputs[alias].name}) not found in request and no "
+        f"default value provided. Inputs expected to be in the request {_set(sent)}, "
+        f"or default input alias set: {','.join(sorted(signature.defaults))}"
+    )
+
+
+def _array(alias: str, value: TensorProto | Array, data_type: int, position: int) -> Array:
+    if not isinstance(value, TensorProto):
+        return value
+    try:
+        array = tensors.make_ndarray(value)
+    except tensors.TensorError as error:
+        raise InvalidArgument(f"tensor parsing error: {alias}") from error
+    if value.dtype != data_type:
+        expected, got = type_name(data_type), type_name(value.dtype)
+        raise InvalidArgument(f"Expects arg[{position}] to be {expected} but {got} is provided")
+    return array
+
+
+def type_name(data_type: int) -> str:
+    """TensorFlow's short name of a DataType: 1 -> `float`, 4 -> `uint8`."""
+    return tensors.data_type_name(data_type).removeprefix("DT_").lower()
+
+
+def _aliases(signature: SignatureDef, output_filter: Sequence[str]) -> list[str]:
+    if not output_filter:
+        return sorted(signature.outputs)
+    seen: list[str] = []
+    for alias in output_filter:
+        if alias not in signature.outputs:
+            raise InvalidArgument(
+                f"output tensor alias not found in signature: {alias} "
+                f"Outputs expected to be in the set {_set(signature.outputs)}."
+            )
+        if alias in seen:
+            raise InvalidArgument(f"duplicate output tensor alias: {alias}")
+        seen.append(alias)
+    return seen
+
+
+def _set(names: Collection[str]) -> str:
+    return f"{{{','.join(sorted(names))}}}"

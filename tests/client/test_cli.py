@@ -1,0 +1,124 @@
+"""The root command: lazy, quick, and the one place where errors become a line and an exit code."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from client.cli import fashion
+
+FASHION = Path(sys.executable).with_name("fashion")
+# Runs a command as `fashion` does and then names the heavy modules that it has imported.
+_IMPORTED = """
+import sys
+from client.cli import fashion
+try:
+    fashion(sys.argv[1:], prog_name="fashion")
+except SystemExit:
+    pass
+print(sorted({"tensorflow", "keras", "numpy", "grpc", "httpx", "PIL"} & sys.modules.keys()), file=sys.stderr)
+"""
+
+
+def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([str(FASHION), *arguments], capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_help_lists_the_commands_in_the_order_of_the_road() -> None:
+    """Each with one line of help, taken from the table."""
+    result = CliRunner().invoke(fashion, ["--help"])
+    assert result.exit_code == 0
+    names = [line.split()[0] for line in result.output.split("Commands:\n")[1].split("\n\n")[0].splitlines()]
+    assert names[:5] == ["train", "export", "serve", "predict", "status"]
+
+
+def test_help_answers_at_once_and_imports_nothing_heavy() -> None:
+    """Under 0.3 s as a whole process (median of five), without numpy, gRPC or TensorFlow."""
+    done = subprocess.run(
+        [sys.executable, "-c", _IMPORTED, "--help"], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stderr == "[]\n"
+    seconds = []
+    for _ in range(5):
+        began = time.perf_counter()
+        assert _run("--help").returncode == 0
+        seconds.append(time.perf_counter() - began)
+    assert statistics.median(seconds) < 0.3
+
+
+@pytest.mark.parametrize("command", ["train", "export", "serve", "predict", "status"])
+def test_every_command_has_help_with_an_example_and_no_tensorflow(command: str) -> None:
+    """Help must not wait for TensorFlow's import."""
+    done = subprocess.run(
+        [sys.executable, "-c", _IMPORTED, command, "--help"], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stderr == "[]\n"
+    assert f"Usage: fashion {command} " in done.stdout
+    assert f"Example: fashion {command}" in done.stdout
+    assert "--verbose" in done.stdout
+
+
+def test_an_unknown_command_is_asked_wrongly() -> None:
+    """Exit code 2 and click's own words."""
+    done = _run("sing")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "No such command 'sing'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "extra", "module"),
+    [
+        (["train", "--dataset", "synthetic"], "training", "tensorflow"),
+        (["export"], "training", "tensorflow"),
+    ],
+)
+def test_a_missing_extra_says_what_to_install(command: list[str], extra: str, module: str) -> None:
+    """A module that is None in sys.modules fails to import just as one that is not installed."""
+    blocked = f"import sys; sys.modules[{module!r}] = None\n{_IMPORTED}"
+    done = subprocess.run(
+        [sys.executable, "-c", blocked, *command], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert f"pip install 'fashion-mnist-serving[{extra}]'" in done.stderr.splitlines()[0]
+    assert done.stdout == ""
+
+
+def test_an_unforeseen_error_is_one_line_and_verbose_shows_where(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mistake of ours must not bury the user in a traceback."""
+
+    def broken(*_args: object, **_options: object) -> None:
+        raise KeyError("oops")
+
+    monkeypatch.setattr("client.connection.connect", broken)
+    result = CliRunner().invoke(fashion, ["status"])
+    assert (result.exit_code, result.output) == (1, "Error: unforeseen KeyError: 'oops' (--verbose shows where)\n")
+    result = CliRunner().invoke(fashion, ["status", "--verbose"])
+    assert result.exit_code == 1
+    assert "Traceback (most recent call last)" in result.output
+
+
+def test_wrong_options_of_predict_exit_with_2_and_one_line(tmp_path: Path) -> None:
+    """A missing file, a bad address, two ways to name a version, a deadline of zero."""
+    missing = str(tmp_path / "missing.png")
+    for arguments, why in (
+        (["predict", missing], f"Error: {missing}: no such file\n"),
+        (["status", "--server", "nowhere"], "Error: 'nowhere' is not a server address: expected "),
+        (["status", "--model-version", "1", "--version-label", "stable"], "exclude each other: give one\n"),
+        (["status", "--timeout", "0"], "Error: a deadline of 0 s cannot be met: --timeout takes seconds above 0\n"),
+    ):
+        result = CliRunner().invoke(fashion, arguments)
+        assert result.exit_code == 2, arguments
+        assert why in result.output
+        assert result.stdout == ""
+
+
+def test_environment_variables_stand_for_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    """FASHION_STATUS_SERVER is `fashion status --server`."""
+    monkeypatch.setenv("FASHION_STATUS_SERVER", "nowhere")
+    result = CliRunner().invoke(fashion, ["status"])
+    assert "'nowhere' is not a server address" in result.output

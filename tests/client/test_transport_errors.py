@@ -1,0 +1,104 @@
+"""Every status that a server can answer becomes one error of the client's family, over both APIs."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from concurrent import futures
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import grpc
+import pytest
+
+from client.connection import connect
+from client.errors import STATUS_CODES, DeadlineExceededError, ServerError, ServerUnreachableError, code_of_http_status
+from serving.apis import services
+
+
+@contextmanager
+def _grpc_server(code: grpc.StatusCode) -> Iterator[str]:
+    def answer(_request: bytes, context: grpc.ServicerContext) -> bytes:
+        context.abort(code, "as the test\nwants it")
+
+    handler = grpc.method_handlers_generic_handler(
+        services.MODEL_SERVICE, {"GetModelStatus": grpc.unary_unary_rpc_method_handler(answer)}
+    )
+    server = grpc.server(futures.ThreadPoolExecutor(1), handlers=[handler])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    yield f"grpc://127.0.0.1:{port}"
+    server.stop(None).wait()
+
+
+@contextmanager
+def _http_server(status: int, body: bytes) -> Iterator[str]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.mark.parametrize("code", [code for code in grpc.StatusCode if code is not grpc.StatusCode.OK])
+def test_every_grpc_status_is_an_error_with_its_code_and_text(code: grpc.StatusCode) -> None:
+    """The text is one line, the cause is kept, the numbers are gRPC's."""
+    with _grpc_server(code) as server, connect(server) as connection, pytest.raises(ServerError) as caught:
+        connection.status()
+    assert caught.value.code == code.name
+    assert caught.value.details == "as the test wants it"
+    assert isinstance(caught.value.__cause__, grpc.RpcError)
+    assert STATUS_CODES[code.value[0]] == code.name
+    assert caught.value.exit_code == 1
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 413, 429, 499, 500, 501, 502, 503, 504, 418])
+def test_every_http_status_is_an_error_with_its_code_and_text(status: int) -> None:
+    """A status that TF Serving never sends is UNKNOWN."""
+    body = json.dumps({"error": "as the test wants it"}).encode()
+    with _http_server(status, body) as server, connect(server) as connection, pytest.raises(ServerError) as caught:
+        connection.status()
+    assert caught.value.code == code_of_http_status(status)
+    assert (caught.value.code == "UNKNOWN") == (status == 418)
+    assert caught.value.details == "as the test wants it"
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"[1]"], ids=["html", "list"])
+def test_an_answer_that_is_not_tf_servings_is_said_to_be_so(body: bytes) -> None:
+    """Another web server on that port is the likeliest mistake."""
+    with (
+        _http_server(200, body) as server,
+        connect(server) as connection,
+        pytest.raises(ServerError, match=r"is this TF Serving's REST port\?"),
+    ):
+        connection.status()
+
+
+@pytest.mark.parametrize("scheme", ["grpc", "http"])
+def test_a_port_where_nobody_listens_is_unreachable(scheme: str) -> None:
+    """Port 1 of the loopback refuses; the hint says how to start a server."""
+    with connect(f"{scheme}://127.0.0.1:1") as connection, pytest.raises(ServerUnreachableError, match="fashion serve"):
+        connection.status()
+
+
+@pytest.mark.parametrize("scheme", ["grpc", "http"])
+def test_a_server_that_never_answers_exceeds_the_deadline(scheme: str) -> None:
+    """A listening socket that nobody accepts from."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        server = f"{scheme}://127.0.0.1:{silent.getsockname()[1]}"
+        with connect(server, timeout=0.2) as connection, pytest.raises(DeadlineExceededError, match="--timeout"):
+            connection.status()

@@ -1,0 +1,53 @@
+"""Live servers in processes of their own, on free ports, probed for readiness."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+KITCHEN = Path(__file__).parents[1] / "contract" / "models" / "kitchen"
+START_SECONDS = 60
+_LISTENING = re.compile(r"Running gRPC ModelServer at (\S+) \.\.\.\nExporting HTTP/REST API at:(\S+) \.\.\.")
+
+
+class Server(NamedTuple):
+    """Where a server listens, its process, and the file that its stderr goes to."""
+
+    grpc: str
+    rest: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+
+@contextmanager
+def running(*flags: str) -> Iterator[Server]:
+    """A server with these flags; SIGTERM ends it. Fails with the log's tail when it does not come up."""
+    with tempfile.TemporaryDirectory() as directory:
+        log = Path(directory) / "stderr"
+        command = [sys.executable, "-m", "serving.embedded", "--port=0", "--rest_api_port=0", *flags]
+        with log.open("wb") as stderr, subprocess.Popen(command, stderr=stderr) as process:
+            try:
+                grpc, rest = wait_until_listening(process, log)
+                yield Server(grpc, rest, process, log)
+            finally:
+                process.terminate()
+
+
+def wait_until_listening(process: subprocess.Popen[bytes], log: Path) -> Sequence[str]:
+    """The gRPC and REST addresses that a server names in its log."""
+    end = time.monotonic() + START_SECONDS
+    while time.monotonic() < end:
+        ended = process.poll()
+        if found := _LISTENING.search(log.read_text()):
+            return found.groups()
+        if ended is not None:
+            break
+        time.sleep(0.05)
+    raise AssertionError(f"the server did not start (exit code {process.poll()}): {log.read_text()[-2000:]}")

@@ -1,0 +1,40 @@
+"""What the tests of training share: drawn data, runs trained once on it, and the real data where it is at hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from training import dataset, synthetic
+from training.config import resolve
+from training.dataset import Dataset
+from training.errors import TrainingUsageError
+from training.train import TrainingResult, train
+
+
+@pytest.fixture(scope="session")
+def drawn() -> Dataset:
+    """The synthetic data set."""
+    return synthetic.load()
+
+
+@pytest.fixture(scope="session")
+def synthetic_run(tmp_path_factory: pytest.TempPathFactory) -> TrainingResult:
+    """One finished run of recipe `fast` on synthetic data."""
+    return train(resolve("fast", dataset="synthetic"), tmp_path_factory.mktemp("runs") / "synthetic")
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Dataset:
+    """Fashion-MNIST as the package finds it; the test is skipped, with the reason, where it cannot be had."""
+    try:
+        return dataset.load()
+    except TrainingUsageError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path) -> Path:
+    """A directory for one run."""
+    return tmp_path / "runs" / "one"

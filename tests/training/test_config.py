@@ -1,0 +1,48 @@
+"""Configurations: recipes, overrides, and what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError
+from typing import Any
+
+import pytest
+
+from training.config import RECIPES, resolve
+from training.errors import TrainingUsageError
+
+
+def test_an_override_changes_one_setting() -> None:
+    """None leaves the recipe's value."""
+    config = resolve("textbook", epochs=7, batch_size=None)
+    assert (config.epochs, config.batch_size, config.recipe) == (7, 32, "textbook")
+
+
+def test_recipes_cannot_be_changed() -> None:
+    """They are frozen."""
+    with pytest.raises(FrozenInstanceError):
+        RECIPES["fast"].epochs = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"epochs": 0}, "epochs 0 is too small: at least 1"),
+        ({"learning_rate": -1.0}, "learning_rate -1.0 must be greater than 0"),
+        ({"learning_rate": float("nan")}, "learning_rate nan must be greater than 0"),
+        ({"warmup": 1.0}, "warmup 1.0 must be a share from 0 to below 1"),
+        ({"seed": -1}, "seed -1 must be from 0 to 4294967295"),
+        ({"model": "cnn"}, "model 'cnn' is unknown: choose one of perceptron, mlp"),
+        ({"depth": 3}, "unknown setting depth: known are "),
+    ],
+)
+def test_impossible_values_are_refused(overrides: dict[str, Any], message: str) -> None:
+    """The message names the value and the rule."""
+    with pytest.raises(TrainingUsageError) as caught:
+        resolve("fast", **overrides)
+    assert str(caught.value).startswith(message)
+
+
+def test_unknown_recipe_is_refused() -> None:
+    """The message lists the known ones."""
+    with pytest.raises(TrainingUsageError, match="recipe 'slow' is unknown: choose one of textbook, fast"):
+        resolve("slow")

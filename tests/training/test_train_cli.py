@@ -1,0 +1,46 @@
+"""`fashion train` as a user calls it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+
+def fashion(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own."""
+    code = "from client.cli import main; main()"
+    return subprocess.run(  # the interpreter and a constant
+        [sys.executable, "-c", code, *arguments], cwd=cwd, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def test_train_prints_json_alone_on_stdout_and_progress_on_stderr(tmp_path: Path) -> None:
+    """A line an epoch on stderr, no library's words anywhere, one object on stdout."""
+    done = fashion("train", "--dataset", "synthetic", "--epochs", "2", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["epochs"] == 2
+    assert (tmp_path / result["run_dir"] / "model.keras").is_file()
+    assert (tmp_path / "runs" / "latest").resolve() == (tmp_path / result["run_dir"]).resolve()
+    assert [line.split(":")[0] for line in done.stderr.splitlines()] == ["epoch 1/2", "epoch 2/2"]
+
+
+def test_train_ends_with_one_line_of_both_accuracies(tmp_path: Path) -> None:
+    """`--quiet` leaves that line only."""
+    done = fashion(
+        "train", "--dataset", "synthetic", "--epochs", "1", "--quiet", "--run-dir", "runs/mine", cwd=tmp_path
+    )
+    assert done.stderr == ""
+    assert done.stdout.startswith("runs/mine: validation accuracy 0.")
+    assert ", test accuracy 0." in done.stdout
+    assert done.stdout.count("\n") == 1
+
+
+def test_bad_setting_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
+    """Nothing is written for it."""
+    done = fashion("train", "--epochs", "0", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "Error: epochs 0 is too small: at least 1\n"
+    assert list(tmp_path.iterdir()) == []

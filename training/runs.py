@@ -1,0 +1,112 @@
+"""The run directory: what a training run leaves behind, each file whole or not there."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from fashion_common.files import write_whole
+from training import models
+from training.errors import TrainingUsageError
+
+RUNS_DIR = Path("runs")
+LATEST = "latest"
+MODEL = "model.keras"
+ARCHITECTURE = "model.json"
+WEIGHTS = "model.weights.h5"
+HDF5 = "model.h5"
+HISTORY = "history.json"
+METRICS = "metrics.json"
+CONFIG = "config.json"
+
+
+def default_run_dir(recipe: str) -> Path:
+    """`runs/<local time>-<recipe>`, with a number behind it where that is taken."""
+    name = f"{datetime.now().astimezone():%Y%m%d-%H%M%S}-{recipe}"
+    candidate, number = RUNS_DIR / name, 2
+    while candidate.exists():
+        candidate, number = RUNS_DIR / f"{name}-{number}", number + 1
+    return candidate
+
+
+def create(run_dir: Path) -> None:
+    """Makes the directory; raises TrainingUsageError where it holds something already or cannot be made."""
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        if any(run_dir.iterdir()):
+            raise TrainingUsageError(f"{run_dir} is not empty: name a new directory for this run")
+    except OSError as error:
+        raise TrainingUsageError(f"{run_dir} cannot be made ({error.strerror}): name a writable directory") from error
+
+
+def write_json(path: Path, content: object) -> None:
+    """Writes one JSON file, indented, whole. Raises OSError."""
+    write_whole(path, json.dumps(content, indent=2) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """One JSON file's content; raises TrainingUsageError where it is missing or damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise TrainingUsageError(
+            f"{path} cannot be read as JSON ({error}): name the directory of a finished run"
+        ) from error
+
+
+def save_model(model: keras.Model, run_dir: Path) -> None:
+    """Saves weights and architecture together (.keras, .h5) and apart (.json, .weights.h5). Raises OSError.
+
+    Keras's HDF5 format holds no subclassed models: such a model's `model.h5` is its functional twin, with its weights.
+    (https://keras.io/api/models/model_saving_apis/)
+    """
+    architecture = model.to_json()
+    bare = keras.models.model_from_json(architecture)  # not compiled: its weights are the model's, not the optimizer's
+    bare.set_weights(model.get_weights())
+    _save_whole(run_dir / MODEL, model.save)
+    write_json(run_dir / ARCHITECTURE, json.loads(architecture))
+    _save_whole(run_dir / WEIGHTS, bare.save_weights)
+    _save_whole(run_dir / HDF5, _hdf5_form(model).save)
+
+
+def load_model(run_dir: Path) -> keras.Model:
+    """The trained model of a run, float32 [N,28,28] -> float32 [N,10]; TrainingUsageError where there is none."""
+    path = run_dir / MODEL
+    try:
+        return keras.models.load_model(path, compile=False)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise TrainingUsageError(
+            f"{path} is not a model that can be loaded ({error}): name the directory of a finished run"
+        ) from error
+
+
+def point_latest(run_dir: Path) -> None:
+    """Makes `latest` beside the run point at it, at once for every reader."""
+    link = run_dir.parent / LATEST
+    temporary = run_dir.parent / f".{LATEST}-{os.getpid()}"
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(run_dir.name)
+    temporary.replace(link)
+
+
+def _hdf5_form(model: keras.Model) -> keras.Model:
+    if not isinstance(model, models.SubclassedModel):
+        return model
+    twin = models.build(model.name, "functional")
+    twin.set_weights(model.get_weights())
+    return twin
+
+
+def _save_whole(path: Path, save: Callable[[Path], None]) -> None:
+    temporary = path.with_name(f".writing-{path.name}")  # Keras chooses the format by the name's end
+    try:
+        save(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
