@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import training
 from training.acceptance import Demands, accept
 from training.dataset import CLASS_NAMES
 from training.golden import golden_tensors
-from training.manifest import check_files, read_manifest, write_manifest
+from training.manifest import DamagedVersionError, check_files, read_manifest, write_manifest
 from training.publish import publish, staging_directory
-from training.self_test import SELF_TEST_FILE, TOLERANCE, SelfTestError, run_self_test, write_tensors
+from training.self_test import SELF_TEST_FILE, TOLERANCE, run_self_test, write_tensors
+from training.self_test_process import self_test_process
 from training.signatures import describe_signatures, write_saved_model
 from training.trained import TrainedModel
 from training.versions import newest_with_manifest, remove_old_versions
@@ -63,7 +59,7 @@ def export_saved_model(trained: TrainedModel, export: Export, report: Report = l
     """
     forced = accept(trained, export.model_base_path, export.demands)
     golden = golden_tensors(trained.model)
-    with staging_directory(export.model_base_path) as staging:
+    with self_test_process() as self_test, staging_directory(export.model_base_path) as staging:
         report("Writing the SavedModel")
         write_saved_model(trained.model, staging)
         write_tensors(staging / SELF_TEST_FILE, golden)
@@ -71,7 +67,7 @@ def export_saved_model(trained: TrainedModel, export: Export, report: Report = l
         if export.with_copies:
             copy_files(trained.files, staging / "assets.extra")
         report("Testing it in a new process")
-        differences = self_test_in_new_process(staging)
+        differences = self_test(staging)
         write_manifest(staging, _facts(trained, staging, export.model_base_path, differences, forced))
         path = publish(staging, export.model_base_path)
     removed = [] if export.keep is None else remove_old_versions(export.model_base_path, export.keep, export.in_use)
@@ -83,23 +79,13 @@ def verify(version_path: Path) -> tuple[int, dict[str, float]]:
 
     Gives the number of files and each signature's largest difference. Raises DamagedVersionError or SelfTestError.
     """
+    if not version_path.is_dir():
+        raise DamagedVersionError(
+            f"No version at {version_path}: name a version's directory such as {version_path.parent / '1'}"
+        )
     manifest = read_manifest(version_path)
     files = check_files(version_path, manifest) if manifest else 0
     return files, run_self_test(version_path)
-
-
-def self_test_in_new_process(version_path: Path) -> dict[str, float]:
-    """Runs the self-test where nothing of the model is in memory. Raises SelfTestError with what that process said."""
-    command = [sys.executable, "-m", "training.self_test", str(version_path.resolve())]
-    # Run from where this package lies: a folder named `training` in the user's directory must not take its place.
-    home = Path(training.__file__).parents[1]
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONWARNINGS": "ignore"}
-    done = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        said = done.stderr.strip().splitlines() or [f"the process ended with {done.returncode}"]
-        raise SelfTestError(f"Not published, the self-test failed: {said[-1]}")
-    differences: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return differences
 
 
 def copy_files(files: tuple[Path, ...], directory: Path) -> None:

@@ -91,22 +91,26 @@ def export(
     if verify is not None:
         _verify(verify, as_json)
         return
+    if weights is not None and from_ is None:
+        raise TrainingUsageError("--weights belongs to --from: name the model's .json file with --from")
+    from rich.console import Console
+
     from training.acceptance import Demands
     from training.export import Export, export_saved_model
     from training.trained import load_file, load_run
     from training.warmup import batch_sizes
 
-    exported = export_saved_model(
-        load_file(from_, weights, data_dir) if from_ else load_run(run or Path("runs/latest")),
-        Export(
-            model_base_path=model_base_path,
-            batch_sizes=tuple(batch_sizes(batching_config)),
-            demands=Demands(min_accuracy, max_regression, force),
-            with_copies=with_copies,
-            keep=keep,
-            in_use=_named_versions(model_config_file, model_base_path).in_use,
-        ),
+    settings = Export(
+        model_base_path=model_base_path,
+        batch_sizes=tuple(batch_sizes(batching_config)),
+        demands=Demands(min_accuracy, max_regression, force),
+        with_copies=with_copies,
+        keep=keep,
+        in_use=_named_versions(model_config_file, model_base_path).in_use,
     )
+    with Console(stderr=True).status("Loading the model") as status:
+        trained = load_file(from_, weights, data_dir) if from_ else load_run(run or Path("runs/latest"))
+        exported = export_saved_model(trained, settings, report=status.update)
     if as_json:
         _print_json(dataclasses.asdict(exported))
     else:

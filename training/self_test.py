@@ -5,7 +5,8 @@
 `<key>/bytes`, uint8, all elements one after another in row-major order, and `<key>/lengths`, int64, the tensor's shape,
 each element's length in bytes (fixed-width bytes would lose zeros at the end of an element).
 
-`python -m training.self_test PATH` runs the test in a process that knows nothing of the model but its files.
+`python -m training.self_test` runs the test of the version whose path it reads, in a process that knows nothing of the
+model but its files.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def read_tensors(path: Path) -> Tensors:
     """The golden tensors of an archive. Raises SelfTestError when there is none or it is damaged."""
     tensors: Tensors = {}
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             for key in arrays.files:
                 signature, side, name, *form = key.split("/")
                 if not form:
@@ -125,9 +126,12 @@ def _strings(flat: Array, lengths: Array) -> Array:
 
 
 def main() -> None:
-    """Tests the version named on the command line: its differences as JSON on stdout, or what is wrong on stderr."""
+    """Tests the version named on stdin: each signature's difference as JSON on stdout, or what is wrong on stderr."""
+    version_path = sys.stdin.readline().strip()
+    if not version_path:
+        return
     try:
-        print(json.dumps(run_self_test(Path(sys.argv[1]))))
+        print(json.dumps(run_self_test(Path(version_path))))
     except SelfTestError as error:
         sys.exit(str(error))
 

@@ -1,44 +1,42 @@
-"""What the tests of the export share: a tiny run directory as `fashion train` leaves it, and pictures as bytes."""
+"""What the tests of the export share: a small run directory, pictures as bytes, and `fashion` in this process."""
 
 from __future__ import annotations
 
 import io
-import json
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 import numpy.typing as npt
+from click.testing import CliRunner, Result
 from PIL import Image
 
+from client.cli import fashion
+from training import models, runs
+
 Pixels = npt.NDArray[np.uint8]
+DATA = {"name": "fashion_mnist", "version": "3.0.1", "sha256": {"train-images-idx3-ubyte.gz": "00"}}
 
 
-def tiny_model(seed: int = 7) -> keras.Model:
-    """The textbook's model with seeded weights."""
+def small_model(seed: int = 7) -> keras.Model:
+    """The textbook's MLP with seeded weights."""
     keras.utils.set_random_seed(seed)
-    return keras.Sequential(
-        [
-            keras.layers.Input((28, 28)),
-            keras.layers.Flatten(),
-            keras.layers.Dense(128, activation="relu"),
-            keras.layers.Dense(10, activation="softmax"),
-        ]
-    )
+    return models.build("mlp")
 
 
-def make_run(run: Path, model: keras.Model | None = None, test_accuracy: float = 0.88) -> Path:
-    """A run directory around the model."""
+def make_run(run: Path, *, accuracy: float = 0.88, model: keras.Model | None = None, **data: Any) -> Path:
+    """A run directory as `fashion train` leaves it."""
     run.mkdir(parents=True)
-    model = model or tiny_model()
-    model.save(run / "model.keras")
-    model.save_weights(run / "model.weights.h5")
-    (run / "model.json").write_text(model.to_json())
-    data = {"name": "fashion_mnist", "version": "3.0.1", "digests": {"train-images-idx3-ubyte.gz": "sha256:00"}}
-    metrics = {"validation_accuracy": test_accuracy, "test_accuracy": test_accuracy, "data": data}
-    (run / "metrics.json").write_text(json.dumps(metrics))
-    (run / "config.json").write_text(json.dumps({"recipe": "textbook"}))
-    (run / "history.json").write_text(json.dumps({"loss": [0.5]}))
+    runs.save_model(model or small_model(), run)
+    runs.write_json(run / runs.CONFIG, {"recipe": "textbook", "epochs": 5})
+    runs.write_json(run / runs.METRICS, {"test_accuracy": accuracy, "test_loss": 0.5, "data": DATA | data})
+    return run
+
+
+def with_accuracy(run: Path, accuracy: float, **data: Any) -> Path:
+    """The same run with another accuracy measured."""
+    runs.write_json(run / runs.METRICS, {"test_accuracy": accuracy, "test_loss": 0.5, "data": DATA | data})
     return run
 
 
@@ -47,8 +45,14 @@ def pictures(count: int, seed: int = 0) -> Pixels:
     return np.random.default_rng(seed).integers(0, 256, (count, 28, 28), dtype=np.uint8)
 
 
-def encoded(pixels: npt.NDArray[np.generic], form: str, **options: object) -> bytes:
+def encoded(picture: npt.NDArray[Any] | Image.Image, form: str, **options: Any) -> bytes:
     """The picture's bytes as Pillow writes them."""
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, form, **options)
+    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+    image.save(buffer, form, **options)
     return buffer.getvalue()
+
+
+def invoke(*arguments: object) -> Result:
+    """A command of `fashion` in this process."""
+    return CliRunner().invoke(fashion, list(map(str, arguments)))
