@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from training import evaluate
 from training.dataset import CLASS_NAMES
 from training.decoding import IMAGE_SIZE
 from training.errors import TrainingUsageError
@@ -31,7 +32,7 @@ def golden_tensors(model: keras.Model) -> Tensors:
     cases: dict[str, tuple[dict[str, Array], dict[str, Array]]] = {
         "serving_default": ({"images": images}, best),
         "encoded_images": ({"image_bytes": np.array(files, object)}, best),
-        "float_images": ({"images": _scaled(images)}, {"probabilities": probabilities}),
+        "float_images": ({"images": evaluate.scale(images)}, {"probabilities": probabilities}),
         "classify": (
             {"inputs": np.array([tf_example(file) for file in files], object)},
             {"classes": np.tile(names, (_ROWS, 1)), "scores": probabilities},
@@ -48,7 +49,7 @@ def golden_tensors(model: keras.Model) -> Tensors:
 def _clear_cases(model: keras.Model) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
     """The images whose two best classes lie furthest apart: their class does not hang on a rounding."""
     images = _candidates()
-    probabilities = np.asarray(model.predict(_scaled(images), batch_size=_CANDIDATES, verbose=0), np.float32)
+    probabilities = evaluate.probabilities(model, images)
     sums = probabilities.sum(axis=1)
     if not (np.isfinite(probabilities).all() and (probabilities >= 0).all() and np.allclose(sums, 1, atol=1e-3)):
         raise TrainingUsageError(
@@ -71,7 +72,3 @@ def _candidates() -> npt.NDArray[np.uint8]:
         image[:] = 0
         image[top : top + height, left : left + width] = inside
     return images
-
-
-def _scaled(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    return images.astype(np.float32) / np.float32(255)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +80,14 @@ def test_a_sound_version_passes_in_a_new_process(version: Path) -> None:
         differences = self_test(version)
     assert list(differences) == ["serving_default", "encoded_images", "float_images", "classify"]
     assert max(differences.values()) <= 1e-5
+
+
+def test_the_process_ends_with_its_input() -> None:
+    """An export that is killed leaves no process behind."""
+    done = subprocess.run(
+        [sys.executable, "-m", "training.self_test"], stdin=subprocess.DEVNULL, capture_output=True, check=True
+    )
+    assert done.stdout == b""
 
 
 def nudged(tensor: np.ndarray) -> np.ndarray:
