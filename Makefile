@@ -37,7 +37,12 @@ $(READY): requirements/dev.txt pyproject.toml
 
 .PHONY: demo
 demo: $(READY) ## Train, export, serve and ask: the whole road on the real data
-	@$(BIN)/python tools/demo.py $(ARGS)
+	@mkdir -p build
+	@set -o pipefail; $(BIN)/python tools/demo.py $(ARGS) | tee build/demo.txt
+
+.PHONY: readme
+readme: $(READY) ## Put what was printed and measured into README.md
+	@$(BIN)/python tools/readme.py
 
 .PHONY: train
 train: $(READY) ## Train (RECIPE=fast|textbook, ARGS=...)

@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -45,18 +45,19 @@ def main() -> None:
     _print_table(files, class_names, answers[grpc], answers[rest])
     print(f"\n{FIGURE} shows the ten. All of it took {time.monotonic() - began:.0f} s. Try next:\n")
     print("  make serve                                       serve the model here, on the ports 8500 and 8501")
-    print(f"  .venv/bin/fashion predict {PICTURES}/*.png        ask it, from a second terminal")
+    print(f"  .venv/bin/fashion predict {PICTURES}/*.png       ask it, from a second terminal")
     print("  .venv/bin/fashion --help                         all commands")
 
 
-def _say(arguments: tuple[object, ...]) -> list[str]:
-    command = ["fashion", *map(str, arguments)]
-    print(f"\n$ {shlex.join(command)}", flush=True)
-    return [str(FASHION), *command[1:]]
+def _say(*arguments: object, files: Sequence[Path] = ()) -> list[str]:
+    """Prints a command as a user would type it, and gives it as it is run."""
+    typed = shlex.join(["fashion", *map(str, arguments)])
+    print(f"\n$ {typed}{f' {PICTURES}/*.png' if files else ''}", flush=True)
+    return [str(FASHION), *map(str, [*arguments, *files])]
 
 
 def _run(*arguments: object) -> None:
-    done = subprocess.run(_say(arguments), check=False)
+    done = subprocess.run(_say(*arguments), check=False)
     if done.returncode:
         sys.exit(done.returncode)
 
@@ -82,7 +83,7 @@ def _served() -> Iterator[tuple[str, str]]:
     """Serves the newest version on free ports and gives both addresses once it is AVAILABLE."""
     port, rest_port = _free_ports(2)
     grpc, rest = f"grpc://127.0.0.1:{port}", f"http://127.0.0.1:{rest_port}"
-    with subprocess.Popen(_say(("serve", "--port", port, "--rest-port", rest_port))) as server:
+    with subprocess.Popen(_say("serve", "--port", port, "--rest-port", rest_port)) as server:
         try:
             for address in (grpc, rest):
                 _wait_until_available(address, server)
@@ -114,7 +115,7 @@ def _wait_until_available(address: str, server: subprocess.Popen[bytes]) -> None
 
 
 def _predict(server: str, files: list[Path]) -> list[dict[str, object]]:
-    command = _say(("predict", "--server", server, "--json", *files))
+    command = _say("predict", "--server", server, "--json", files=files)
     done = subprocess.run(command, check=False, stdout=subprocess.PIPE)
     if done.returncode:
         sys.exit(done.returncode)
@@ -143,10 +144,10 @@ def _save_figure(images: Images, class_names: list[str], answers: list[dict[str,
 def _print_table(
     files: list[Path], class_names: list[str], grpc: list[dict[str, object]], rest: list[dict[str, object]]
 ) -> None:
-    print(f"\n{'file':<28}{'it is':<14}{'over gRPC':<22}{'over REST':<22}")
+    print(f"\n{'file':<28}{'it is':<14}{'over gRPC':<22}over REST")
     for file, truth, over_grpc, over_rest in zip(files, class_names, grpc, rest, strict=True):
         told = [f"{answer['class_name']} {answer['probability']:.4f}" for answer in (over_grpc, over_rest)]
-        print(f"{file!s:<28}{truth:<14}{told[0]:<22}{told[1]:<22}".rstrip())
+        print(f"{file!s:<28}{truth:<14}{told[0]:<22}{told[1]}")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,148 @@
+"""The tensor codec against TensorFlow's own make_tensor_proto and make_ndarray, both ways, for every dtype."""
+
+from __future__ import annotations
+
+import ml_dtypes
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from tensorflow.core.framework import tensor_pb2
+
+from serving.apis import messages
+from serving.apis.messages import TensorProto
+from serving.apis.tensors import TensorError, data_type, data_type_name, make_ndarray, make_tensor_proto, numpy_dtype
+
+_NUMBERS = [
+    "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32", "float64",
+    "complex64", "complex128",
+]  # fmt: skip
+_RARE = ["bfloat16", "float8_e5m2", "float8_e4m3fn", "int4", "uint4"]
+_QUANTIZED = {"qint8": "int8", "quint8": "uint8", "qint16": "int16", "quint16": "uint16", "qint32": "int32"}
+
+
+def _array(name: str) -> np.ndarray:
+    dtype = np.dtype(getattr(ml_dtypes, name, name))
+    return np.array([[0, 1, 2], [3, 1, 0]]).astype(dtype)
+
+
+def _to_ours(proto: tensor_pb2.TensorProto) -> TensorProto:
+    return TensorProto.FromString(proto.SerializeToString())
+
+
+def _to_theirs(proto: TensorProto) -> tensor_pb2.TensorProto:
+    return tensor_pb2.TensorProto.FromString(proto.SerializeToString())
+
+
+@pytest.mark.parametrize("tensor_content", [True, False], ids=["tensor_content", "typed"])
+@pytest.mark.parametrize("name", _NUMBERS + _RARE)
+def test_tensorflow_reads_what_we_write(name: str, tensor_content: bool) -> None:
+    """Same dtype, shape and values, in both forms."""
+    array = _array(name)
+    proto = make_tensor_proto(array, tensor_content=tensor_content)
+    assert bool(proto.tensor_content) == tensor_content
+    read = tf.make_ndarray(_to_theirs(proto))
+    assert read.dtype == array.dtype
+    np.testing.assert_array_equal(read, array)
+    if name not in _RARE:
+        # The C++ reader, which servers run, and not only Python's.
+        np.testing.assert_array_equal(tf.io.parse_tensor(proto.SerializeToString(), array.dtype).numpy(), array)
+
+
+@pytest.mark.parametrize("name", _NUMBERS + _RARE)
+def test_we_read_what_tensorflow_writes(name: str) -> None:
+    """Several values go as bytes, one value as a typed field; a scalar has no dimensions."""
+    for array in (_array(name), _array(name)[:1, 1:2], _array(name)[0, 1]):
+        read = make_ndarray(_to_ours(tf.make_tensor_proto(array)))
+        assert read.dtype == array.dtype
+        assert read.shape == array.shape
+        np.testing.assert_array_equal(read, array)
+
+
+def test_strings_are_bytes_both_ways() -> None:
+    """Text is encoded as UTF-8, bytes with a zero in them stay whole."""
+    proto = make_tensor_proto(np.array([["hä", b"a\0b"]], object))
+    assert tf.make_ndarray(_to_theirs(proto)).tolist() == [["hä".encode(), b"a\0b"]]
+    read = make_ndarray(_to_ours(tf.make_tensor_proto([["hä", b"a\0b"]])))
+    assert (read.dtype, read.tolist()) == (np.dtype(object), [["hä".encode(), b"a\0b"]])
+    assert make_ndarray(make_tensor_proto(np.array(["one", "two"]))).tolist() == [b"one", b"two"]
+
+
+@pytest.mark.parametrize(("name", "plain"), _QUANTIZED.items())
+def test_quantized_dtypes_read_as_their_plain_integers(name: str, plain: str) -> None:
+    """Their wire form is that of the integers they are stored in."""
+    number = getattr(messages, f"DT_{name.upper()}")
+    assert numpy_dtype(number) == np.dtype(plain)
+    proto = make_tensor_proto(np.array([1, 2, 3], plain), dtype=number)
+    assert proto.dtype == number == getattr(tf, name).as_datatype_enum
+    assert make_ndarray(proto).tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize("name", _NUMBERS)
+def test_short_and_missing_values_are_read_as_the_server_reads_them(name: str) -> None:
+    """Too few values repeat the last one, none at all means zeros: parse_tensor is the C++ reader."""
+    dtype = np.dtype(name)
+    for values in ([], [1], [1, 0], [1, 0, 1, 1, 0]):
+        proto = make_tensor_proto(np.array(values, dtype), tensor_content=False)
+        proto.tensor_shape.dim[0].size = 4
+        expected = tf.io.parse_tensor(proto.SerializeToString(), dtype).numpy()
+        np.testing.assert_array_equal(make_ndarray(proto), expected)
+
+
+def test_empty_tensors_keep_their_shape() -> None:
+    """No values, but dimensions."""
+    assert make_ndarray(make_tensor_proto(np.zeros((0, 3), np.float32))).shape == (0, 3)
+
+
+def test_bytes_are_viewed_and_not_copied() -> None:
+    """A view cannot be written to."""
+    assert not make_ndarray(make_tensor_proto(np.zeros(4, np.uint8))).flags.writeable
+
+
+@given(
+    hnp.arrays(st.sampled_from([np.uint8, np.int64, np.float32]), hnp.array_shapes(min_dims=0, max_dims=4, max_side=4))
+)
+@settings(max_examples=60, deadline=None)
+def test_what_is_written_is_read(array: np.ndarray) -> None:
+    """Any shape, either form, NaN included."""
+    for tensor_content in (True, False):
+        np.testing.assert_array_equal(make_ndarray(make_tensor_proto(array, tensor_content=tensor_content)), array)
+
+
+@pytest.mark.parametrize(
+    ("proto", "why"),
+    [
+        (TensorProto(float_val=[1]), "DataType 0 has no array form"),
+        (TensorProto(dtype=messages.DT_RESOURCE), "DataType 20 has no array form"),
+        (TensorProto(dtype=1, tensor_shape={"dim": [{"size": -1}]}), r"must be known: got \[-1\]"),
+        (TensorProto(dtype=1, tensor_shape={"unknown_rank": True}), "must be known: got unknown rank"),
+        (TensorProto(dtype=1, tensor_shape={"dim": [{"size": 2**40}] * 2}), "the limit is 2147483648"),
+        (TensorProto(dtype=1, tensor_shape={"dim": [{"size": 2}]}, tensor_content=b"12345"), "has 5 bytes.* needs 8"),
+    ],
+    ids=["invalid", "resource", "negative", "unknown rank", "huge", "short content"],
+)
+def test_what_cannot_be_read_says_why(proto: TensorProto, why: str) -> None:
+    """Before anything is allocated."""
+    with pytest.raises(TensorError, match=why):
+        make_ndarray(proto)
+
+
+def test_what_cannot_be_written_says_why() -> None:
+    """Ragged lists, objects, and dtypes that TensorFlow does not know."""
+    with pytest.raises(TensorError, match="do not form one tensor"):
+        make_tensor_proto([[1, 2], [3]])
+    with pytest.raises(TensorError, match="takes text or bytes, not dict"):
+        make_tensor_proto(np.array([{}], object))
+    with pytest.raises(TensorError, match="has no TensorFlow DataType"):
+        make_tensor_proto(np.array(["2026-01-01"], "datetime64[D]"))
+
+
+def test_dtype_names_and_numbers_are_tensorflows() -> None:
+    """DataType's own."""
+    for name in _NUMBERS:
+        assert data_type(name) == tf.as_dtype(name).as_datatype_enum
+        assert numpy_dtype(data_type(name)) == np.dtype(name)
+    assert data_type_name(4) == "DT_UINT8"
+    assert data_type_name(999) == "999"
