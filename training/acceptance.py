@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from training.errors import TrainingError
-from training.manifest import Manifest
+from training.manifest import Manifest, recorded_accuracy
 from training.trained import TrainedModel
 from training.versions import newest_with_manifest
 
@@ -47,18 +47,19 @@ def _below_minimum(trained: TrainedModel, demands: Demands) -> str | None:
 
 def _worse_than_newest(trained: TrainedModel, model_base_path: Path, demands: Demands) -> str | None:
     replaced = newest_with_manifest(model_base_path)
-    if replaced is None or replaced[1].get("accuracy") is None:
+    accuracy = recorded_accuracy(replaced[1]) if replaced else None
+    if replaced is None or accuracy is None:
         return None
     version, manifest = replaced
     if trained.accuracy is None or _data(manifest) != trained.data.get("name"):
         mine = f"{_figure(trained.accuracy)} on {trained.data.get('name', 'unknown data')}"
-        theirs = f"{manifest['accuracy']:.4f} on {_data(manifest)}"
+        theirs = f"{accuracy:.4f} on {_data(manifest)}"
         return f"accuracy {mine} cannot be compared with version {version}'s {theirs}"
-    if manifest["accuracy"] - trained.accuracy <= demands.max_regression:
+    if accuracy - trained.accuracy <= demands.max_regression:
         return None
     return (
-        f"accuracy {trained.accuracy:.4f} is {manifest['accuracy'] - trained.accuracy:.4f} below version {version}'s "
-        f"{manifest['accuracy']:.4f}, more than --max-regression {demands.max_regression:g}"
+        f"accuracy {trained.accuracy:.4f} is {accuracy - trained.accuracy:.4f} below version {version}'s "
+        f"{accuracy:.4f}, more than --max-regression {demands.max_regression:g}"
     )
 
 

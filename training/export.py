@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import tensorflow as tf
+
 from training.acceptance import Demands, accept
 from training.dataset import CLASS_NAMES
 from training.golden import golden_tensors
-from training.manifest import DamagedVersionError, check_files, read_manifest, write_manifest
+from training.manifest import DamagedVersionError, check_files, read_manifest, recorded_accuracy, write_manifest
 from training.publish import publish, staging_directory
-from training.self_test import SELF_TEST_FILE, TOLERANCE, run_self_test, write_tensors
+from training.self_test import SELF_TEST_FILE, TOLERANCE, Tensors, run_self_test, write_tensors
 from training.self_test_process import self_test_process
 from training.signatures import describe_signatures, write_saved_model
 from training.trained import TrainedModel
@@ -61,11 +63,7 @@ def export_saved_model(trained: TrainedModel, export: Export, report: Report = l
     golden = golden_tensors(trained.model)
     with self_test_process() as self_test, staging_directory(export.model_base_path) as staging:
         report("Writing the SavedModel")
-        write_saved_model(trained.model, staging)
-        write_tensors(staging / SELF_TEST_FILE, golden)
-        write_warmup(staging / WARMUP_FILE, export.model_base_path.absolute().name, list(export.batch_sizes))
-        if export.with_copies:
-            copy_files(trained.files, staging / "assets.extra")
+        _write(trained, export, golden, staging)
         report("Testing it in a new process")
         differences = self_test(staging)
         write_manifest(staging, _facts(trained, staging, export.model_base_path, differences, forced))
@@ -86,6 +84,17 @@ def verify(version_path: Path) -> tuple[int, dict[str, float]]:
     manifest = read_manifest(version_path)
     files = check_files(version_path, manifest) if manifest else 0
     return files, run_self_test(version_path)
+
+
+def _write(trained: TrainedModel, export: Export, golden: Tensors, staging: Path) -> None:
+    try:
+        write_saved_model(trained.model, staging)
+        write_tensors(staging / SELF_TEST_FILE, golden)
+        write_warmup(staging / WARMUP_FILE, export.model_base_path.absolute().name, list(export.batch_sizes))
+    except tf.errors.OpError as error:
+        raise OSError(f"TensorFlow says {error.message}") from error
+    if export.with_copies:
+        copy_files(trained.files, staging / "assets.extra")
 
 
 def copy_files(files: tuple[Path, ...], directory: Path) -> None:
@@ -114,6 +123,6 @@ def _facts(
         "class_names": list(CLASS_NAMES),
         "signatures": describe_signatures(staging),
         "self_test": {"tolerance": TOLERANCE, "largest_differences": differences},
-        "replaced": None if replaced is None else {"version": replaced[0], "accuracy": replaced[1].get("accuracy")},
+        "replaced": None if replaced is None else {"version": replaced[0], "accuracy": recorded_accuracy(replaced[1])},
         "forced": forced,
     }

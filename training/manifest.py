@@ -37,7 +37,7 @@ def write_manifest(version_path: Path, facts: Mapping[str, Any]) -> None:
         "packages": {name: _version(name) for name in _PACKAGES},
         "git_revision": git_revision(Path(__file__).parent),
         "files": {
-            path.relative_to(version_path).as_posix(): {"sha256": _digest(path), "bytes": path.stat().st_size}
+            path.relative_to(version_path).as_posix(): _described(path)
             for path in sorted(version_path.rglob("*"))
             if path.is_file()
         },
@@ -61,16 +61,24 @@ def read_manifest(version_path: Path) -> Manifest | None:
     return manifest
 
 
+def recorded_accuracy(manifest: Manifest) -> float | None:
+    """The accuracy of a version, from 0 to 1; None when it was not measured."""
+    accuracy = manifest.get("accuracy")
+    return float(accuracy) if isinstance(accuracy, int | float) else None
+
+
 def check_files(version_path: Path, manifest: Manifest) -> int:
     """Compares every file with its digest; gives their number. Raises DamagedVersionError naming one that differs."""
-    files = manifest.get("files") or {}
+    files = manifest.get("files")
+    if not isinstance(files, dict):
+        raise DamagedVersionError(f"The manifest of {version_path} lists no files: export or copy the version again")
     for name, recorded in files.items():
         path = version_path / name
         if not path.resolve().is_relative_to(version_path.resolve()):
             raise DamagedVersionError(f"The manifest of {version_path} names {name}, a file outside of the version")
         if not path.is_file():
             raise DamagedVersionError(f"{path} is missing: copy the version again")
-        if _digest(path) != recorded["sha256"]:
+        if recorded != _described(path):
             raise DamagedVersionError(
                 f"{path} is not the file that was exported (SHA-256 differs): copy the version again"
             )
@@ -94,5 +102,6 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _described(path: Path) -> dict[str, str | int]:
+    content = path.read_bytes()
+    return {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}

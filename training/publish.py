@@ -31,7 +31,8 @@ def version_directories(model_base_path: Path) -> dict[int, Path]:
 def staging_directory(model_base_path: Path) -> Iterator[Path]:
     """A hidden directory under the base path to write a version into; gone afterwards unless it was published.
 
-    What killed exports left behind is removed first. Raises TrainingUsageError when nothing can be written there.
+    What killed exports left behind is removed first. Raises TrainingUsageError when nothing can be written there, and
+    TrainingError for an OSError on the way, such as a full disk.
     """
     try:
         model_base_path.mkdir(parents=True, exist_ok=True)
@@ -43,6 +44,8 @@ def staging_directory(model_base_path: Path) -> Iterator[Path]:
         ) from error
     try:
         yield path
+    except OSError as error:
+        raise TrainingError(f"Cannot write a version under {model_base_path}: {error.strerror or error}") from error
     finally:
         shutil.rmtree(path, ignore_errors=True)
         os.close(lock)

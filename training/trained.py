@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import keras
+import numpy as np
+import tensorflow as tf
 
 from training import dataset, runs
 from training.dataset import CLASS_NAMES
@@ -68,7 +70,7 @@ def load_file(file: Path, weights: Path | None = None, data_dir: Path | None = N
     Raises TrainingUsageError when Keras cannot load it, its shapes are not served, or the data cannot be had.
     """
     files = _named_files(file, weights)
-    model = _checked(_loaded(lambda: _from_files(*files), file), file)
+    model = _checked(_keras("load", file, lambda: _from_files(*files)), file)
     data = dataset.load(data_dir)
     measured = evaluate(model, data.test_images, data.test_labels)
     metrics = {"test_accuracy": measured.accuracy, "test_loss": measured.loss}
@@ -96,22 +98,24 @@ def _from_files(file: Path, weights: Path | None = None) -> keras.Model:
     return model
 
 
-def _loaded(load: Callable[[], T], file: Path) -> T:
+def _keras(what: str, file: Path, action: Callable[[], T]) -> T:
     try:
-        return load()
-    except (ValueError, OSError, TypeError, KeyError, AttributeError) as error:
+        return action()
+    except (ValueError, OSError, TypeError, KeyError, AttributeError, NotImplementedError, tf.errors.OpError) as error:
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise TrainingUsageError(f"Keras cannot load {file}: {reason}") from error
+        raise TrainingUsageError(f"Keras cannot {what} {file}: {reason}") from error
 
 
 def _checked(model: keras.Model, file: Path) -> keras.Model:
     """The model itself when it maps [N, 28, 28] to [N, 10]. Raises TrainingUsageError when it does not."""
     takes, gives = (None, IMAGE_SIZE, IMAGE_SIZE), (None, len(CLASS_NAMES))
-    # A subclassed model does not say what it takes: it is asked what it makes of our images.
+    # A subclassed model does not say what it takes: it is asked what it makes of an image.
     input_shape = getattr(model, "input_shape", takes)
-    output_shape = (
-        _loaded(lambda: model.compute_output_shape(takes), file) if input_shape == takes else model.output_shape
-    )
+    if input_shape == takes:
+        image = np.zeros((1, IMAGE_SIZE, IMAGE_SIZE), np.float32)
+        output_shape = (None, *_keras("run", file, lambda: model(image, training=False)).shape[1:])
+    else:
+        output_shape = model.output_shape
     if (input_shape, output_shape) != (takes, gives):
         raise TrainingUsageError(f"{file} maps {input_shape} to {output_shape}: a served model maps {takes} to {gives}")
     return model

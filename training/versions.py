@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from training.errors import TrainingUsageError
-from training.manifest import DamagedVersionError, Manifest, check_files, read_manifest
+from training.manifest import DamagedVersionError, Manifest, check_files, read_manifest, recorded_accuracy
 from training.publish import PREFIX, remove_leftovers, version_directories
 from training.server_config import NamedVersions
 
@@ -84,7 +84,7 @@ def _described(number: int, path: Path, named: NamedVersions) -> Version:
     return Version(
         version=number,
         path=path,
-        accuracy=facts.get("accuracy"),
+        accuracy=recorded_accuracy(facts),
         recipe=facts.get("recipe"),
         exported_at=facts.get("exported_at"),
         size=sum(file.stat().st_size for file in path.rglob("*") if file.is_file()),

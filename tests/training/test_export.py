@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -19,7 +20,7 @@ import pytest
 import tensorflow as tf
 from exports import DATA, invoke, make_run, pictures, small_model, with_accuracy
 
-from training import synthetic
+from training import models, synthetic
 from training.dataset import CLASS_NAMES
 from training.evaluate import evaluate
 from training.self_test import run_self_test
@@ -361,6 +362,41 @@ def test_what_cannot_be_asked(arguments: list[str], expected: str) -> None:
     """One line, exit code 2."""
     result = invoke("export", *arguments)
     assert (result.exit_code, result.output) == (2, f"Error: {expected}\n")
+
+
+@pytest.mark.parametrize("most_bytes", [300_000, 4_000], ids=["in TensorFlow", "in Python"])
+def test_a_full_disk_is_one_line_and_leaves_nothing(run: Path, base: Path, monkeypatch, most_bytes: int) -> None:
+    """Whoever was writing when no more could be written."""
+    if most_bytes < 300_000:
+        monkeypatch.setattr("training.export.write_saved_model", lambda _, path: (path / "saved_model.pb").touch())
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, hard))
+    try:
+        result = invoke("export", run, "--model-base-path", base)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert re.fullmatch(rf"Error: Cannot write a version under {base}: .*File too large.*\n", result.stderr)
+    assert children(base) == []
+
+
+def test_a_subclassed_model_is_served_without_its_code(base: Path, tmp_path: Path) -> None:
+    """Classes of our own answer as any model, and TensorFlow alone loads what was exported."""
+    subclassed = models.build("mlp", "subclassed")
+    run = make_run(tmp_path / "run", model=subclassed)
+    assert invoke("export", run, "--model-base-path", base).exit_code == 0
+    images = pictures(8)
+    load = (
+        "import sys, numpy, tensorflow as tf; images = numpy.load(sys.argv[2]);"
+        "answer = tf.saved_model.load(sys.argv[1]).signatures['serving_default'](images=images);"
+        "assert not any(name.partition('.')[0] in ('training', 'serving') for name in sys.modules);"
+        "numpy.save(sys.argv[3], answer['probabilities'])"
+    )
+    np.save(tmp_path / "images.npy", images)
+    paths = [base / "1", tmp_path / "images.npy", tmp_path / "answer.npy"]
+    subprocess.run([sys.executable, "-c", load, *map(str, paths)], cwd=tmp_path, check=True, stderr=subprocess.DEVNULL)
+    expected = subclassed(images / np.float32(255)).numpy()
+    np.testing.assert_allclose(np.load(tmp_path / "answer.npy"), expected, rtol=0, atol=1e-6)
 
 
 def test_verify_tests_a_version_where_it_arrived(exported: Path, tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ from training.versions import remove_old_versions
 CONFIG = """
 model_config_list { config {
   name: "fashion_mnist" base_path: "/models/fashion_mnist" model_platform: "tensorflow"
-  version_labels { key: "stable" value: 2 } version_labels { key: "canary" value: 10 } version_labels { key: "first" value: 2 }
+  version_labels { key: "stable" value: 2 } version_labels { key: "canary" value: 10 }
+  version_labels { key: "first" value: 2 }
 } }
 """
 
@@ -65,10 +66,10 @@ def test_versions_are_listed_newest_first(base: Path, tmp_path: Path) -> None:
     assert (result.exit_code, result.stderr) == (0, "")
     assert result.stdout == (
         "version  accuracy  recipe  exported          size    self-test  labels\n"
-        "10       0.8853    fast    2026-01-02 03:04  501 kB  passed     canary\n"
+        "10       0.8853    fast    2026-01-02 03:04  500 kB  passed     canary\n"
         "7        -         -       -                 500 kB  unknown    -\n"
-        "3        -         -       -                 501 kB  damaged    -\n"
-        "2        0.8712    fast    2026-01-02 03:04  501 kB  passed     first, stable\n"
+        "3        -         -       -                 0 kB    damaged    -\n"
+        "2        0.8712    fast    2026-01-02 03:04  500 kB  passed     first, stable\n"
     )
 
 
