@@ -9,24 +9,24 @@ import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
-from exports import make_run
+from exports import small_model
 from live import running
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
 
-from training.export import Export, export_saved_model
-from training.trained import load_run
+from training.signatures import write_saved_model
+from training.warmup import WARMUP_FILE, write_warmup
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
-WARMUP = Path("assets.extra") / "tf_serving_warmup_requests"
 
 
 @pytest.fixture(scope="module")
 def version(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An exported version."""
-    directory = tmp_path_factory.mktemp("export")
-    settings = Export(directory / "fashion_mnist", batch_sizes=BATCH_SIZES)
-    return export_saved_model(load_run(make_run(directory / "run")), settings).path
+    """A version with its warmup requests."""
+    version = tmp_path_factory.mktemp("export") / "fashion_mnist" / "1"
+    write_saved_model(small_model(), version)
+    write_warmup(version / WARMUP_FILE, "fashion_mnist", list(BATCH_SIZES))
+    return version
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def server(version: Path) -> Iterator[PredictionServiceStub]:
 def test_the_server_answers_every_record_of_the_warmup_file(version: Path, server: PredictionServiceStub) -> None:
     """Every signature, every batch size: as many rows as asked for, each a distribution over the ten classes."""
     answered = []
-    for record in tf.data.TFRecordDataset(str(version / WARMUP)).as_numpy_iterator():
+    for record in tf.data.TFRecordDataset(str(version / WARMUP_FILE)).as_numpy_iterator():
         log = PredictionLog.FromString(record)
         if log.HasField("classify_log"):
             request = log.classify_log.request

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from client.cli import fashion
 from training import models, runs
 
 Pixels = npt.NDArray[np.uint8]
+PASSED = r"Self-test passed: 4 signatures answer as Keras does, within \d\.\de-\d\d\n"
 DATA = {"name": "fashion_mnist", "version": "3.0.1", "sha256": {"train-images-idx3-ubyte.gz": "00"}}
 
 
@@ -34,10 +37,11 @@ def make_run(run: Path, *, accuracy: float = 0.88, model: keras.Model | None = N
     return run
 
 
-def with_accuracy(run: Path, accuracy: float, **data: Any) -> Path:
-    """The same run with another accuracy measured."""
-    runs.write_json(run / runs.METRICS, {"test_accuracy": accuracy, "test_loss": 0.5, "data": DATA | data})
-    return run
+def with_accuracy(run: Path, copy: Path, accuracy: float, **data: Any) -> Path:
+    """A copy of the run with another accuracy measured."""
+    shutil.copytree(run, copy)
+    runs.write_json(copy / runs.METRICS, {"test_accuracy": accuracy, "test_loss": 0.5, "data": DATA | data})
+    return copy
 
 
 def pictures(count: int, seed: int = 0) -> Pixels:
@@ -56,3 +60,13 @@ def encoded(picture: npt.NDArray[Any] | Image.Image, form: str, **options: Any) 
 def invoke(*arguments: object) -> Result:
     """A command of `fashion` in this process."""
     return CliRunner().invoke(fashion, list(map(str, arguments)))
+
+
+def children(path: Path) -> list[str]:
+    """What lies there, hidden or not."""
+    return sorted(child.name for child in path.iterdir())
+
+
+def manifest(version: Path) -> dict[str, Any]:
+    """The version's manifest."""
+    return dict(json.loads((version / "assets.extra" / "manifest.json").read_text()))

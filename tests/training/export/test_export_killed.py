@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from exports import invoke, make_run
+from exports import invoke
 from killed import STEPS, Step, export_killed_at
 
 from training.manifest import check_files, read_manifest
@@ -18,16 +19,10 @@ from training.publish import version_directories
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run to export."""
-    return make_run(tmp_path_factory.mktemp("runs") / "a-run")
-
-
-@pytest.fixture(scope="module")
-def base(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def base(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model base path with one version; every kill finds what the ones before it left."""
     base = tmp_path_factory.mktemp("models") / "fashion_mnist"
-    assert invoke("export", run, "--model-base-path", base).exit_code == 0
+    shutil.copytree(exported, base / "1")
     return base
 
 
@@ -62,6 +57,7 @@ def test_a_killed_export_leaves_whole_versions_only(context, run: Path, base: Pa
     assert whole_versions(base) == [*before[removed:], *([max(before) + 1] if published else [])]
 
 
+@pytest.mark.usefixtures("self_test_here")
 def test_the_next_export_cleans_up(run: Path, base: Path) -> None:
     """What the killed ones left is gone, and the numbers go on."""
     begun = base / ".export-killed"

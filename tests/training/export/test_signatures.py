@@ -169,34 +169,6 @@ def test_saved_model_cli_prints_the_names_of_the_table(path: Path) -> None:
     assert lines == SHOWN.split("\n")[1:-1]
 
 
-def test_the_same_model_gives_the_same_bytes(path: Path, tmp_path: Path) -> None:
-    """Two processes that load and write one model leave files that do not differ in one byte."""
-    small_model().save(tmp_path / "model.keras")
-    write = (
-        "import sys, keras, pathlib; from training.signatures import write_saved_model;"
-        "write_saved_model(keras.models.load_model(sys.argv[1]), pathlib.Path(sys.argv[2]))"
-    )
-    directories = [tmp_path / "one", tmp_path / "two"]
-    writing = [
-        subprocess.Popen(
-            [sys.executable, "-c", write, str(tmp_path / "model.keras"), str(directory)], stderr=subprocess.DEVNULL
-        )
-        for directory in directories
-    ]
-    assert [process.wait(120) for process in writing] == [0, 0]
-    one, two = (
-        {file.relative_to(directory).as_posix(): file.read_bytes() for file in directory.rglob("*") if file.is_file()}
-        for directory in directories
-    )
-    assert sorted(one) == [
-        "fingerprint.pb",
-        "saved_model.pb",
-        "variables/variables.data-00000-of-00001",
-        "variables/variables.index",
-    ]
-    assert one == two
-
-
 def test_the_fingerprint_is_that_of_the_file(path: Path) -> None:
     """TensorFlow's checksums agree with the SavedModel as it lies there, method names and all."""
     recorded = tf.saved_model.experimental.read_fingerprint(str(path))

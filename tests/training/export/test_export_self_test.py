@@ -2,35 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from exports import small_model
 
 from training.decoding import IMAGE_SIZE
-from training.golden import golden_tensors
 from training.self_test import SELF_TEST_FILE, SelfTestError, Tensors, read_tensors, run_self_test, write_tensors
-from training.self_test_process import self_test_process
-from training.signatures import write_saved_model
 
 
 @pytest.fixture(scope="module")
-def golden() -> Tensors:
-    """The golden tensors of the small model."""
-    return golden_tensors(small_model())
-
-
-@pytest.fixture(scope="module")
-def version(golden: Tensors, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A version with its self-test."""
-    path = tmp_path_factory.mktemp("models") / "1"
-    write_saved_model(small_model(), path)
-    write_tensors(path / SELF_TEST_FILE, golden)
-    return path
+def golden(exported: Path) -> Tensors:
+    """The golden tensors of the exported version."""
+    return read_tensors(exported / SELF_TEST_FILE)
 
 
 def test_golden_tensors_are_of_every_signature(golden: Tensors) -> None:
@@ -74,20 +58,11 @@ def test_the_archive_gives_back_what_was_written(tmp_path: Path) -> None:
     assert (tmp_path / "one" / "self_test.npz").read_bytes() == (tmp_path / "two" / "self_test.npz").read_bytes()
 
 
-def test_a_sound_version_passes_in_a_new_process(version: Path) -> None:
+def test_a_sound_version_passes(exported: Path) -> None:
     """Every signature answers within the tolerance."""
-    with self_test_process() as self_test:
-        differences = self_test(version)
+    differences = run_self_test(exported)
     assert list(differences) == ["serving_default", "encoded_images", "float_images", "classify"]
     assert max(differences.values()) <= 1e-5
-
-
-def test_the_process_ends_with_its_input() -> None:
-    """An export that is killed leaves no process behind."""
-    done = subprocess.run(
-        [sys.executable, "-m", "training.self_test"], stdin=subprocess.DEVNULL, capture_output=True, check=True
-    )
-    assert done.stdout == b""
 
 
 def nudged(tensor: np.ndarray) -> np.ndarray:
@@ -138,45 +113,36 @@ def nudged(tensor: np.ndarray) -> np.ndarray:
     ],
     ids=["float", "nan", "integers", "strings", "shape", "rows", "failing"],
 )
-def test_drift_is_refused_with_what_differs(
-    version: Path, golden: Tensors, tmp_path: Path, key, change, expected
-) -> None:
+def test_drift_is_refused_with_what_differs(version: Path, golden: Tensors, key, change, expected) -> None:
     """The message names the signature, the tensor and by how much."""
-    path = tmp_path / "1"
-    shutil.copytree(version, path)
-    write_tensors(path / SELF_TEST_FILE, {**golden, key: change(golden[key])})
+    write_tensors(version / SELF_TEST_FILE, {**golden, key: change(golden[key])})
     with pytest.raises(SelfTestError) as caught:
-        run_self_test(path)
+        run_self_test(version)
     assert str(caught.value).startswith(expected)
 
 
-def test_a_missing_signature_or_output_is_refused(version: Path, golden: Tensors, tmp_path: Path) -> None:
+def test_a_missing_signature_or_output_is_refused(version: Path, golden: Tensors) -> None:
     """What the archive promises has to be there."""
-    path = tmp_path / "1"
-    shutil.copytree(version, path)
     scores = golden["classify", "outputs", "scores"]
-    write_tensors(path / SELF_TEST_FILE, {**golden, ("regress", "outputs", "scores"): scores})
+    write_tensors(version / SELF_TEST_FILE, {**golden, ("regress", "outputs", "scores"): scores})
     with pytest.raises(SelfTestError, match=r"^Signature regress is missing: the version has \w+(, \w+){3}$"):
-        run_self_test(path)
-    write_tensors(path / SELF_TEST_FILE, {**golden, ("classify", "outputs", "logits"): scores})
+        run_self_test(version)
+    write_tensors(version / SELF_TEST_FILE, {**golden, ("classify", "outputs", "logits"): scores})
     with pytest.raises(SelfTestError, match=r"^classify has no output logits$"):
-        run_self_test(path)
+        run_self_test(version)
 
 
-def test_a_damaged_version_is_refused(version: Path, tmp_path: Path) -> None:
-    """No archive, half an archive, half a SavedModel: one line each, from the other process too."""
-    path = tmp_path / "1"
-    shutil.copytree(version, path)
-    (path / "saved_model.pb").write_bytes((path / "saved_model.pb").read_bytes()[:5000])
-    expected = f"^Not published, the self-test failed: TensorFlow cannot load {path}: "
-    with self_test_process() as self_test, pytest.raises(SelfTestError, match=expected):
-        self_test(path)
-    archive = path / SELF_TEST_FILE
+def test_a_damaged_version_is_refused(version: Path) -> None:
+    """No archive, half an archive, half a SavedModel: one line each."""
+    (version / "saved_model.pb").write_bytes((version / "saved_model.pb").read_bytes()[:5000])
+    with pytest.raises(SelfTestError, match=f"^TensorFlow cannot load {version}: "):
+        run_self_test(version)
+    archive = version / SELF_TEST_FILE
     archive.write_bytes(archive.read_bytes()[:5000])
     with pytest.raises(SelfTestError, match=rf"^The self-test {archive} is damaged \(.+\): export the version again$"):
-        run_self_test(path)
+        run_self_test(version)
     archive.unlink()
     with pytest.raises(
         SelfTestError, match=f"^No self-test at {archive}: only versions made by `fashion export` have one$"
     ):
-        run_self_test(path)
+        run_self_test(version)

@@ -12,7 +12,7 @@ from training.errors import TrainingUsageError
 from training.serving_messages import message, read_text
 from training.warmup import batch_sizes, write_warmup
 
-BATCHING_CONFIG = Path(__file__).parents[2] / "serving" / "config" / "batching.config"
+BATCHING_CONFIG = Path(__file__).parents[3] / "serving" / "config" / "batching.config"
 
 
 @pytest.fixture(scope="module")
