@@ -60,6 +60,10 @@ serve: $(READY) ## Serve the newest version in the foreground (ARGS=...)
 predict: $(READY) ## Ask a running server for class names (ARGS="IMAGE...")
 	@$(BIN)/fashion predict $(ARGS)
 
+.PHONY: bench-client
+bench-client: $(READY) ## Measure the client against tensorflow-serving-api and h2load (ARGS="--server URL")
+	@$(BIN)/python benchmarks/bench_client.py $(ARGS)
+
 .PHONY: test
 test: $(READY) ## Run all tests (ARGS=...)
 	@$(BIN)/python -m pytest $(ARGS)

@@ -1,4 +1,4 @@
-"""Where a server is, by URL: `grpc://host:8500` or `http://host:8501`."""
+"""Where servers are, by URL: `grpc://host:8500`, `http://host:8501`, `grpcs://`, `https://`, `unix:///path`."""
 
 from __future__ import annotations
 
@@ -8,39 +8,49 @@ from urllib.parse import urlsplit
 from client.errors import ClientUsageError
 
 DEFAULT_SERVER = "grpc://127.0.0.1:8500"
-_DEFAULT_PORTS = {"grpc": 8500, "http": 8501}
+_DEFAULT_PORTS = {"grpc": 8500, "grpcs": 8500, "http": 8501, "https": 8501}
+_RULE = "expected grpc://HOST:PORT, grpcs://HOST:PORT, http://HOST:PORT, https://HOST:PORT or unix:///PATH"
 
 
 @dataclass(frozen=True)
 class ServerAddress:
-    """One server: `scheme` (grpc or http), `host` and `port`."""
+    """One server: `scheme`, and `target` as gRPC wants it (`host:port`, or `unix:///path` for a socket)."""
 
     scheme: str
-    host: str
-    port: int
+    target: str
 
     @classmethod
     def parse(cls, url: str) -> ServerAddress:
         """Reads a URL; the port defaults to TF Serving's, 8500 for gRPC and 8501 for REST.
 
-        Raises ClientUsageError for anything else than scheme, host and port.
+        Raises ClientUsageError for anything else than a scheme with host and port, or unix with an absolute path.
         """
-        rule = f"{url!r} is not a server address: expected grpc://HOST:PORT or http://HOST:PORT"
+        rule = f"{url!r} is not a server address: {_RULE}"
         try:
             parts = urlsplit(url)
             port = parts.port
         except ValueError as error:
             raise ClientUsageError(f"{rule} ({error})") from error
-        if parts.scheme not in _DEFAULT_PORTS or not parts.hostname or parts.username or parts.query or parts.fragment:
+        if parts.username or parts.query or parts.fragment:
+            raise ClientUsageError(rule if not parts.username else f"{rule}; credentials belong in --header")
+        if parts.scheme == "unix" and not parts.netloc and parts.path.startswith("/"):
+            return cls("unix", f"unix://{parts.path}")
+        if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
             raise ClientUsageError(rule)
         if parts.path not in ("", "/"):
             raise ClientUsageError(f"{rule}, without the path {parts.path}")
-        return cls(parts.scheme, parts.hostname, _DEFAULT_PORTS[parts.scheme] if port is None else port)
+        host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+        return cls(parts.scheme, f"{host}:{_DEFAULT_PORTS[parts.scheme] if port is None else port}")
 
     @property
-    def target(self) -> str:
-        """`host:port`, with brackets round an IPv6 address."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+    def is_rest(self) -> bool:
+        """Whether REST is spoken there; a UNIX socket speaks gRPC, as TF Serving's `grpc_socket_path` does."""
+        return self.scheme in ("http", "https")
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether the connection is TLS."""
+        return self.scheme in ("grpcs", "https")
 
     def __str__(self) -> str:
-        return f"{self.scheme}://{self.target}"
+        return self.target if self.scheme == "unix" else f"{self.scheme}://{self.target}"

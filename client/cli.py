@@ -26,8 +26,13 @@ _PARTS = {
     "export": _Part("training.export_cli", "training", "Export a run as the next version of the served model."),
     "versions": _Part("training.export_cli", "training", "List the exported versions of the served model."),
     "serve": _Part("serving.cli", "embedded", "Serve the newest version over gRPC and REST."),
-    "predict": _Part("client.commands", None, "Print the class names of images."),
-    "status": _Part("client.commands", None, "Print the state of the served model's versions."),
+    "predict": _Part("client.commands.predict", None, "Print the class names of images."),
+    "status": _Part("client.commands.status", None, "Print the state of the served model's versions."),
+    "metadata": _Part("client.commands.status", None, "Print the served model's signatures."),
+    "evaluate": _Part("client.commands.evaluate", None, "Measure a live server's accuracy on the test set."),
+    "bench": _Part("client.commands.bench", None, "Measure a live server's throughput and latency."),
+    "explain": _Part("client.commands.explain", None, "Show what the model saw of a picture."),
+    "doctor": _Part("client.commands.doctor", None, "Check a server, each failure with its fix."),
 }
 
 

@@ -1,72 +1,72 @@
-"""A connection to a model server: images in, predictions out."""
+"""A connection to a served model: images in, predictions out."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import functools
+import threading
+import time
+from collections.abc import Callable, Sequence
 from types import TracebackType
-
-import numpy as np
+from typing import TypeVar
 
 from client.address import DEFAULT_SERVER, ServerAddress
+from client.batch import ArrayLike, Batch, calls, predictions
 from client.errors import ClientUsageError, ServerError
-from client.transport import Array, ModelSpec, Transport, VersionStatus
+from client.retry import RoundRobin
+from client.security import Security
+from client.transport import Transport
+from client.types import Metadata, ModelSpec, Prediction, VersionStatus
 
-IMAGE_SHAPE = (28, 28)
-SIGNATURE_NAME = "serving_default"
-# In label order (Xiao et al. 2017, https://arxiv.org/abs/1708.07747); for servers that answer probabilities only.
-CLASS_NAMES = (
-    "T-shirt/top",
-    "Trouser",
-    "Pullover",
-    "Dress",
-    "Coat",
-    "Sandal",
-    "Shirt",
-    "Sneaker",
-    "Bag",
-    "Ankle boot",
-)
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What the model says of one image.
-
-    `class_id` is 0 to 9, `class_name` its name, `probability` that class's share of 1, `probabilities` all ten.
-    """
-
-    class_id: int
-    class_name: str
-    probability: float
-    probabilities: tuple[float, ...]
+DEFAULT_TIMEOUT = 10.0
+_R = TypeVar("_R")
 
 
 class Connection:
-    """One model on one server. A context manager, safe to use from several threads."""
+    """One model on one server, or on several that serve the same; a context manager, safe to share between threads."""
 
-    def __init__(self, transport: Transport, model: ModelSpec, *, timeout: float) -> None:
-        self._transport = transport
+    def __init__(self, transports: Sequence[Transport], model: ModelSpec, *, timeout: float = DEFAULT_TIMEOUT) -> None:
         self.model = model
+        self._round_robin = RoundRobin(transports)
         self._timeout = timeout
+        self._metadata: Metadata | None = None
+        self._reading_metadata = threading.Lock()
 
-    def predict(self, images: Array | Sequence[Array]) -> list[Prediction]:
-        """Classifies images.
+    def predict(
+        self, images: ArrayLike | Sequence[ArrayLike], *, signature_name: str | None = None
+    ) -> list[Prediction]:
+        """Classifies images, in order.
 
-        images: uint8 [N, 28, 28], raw pixels from 0 (background) to 255; or a sequence of N arrays [28, 28].
-        Raises ClientUsageError for another shape or dtype, ServerError for what the server answers.
+        images: uint8 [N, 28, 28], raw pixels from 0 (background) to 255; or float32 from 0 to 1 for a signature that
+        takes floats; or a sequence of N arrays [28, 28]. More than fit into a message of 4 MB are sent in parts.
+        Raises ClientUsageError for what the model cannot take, before anything is sent; ServerError for what the server
+        answers.
         """
-        batch = _checked(images)
-        outputs = self._transport.predict(self.model, SIGNATURE_NAME, {"images": batch}, timeout=self._timeout)
-        return _predictions(outputs, len(batch))
+        return self.predict_batch(Batch.of(images), signature_name=signature_name)
+
+    def predict_batch(self, batch: Batch, *, signature_name: str | None = None) -> list[Prediction]:
+        """`predict` for images that are bytes already."""
+        result: list[Prediction] = []
+        for part in batch.split():
+            ways = functools.partial(calls, part, self.metadata(), signature_name)
+            outputs = self._call(lambda transport, timeout: transport.predict(self.model, ways, timeout=timeout))  # noqa: B023 - called at once
+            result += predictions(outputs, part.count)
+        return result
 
     def status(self) -> list[VersionStatus]:
         """The state of the model's versions, the newest first. Raises ServerError."""
-        return self._transport.status(self.model, timeout=self._timeout)
+        return self._call(lambda transport, timeout: transport.status(self.model, timeout=timeout))
+
+    def metadata(self) -> Metadata:
+        """The model's signatures; asked once a connection. Raises ServerError."""
+        with self._reading_metadata:
+            if self._metadata is None:
+                self._metadata = self._call(lambda transport, timeout: transport.metadata(self.model, timeout=timeout))
+            return self._metadata
 
     def close(self) -> None:
         """Ends the connection."""
-        self._transport.close()
+        for transport in self._round_robin.transports:
+            transport.close()
 
     def __enter__(self) -> Connection:
         return self
@@ -76,52 +76,48 @@ class Connection:
     ) -> None:
         self.close()
 
+    def _call(self, ask: Callable[[Transport, float], _R]) -> _R:
+        attempts = self._round_robin.attempts(self._timeout)
+        while True:
+            try:
+                return ask(attempts.transport, attempts.timeout)
+            except ServerError as error:
+                time.sleep(attempts.pause(error))
 
-def connect(server: str = DEFAULT_SERVER, *, model: ModelSpec | None = None, timeout: float = 10.0) -> Connection:
-    """A connection to `grpc://HOST:PORT` or `http://HOST:PORT`; nothing is sent yet.
 
+def connect(
+    *servers: str,
+    model: ModelSpec | None = None,
+    timeout: float = DEFAULT_TIMEOUT,
+    security: Security | None = None,
+) -> Connection:
+    """A connection to a served model; nothing is sent yet.
+
+    servers: `grpc://HOST:PORT`, `grpcs://`, `http://`, `https://` or `unix:///PATH`; one, or several that serve the
+        same model; `grpc://127.0.0.1:8500` by default.
     model: which model and version; the newest version of `fashion_mnist` by default.
     timeout: the deadline of every call, in seconds.
-    Raises ClientUsageError for a bad address or deadline.
+    security: certificates and headers.
+    Raises ClientUsageError for a bad address, deadline or certificate.
     """
+    addresses = checked_addresses(servers, timeout)
+    return Connection(
+        [_transport(one, security or Security()) for one in addresses], model or ModelSpec(), timeout=timeout
+    )
+
+
+def checked_addresses(servers: Sequence[str], timeout: float) -> list[ServerAddress]:
+    """The addresses, the default one for none. Raises ClientUsageError for a bad address or deadline."""
     if not timeout > 0:
         raise ClientUsageError(f"a deadline of {timeout:g} s cannot be met: --timeout takes seconds above 0")
-    address = ServerAddress.parse(server)
-    return Connection(_transport(address), model or ModelSpec(), timeout=timeout)
+    return [ServerAddress.parse(server) for server in servers or (DEFAULT_SERVER,)]
 
 
-def _transport(address: ServerAddress) -> Transport:
-    if address.scheme == "grpc":
-        from client.grpc_transport import GrpcTransport
+def _transport(address: ServerAddress, security: Security) -> Transport:
+    if address.is_rest:
+        from client.rest_transport import RestTransport
 
-        return GrpcTransport(address)
-    from client.rest_transport import RestTransport
+        return RestTransport(address, security)
+    from client.grpc_transport import GrpcTransport
 
-    return RestTransport(address)
-
-
-def _checked(images: Array | Sequence[Array]) -> Array:
-    batch = np.asarray(images)
-    if batch.dtype != np.uint8 or batch.shape[1:] != IMAGE_SHAPE or not len(batch):
-        raise ClientUsageError(
-            f"images must be uint8 [N, 28, 28] with N above 0, raw pixels from 0 to 255: got {batch.dtype} "
-            f"{list(batch.shape)}"
-        )
-    return batch
-
-
-def _predictions(outputs: dict[str, Array], count: int) -> list[Prediction]:
-    probabilities = outputs.get("probabilities")
-    if probabilities is None or probabilities.shape != (count, len(CLASS_NAMES)):
-        got = {name: list(array.shape) for name, array in outputs.items()}
-        raise ServerError("INTERNAL", f"expected the output probabilities [{count}, 10], the server answered {got}")
-    class_ids = outputs["class_ids"].tolist() if "class_ids" in outputs else probabilities.argmax(axis=1).tolist()
-    class_names = (
-        [name.decode() for name in outputs["class_names"].tolist()]
-        if "class_names" in outputs
-        else [CLASS_NAMES[class_id] for class_id in class_ids]
-    )
-    return [
-        Prediction(class_id, class_name, row[class_id], tuple(row))
-        for class_id, class_name, row in zip(class_ids, class_names, probabilities.tolist(), strict=True)
-    ]
+    return GrpcTransport(address, security)

@@ -2,50 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
-import numpy.typing as npt
-
-Array = npt.NDArray[Any]
-
-
-@dataclass(frozen=True)
-class ModelSpec:
-    """Which model, and which of its versions: a number, a label, or neither for the newest."""
-
-    name: str = "fashion_mnist"
-    version: int | None = None
-    version_label: str | None = None
-
-
-@dataclass(frozen=True)
-class VersionStatus:
-    """The state of one version, in TF Serving's words.
-
-    `state` is START, LOADING, AVAILABLE, UNLOADING or END; `error_code` a gRPC status code's name, OK when all is well.
-    """
-
-    version: int
-    state: str
-    error_code: str = "OK"
-    error_message: str = ""
+from client.types import Calls, Metadata, ModelSpec, Output, VersionStatus
 
 
 class Transport(Protocol):
-    """One connection to one server. Every call takes its deadline in seconds and raises ServerError.
+    """One connection to a server. Every call takes its deadline in seconds and raises ServerError.
 
     Implementations are safe to use from several threads.
     """
 
-    def predict(
-        self, model: ModelSpec, signature_name: str, inputs: Mapping[str, Array], *, timeout: float
-    ) -> dict[str, Array]:
-        """Runs a signature: input name -> array in, output name -> array out; strings are objects of bytes."""
+    def predict(self, model: ModelSpec, calls: Calls, *, timeout: float) -> dict[str, Output]:
+        """Runs one of `calls`, the first or the cheapest; output name -> values.
+
+        REST answers a single output without its name: here its name is "".
+        """
 
     def status(self, model: ModelSpec, *, timeout: float) -> list[VersionStatus]:
         """The state of the model's versions, the newest first."""
 
+    def metadata(self, model: ModelSpec, *, timeout: float) -> Metadata:
+        """The model's signatures."""
+
     def close(self) -> None:
         """Ends the connection; further calls fail."""
+
+
+class AsyncTransport(Protocol):
+    """A Transport whose calls are awaited."""
+
+    async def predict(self, model: ModelSpec, calls: Calls, *, timeout: float) -> dict[str, Output]:
+        """See Transport."""
+
+    async def status(self, model: ModelSpec, *, timeout: float) -> list[VersionStatus]:
+        """See Transport."""
+
+    async def metadata(self, model: ModelSpec, *, timeout: float) -> Metadata:
+        """See Transport."""
+
+    async def close(self) -> None:
+        """See Transport."""

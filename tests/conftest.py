@@ -1,3 +1,64 @@
-"""What all tests share."""
+"""What all tests share: the whole road, walked once, with a live server at its end."""
 
 from __future__ import annotations
+
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from road import FASHION, Road, fashion
+
+START_SECONDS = 60
+_LISTENING = re.compile(r"gRPC  (grpc://\S+)\nREST  (http://[^/\s]+)/v1/models/fashion_mnist\n")
+
+
+@pytest.fixture(scope="session")
+def road(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Road]:
+    """Trains on synthetic garments, exports and serves, each as a user does: one command."""
+    directory = tmp_path_factory.mktemp("road")
+    trained = fashion("train", "--dataset", "synthetic", "--run-dir", "runs/one", "--seed", 1, cwd=directory)
+    assert re.fullmatch(
+        r"runs/one: validation accuracy \d\.\d{4}, test accuracy \d\.\d{4}, fit \d+\.\d s\n", trained.stdout
+    )
+    exported = fashion("export", "runs/one", cwd=directory)
+    assert (exported.returncode, exported.stdout) == (0, "models/fashion_mnist/1\n")
+    passed = r"Self-test passed: 4 signatures answer as Keras does, within \d\.\de-\d\d\n"
+    assert re.fullmatch(passed, exported.stderr)
+    log = directory / "serve.log"
+    command = [FASHION, "serve", "--port", "0", "--rest-port", "0"]
+    with (
+        log.open("w") as stdout,
+        subprocess.Popen(command, cwd=directory, stdout=stdout, stderr=subprocess.STDOUT) as server,
+    ):
+        try:
+            give_up = time.monotonic() + START_SECONDS
+            while not (found := _LISTENING.search(log.read_text())):
+                assert server.poll() is None, log.read_text()
+                assert time.monotonic() < give_up, log.read_text()
+                time.sleep(0.05)
+            yield Road(directory, directory / "runs/one", {"grpc": found[1], "rest": found[2]})
+        finally:
+            server.terminate()
+            code = server.wait(timeout=15)
+    assert code == 0
+    assert log.read_text().endswith("Stopped.\n")
+
+
+@pytest.fixture(scope="session")
+def pictures(road: Road) -> dict[Path, np.ndarray]:
+    """One synthetic test image a class, as PNG in the road's directory."""
+    from training import synthetic
+
+    data = synthetic.load(seed=1)
+    found = {}
+    for class_id in range(10):
+        image = data.test_images[int(np.flatnonzero(data.test_labels == class_id)[0])]
+        path = road.directory / f"{class_id}.png"
+        Image.fromarray(image).save(path)
+        found[path] = image
+    return found

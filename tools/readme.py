@@ -5,6 +5,7 @@ Run by `make readme`, after `make demo`. A block whose source is not there stays
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 
 README = Path("README.md")
 DEMO_OUTPUT = Path("build/demo.txt")
+RESULTS = Path("benchmarks/results")
 
 
 def demo() -> str | None:
@@ -22,7 +24,31 @@ def demo() -> str | None:
     return f"\n```console\n$ make demo\n{DEMO_OUTPUT.read_text().strip()}\n```\n"
 
 
-BLOCKS = {"demo": demo}
+def client() -> str | None:
+    """What `make bench-client` measured."""
+    file = RESULTS / "client.json"
+    if not file.is_file():
+        return None
+    result = json.loads(file.read_text())
+    return CLIENT_TABLES.format(**result["single"], **result["bulk"])
+
+
+CLIENT_TABLES = """
+| one picture, the whole process | time | memory |
+| --- | --- | --- |
+| `fashion predict` | {fashion_seconds:.2f} s | {fashion_megabytes:.0f} MB |
+| the same request with `tensorflow-serving-api` | {official_seconds:.2f} s | {official_megabytes:.0f} MB |
+| ratio | {time_ratio:.3f} | {memory_ratio:.3f} |
+
+| {images:,} images over gRPC | images a second |
+| --- | --- |
+| one image a request, in a loop | {loop_images_per_second:,.0f} |
+| batches of {batch_size:,}, {in_flight} in flight | {pipeline_images_per_second:,.0f} |
+| to the loop, to h2load | {pipeline_to_loop:.0f} times, {pipeline_to_h2load:.2f} |
+| h2load, the same batches | {h2load_images_per_second:,.0f} |
+"""
+
+BLOCKS = {"demo": demo, "client": client}
 
 
 def filled(text: str) -> str:

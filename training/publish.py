@@ -7,7 +7,6 @@ Servers look at children with numeric names only, so what is being written never
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import shutil
 import tempfile
@@ -97,6 +96,12 @@ def _locked_directory(parent: Path) -> tuple[Path, int]:
 
 
 def _lock(path: Path) -> int:
+    try:
+        import fcntl
+    except ImportError as error:
+        raise TrainingUsageError(
+            "fashion export needs the file locks of Linux or macOS: run it there, or in WSL"
+        ) from error
     descriptor = os.open(path, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -9,18 +9,23 @@ from client.errors import ClientUsageError
 
 
 @pytest.mark.parametrize(
-    ("url", "expected"),
+    ("url", "expected", "target"),
     [
-        ("grpc://localhost:8500", "grpc://localhost:8500"),
-        ("grpc://example", "grpc://example:8500"),
-        ("http://example", "http://example:8501"),
-        ("http://example:80/", "http://example:80"),
-        ("grpc://[::1]:9000", "grpc://[::1]:9000"),
+        ("grpc://localhost:8500", "grpc://localhost:8500", "localhost:8500"),
+        ("grpc://example", "grpc://example:8500", "example:8500"),
+        ("grpcs://example:443", "grpcs://example:443", "example:443"),
+        ("http://example", "http://example:8501", "example:8501"),
+        ("https://example:443/", "https://example:443", "example:443"),
+        ("grpc://[::1]:9000", "grpc://[::1]:9000", "[::1]:9000"),
+        ("unix:///run/model.sock", "unix:///run/model.sock", "unix:///run/model.sock"),
     ],
 )
-def test_a_url_names_scheme_host_and_port(url: str, expected: str) -> None:
-    """The port defaults to TF Serving's; IPv6 keeps its brackets."""
-    assert str(ServerAddress.parse(url)) == expected
+def test_a_url_names_scheme_and_target(url: str, expected: str, target: str) -> None:
+    """The port defaults to TF Serving's; IPv6 keeps its brackets; a UNIX socket is its path."""
+    address = ServerAddress.parse(url)
+    assert (str(address), address.target) == (expected, target)
+    assert address.is_rest == url.startswith("http")
+    assert address.is_secure == url.startswith(("grpcs", "https"))
 
 
 @pytest.mark.parametrize(
@@ -34,6 +39,7 @@ def test_a_url_names_scheme_host_and_port(url: str, expected: str) -> None:
         "http://user:secret@host",
         "http://host/v1/models/m",
         "http://host?x=1",
+        "unix://relative/path",
         "",
     ],
 )

@@ -1,4 +1,4 @@
-"""What README names is there."""
+"""What README and the pages under docs name is there."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import pytest
 from client.cli import fashion
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+README = PAGES[0].read_text()
+EACH_PAGE = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
 
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"`make ([a-z-]+)|\$ make ([a-z-]+) ?([a-z-]*)", README))))
@@ -21,21 +23,31 @@ def test_every_make_target_is_in_the_makefile(target: tuple[str, ...]) -> None:
         assert re.search(rf"^{name}:.*## ", makefile, re.MULTILINE), name
 
 
-def test_every_command_and_option_is_in_the_command_line() -> None:
-    """`fashion X --option` in README exists as it is written."""
-    named = re.findall(r"fashion (train|export|serve|predict|status|[a-z]+)\b([^`\n|]*)", README)
-    assert {"train", "export", "serve", "predict", "status"} <= {name for name, _ in named}
-    for name, rest in named:
-        context = fashion.make_context("fashion", [], resilient_parsing=True)
-        command = fashion.get_command(context, name)
-        if command is None:
+@EACH_PAGE
+def test_every_command_and_option_is_in_the_command_line(page: Path) -> None:
+    """`fashion X --option` exists as it is written."""
+    context = fashion.make_context("fashion", [], resilient_parsing=True)
+    known_commands = fashion.list_commands(context)
+    for name, rest in re.findall(r"\bfashion ([a-z]+)\b([^`\n|]*)", page.read_text()):
+        if name not in known_commands:
             assert not rest.strip().startswith("-"), name
             continue
+        command = fashion.get_command(context, name)
+        assert command is not None
         known = {option for parameter in command.params for option in parameter.opts}
         assert set(re.findall(r"(?<!\S)--[a-z-]+", rest)) <= known, (name, rest)
 
 
-def test_every_linked_file_is_there() -> None:
+def test_readme_names_every_command() -> None:
+    """By its name, in code."""
+    context = fashion.make_context("fashion", [], resilient_parsing=True)
+    text = re.sub(r"`fashion ", "`", README)
+    for name in fashion.list_commands(context):
+        assert re.search(rf"`{name}[ `]", text), name
+
+
+@EACH_PAGE
+def test_every_linked_file_is_there(page: Path) -> None:
     """Pictures and pages."""
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)", README):
-        assert (ROOT / target).is_file(), target
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
+        assert (page.parent / target).is_file(), target

@@ -1,0 +1,113 @@
+"""Many images to predictions: decoding in parallel, several batches in flight, answers in the order of the input.
+
+The window of work is bounded, so memory does not grow with the number of images.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
+
+from client.batch import Batch
+from client.connection import Connection
+from client.errors import ImageError
+from client.sources import Block
+from client.types import Prediction
+
+_A = TypeVar("_A")
+_B = TypeVar("_B")
+
+
+class Answer(NamedTuple):
+    """One image's outcome: its name and pixels with the prediction, or what was wrong with it."""
+
+    name: str
+    pixels: bytes = b""
+    prediction: Prediction | None = None
+    error: ImageError | None = None
+
+
+@dataclass
+class _Loaded:
+    names: list[str]
+    batch: Batch | None
+    error: ImageError | None
+
+
+def answers(
+    connection: Connection,
+    blocks: Iterable[Block],
+    *,
+    signature_name: str | None = None,
+    batch_size: int = 256,
+    concurrency: int = 4,
+) -> Iterator[Answer]:
+    """The outcome of every image, in order. Raises ServerError; a bad image is an Answer with its error."""
+    decoders = os.cpu_count() or 1
+    with ThreadPoolExecutor(decoders) as decoding, ThreadPoolExecutor(concurrency) as sending:
+        loaded = in_order(decoding, _load, blocks, window=2 * batch_size)
+        groups = _grouped(loaded, batch_size)
+
+        def ask(group: list[_Loaded]) -> list[Answer]:
+            return _ask(connection, group, signature_name)
+
+        for result in in_order(sending, ask, groups, window=2 * concurrency):
+            yield from result
+
+
+def in_order(pool: ThreadPoolExecutor, work: Callable[[_A], _B], items: Iterable[_A], *, window: int) -> Iterator[_B]:
+    """`map` on a pool, with at most `window` items begun and not yet taken."""
+    running: deque[Future[_B]] = deque()
+    try:
+        for item in items:
+            running.append(pool.submit(work, item))
+            if len(running) >= window:
+                yield running.popleft().result()
+        while running:
+            yield running.popleft().result()
+    finally:
+        for future in running:
+            future.cancel()
+
+
+def _load(block: Block) -> _Loaded:
+    try:
+        return _Loaded(list(block.names), block.load(), None)
+    except ImageError as error:
+        return _Loaded(list(block.names), None, error)
+
+
+def _grouped(loaded: Iterable[_Loaded], batch_size: int) -> Iterator[list[_Loaded]]:
+    """Neighbours of one dtype, `batch_size` images together; a larger block stays whole."""
+    group: list[_Loaded] = []
+    count = 0
+    for one in loaded:
+        size = one.batch.count if one.batch else 0
+        dtypes = {other.batch.dtype for other in group if other.batch}
+        if group and (count + size > batch_size or (one.batch and dtypes - {one.batch.dtype})):
+            yield group
+            group, count = [], 0
+        group.append(one)
+        count += size
+    if group:
+        yield group
+
+
+def _ask(connection: Connection, group: list[_Loaded], signature_name: str | None) -> list[Answer]:
+    batches = [one.batch for one in group if one.batch]
+    predictions: Iterator[Prediction] = iter(())
+    if batches:
+        whole = Batch(batches[0].dtype, b"".join(batch.content for batch in batches))
+        predictions = iter(connection.predict_batch(whole, signature_name=signature_name))
+    result = []
+    for one in group:
+        if one.batch is None:
+            result.append(Answer(one.names[0], error=one.error))
+            continue
+        for name, pixels in zip(one.names, one.batch.images(), strict=True):
+            result.append(Answer(name, pixels, next(predictions)))
+    return result

@@ -1,0 +1,44 @@
+"""What a connection needs beyond the address: certificates, and headers for gateways."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from client.errors import ClientUsageError
+
+
+@dataclass(frozen=True)
+class Security:
+    """TLS files (PEM), the name to expect in the server's certificate, and extra headers, which are never printed.
+
+    Without `ca_file` the machine's own certificate authorities are trusted.
+    """
+
+    ca_file: Path | None = None
+    certificate_file: Path | None = None
+    key_file: Path | None = None
+    server_name: str | None = None
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+
+    def __post_init__(self) -> None:
+        if (self.certificate_file is None) != (self.key_file is None):
+            raise ClientUsageError("a client certificate needs its key: give both --tls-certificate and --tls-key")
+        for path in (self.ca_file, self.certificate_file, self.key_file):
+            if path is not None and not path.is_file():
+                raise ClientUsageError(f"{path}: no such certificate or key file")
+
+
+def parse_headers(lines: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """Reads `key=value` lines; keys are made lower case, as HTTP/2 has them.
+
+    Raises ClientUsageError for a line without `=`; the message does not repeat the value, which may be a token.
+    """
+    headers = []
+    for line in lines:
+        key, separator, value = line.partition("=")
+        if not separator or not key.strip() or not key.isascii():
+            raise ClientUsageError("--header takes key=value, such as --header authorization='Bearer TOKEN'")
+        headers.append((key.strip().lower(), value.strip()))
+    return tuple(headers)

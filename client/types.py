@@ -1,0 +1,119 @@
+"""What passes through the client: models, tensors, answers; free of numpy, which takes longer to import than to ask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+IMAGE_SHAPE = (28, 28)
+IMAGE_BYTES = 28 * 28
+# TensorFlow keeps entries such as __saved_model_init_op among the signatures; nobody can ask for them.
+INTERNAL = "__"
+# In label order (Xiao et al. 2017, https://arxiv.org/abs/1708.07747); for servers that answer probabilities only.
+CLASS_NAMES = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """Which model, and which of its versions: a number, a label, or neither for the newest."""
+
+    name: str = "fashion_mnist"
+    version: int | None = None
+    version_label: str | None = None
+
+
+@dataclass(frozen=True)
+class VersionStatus:
+    """The state of one version, in TF Serving's words.
+
+    `state` is START, LOADING, AVAILABLE, UNLOADING or END; `error_code` a gRPC status code's name, OK when all is well.
+    """
+
+    version: int
+    state: str
+    error_code: str = "OK"
+    error_message: str = ""
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """One input or output of a signature: DataType's name, and the shape, -1 for a free size, None for any rank."""
+
+    dtype: str
+    shape: tuple[int, ...] | None
+
+
+@dataclass(frozen=True)
+class Signature:
+    """One signature of a served model."""
+
+    inputs: dict[str, TensorInfo]
+    outputs: dict[str, TensorInfo]
+    method_name: str
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What a server says of a model: the version that answered, and its signatures by name."""
+
+    model_name: str
+    version: int
+    signatures: dict[str, Signature]
+
+
+class Tensor(NamedTuple):
+    """An input: DataType's name, shape, and content.
+
+    content: the little-endian bytes of numbers (TensorProto's `tensor_content`), or a list of bytes for DT_STRING.
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+    content: bytes | Sequence[bytes]
+
+
+class Call(NamedTuple):
+    """One run of a signature: its name, and its inputs by name."""
+
+    signature_name: str
+    inputs: Mapping[str, Tensor]
+
+
+# Makes calls that all ask the same, each when it is taken: PNG bytes cost time that gRPC need not spend.
+Calls = Callable[[], Iterator[Call]]
+
+
+class Output(NamedTuple):
+    """An output: its shape and its values, flat in row-major order."""
+
+    shape: tuple[int, ...]
+    values: Sequence[float | bytes]
+
+
+class Prediction(NamedTuple):
+    """What the model says of one image.
+
+    `class_id` is 0 to 9, `class_name` its name, `probability` that class's share of 1, `probabilities` all ten.
+    """
+
+    class_id: int
+    class_name: str
+    probability: float
+    probabilities: tuple[float, ...]
+
+    def top(self, k: int) -> list[tuple[str, float]]:
+        """The k likeliest classes: name and probability, the likeliest first."""
+        order = sorted(range(len(self.probabilities)), key=lambda class_id: -self.probabilities[class_id])
+        return [(CLASS_NAMES[class_id], self.probabilities[class_id]) for class_id in order[:k]]

@@ -1,0 +1,104 @@
+"""Many images: in order, in batches, with a bounded amount of work at hand."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from client.batch import Batch
+from client.connection import Connection
+from client.errors import ImageError, ServerError, server_error
+from client.fake_transport import FakeTransport
+from client.pipeline import answers, in_order
+from client.sources import Block
+from client.types import Calls, ModelSpec, Output
+
+
+def _block(index: int) -> Block:
+    def load() -> Batch:
+        time.sleep(random.random() / 500)
+        if index % 10 == 7:
+            raise ImageError(f"{index}: bad")
+        return Batch("DT_UINT8", bytes([index % 256]) * 784)
+
+    return Block([str(index)], load)
+
+
+class _Echo(FakeTransport):
+    """Answers with the image's first pixel as the class, after a while that differs."""
+
+    def predict(self, model: ModelSpec, calls: Calls, *, timeout: float) -> dict[str, Output]:
+        self._fail()
+        call = next(calls())
+        self.asked.append(call)
+        time.sleep(random.random() / 100)
+        content = call.inputs["images"].content
+        pixels = [content[at] for at in range(0, len(content), 784)]
+        values = [float(pixel % 10 == class_id) for pixel in pixels for class_id in range(10)]  # type: ignore[operator]
+        return {"probabilities": Output((len(pixels), 10), values)}
+
+
+def test_answers_come_in_the_order_of_the_input_whatever_the_concurrency() -> None:
+    """Bad images keep their place, each image gets its own answer, batches are full."""
+    transport = _Echo()
+    found = list(answers(Connection([transport], ModelSpec()), map(_block, range(200)), batch_size=16, concurrency=8))
+    assert [answer.name for answer in found] == [str(index) for index in range(200)]
+    for index, answer in enumerate(found):
+        if index % 10 == 7:
+            assert str(answer.error) == f"{index}: bad"
+        else:
+            assert answer.prediction is not None
+            assert answer.prediction.class_id == index % 10
+            assert answer.pixels == bytes([index]) * 784
+    sizes = [call.inputs["images"].shape[0] for call in transport.asked]
+    assert (sum(sizes), max(sizes), len(sizes)) == (180, 16, 12)
+
+
+def test_work_is_bounded_so_that_a_stream_without_end_is_answered() -> None:
+    """No more of the input is taken than the window holds."""
+    taken = 0
+
+    def endless() -> Iterator[Block]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield _block(0)
+
+    found = answers(Connection([_Echo()], ModelSpec()), endless(), batch_size=4, concurrency=2)
+    for _ in range(20):
+        next(found)
+    assert taken < 60
+    found.close()  # type: ignore[attr-defined]
+
+
+def test_a_servers_error_ends_it() -> None:
+    """Raised to the caller, not swallowed by a thread."""
+    transport = _Echo(errors=[server_error("INTERNAL", "broken")])
+    transport.metadata = FakeTransport().metadata  # type: ignore[method-assign]
+    with pytest.raises(ServerError, match="broken"):
+        list(answers(Connection([transport], ModelSpec()), map(_block, range(5))))
+
+
+def test_in_order_never_has_more_than_the_window_at_work() -> None:
+    """Counted while it runs."""
+    at_work = most = 0
+    lock = threading.Lock()
+
+    def work(item: int) -> int:
+        nonlocal at_work, most
+        with lock:
+            at_work += 1
+            most = max(most, at_work)
+        time.sleep(0.001)
+        with lock:
+            at_work -= 1
+        return item * item
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(in_order(pool, work, range(50), window=3)) == [item * item for item in range(50)]
+    assert most <= 3
