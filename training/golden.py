@@ -6,15 +6,15 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from training import evaluate
+from training import evaluate, synthetic
 from training.dataset import CLASS_NAMES
-from training.decoding import IMAGE_SIZE
 from training.errors import TrainingUsageError
 from training.examples import image_file, tf_example
 from training.self_test import Array, Tensors
 
 _ROWS = 16
-_CANDIDATES = 128
+_CANDIDATES = 200
+_CLEAR_LEAD = 0.1
 # Formats without loss: the pixels of the file are the pixels that Keras saw.
 _FORMATS = ("PNG", "GIF", "BMP")
 
@@ -24,7 +24,7 @@ def golden_tensors(model: keras.Model) -> Tensors:
 
     Raises TrainingUsageError when the model's outputs are no probabilities.
     """
-    images, probabilities = _clear_cases(model)
+    images, probabilities = _telling_cases(model)
     files = [image_file(image, _FORMATS[row % len(_FORMATS)]) for row, image in enumerate(images)]
     names = np.array([name.encode() for name in CLASS_NAMES], object)
     class_ids = probabilities.argmax(axis=1).astype(np.int64)
@@ -46,9 +46,12 @@ def golden_tensors(model: keras.Model) -> Tensors:
     }
 
 
-def _clear_cases(model: keras.Model) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
-    """The images whose two best classes lie furthest apart: their class does not hang on a rounding."""
-    images = _candidates()
+def _telling_cases(model: keras.Model) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
+    """Drawn garments of as many predicted classes as there are, whose best class leads by about a half.
+
+    A class that leads by less may change with a rounding; probabilities near 0 and 1 would hide weights that drifted.
+    """
+    images, _ = synthetic.draw(_CANDIDATES, np.random.default_rng(0))
     probabilities = evaluate.probabilities(model, images)
     sums = probabilities.sum(axis=1)
     if not (np.isfinite(probabilities).all() and (probabilities >= 0).all() and np.allclose(sums, 1, atol=1e-3)):
@@ -56,19 +59,11 @@ def _clear_cases(model: keras.Model) -> tuple[npt.NDArray[np.uint8], npt.NDArray
             f"The model's outputs are no probabilities: a row sums to {sums[np.abs(sums - 1).argmax()]:.4g}, not to 1: "
             "end it in softmax"
         )
-    two_best = np.sort(probabilities, axis=1)[:, -2:]
-    clearest = np.sort(np.argsort(two_best[:, 0] - two_best[:, 1], kind="stable")[:_ROWS])
-    return images[clearest], probabilities[clearest]
-
-
-def _candidates() -> npt.NDArray[np.uint8]:
-    """Noise, and noise inside boxes on black, which reach more classes than noise alone."""
-    random = np.random.default_rng(0)
-    images = random.integers(0, 256, (_CANDIDATES, IMAGE_SIZE, IMAGE_SIZE), dtype=np.uint8)
-    for image in images[::2]:
-        top, left = random.integers(0, IMAGE_SIZE // 2, 2)
-        height, width = random.integers(IMAGE_SIZE // 4, IMAGE_SIZE, 2)
-        inside = image[top : top + height, left : left + width].copy()
-        image[:] = 0
-        image[top : top + height, left : left + width] = inside
-    return images
+    second, first = np.sort(probabilities, axis=1)[:, -2:].T
+    lead = first - second
+    order = np.argsort(np.abs(lead - 0.5), kind="stable")
+    classes = probabilities.argmax(axis=1)[order].tolist()
+    turns = [classes[:row].count(class_id) for row, class_id in enumerate(classes)]
+    # Clear rows first, and of those the classes by turns.
+    chosen = np.sort(order[np.lexsort((turns, lead[order] < _CLEAR_LEAD))[:_ROWS]])
+    return images[chosen], probabilities[chosen]
