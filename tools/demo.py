@@ -1,7 +1,7 @@
 """The whole road on the real data: train, export, serve, and ask for ten class names over gRPC and over REST.
 
-Run by `make demo`. Leaves the run in `runs/`, the version and the ten pictures in `build/demo/`, and what was answered in
-`build/demo.png`. The version has a base path of its own: a better one under `models/` would rightly refuse it.
+Run by `make demo`. Leaves the run in `runs/`, the version and the ten pictures in `build/demo/`, and what was answered
+in `build/demo.png`. The version has a base path of its own: a better one under `models/` would rightly refuse it.
 """
 
 from __future__ import annotations
