@@ -64,6 +64,10 @@ predict: $(READY) ## Ask a running server for class names (ARGS="IMAGE...")
 bench-client: $(READY) ## Measure the client against tensorflow-serving-api and h2load (ARGS="--server URL")
 	@$(BIN)/python benchmarks/bench_client.py $(ARGS)
 
+.PHONY: bench-training
+bench-training: $(READY) ## Measure the recipes against the textbook's program (ARGS="--accurate")
+	@$(BIN)/python benchmarks/bench_training.py $(ARGS)
+
 .PHONY: test
 test: $(READY) ## Run all tests (ARGS=...)
 	@$(BIN)/python -m pytest $(ARGS)

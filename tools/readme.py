@@ -48,7 +48,28 @@ CLIENT_TABLES = """
 | h2load, the same batches | {h2load_images_per_second:,.0f} |
 """
 
-BLOCKS = {"demo": demo, "client": client}
+
+def training() -> str | None:
+    """What `make bench-training` measured."""
+    file = RESULTS / "training.json"
+    if not file.is_file():
+        return None
+    result = json.loads(file.read_text())
+    rows = {key: key for key in ("textbook", "fast", "accurate")} | {"fast_in_the_textbooks_time": "fast --epochs N"}
+    lines = [
+        f"| `{name}` | {of['epochs']:.0f} | {of['fit_seconds']:.1f} s | {of['validation_accuracy']:.4f} "
+        f"| {of['test_accuracy']:.4f} |"
+        for key, name in rows.items()
+        if (of := result.get(key))
+    ]
+    return (
+        "\n| recipe | epochs | fit | validation accuracy | test accuracy |\n| --- | --- | --- | --- | --- |\n"
+        + "\n".join(lines)
+        + f"\n\n`fast` takes a {result['ratio']:.0f}th of the textbook's time.\n"
+    )
+
+
+BLOCKS = {"demo": demo, "client": client, "training": training}
 
 
 def filled(text: str) -> str:

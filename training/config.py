@@ -7,22 +7,44 @@ from typing import Any
 
 from training.errors import TrainingUsageError
 
-DATASETS = ("fashion_mnist", "synthetic")
-MODELS = ("perceptron", "mlp")
-APIS = ("sequential", "functional", "subclassed")
-LOOPS = ("fit", "custom")
-SCHEDULES = ("constant", "cosine")
-_CHOICES = {"dataset": DATASETS, "model": MODELS, "api": APIS, "loop": LOOPS, "schedule": SCHEDULES}
-_AT_LEAST_ONE = ("epochs", "batch_size", "steps_per_execution")
+CHOICES = {
+    "dataset": ("fashion_mnist", "synthetic"),
+    "model": ("perceptron", "mlp"),
+    "api": ("sequential", "functional", "subclassed"),
+    "loop": ("fit", "custom"),
+    "schedule": ("constant", "exponential", "cosine"),
+    "teacher": ("none", "cnn"),
+    "strategy": ("none", "mirrored", "multi_worker"),
+}
+# The least value, the limit, whether the limit itself is allowed, and the rule in words.
+_RANGES = {
+    "epochs": (1, 1e9, True, "must be at least 1"),
+    "batch_size": (1, 1e9, True, "must be at least 1"),
+    "steps_per_execution": (1, 1e9, True, "must be at least 1"),
+    "learning_rate": (1e-12, float("inf"), False, "must be greater than 0"),
+    "warmup": (0, 1, False, "must be a share from 0 to below 1"),
+    "weight_decay": (0, float("inf"), False, "must be 0 or greater"),
+    "dropout": (0, 1, False, "must be a share from 0 to below 1"),
+    "shift": (0, 1, True, "must be a share from 0 to 1"),
+    "teacher_weight": (0, 1, True, "must be a share from 0 to 1"),
+    "early_stopping": (0, 1e9, True, "must be a number of epochs, 0 for never"),
+    "seed": (0, 2**32 - 1, True, "must be from 0 to 4294967295"),
+}
+_KINDS: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "bool": (bool,), "float": (int, float)}
+_ONLY_CUSTOM = {"shift": 0.0, "teacher": "none", "strategy": "none"}
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """A run's configuration. Raises TrainingUsageError where a value cannot be.
+    """A run's configuration. Raises TrainingUsageError where a value, or two together, cannot be.
 
-    `loop` is `fit` (keras.Model.fit) or `custom` (our own tf.function over arrays in memory, see training/loop.py).
-    `steps_per_execution` is how many optimizer steps one call into the graph takes. `warmup` is the share of all steps
-    in which a cosine schedule's rate rises to `learning_rate`.
+    loop: `fit` (keras.Model.fit) or `custom` (training/loop.py). steps_per_execution: optimizer steps in one call into
+    the graph. schedule: `exponential` lowers the rate by a tenth each epoch, `cosine` each step after it has risen over
+    the share `warmup` of all steps. weight_decay: AdamW's, on kernels. batch_norm: normalises the hidden units while
+    training, folded into their weights afterwards. shift: share of the images moved by up to a pixel each way.
+    teacher: `cnn` trains a convolutional network first; its
+    probabilities are then learned, by the share teacher_weight, with the labels. checkpoint: keeps the best epoch by
+    validation accuracy. early_stopping: epochs without a better one before the run ends; 0 never.
     """
 
     recipe: str
@@ -35,25 +57,43 @@ class TrainingConfig:
     learning_rate: float = 0.003
     schedule: str = "cosine"
     warmup: float = 0.1
+    weight_decay: float = 0.0
+    dropout: float = 0.0
+    batch_norm: bool = False
+    shift: float = 0.0
+    teacher: str = "none"
+    teacher_weight: float = 0.5
     steps_per_execution: int = 256
     jit_compile: bool = False
+    checkpoint: bool = False
+    early_stopping: int = 0
+    strategy: str = "none"
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, choices in _CHOICES.items():
+        self._check_values()
+        self._check_together()
+
+    def _check_values(self) -> None:
+        for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 raise TrainingUsageError(
                     f"{name} {getattr(self, name)!r} is unknown: choose one of {', '.join(choices)}"
                 )
-        for name in _AT_LEAST_ONE:
-            if getattr(self, name) < 1:
-                raise TrainingUsageError(f"{name} {getattr(self, name)} is too small: at least 1")
-        if not 0 < self.learning_rate < float("inf"):
-            raise TrainingUsageError(f"learning_rate {self.learning_rate} must be greater than 0")
-        if not 0 <= self.warmup < 1:
-            raise TrainingUsageError(f"warmup {self.warmup} must be a share from 0 to below 1")
-        if not 0 <= self.seed < 2**32:
-            raise TrainingUsageError(f"seed {self.seed} must be from 0 to 4294967295")
+        for name, (least, limit, limit_too, rule) in _RANGES.items():
+            value = getattr(self, name)
+            if not (least <= value < limit or (limit_too and value == limit)):
+                raise TrainingUsageError(f"{name} {value} {rule}")
+
+    def _check_together(self) -> None:
+        if self.loop == "fit":
+            for name, off in _ONLY_CUSTOM.items():
+                if getattr(self, name) != off:
+                    raise TrainingUsageError(f"{name} {getattr(self, name)} needs loop custom, not fit")
+        if self.model == "perceptron" and (self.batch_norm or self.dropout):
+            raise TrainingUsageError("batch_norm and dropout act on hidden units, and the perceptron has none: use mlp")
+        if self.jit_compile and self.strategy != "none":
+            raise TrainingUsageError(f"jit_compile does not go with strategy {self.strategy}: leave one of them out")
 
     def to_json(self) -> dict[str, Any]:
         """The fields as plain values, as `config.json` holds them."""
@@ -72,8 +112,31 @@ RECIPES = {
         warmup=0.0,
         steps_per_execution=1,
     ),
-    # The same model from memory, in larger batches, many steps a call, and a rate that rises and falls.
-    "fast": TrainingConfig(recipe="fast"),
+    # The same model from memory, in larger batches, many steps a call, its hidden units normalised while it learns, at
+    # a high rate that rises and falls.
+    "fast": TrainingConfig(
+        recipe="fast",
+        epochs=3,
+        batch_size=512,
+        learning_rate=0.02,
+        warmup=0.2,
+        weight_decay=0.05,
+        batch_norm=True,
+    ),
+    # Still the same model, as good as it gets in minutes: it learns from a larger one and from moved images, for long.
+    "accurate": TrainingConfig(
+        recipe="accurate",
+        epochs=150,
+        batch_size=512,
+        learning_rate=0.015,
+        warmup=0.1,
+        weight_decay=0.02,
+        batch_norm=True,
+        shift=0.6,
+        teacher="cnn",
+        teacher_weight=0.5,
+        jit_compile=True,
+    ),
 }
 
 
@@ -81,7 +144,23 @@ def resolve(recipe: str, **overrides: Any) -> TrainingConfig:
     """The recipe with every override that is not None; raises TrainingUsageError for an unknown recipe or field."""
     if recipe not in RECIPES:
         raise TrainingUsageError(f"recipe {recipe!r} is unknown: choose one of {', '.join(RECIPES)}")
-    known = {field.name for field in fields(TrainingConfig)}
-    if unknown := set(overrides) - known:
-        raise TrainingUsageError(f"unknown setting {', '.join(sorted(unknown))}: known are {', '.join(sorted(known))}")
-    return replace(RECIPES[recipe], **{name: value for name, value in overrides.items() if value is not None})
+    _refuse_unknown(overrides)
+    changes = {name: value for name, value in overrides.items() if value is not None}
+    if changes.get("model") == "perceptron":
+        changes = {"batch_norm": False, "dropout": 0.0, **changes}  # it has no hidden units to act on
+    return replace(RECIPES[recipe], **changes)
+
+
+def from_json(values: dict[str, Any]) -> TrainingConfig:
+    """What `to_json` gave; raises TrainingUsageError for an unknown field or a value of another type."""
+    _refuse_unknown(values)
+    for field in fields(TrainingConfig):
+        if field.name in values and not isinstance(values[field.name], _KINDS[str(field.type)]):
+            raise TrainingUsageError(f"{field.name} {values[field.name]!r} must be of type {field.type}")
+    return TrainingConfig(**{"recipe": "unknown", **values})
+
+
+def _refuse_unknown(values: dict[str, Any]) -> None:
+    known = [field.name for field in fields(TrainingConfig)]
+    if unknown := set(values) - set(known):
+        raise TrainingUsageError(f"unknown setting {', '.join(sorted(unknown))}: known are {', '.join(known)}")

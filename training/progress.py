@@ -16,9 +16,10 @@ _REFRESH_SECONDS = 0.25
 class ProgressReporter(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types
     """Reports each epoch's loss and accuracies, and on a terminal the way through it where batches are seen."""
 
-    def __init__(self, epochs: int) -> None:
+    def __init__(self, epochs: int, label: str = "epoch") -> None:
         super().__init__()
         self._epochs = epochs
+        self._label = label
         self._console = Console(file=sys.stderr)
         self._bar: Progress | None = None
         self._task: TaskID | None = None
@@ -28,7 +29,7 @@ class ProgressReporter(keras.callbacks.Callback):  # type: ignore[misc]  # Keras
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
         """Shows the empty bar."""
         if self._console.is_terminal:
-            columns = (TextColumn("epoch"), MofNCompleteColumn(), BarColumn(), TextColumn("{task.description}"))
+            columns = (TextColumn(self._label), MofNCompleteColumn(), BarColumn(), TextColumn("{task.description}"))
             self._bar = Progress(*columns, TimeRemainingColumn(), console=self._console)
             self._task = self._bar.add_task("", total=self._epochs)
             self._bar.start()
@@ -52,7 +53,7 @@ class ProgressReporter(keras.callbacks.Callback):  # type: ignore[misc]  # Keras
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=epoch + 1, description=text)
         else:
-            print(f"epoch {epoch + 1}/{self._epochs}: {text}", file=sys.stderr, flush=True)
+            print(f"{self._label} {epoch + 1}/{self._epochs}: {text}", file=sys.stderr, flush=True)
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
         """Leaves the bar as it is."""

@@ -13,6 +13,7 @@ import keras
 
 from fashion_common.files import write_whole
 from training import models
+from training.config import TrainingConfig, from_json
 from training.errors import TrainingUsageError
 
 RUNS_DIR = Path("runs")
@@ -43,6 +44,15 @@ def create(run_dir: Path) -> None:
             raise TrainingUsageError(f"{run_dir} is not empty: name a new directory for this run")
     except OSError as error:
         raise TrainingUsageError(f"{run_dir} cannot be made ({error.strerror}): name a writable directory") from error
+
+
+def unfinished_config(run_dir: Path) -> TrainingConfig:
+    """The configuration of an interrupted run; raises TrainingUsageError where there is none to go on with."""
+    if not (run_dir / CONFIG).is_file():
+        raise TrainingUsageError(f"{run_dir} holds no run to resume ({CONFIG} is missing): name an interrupted run")
+    if (run_dir / METRICS).exists():
+        raise TrainingUsageError(f"{run_dir} is finished: there is nothing to resume; begin a new run")
+    return from_json(read_json(run_dir / CONFIG))
 
 
 def write_json(path: Path, content: object) -> None:

@@ -2,122 +2,63 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import keras
 
-from training import dataset, loop, models, runs, synthetic
+from training import callbacks, checkpoint, dataset, distill, distributed, models, networks, optimizers, runs, synthetic
 from training.config import TrainingConfig
-from training.dataset import Dataset
+from training.dataset import Dataset, Report
 from training.errors import TrainingError
-from training.evaluate import Evaluation, evaluate, scale
-from training.progress import ProgressReporter
+from training.evaluate import Evaluation, evaluate
+from training.stages import Fitted, History, Watch, run_stage
+
+CHECKPOINT = "checkpoint.npz"
+_UNFINISHED = (CHECKPOINT, distill.TEACHER_CHECKPOINT, distill.ANSWERS)
 
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a run came to. `fit_seconds` is the time in the fit itself, validation of every epoch included."""
+    """What a run came to. `fit_seconds` is the time in the fit, with every epoch's validation and with the teacher."""
 
     run_dir: Path
+    config: TrainingConfig
     model: keras.Model
-    history: dict[str, list[float]]  # loss, accuracy, val_loss, val_accuracy: one value an epoch
+    history: History  # loss, accuracy, val_loss, val_accuracy: one value an epoch
     fit_seconds: float
     validation: Evaluation
     test: Evaluation
 
 
 def train(
-    config: TrainingConfig,
-    run_dir: Path,
-    *,
-    data_dir: Path | None = None,
-    progress: bool = False,
-    report: Callable[[str], None] | None = None,
+    config: TrainingConfig, run_dir: Path, *, data_dir: Path | None = None, watch: Watch | None = None
 ) -> TrainingResult:
     """Trains one model into an empty or new `run_dir` and points `latest` beside it there.
 
     The test set is looked at once, after the last epoch. Raises TrainingUsageError for missing data or a taken
-    directory, TrainingError where the run directory cannot be written.
+    directory, TrainingError where the run directory cannot be written or Ctrl-C ended the run.
     """
-    data = load_data(config, data_dir, report)
-    runs.create(run_dir)
-    try:
-        return _train(config, run_dir, data, progress=progress)
-    except OSError as error:
-        raise TrainingError(f"{run_dir} cannot be written ({error.strerror or error}): free space there") from error
+    if distributed.is_chief(config.strategy):
+        runs.create(run_dir)
+        with _writing(run_dir):
+            runs.write_json(run_dir / runs.CONFIG, config.to_json())
+    return _complete(config, run_dir, data_dir, watch or Watch())
 
 
-def load_data(
-    config: TrainingConfig, data_dir: Path | None = None, report: Callable[[str], None] | None = None
-) -> Dataset:
+def resume(run_dir: Path, *, data_dir: Path | None = None, watch: Watch | None = None) -> TrainingResult:
+    """Goes on with an interrupted run, with its own configuration, from its last checkpoint to its last epoch.
+
+    Raises TrainingUsageError where there is nothing to go on with or the checkpoint is damaged, else as `train`.
+    """
+    return _complete(runs.unfinished_config(run_dir), run_dir, data_dir, watch or Watch())
+
+
+def load_data(config: TrainingConfig, data_dir: Path | None = None, report: Report | None = None) -> Dataset:
     """The data set that the configuration names."""
     return synthetic.load(seed=config.seed) if config.dataset == "synthetic" else dataset.load(data_dir, report=report)
-
-
-def _train(config: TrainingConfig, run_dir: Path, data: Dataset, *, progress: bool) -> TrainingResult:
-    runs.write_json(run_dir / runs.CONFIG, config.to_json())
-    keras.utils.set_random_seed(config.seed)
-    model = compiled_model(config, len(data.train_labels))
-    history = keras.callbacks.History()
-    callbacks = [history, *([ProgressReporter(config.epochs)] if progress else [])]
-    started = time.perf_counter()
-    (fit if config.loop == "fit" else loop.fit)(model, data, config, callbacks)
-    fit_seconds = time.perf_counter() - started
-    validation = evaluate(model, data.validation_images, data.validation_labels)
-    test = evaluate(model, data.test_images, data.test_labels)
-    curves = {name: [float(value) for value in values] for name, values in history.history.items()}
-    result = TrainingResult(run_dir, model, curves, fit_seconds, validation, test)
-    _save(result, data)
-    return result
-
-
-def compiled_model(config: TrainingConfig, train_images: int) -> keras.Model:
-    """The model of the configuration, with Adam and sparse categorical cross-entropy as the textbook compiles it."""
-    model = models.build(config.model, config.api)
-    model.compile(
-        optimizer=keras.optimizers.Adam(_learning_rate(config, train_images)),
-        loss="sparse_categorical_crossentropy",
-        metrics=["accuracy"],
-        steps_per_execution=config.steps_per_execution if config.loop == "fit" else 1,
-        jit_compile=config.jit_compile,
-    )
-    return model
-
-
-def fit(model: keras.Model, data: Dataset, config: TrainingConfig, callbacks: list[keras.callbacks.Callback]) -> None:
-    """The textbook's program: keras.Model.fit on float arrays in shuffled batches, validated after every epoch."""
-    model.fit(
-        scale(data.train_images),
-        data.train_labels,
-        batch_size=config.batch_size,
-        epochs=config.epochs,
-        validation_data=(scale(data.validation_images), data.validation_labels),
-        callbacks=callbacks,
-        verbose=0,
-    )
-
-
-def _learning_rate(config: TrainingConfig, train_images: int) -> float | keras.optimizers.schedules.CosineDecay:
-    if config.schedule == "constant":
-        return config.learning_rate
-    steps = config.epochs * max(train_images // config.batch_size, 1)
-    warmup = int(steps * config.warmup)
-    if not warmup:
-        return keras.optimizers.schedules.CosineDecay(config.learning_rate, steps)
-    return keras.optimizers.schedules.CosineDecay(
-        config.learning_rate / 10, steps - warmup, warmup_target=config.learning_rate, warmup_steps=warmup
-    )
-
-
-def _save(result: TrainingResult, data: Dataset) -> None:
-    run_dir = result.run_dir
-    runs.save_model(result.model, run_dir)
-    runs.write_json(run_dir / runs.HISTORY, result.history)
-    runs.write_json(run_dir / runs.METRICS, metrics(result) | {"data": data.manifest()})
-    runs.point_latest(run_dir)
 
 
 def metrics(result: TrainingResult) -> dict[str, object]:
@@ -131,3 +72,108 @@ def metrics(result: TrainingResult) -> dict[str, object]:
         "epochs": len(result.history["loss"]),
         "parameters": result.model.count_params(),
     }
+
+
+@dataclass(frozen=True)
+class _Run:
+    config: TrainingConfig
+    run_dir: Path
+    data: Dataset
+    watch: Watch
+    chief: bool
+
+
+def _complete(config: TrainingConfig, run_dir: Path, data_dir: Path | None, watch: Watch) -> TrainingResult:
+    strategy = distributed.strategy(config.strategy)
+    data = load_data(config, data_dir, watch.report)
+    run = _Run(config, run_dir, data, watch, distributed.is_chief(config.strategy))
+    with _writing(run_dir):
+        soft = distill.soft_labels(config, data, run_dir, watch) if config.teacher != "none" else None
+        keras.utils.set_random_seed(config.seed)
+        with strategy.scope():
+            model = models.build(config.model, config.api)
+            network = networks.training_network(config, model)
+            compile_network(network, config, len(data.train_labels))
+        fitted = _fit(run, network, model, soft)
+        result = TrainingResult(
+            run_dir,
+            config,
+            model,
+            fitted.history,
+            fitted.fit_seconds + (soft.fit_seconds if soft else 0.0),
+            evaluate(model, data.validation_images, data.validation_labels),
+            evaluate(model, data.test_images, data.test_labels),
+        )
+        if run.chief:
+            _save(result, run)
+    return result
+
+
+def compile_network(network: keras.Model, config: TrainingConfig, train_images: int) -> None:
+    """Compiles with the configuration's optimizer, its variables made, and sparse categorical cross-entropy."""
+    network.compile(
+        optimizer=optimizers.build(config, train_images),
+        loss="sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+        steps_per_execution=config.steps_per_execution if config.loop == "fit" else 1,
+        jit_compile=config.jit_compile,
+    )
+    network.optimizer.build(network.trainable_variables)
+
+
+def _fit(run: _Run, network: keras.Model, model: keras.Model, soft: distill.SoftLabels | None) -> Fitted:
+    """Fits the network and gives the model its weights, on Ctrl-C too."""
+    config, run_dir = run.config, run.run_dir
+    try:
+        fitted = run_stage(
+            network,
+            config,
+            run.data,
+            run.watch,
+            checkpoint_path=run_dir / CHECKPOINT if run.chief else None,
+            callbacks=lambda history: callbacks.build(config, run_dir, history, run.watch.tensorboard),
+            soft_labels=soft.probabilities if soft else None,
+        )
+    except KeyboardInterrupt as interrupt:
+        networks.fold(network, model)
+        runs.save_model(model, run_dir)
+        path = run_dir / CHECKPOINT
+        done = checkpoint.read(path).epochs_done if path.exists() else 0
+        raise TrainingError(
+            f"interrupted after {done} of {config.epochs} epochs; the model so far is {run_dir / runs.MODEL}; "
+            f"go on with: fashion train --resume {run_dir}"
+        ) from interrupt
+    if config.checkpoint and (best := run_dir / callbacks.BEST_MODEL).exists():
+        network.load_weights(best)
+    networks.fold(network, model)
+    return fitted
+
+
+@contextmanager
+def _writing(run_dir: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        place = error.filename or run_dir
+        raise TrainingError(
+            f"{place} cannot be written ({error.strerror or error}): make room there, or name another directory"
+        ) from error
+    except KeyboardInterrupt as error:
+        raise TrainingError(f"interrupted; go on with: fashion train --resume {run_dir}") from error
+
+
+def _save(result: TrainingResult, run: _Run) -> None:
+    run_dir = result.run_dir
+    figures = metrics(result) | {"data": run.data.manifest()}
+    runs.save_model(result.model, run_dir)
+    runs.write_json(run_dir / runs.HISTORY, result.history)
+    if run.watch.pictures:
+        from training import report  # matplotlib takes half a second, and not every caller wants pictures
+
+        run.watch.report("Drawing the figures")
+        report.write_figures(run_dir, result.model, result.history, result.test, run.data)
+        report.write_report(run_dir, result.config, figures, result.test)
+    runs.write_json(run_dir / runs.METRICS, figures)  # last: it says that the run is finished
+    for name in _UNFINISHED:
+        (run_dir / name).unlink(missing_ok=True)
+    runs.point_latest(run_dir)

@@ -26,7 +26,7 @@ def test_recipes_cannot_be_changed() -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"epochs": 0}, "epochs 0 is too small: at least 1"),
+        ({"epochs": 0}, "epochs 0 must be at least 1"),
         ({"learning_rate": -1.0}, "learning_rate -1.0 must be greater than 0"),
         ({"learning_rate": float("nan")}, "learning_rate nan must be greater than 0"),
         ({"warmup": 1.0}, "warmup 1.0 must be a share from 0 to below 1"),

@@ -10,23 +10,28 @@ import numpy as np
 import pytest
 
 from training import models, runs
-from training.config import APIS, resolve
+from training.config import CHOICES, resolve
 from training.dataset import Dataset
 from training.errors import TrainingError, TrainingUsageError
 from training.evaluate import probabilities
+from training.stages import Watch
 from training.train import TrainingResult, train
+
+PLAIN = Watch(pictures=False)
 
 
 def test_run_directory_holds_every_form_of_the_model(synthetic_run: TrainingResult) -> None:
     """Model, history, metrics and configuration, and nothing half-written beside them."""
     assert sorted(path.name for path in synthetic_run.run_dir.iterdir()) == [
         "config.json",
+        "figures",
         "history.json",
         "metrics.json",
         "model.h5",
         "model.json",
         "model.keras",
         "model.weights.h5",
+        "report.html",
     ]
     assert (synthetic_run.run_dir.parent / "latest").resolve() == synthetic_run.run_dir.resolve()
 
@@ -44,7 +49,7 @@ def test_run_records_its_data_its_figures_and_its_configuration(synthetic_run: T
     assert config == resolve("fast", dataset="synthetic").to_json()
 
 
-@pytest.mark.parametrize("api", APIS)
+@pytest.mark.parametrize("api", CHOICES["api"])
 @pytest.mark.parametrize("model", ["perceptron", "mlp"])
 def test_every_saved_form_gives_the_same_probabilities(model: str, api: str, drawn: Dataset, tmp_path: Path) -> None:
     """.keras, .h5, and JSON with weights: 256 images, within 1e-6."""
@@ -67,7 +72,7 @@ def test_a_subclassed_model_is_loaded_as_what_it_was(tmp_path: Path) -> None:
 
 def test_textbook_loop_trains_too(run_dir: Path) -> None:
     """The same run through keras.Model.fit."""
-    result = train(resolve("textbook", dataset="synthetic", epochs=2), run_dir)
+    result = train(resolve("textbook", dataset="synthetic", epochs=2), run_dir, watch=PLAIN)
     assert result.test.accuracy >= 0.9
     assert len(result.history["val_accuracy"]) == 2
 
@@ -77,8 +82,20 @@ def test_taken_directory_is_refused_and_left_alone(run_dir: Path) -> None:
     run_dir.mkdir(parents=True)
     (run_dir / "notes.txt").write_text("mine")
     with pytest.raises(TrainingUsageError, match=rf"{run_dir} is not empty"):
-        train(resolve("fast", dataset="synthetic"), run_dir)
+        train(resolve("fast", dataset="synthetic"), run_dir, watch=PLAIN)
     assert [path.name for path in run_dir.iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize("what", ["run", "tensorboard"])
+def test_directory_that_cannot_be_made_is_named(what: str, tmp_path: Path) -> None:
+    """A file where a directory must be."""
+    taken = tmp_path / "taken"
+    taken.write_text("a file")
+    run_dir = taken / "run" if what == "run" else tmp_path / "run"
+    watch = Watch(pictures=False, tensorboard=taken / "logs" if what == "tensorboard" else None)
+    with pytest.raises(TrainingError, match=rf"{taken}.* cannot be .* \(Not a directory\): "):
+        train(resolve("fast", dataset="synthetic"), run_dir, watch=watch)
+    assert taken.read_text() == "a file"
 
 
 def test_full_disk_is_one_clear_error(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,14 +106,14 @@ def test_full_disk_is_one_clear_error(run_dir: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(models.keras.Model, "save", full)
     with pytest.raises(TrainingError, match=rf"{run_dir} cannot be written \(No space left on device\)"):
-        train(resolve("fast", dataset="synthetic", epochs=1), run_dir)
+        train(resolve("fast", dataset="synthetic", epochs=1), run_dir, watch=PLAIN)
     assert [path.name for path in run_dir.iterdir()] == ["config.json"]
 
 
 def test_recipes_hold_on_the_real_data(real_data: Dataset, tmp_path: Path) -> None:
     """The textbook's program reaches 0.86; `fast` at least as much, in a third of its fit time."""
-    textbook = train(resolve("textbook"), tmp_path / "textbook")
-    fast = train(resolve("fast"), tmp_path / "fast")
+    textbook = train(resolve("textbook"), tmp_path / "textbook", watch=PLAIN)
+    fast = train(resolve("fast"), tmp_path / "fast", watch=PLAIN)
     assert textbook.model.count_params() == fast.model.count_params() == 101_770
     assert textbook.validation.accuracy >= 0.86
     assert fast.validation.accuracy >= textbook.validation.accuracy

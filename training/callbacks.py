@@ -1,0 +1,85 @@
+"""Keras's callbacks as a run's configuration asks for them, made to survive an interruption."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from training.config import TrainingConfig
+
+BEST_MODEL = "best.keras"
+History = dict[str, list[float]]
+
+_MONITOR = "val_accuracy"
+_EXPONENTIAL_DECAY = 0.9  # an epoch
+
+
+def build(
+    config: TrainingConfig, run_dir: Path, history: History, tensorboard: Path | None = None
+) -> list[keras.callbacks.Callback]:
+    """The callbacks of a run that has `history` behind it already; nothing where nothing is asked for."""
+    callbacks: list[keras.callbacks.Callback] = []
+    if config.schedule == "exponential":
+        callbacks.append(keras.callbacks.LearningRateScheduler(lambda epoch: exponential(config.learning_rate, epoch)))
+    if config.checkpoint:
+        callbacks.append(BestModel(run_dir / BEST_MODEL, history))
+    if config.early_stopping:
+        callbacks.append(EarlyStopping(config.early_stopping, history))
+    if tensorboard is not None:
+        tensorboard.mkdir(parents=True, exist_ok=True)
+        callbacks.append(TensorBoard(log_dir=tensorboard, histogram_freq=1, write_graph=True))
+    return callbacks
+
+
+def exponential(learning_rate: float, epoch: int) -> float:
+    """The rate in `epoch`, counted from 0: a tenth less each time."""
+    return learning_rate * _EXPONENTIAL_DECAY**epoch
+
+
+class BestModel(keras.callbacks.ModelCheckpoint):  # type: ignore[misc]  # Keras ships no types
+    """ModelCheckpoint for the best epoch by validation accuracy; the file is whole or the one before."""
+
+    def __init__(self, path: Path, history: History) -> None:
+        self._path = path
+        self._writing = path.with_name(f".writing-{path.name}")
+        best = max(history.get(_MONITOR, []), default=None)
+        super().__init__(self._writing, monitor=_MONITOR, mode="max", save_best_only=True, initial_value_threshold=best)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Saves where the epoch was the best so far."""
+        super().on_epoch_end(epoch, logs)
+        if self._writing.exists():
+            self._writing.replace(self._path)
+
+
+class EarlyStopping(keras.callbacks.EarlyStopping):  # type: ignore[misc]  # Keras ships no types
+    """EarlyStopping by validation accuracy that counts the epochs before an interruption too."""
+
+    def __init__(self, patience: int, history: History) -> None:
+        super().__init__(monitor=_MONITOR, mode="max", patience=patience)
+        self._past = list(history.get(_MONITOR, []))
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Looks at the past epochs as if they came now."""
+        super().on_train_begin(logs)
+        for epoch, value in enumerate(self._past):
+            self.on_epoch_end(epoch, {_MONITOR: value})
+
+
+class TensorBoard(keras.callbacks.TensorBoard):  # type: ignore[misc]  # Keras ships no types
+    """Curves, histograms of the weights and the graph, for both loops.
+
+    Keras writes the training function's graph through attributes that TensorFlow 2.21 no longer has, and only from
+    `fit`; here it is the graph of the model's own call.
+    """
+
+    def set_model(self, model: keras.Model) -> None:
+        """Writes the graph."""
+        super().set_model(model)
+        self._should_write_train_graph = False
+        images = tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)
+        with self._train_writer.as_default():
+            tf.summary.graph(tf.function(model.call).get_concrete_function(images).graph)
