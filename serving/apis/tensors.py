@@ -7,6 +7,7 @@ Source: https://github.com/tensorflow/tensorflow/blob/master/tensorflow/core/fra
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -114,9 +115,29 @@ def make_tensor_proto(values: npt.ArrayLike, *, dtype: int | None = None, tensor
         raise
     except (TypeError, ValueError, OverflowError) as error:
         raise TensorError(f"values do not form one tensor: {error}") from error
-    proto = TensorProto(dtype=number)
-    for size in array.shape:
-        proto.tensor_shape.dim.add(size=size)
+    proto = TensorProto()
+    _fill(proto, array, number, tensor_content=tensor_content)
+    return proto
+
+
+def fill_tensor_proto(
+    proto: TensorProto, array: Array, *, dtype: int | None = None, tensor_content: bool = False
+) -> None:
+    """Fills an empty TensorProto in place, so that no message is copied: the array as `dtype` says, or as it is.
+
+    Raises TensorError for a dtype without a DataType, and for contents that are not of it.
+    """
+    _fill(proto, array, data_type(array.dtype) if dtype is None else dtype, tensor_content=tensor_content)
+
+
+def _fill(proto: TensorProto, array: Array, number: int, *, tensor_content: bool) -> None:
+    proto.dtype = number
+    if array.ndim:
+        dims = proto.tensor_shape.dim
+        for size in array.shape:
+            dims.add(size=size)
+    else:
+        proto.tensor_shape.SetInParent()
     field = _WIRE[_name(number)].field
     if field == "string_val":
         proto.string_val.extend([_as_bytes(value) for value in array.ravel().tolist()])
@@ -126,7 +147,6 @@ def make_tensor_proto(values: npt.ArrayLike, *, dtype: int | None = None, tensor
         proto.float8_val = array.tobytes()
     else:
         getattr(proto, field).extend(_wire_values(array, field).tolist())
-    return proto
 
 
 def make_ndarray(proto: TensorProto, *, max_bytes: int = MAX_TENSOR_BYTES) -> Array:
@@ -135,20 +155,20 @@ def make_ndarray(proto: TensorProto, *, max_bytes: int = MAX_TENSOR_BYTES) -> Ar
     Raises TensorError for a dtype without an array form, a shape that is unknown, negative or above `max_bytes`, and
     contents that do not fit the shape.
     """
-    name = _name(proto.dtype)
-    dtype = _numpy_dtype(name)
+    dtype, wire_dtype, field = _codec(proto.dtype)
     shape = _shape(proto)
     count = math.prod(shape)
     size = count * dtype.itemsize
     if size > max_bytes:
+        name = data_type_name(proto.dtype)
         raise TensorError(f"a {name} tensor of shape {list(shape)} has {size} bytes: the limit is {max_bytes}")
-    field = _WIRE[name].field
     if proto.tensor_content and field != "string_val":
         if len(proto.tensor_content) != size:
+            name = data_type_name(proto.dtype)
             raise TensorError(
                 f"tensor_content has {len(proto.tensor_content)} bytes: {name} of shape {list(shape)} needs {size}"
             )
-        return np.frombuffer(proto.tensor_content, dtype.newbyteorder("<")).astype(dtype, copy=False).reshape(shape)
+        return np.frombuffer(proto.tensor_content, wire_dtype).astype(dtype, copy=False).reshape(shape)
     return _filled(_typed_values(getattr(proto, field), field, dtype), count, dtype).reshape(shape)
 
 
@@ -170,6 +190,14 @@ def _numpy_dtype(name: str) -> np.dtype[Any]:
         raise TensorError(f"{name} needs the package ml_dtypes: pip install ml_dtypes") from error
     dtype: np.dtype[Any] = np.dtype(getattr(ml_dtypes, wanted))
     return dtype
+
+
+@functools.cache
+def _codec(data_type: int) -> tuple[np.dtype[Any], np.dtype[Any], str]:
+    """numpy's dtype, the same in the wire's byte order, and the value field."""
+    name = _name(data_type)
+    dtype = _numpy_dtype(name)
+    return dtype, dtype.newbyteorder("<"), _WIRE[name].field
 
 
 def _shape(proto: TensorProto) -> tuple[int, ...]:

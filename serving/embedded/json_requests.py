@@ -50,8 +50,13 @@ def signature_name(document: Mapping[str, Value]) -> str:
     return name
 
 
-def predict_inputs(document: Mapping[str, Value], signature: SignatureDef, asked_name: str) -> JsonInputs:
-    """The inputs in a Predict body. Raises InvalidArgument."""
+def predict_inputs(
+    document: Mapping[str, Value], signature: SignatureDef, asked_name: str, *, clean: bool = False
+) -> JsonInputs:
+    """The inputs in a Predict body. Raises InvalidArgument.
+
+    clean: the body is known to hold neither `true` nor `false`, which numpy would take for 1 and 0.
+    """
     infos = signature.inputs
     if not infos:
         raise InvalidArgument(f"Failed to get input map for signature: {asked_name or 'DEFAULT'}")
@@ -65,13 +70,13 @@ def predict_inputs(document: Mapping[str, Value], signature: SignatureDef, asked
             raise format_error(document, "Expecting 'instances' to be an list/array")
         if not instances:
             raise format_error(document, "No values in 'instances' array")
-        return JsonInputs(_rows(instances, infos), row_format=True)
+        return JsonInputs(_rows(instances, infos, clean=clean), row_format=True)
     if "inputs" in document:
-        return JsonInputs(_columns(document["inputs"], infos), row_format=False)
+        return JsonInputs(_columns(document["inputs"], infos, clean=clean), row_format=False)
     raise InvalidArgument("Missing 'inputs' or 'instances' key")
 
 
-def _columns(value: Value, infos: Infos) -> dict[str, Array]:
+def _columns(value: Value, infos: Infos, *, clean: bool) -> dict[str, Array]:
     if not _is_object(value):
         if len(infos) > 1:
             raise InvalidArgument(
@@ -79,16 +84,16 @@ def _columns(value: Value, infos: Infos) -> dict[str, Array]:
                 "input tensors required as per tensorinfo_map"
             )
         name, info = next(iter(infos.items()))
-        return {name: _array(value, info.dtype)}
+        return {name: _array(value, info.dtype, clean=clean)}
     arrays = {}
     for name in sorted(infos):
         if name not in value:
             raise InvalidArgument(f"Missing named input: {name} in 'inputs' object.")
-        arrays[name] = _array(value[name], infos[name].dtype)
+        arrays[name] = _array(value[name], infos[name].dtype, clean=clean)
     return arrays
 
 
-def _rows(instances: list[Value], infos: Infos) -> dict[str, Array]:
+def _rows(instances: list[Value], infos: Infos, *, clean: bool) -> dict[str, Array]:
     if not isinstance(instances[0], dict) and len(infos) > 1:
         raise InvalidArgument(
             "instances is a plain list, but expecting list of objects as multiple "
@@ -96,10 +101,23 @@ def _rows(instances: list[Value], infos: Infos) -> dict[str, Array]:
         )
     if not _is_object(instances[0]):
         name, info = next(iter(infos.items()))
-        fast = _fast_array(instances, info.dtype)
+        fast = _fast_array(instances, info.dtype) if clean else None
         if fast is not None:
             return {name: fast}
+    elif clean:
+        arrays = _fast_named_rows(instances, infos)
+        if arrays is not None:
+            return arrays
     return _exact_rows(instances, infos)
+
+
+def _fast_named_rows(instances: list[Value], infos: Infos) -> dict[str, Array] | None:
+    """The columns of rows that all have exactly the signature's names and plain numbers, else None."""
+    names = infos.keys()
+    if any(not isinstance(row, dict) or row.keys() != names for row in instances):
+        return None
+    arrays = {name: _fast_array([row[name] for row in instances], info.dtype) for name, info in infos.items()}
+    return None if any(array is None for array in arrays.values()) else arrays  # type: ignore[return-value]
 
 
 def _exact_rows(instances: list[Value], infos: Infos) -> dict[str, Array]:
@@ -138,8 +156,8 @@ def _info(infos: Infos, name: str) -> TensorInfo:
     return infos[name]
 
 
-def _array(value: Value, data_type: int) -> Array:
-    fast = _fast_array(value, data_type)
+def _array(value: Value, data_type: int, *, clean: bool) -> Array:
+    fast = _fast_array(value, data_type) if clean else None
     if fast is not None:
         return fast
     column = _Column(value, data_type)
@@ -149,13 +167,13 @@ def _array(value: Value, data_type: int) -> Array:
 def _fast_array(value: Value, data_type: int) -> Array | None:
     """The array of a value that is plainly of its type, else None: the exact way has the last word."""
     wanted = tensors.numpy_dtype(data_type)
-    if wanted.kind not in "fiu" or isinstance(value, bool):
+    if wanted.kind not in "fiu":
         return None
     try:
         made = np.asarray(value)
     except (ValueError, OverflowError, RecursionError):
         return None
-    if made.dtype.kind not in ("fi" if wanted.kind == "f" else "i") or _may_hold_booleans(value, made):
+    if made.dtype.kind not in ("fi" if wanted.kind == "f" else "i"):
         return None
     if wanted.kind == "f":
         with np.errstate(over="ignore"):
@@ -164,19 +182,6 @@ def _fast_array(value: Value, data_type: int) -> Array | None:
     if made.size and (made.min() < low or made.max() > high):
         return None
     return made.astype(wanted, copy=False)
-
-
-def _may_hold_booleans(value: Value, made: Array) -> bool:
-    """Whether there are booleans among the numbers: numpy counts them as 0 and 1, JSON does not."""
-    if not ((made == 0) | (made == 1)).any():
-        return False
-    return _holds_booleans(value, made.ndim)
-
-
-def _holds_booleans(value: Value, rank: int) -> bool:
-    if rank > 1:
-        return any(_holds_booleans(one, rank - 1) for one in value)
-    return bool in map(type, value) if rank else isinstance(value, bool)
 
 
 class _Column:

@@ -7,15 +7,16 @@ filter, and then what TensorFlow says.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 import numpy.typing as npt
 
 from serving.apis import tensors
 from serving.apis.messages import ModelSpec, SignatureDef, TensorProto
-from serving.embedded.core import ServerCore
+from serving.embedded.batching import Runs
 from serving.embedded.manager import Version
-from serving.embedded.runner import Runner, Servable
+from serving.embedded.runner import Run, Servable
 from serving.errors import FailedPrecondition, Internal, InvalidArgument
 
 Array = npt.NDArray[Any]
@@ -39,16 +40,32 @@ class Prediction(NamedTuple):
     """The answer: the outputs by name, and which version and signature gave them."""
 
     spec: ModelSpec
+    signature: SignatureDef
     outputs: dict[str, Array]
+
+
+class PredictOptions(NamedTuple):
+    """What is asked of requests. Limits: the bytes of a tensor, and the rows of a batch (0 = any)."""
+
+    check_method_names: bool = False
+    max_tensor_bytes: int = tensors.MAX_TENSOR_BYTES
+    max_rows: int = 0
+
+
+class Versions(Protocol):
+    """What finds the version that a request asks for: the ServerCore, or a version that is not served yet."""
+
+    def use(self, spec: ModelSpec) -> Version[Servable]:
+        """The version, counted as in use. Raises ServingError."""
 
 
 class Predictor:
     """Answers Predict calls."""
 
-    def __init__(self, core: ServerCore, runner: Runner, *, check_method_names: bool = False) -> None:
+    def __init__(self, core: Versions, runner: Runs, options: PredictOptions | None = None) -> None:
         self._core = core
         self._runner = runner
-        self._check_method_names = check_method_names
+        self._options = options or PredictOptions()
 
     async def predict(self, call: PredictCall) -> Prediction:
         """Runs one call. Raises ServingError."""
@@ -61,14 +78,14 @@ class Predictor:
         signature = version.servable.signatures.get(name)
         if signature is None:
             raise FailedPrecondition(f'Serving signature key "{name}" not found.')
-        if self._check_method_names:
+        if self._options.check_method_names:
             check_predict_method(signature)
-        feeds = _feeds(signature, call.inputs)
+        feeds = _feeds(signature, call.inputs, self._options)
         aliases = _aliases(signature, call.output_filter)
-        fetches = [signature.outputs[alias].name for alias in aliases]
-        values = await self._runner.run(version, feeds, fetches, call.deadline)
+        fetches = tuple(signature.outputs[alias].name for alias in aliases)
+        values = await self._runner.run(Run(version, feeds, fetches, call.deadline))
         spec = model_spec(version, name)
-        return Prediction(spec, dict(zip(aliases, values, strict=True)))
+        return Prediction(spec, signature, dict(zip(aliases, values, strict=True)))
 
 
 def model_spec(version: Version[Servable], signature_name: str = "") -> ModelSpec:
@@ -88,7 +105,9 @@ def check_predict_method(signature: SignatureDef) -> None:
         )
 
 
-def _feeds(signature: SignatureDef, inputs: Mapping[str, TensorProto | Array]) -> dict[str, Array]:
+def _feeds(
+    signature: SignatureDef, inputs: Mapping[str, TensorProto | Array], options: PredictOptions
+) -> dict[str, Array]:
     """The values to feed, by tensor name, sorted by alias. Raises InvalidArgument."""
     wanted, sent = signature.inputs, inputs.keys()
     if len(sent) > len(wanted) or (len(sent) < len(wanted) and not signature.defaults):
@@ -101,7 +120,12 @@ def _feeds(signature: SignatureDef, inputs: Mapping[str, TensorProto | Array]) -
     for alias in sorted(wanted):
         info = wanted[alias]
         value = inputs[alias] if alias in sent else _default(signature, alias, sent)
-        feeds[info.name] = _array(alias, value, info.dtype, len(feeds))
+        array = _array(alias, value, info.dtype, options.max_tensor_bytes, len(feeds))
+        if options.max_rows and array.ndim and len(array) > options.max_rows:
+            raise InvalidArgument(
+                f"Input {alias} has {len(array)} rows: the limit is --max_request_rows={options.max_rows}"
+            )
+        feeds[info.name] = array
     used = [alias for alias in sorted(sent) if alias in wanted]
     if len(used) != len(sent):
         raise InvalidArgument(
@@ -121,11 +145,15 @@ def _default(signature: SignatureDef, alias: str, sent: Collection[str]) -> Tens
     )
 
 
-def _array(alias: str, value: TensorProto | Array, data_type: int, position: int) -> Array:
-    if not isinstance(value, TensorProto):
+def _array(alias: str, value: TensorProto | Array, data_type: int, max_bytes: int, position: int) -> Array:
+    if isinstance(value, np.ndarray):
+        if value.nbytes > max_bytes:
+            raise InvalidArgument(
+                f"Input {alias} has {value.nbytes} bytes: the limit is --max_tensor_bytes={max_bytes}"
+            )
         return value
     try:
-        array = tensors.make_ndarray(value)
+        array = tensors.make_ndarray(value, max_bytes=max_bytes)
     except tensors.TensorError as error:
         raise InvalidArgument(f"tensor parsing error: {alias}") from error
     if value.dtype != data_type:

@@ -1,0 +1,310 @@
+"""Merging of requests that wait into one run (`--enable_batching`).
+
+Parameters and meaning are TF Serving's, https://github.com/tensorflow/serving/tree/master/tensorflow_serving/batching:
+rows of several requests, joined along the first dimension, run together. Two things are kinder: requests that cannot be
+joined (other shapes, scalars) run by themselves, and when a joint run fails each request is run alone, so that one bad
+row fails its own request only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from serving.apis.server_configs import BatchingParameters
+from serving.embedded.manager import Version
+from serving.embedded.runner import Run, Runner, Servable
+from serving.errors import DeadlineExceeded, InvalidArgument, ServerConfigError, ServingError, Unavailable
+
+Array = npt.NDArray[Any]
+
+
+class Runs(Protocol):
+    """What answers requests need: a Runner, or one that merges."""
+
+    async def run(self, run: Run) -> list[Array]:
+        """The fetched values. Raises ServingError."""
+
+
+class BatchingOptions(NamedTuple):
+    """When requests are merged, and into what. Defaults are those of TF Serving's schedulers."""
+
+    max_batch_size: int = 1000
+    batch_timeout_seconds: float = 0.0
+    max_enqueued_batches: int = 10
+    num_batch_threads: int = os.cpu_count() or 1
+    allowed_batch_sizes: tuple[int, ...] = ()
+    pad_variable_length_inputs: bool = False
+    enable_large_batch_splitting: bool = False
+
+
+OptionsOf = Callable[[Version[Servable]], BatchingOptions | None]
+
+
+def batching_options(parameters: BatchingParameters) -> BatchingOptions:
+    """The options that a BatchingParameters stands for. Raises ServerConfigError for ones that cannot be."""
+    given: dict[str, Any] = {
+        name: getattr(parameters, name).value
+        for name in ("max_batch_size", "max_enqueued_batches", "num_batch_threads", "enable_large_batch_splitting")
+        if parameters.HasField(name)
+    }
+    for name in ("max_batch_size", "max_enqueued_batches", "num_batch_threads"):
+        if given.get(name, 1) < 1:
+            raise ServerConfigError(f"{name} must be positive; was {given[name]}")
+    options = BatchingOptions(
+        **given,
+        batch_timeout_seconds=max(0, parameters.batch_timeout_micros.value) / 1e6,
+        allowed_batch_sizes=tuple(parameters.allowed_batch_sizes),
+        pad_variable_length_inputs=parameters.pad_variable_length_inputs,
+    )
+    sizes = options.allowed_batch_sizes
+    if list(sizes) != sorted(set(sizes)):
+        raise ServerConfigError(f"allowed_batch_sizes entries must be monotonically increasing: got {list(sizes)}")
+    if sizes and sizes[-1] != options.max_batch_size:
+        raise ServerConfigError(
+            "Last entry in allowed_batch_sizes must match max_batch_size; "
+            f"last entry was {sizes[-1]}; expected {options.max_batch_size}"
+        )
+    return options
+
+
+class _Task:
+    """One request that waits: its run, its rows, and the future that its answer goes to."""
+
+    __slots__ = ("future", "rows", "run")
+
+    def __init__(self, run: Run, rows: int, future: asyncio.Future[list[Array]]) -> None:
+        self.run = run
+        self.rows = rows
+        self.future = future
+
+
+class _Queue:
+    """The requests that may be merged with each other."""
+
+    def __init__(self, options: BatchingOptions) -> None:
+        self.options = options
+        self.tasks: deque[_Task] = deque()
+        self.rows = 0
+        self.running = 0
+        self.timer: asyncio.Handle | None = None
+        self.splits = True
+
+    def take(self) -> list[_Task]:
+        """The next batch: as many whole requests as fit."""
+        taken: list[_Task] = []
+        rows = 0
+        while self.tasks and (not taken or rows + self.tasks[0].rows <= self.options.max_batch_size):
+            task = self.tasks.popleft()
+            self.rows -= task.rows
+            if not task.future.done():
+                taken.append(task)
+                rows += task.rows
+        return taken
+
+
+class BatchingRunner:
+    """Runs requests as a Runner does, merged with those that wait beside them. Lives on the event loop."""
+
+    def __init__(
+        self, runner: Runner, options_of: OptionsOf, observe: Callable[[str, int], None] | None = None
+    ) -> None:
+        self._runner = runner
+        self._options_of = options_of
+        self._observe = observe
+        self._queues: dict[object, _Queue] = {}
+        self._slow: set[asyncio.Task[None]] = set()
+
+    async def run(self, run: Run) -> list[Array]:
+        """The values of `run.fetches`.
+
+        Raises ServingError: Unavailable when too many batches wait, InvalidArgument for a request that is larger than
+        a batch, DeadlineExceeded when the deadline passes first.
+        """
+        options = self._options_of(run.version)
+        rows = _rows(run.feeds)
+        if options is None or rows is None:
+            return await self._runner.run(run)
+        if rows > options.max_batch_size:
+            return await self._run_large(run, rows, options)
+        queue = self._queue(run, options)
+        if not queue.splits:
+            return await self._runner.run(run)
+        if queue.rows // options.max_batch_size >= options.max_enqueued_batches:
+            raise Unavailable(
+                "The batch scheduling queue to which this task was submitted is full; currently "
+                f"{queue.rows // options.max_batch_size} batches enqueued and max_enqueued_batches is "
+                f"{options.max_enqueued_batches}"
+            )
+        return await self._wait(queue, run, rows)
+
+    async def _wait(self, queue: _Queue, run: Run, rows: int) -> list[Array]:
+        loop = asyncio.get_running_loop()
+        task = _Task(run, rows, loop.create_future())
+        queue.tasks.append(task)
+        queue.rows += rows
+        self._schedule(queue, loop)
+        if run.deadline is None:
+            return await task.future
+        timer = loop.call_later(run.deadline - time.monotonic(), _expire, task.future)
+        try:
+            return await task.future
+        finally:
+            timer.cancel()
+
+    async def _run_large(self, run: Run, rows: int, options: BatchingOptions) -> list[Array]:
+        size = options.max_batch_size
+        if not options.enable_large_batch_splitting:
+            raise InvalidArgument(f"Task size {rows} is larger than maximum input batch size {size}")
+        parts = [
+            self.run(run._replace(feeds={name: feed[start : start + size] for name, feed in run.feeds.items()}))
+            for start in range(0, rows, size)
+        ]
+        return [np.concatenate(values) for values in zip(*await asyncio.gather(*parts), strict=True)]
+
+    def _queue(self, run: Run, options: BatchingOptions) -> _Queue:
+        pads = options.pad_variable_length_inputs
+        shapes = tuple(
+            (name, feed.dtype.str, feed.ndim if pads else feed.shape[1:]) for name, feed in run.feeds.items()
+        )
+        key = (run.version, shapes, run.fetches)
+        queue = self._queues.get(key)
+        if queue is None:
+            self._forget_idle()
+            queue = self._queues[key] = _Queue(options)
+        return queue
+
+    def _forget_idle(self) -> None:
+        """Queues of versions that are gone, and of odd shapes, must not pile up."""
+        if len(self._queues) > 64:  # noqa: PLR2004 - more than any server's live signatures and shapes
+            self._queues = {key: queue for key, queue in self._queues.items() if queue.tasks or queue.running}
+
+    def _schedule(self, queue: _Queue, loop: asyncio.AbstractEventLoop) -> None:
+        if queue.rows >= queue.options.max_batch_size and queue.timer is not None:
+            queue.timer.cancel()
+            queue.timer = loop.call_soon(self._dispatch, queue)
+        elif queue.timer is None:
+            wait = queue.options.batch_timeout_seconds
+            queue.timer = (
+                loop.call_later(wait, self._dispatch, queue) if wait else loop.call_soon(self._dispatch, queue)
+            )
+
+    def _dispatch(self, queue: _Queue) -> None:
+        """Starts as many batches as there are waiting requests and free threads."""
+        queue.timer = None
+        while queue.tasks and queue.running < queue.options.num_batch_threads:
+            tasks = queue.take()
+            if not tasks:
+                continue
+            try:
+                merged = _merged(tasks, queue.options)
+                result = self._runner.run_now(merged)
+            except ServingError as error:
+                self._start(self._run_each(tasks, error))
+                continue
+            if result is None:
+                queue.running += 1
+                self._start(self._run_batch(queue, tasks, merged))
+            else:
+                self._answer(queue, tasks, merged, result)
+
+    def _start(self, coroutine: Any) -> None:  # a coroutine of this class
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._slow.add(task)
+        task.add_done_callback(self._slow.discard)
+
+    async def _run_batch(self, queue: _Queue, tasks: Sequence[_Task], merged: Run) -> None:
+        try:
+            self._answer(queue, tasks, merged, await self._runner.run(merged))
+        except ServingError as error:
+            await self._run_each(tasks, error)
+        finally:
+            queue.running -= 1
+            if queue.tasks:
+                self._schedule(queue, asyncio.get_running_loop())
+
+    def _answer(self, queue: _Queue, tasks: Sequence[_Task], merged: Run, result: list[Array]) -> None:
+        size = len(next(iter(merged.feeds.values())))
+        if any(value.ndim == 0 or len(value) != size for value in result):
+            # Outputs that do not go by rows cannot be handed out: such a signature is not merged again.
+            queue.splits = False
+            self._start(self._run_each(tasks, None))
+            return
+        if self._observe is not None:
+            self._observe(merged.version.name, size)
+        start = 0
+        for task in tasks:
+            end = start + task.rows
+            if not task.future.done():
+                task.future.set_result([value[start:end] for value in result])
+            start = end
+
+    async def _run_each(self, tasks: Sequence[_Task], error: ServingError | None) -> None:
+        if error is not None and len(tasks) == 1:
+            _fail(tasks[0].future, error)
+            return
+        for task in tasks:
+            await self._run_alone(task)
+
+    async def _run_alone(self, task: _Task) -> None:
+        try:
+            result = await self._runner.run(task.run)
+        except ServingError as error:
+            _fail(task.future, error)
+        else:
+            if not task.future.done():
+                task.future.set_result(result)
+
+
+def _expire(future: asyncio.Future[list[Array]]) -> None:
+    _fail(future, DeadlineExceeded("The deadline passed while the request waited for its batch."))
+
+
+def _fail(future: asyncio.Future[list[Array]], error: ServingError) -> None:
+    if not future.done():
+        future.set_exception(error)
+
+
+def _rows(feeds: Mapping[str, Array]) -> int | None:
+    """The common first dimension of the feeds, or None when there is none: such a request runs by itself."""
+    rows = None
+    for feed in feeds.values():
+        if feed.ndim == 0 or rows not in (None, len(feed)):
+            return None
+        rows = len(feed)
+    return rows or None
+
+
+def _merged(tasks: Sequence[_Task], options: BatchingOptions) -> Run:
+    first = tasks[0].run
+    total = sum(task.rows for task in tasks)
+    padding = next((size for size in options.allowed_batch_sizes if size >= total), total) - total
+    if len(tasks) == 1 and not padding:
+        return first._replace(deadline=None)
+    feeds = {name: _joined([task.run.feeds[name] for task in tasks], padding) for name in first.feeds}
+    return first._replace(feeds=feeds, deadline=None)
+
+
+def _joined(parts: Sequence[Array], padding: int) -> Array:
+    """The parts under each other; shorter ones filled with zeros at their ends, and `padding` copies of a row below."""
+    widest = np.max([part.shape[1:] for part in parts], axis=0) if parts[0].ndim > 1 else ()
+    padded = [_padded(part, tuple(int(size) for size in widest)) for part in parts]
+    if padding:
+        padded.append(np.repeat(padded[-1][:1], padding, axis=0))
+    return np.concatenate(padded)
+
+
+def _padded(part: Array, shape: tuple[int, ...]) -> Array:
+    if part.shape[1:] == shape:
+        return part
+    fill = b"" if part.dtype.kind == "O" else 0
+    made = np.full((len(part), *shape), fill, part.dtype)
+    made[tuple(slice(size) for size in part.shape)] = part
+    return made
