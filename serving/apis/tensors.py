@@ -138,7 +138,7 @@ def _fill(proto: TensorProto, array: Array, number: int, *, tensor_content: bool
             dims.add(size=size)
     else:
         proto.tensor_shape.SetInParent()
-    field = _WIRE[_name(number)].field
+    field = _codec(number)[2]
     if field == "string_val":
         proto.string_val.extend([_as_bytes(value) for value in array.ravel().tolist()])
     elif tensor_content:
@@ -168,7 +168,8 @@ def make_ndarray(proto: TensorProto, *, max_bytes: int = MAX_TENSOR_BYTES) -> Ar
             raise TensorError(
                 f"tensor_content has {len(proto.tensor_content)} bytes: {name} of shape {list(shape)} needs {size}"
             )
-        return np.frombuffer(proto.tensor_content, wire_dtype).astype(dtype, copy=False).reshape(shape)
+        flat = np.frombuffer(proto.tensor_content, wire_dtype)
+        return (flat if wire_dtype is dtype else flat.astype(dtype)).reshape(shape)
     return _filled(_typed_values(getattr(proto, field), field, dtype), count, dtype).reshape(shape)
 
 
@@ -197,12 +198,14 @@ def _codec(data_type: int) -> tuple[np.dtype[Any], np.dtype[Any], str]:
     """numpy's dtype, the same in the wire's byte order, and the value field."""
     name = _name(data_type)
     dtype = _numpy_dtype(name)
-    return dtype, dtype.newbyteorder("<"), _WIRE[name].field
+    wire_dtype = dtype.newbyteorder("<")
+    return dtype, dtype if wire_dtype == dtype else wire_dtype, _WIRE[name].field
 
 
 def _shape(proto: TensorProto) -> tuple[int, ...]:
-    shape = tuple(dim.size for dim in proto.tensor_shape.dim)
-    if proto.tensor_shape.unknown_rank or any(size < 0 for size in shape):
+    given = proto.tensor_shape
+    shape = tuple([dim.size for dim in given.dim])
+    if given.unknown_rank or (shape and min(shape) < 0):
         raise TensorError(f"a tensor's shape must be known: got {'unknown rank' if not shape else list(shape)}")
     return shape
 
@@ -221,7 +224,7 @@ def _little_endian(array: Array) -> Array:
 
 def _wire_values(array: Array, field: str) -> Array:
     """The flat values as the typed field wants them: 16-bit floats as their bits, complex as pairs."""
-    flat = np.ascontiguousarray(array).ravel()
+    flat = array.ravel()
     if field == "half_val":
         return flat.view(np.uint16)
     if field in _PAIRS:

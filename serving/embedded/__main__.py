@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -79,6 +80,8 @@ def _serve(flags: Flags) -> int:
     from serving.embedded.server import ModelServer
     from serving.embedded.workers import Siblings
 
+    # TensorFlow's own objects stay for ever: collections need not look at them.
+    gc.freeze()
     options = loader.SessionOptions(
         tags=tuple(flags.saved_model_tags.split(",")), session_config=config.session_config(flags).SerializeToString()
     )

@@ -26,6 +26,16 @@ from serving.errors import DeadlineExceeded, InvalidArgument, ServerConfigError,
 Array = npt.NDArray[Any]
 
 
+# While requests come one at a time, every so many of them looks whether there is company.
+COMPANY_EVERY = 8
+# Requests gather until the event loop has gone round this often without a further one: accepting one takes it a few.
+QUIET_ROUNDS = 4
+# With a batch timeout of 0, requests gather while more keep coming, but never longer than this.
+GATHER_SECONDS = 0.002
+# Shapes and outputs that a version's clients ask for; beyond this many, those that are idle are forgotten.
+MAX_QUEUES = 64
+
+
 class Runs(Protocol):
     """What answers requests need: a Runner, or one that merges."""
 
@@ -96,6 +106,18 @@ class _Queue:
         self.running = 0
         self.timer: asyncio.Handle | None = None
         self.splits = True
+        self.first_at = 0.0
+        self.seen = 0
+        self.quiet = 0
+        self.alone = 0
+
+    def is_lonely(self) -> bool:
+        """Whether a request that comes now has no company to expect, as the last ones had none; tried now and then."""
+        return not self.tasks and self.alone % COMPANY_EVERY != 0
+
+    def note(self, size: int) -> None:
+        """Remembers how many requests ran together."""
+        self.alone = self.alone + 1 if size == 1 else 0
 
     def take(self) -> list[_Task]:
         """The next batch: as many whole requests as fit."""
@@ -119,7 +141,6 @@ class BatchingRunner:
         self._runner = runner
         self._options_of = options_of
         self._observe = observe
-        self._queues: dict[object, _Queue] = {}
         self._slow: set[asyncio.Task[None]] = set()
 
     async def run(self, run: Run) -> list[Array]:
@@ -143,11 +164,18 @@ class BatchingRunner:
                 f"{queue.rows // options.max_batch_size} batches enqueued and max_enqueued_batches is "
                 f"{options.max_enqueued_batches}"
             )
+        if queue.is_lonely() and not options.allowed_batch_sizes and not options.batch_timeout_seconds:
+            result = self._runner.run_now(run)
+            if result is not None:
+                queue.note(1)
+                return result
         return await self._wait(queue, run, rows)
 
     async def _wait(self, queue: _Queue, run: Run, rows: int) -> list[Array]:
         loop = asyncio.get_running_loop()
         task = _Task(run, rows, loop.create_future())
+        if not queue.tasks:
+            queue.first_at, queue.seen, queue.quiet = time.perf_counter(), 0, 0
         queue.tasks.append(task)
         queue.rows += rows
         self._schedule(queue, loop)
@@ -174,17 +202,15 @@ class BatchingRunner:
         shapes = tuple(
             (name, feed.dtype.str, feed.ndim if pads else feed.shape[1:]) for name, feed in run.feeds.items()
         )
-        key = (run.version, shapes, run.fetches)
-        queue = self._queues.get(key)
+        key = (shapes, run.fetches)
+        queues: dict[object, _Queue] = run.version.cache.setdefault(_Queue, {})
+        queue = queues.get(key)
         if queue is None:
-            self._forget_idle()
-            queue = self._queues[key] = _Queue(options)
+            if len(queues) >= MAX_QUEUES:
+                for idle in [key for key, queue in queues.items() if not queue.tasks and not queue.running]:
+                    del queues[idle]
+            queue = queues[key] = _Queue(options)
         return queue
-
-    def _forget_idle(self) -> None:
-        """Queues of versions that are gone, and of odd shapes, must not pile up."""
-        if len(self._queues) > 64:  # noqa: PLR2004 - more than any server's live signatures and shapes
-            self._queues = {key: queue for key, queue in self._queues.items() if queue.tasks or queue.running}
 
     def _schedule(self, queue: _Queue, loop: asyncio.AbstractEventLoop) -> None:
         if queue.rows >= queue.options.max_batch_size and queue.timer is not None:
@@ -192,9 +218,18 @@ class BatchingRunner:
             queue.timer = loop.call_soon(self._dispatch, queue)
         elif queue.timer is None:
             wait = queue.options.batch_timeout_seconds
-            queue.timer = (
-                loop.call_later(wait, self._dispatch, queue) if wait else loop.call_soon(self._dispatch, queue)
-            )
+            queue.timer = loop.call_later(wait, self._dispatch, queue) if wait else loop.call_soon(self._gather, queue)
+
+    def _gather(self, queue: _Queue) -> None:
+        """Dispatches once no further request arrives: those that came meanwhile run together."""
+        count = len(queue.tasks)
+        queue.quiet = queue.quiet + 1 if count == queue.seen else 0
+        queue.seen = count
+        waited = time.perf_counter() - queue.first_at
+        if queue.quiet > QUIET_ROUNDS or waited > GATHER_SECONDS or queue.rows >= queue.options.max_batch_size:
+            self._dispatch(queue)
+        else:
+            queue.timer = asyncio.get_running_loop().call_soon(self._gather, queue)
 
     def _dispatch(self, queue: _Queue) -> None:
         """Starts as many batches as there are waiting requests and free threads."""
@@ -237,6 +272,7 @@ class BatchingRunner:
             queue.splits = False
             self._start(self._run_each(tasks, None))
             return
+        queue.note(len(tasks))
         if self._observe is not None:
             self._observe(merged.version.name, size)
         start = 0

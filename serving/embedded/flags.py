@@ -16,7 +16,6 @@ from serving.errors import ServerConfigError
 
 _TRUE = ("true", "1", "yes")
 _FALSE = ("false", "0", "no")
-_INT32_MAX = 2**31 - 1
 
 
 def _flag(default: Any, text: str, kind: type | None = None) -> Any:
@@ -91,7 +90,7 @@ class Flags:
     max_concurrent_requests: int = _flag(4096, "More are answered RESOURCE_EXHAUSTED / 429; 0 = no limit.")
     max_request_bytes: int = _flag(256 * 2**20, "Larger REST bodies are answered RESOURCE_EXHAUSTED / 429.")
     max_request_rows: int = _flag(0, "Larger batches are answered INVALID_ARGUMENT / 400; 0 = no limit.")
-    max_tensor_bytes: int = _flag(_INT32_MAX, "Larger input tensors are answered INVALID_ARGUMENT / 400.")
+    max_tensor_bytes: int = _flag(256 * 2**20, "Larger input tensors are answered INVALID_ARGUMENT / 400.")
     worker_index: int = _flag(-1, "Set by the parent of worker processes.")
     worker_directory: str = _flag("", "Set by the parent of worker processes.")
     verbose: bool = _flag(False, "Let TensorFlow's own messages through, and tracebacks.")

@@ -93,11 +93,12 @@ class GrpcFrontEnd:
         asked = PredictCall(request.model_spec, request.inputs, request.output_filter, _deadline(context))
         prediction = await self._api.predictor.predict(asked)
         response = PredictResponse(model_spec=prediction.spec)
+        data_types = prediction.signature.output_types
         for name, array in prediction.outputs.items():
             tensors.fill_tensor_proto(
                 response.outputs[name],
                 array,
-                dtype=prediction.signature.outputs[name].dtype,
+                dtype=data_types[name],
                 tensor_content=self._options.tensor_content,
             )
         return response.SerializeToString()
@@ -136,10 +137,13 @@ class GrpcFrontEnd:
     def _answering(self, method: services.Method, handler: Handler) -> Callable[[bytes, Context], Awaitable[bytes]]:
         """The handler with its request observed and its errors turned into gRPC statuses."""
         observer, path = self._api.observer, method.path
+        logs = observer.logs
 
         async def answer(data: bytes, context: Context) -> bytes:
-            call = Call("GRPC", method.name, path, context.peer(), _request_id(context))
-            context.set_trailing_metadata(((REQUEST_ID_HEADER, call.request_id),))
+            given = _given_request_id(context)
+            call = Call("GRPC", method.name, path, context.peer if logs else str, request_id(given))
+            if given or logs:
+                context.set_trailing_metadata(((REQUEST_ID_HEADER, call.request_id),))
             try:
                 observer.enter()
                 try:
@@ -166,11 +170,11 @@ def _deadline(context: Context) -> float | None:
     return None if remaining is None else time.monotonic() + remaining
 
 
-def _request_id(context: Context) -> str:
+def _given_request_id(context: Context) -> str:
     for key, value in context.invocation_metadata() or ():
-        if key == REQUEST_ID_HEADER and isinstance(value, str):
-            return request_id(value)
-    return request_id("")
+        if key == REQUEST_ID_HEADER:
+            return str(value)
+    return ""
 
 
 def _failure(error: Exception) -> ServingError:

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from serving.embedded.source import Aspired
 from serving.errors import Code, Internal, NotFound, ServingError, Unavailable
@@ -74,6 +74,8 @@ class Version(Generic[S]):
         self.aspired = True
         self.fingerprint: object = None
         self.retry: threading.Timer | None = None
+        # What requests find out about the loaded version once; it goes with the version.
+        self.cache: dict[Any, Any] = {}
         self._servable: S | None = None
         self._users = 0
         self._lock = lock

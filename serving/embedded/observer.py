@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import json
 import secrets
 import sys
@@ -17,6 +18,8 @@ REQUEST_ID_HEADER = "x-request-id"
 # A longer id of a client's is no id: it would fill the log.
 _MAX_REQUEST_ID = 128
 _UNKNOWN_MODEL = "unknown"
+_PREFIX = secrets.token_hex(6)
+_NUMBERS = itertools.count(1)
 
 
 class Call:
@@ -24,7 +27,7 @@ class Call:
 
     __slots__ = ("api", "begin", "entrypoint", "model", "path", "peer", "request_id")
 
-    def __init__(self, entrypoint: str, api: str, path: str, peer: str, request_id: str) -> None:
+    def __init__(self, entrypoint: str, api: str, path: str, peer: Callable[[], str], request_id: str) -> None:
         self.begin = time.perf_counter()
         self.entrypoint = entrypoint
         self.api = api
@@ -54,6 +57,11 @@ class Observer:
         self._access_log = access_log
         self._under_way = 0
 
+    @property
+    def logs(self) -> bool:
+        """Whether there is an access log."""
+        return self._access_log is not None
+
     def enter(self) -> None:
         """One request more. Raises ResourceExhausted when there are as many as may be."""
         if self._max_concurrent and self._under_way >= self._max_concurrent:
@@ -77,8 +85,10 @@ class Observer:
 
 
 def request_id(given: str) -> str:
-    """The client's own id, or a new one."""
-    return given if 0 < len(given) <= _MAX_REQUEST_ID and given.isprintable() else secrets.token_hex(8)
+    """The client's own id, or a new one: unique to this process's life and its number in it."""
+    if 0 < len(given) <= _MAX_REQUEST_ID and given.isascii() and given.isprintable():
+        return given
+    return f"{_PREFIX}-{next(_NUMBERS):x}"
 
 
 def stdout() -> TextIO:
@@ -95,7 +105,7 @@ def _write(log: TextIO, call: Call, code: Code) -> None:
         "model": call.model,
         "code": code.name,
         "duration_ms": round((time.perf_counter() - call.begin) * 1e3, 3),
-        "peer": call.peer,
+        "peer": call.peer(),
     }
     log.write(json.dumps(line) + "\n")
     log.flush()

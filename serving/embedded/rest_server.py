@@ -30,7 +30,7 @@ from serving.apis.messages import (
 from serving.embedded import json_examples, json_requests, json_tensors, json_values, metrics, model_info
 from serving.embedded.api import Api
 from serving.embedded.observer import REQUEST_ID_HEADER, Call, request_id
-from serving.embedded.predict import DEFAULT_SIGNATURE, PredictCall
+from serving.embedded.predict import DEFAULT_SIGNATURE, PredictCall, find_signature
 from serving.errors import Code, Internal, InvalidArgument, ResourceExhausted, ServingError, http_status
 
 log = logging.getLogger(__name__)
@@ -91,7 +91,7 @@ class RestFrontEnd:
         headers = dict(scope["headers"])
         path = _path(scope)
         given = headers.get(REQUEST_ID_HEADER.encode(), b"").decode("latin-1")
-        call = Call("REST", "", path, ":".join(map(str, scope["client"] or ())), request_id(given))
+        call = Call("REST", "", path, lambda: ":".join(map(str, scope["client"] or ())), request_id(given))
         try:
             reply = await self._reply(scope, headers, receive, call)
         except asyncio.CancelledError:
@@ -173,10 +173,10 @@ class RestFrontEnd:
     async def _predict(self, spec: ModelSpec, document: Mapping[str, Any], deadline: float, *, clean: bool) -> str:
         with self._api.core.use(spec) as version:
             name = spec.signature_name or DEFAULT_SIGNATURE
-            signature = version.servable.signatures.get(name)
+            signature = find_signature(version, name)
             if signature is None:
                 raise InvalidArgument(f'Serving signature name: "{name}" not found in signature def')
-            inputs = json_requests.predict_inputs(document, signature, spec.signature_name, clean=clean)
+            inputs = json_requests.predict_inputs(document, signature.definition, spec.signature_name, clean=clean)
             asked = PredictCall(spec, inputs.arrays, deadline=deadline)
             prediction = await self._api.predictor.predict_on(version, asked)
         return json_tensors.outputs_json(prediction.outputs, row_format=inputs.row_format)

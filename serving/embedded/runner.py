@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, Protocol
-from weakref import WeakKeyDictionary
 
 import numpy.typing as npt
 
@@ -17,9 +17,10 @@ from serving.errors import DeadlineExceeded
 
 Array = npt.NDArray[Any]
 
-# A hand-over to a thread and back costs about 100 us of two threads' time: a run that is as quick as that stays on
-# the event loop. What it may hold up the loop is bounded by what it took before, on inputs no larger than these.
-QUICK_SECONDS = 0.0003
+# A hand-over to a thread and back costs as much as a small model's whole run: one that is sure to be quick stays on the
+# event loop. Sure means: the quicker of its last two runs (the other may have been interrupted) took no longer than
+# this, and the inputs are small.
+QUICK_SECONDS = 0.001
 QUICK_BYTES = 65536
 
 
@@ -52,7 +53,6 @@ class Runner:
     def __init__(self, threads: int, observe: Callable[[str, float], None] | None = None) -> None:
         self._threads = ThreadPoolExecutor(threads, "run")
         self._observe = observe
-        self._seconds: WeakKeyDictionary[Version[Servable], dict[tuple[str, ...], float]] = WeakKeyDictionary()
 
     async def run(self, run: Run) -> list[Array]:
         """What `Servable.run` gives.
@@ -61,19 +61,17 @@ class Runner:
         """
         if run.deadline is not None and run.deadline <= time.monotonic():
             raise DeadlineExceeded("The deadline had passed before the model could run.")
-        seconds = self._seconds.setdefault(run.version, {})
-        if self._is_quick(seconds.get(run.fetches), run.feeds):
-            return self._timed(run, seconds)
-        return await self._in_thread(run, seconds)
+        if _is_quick(run):
+            return self._timed(run)
+        return await self._in_thread(run)
 
     def run_now(self, run: Run) -> list[Array] | None:
         """What `run` gives, at once, or None when that might hold up the event loop. Raises ServingError."""
-        seconds = self._seconds.setdefault(run.version, {})
-        return self._timed(run, seconds) if self._is_quick(seconds.get(run.fetches), run.feeds) else None
+        return self._timed(run) if _is_quick(run) else None
 
-    async def _in_thread(self, run: Run, seconds: dict[tuple[str, ...], float]) -> list[Array]:
+    async def _in_thread(self, run: Run) -> list[Array]:
         run.version.use()
-        running = asyncio.get_running_loop().run_in_executor(self._threads, self._held, run, seconds)
+        running = asyncio.get_running_loop().run_in_executor(self._threads, self._held, run)
         if run.deadline is None:
             return await running
         try:
@@ -85,29 +83,32 @@ class Runner:
         """Waits for the runs under way."""
         self._threads.shutdown()
 
-    @staticmethod
-    def _is_quick(seconds: float | None, feeds: Mapping[str, Array]) -> bool:
-        return seconds is not None and seconds < QUICK_SECONDS and _size(feeds) <= QUICK_BYTES
-
-    def _timed(self, run: Run, seconds: dict[tuple[str, ...], float]) -> list[Array]:
+    def _timed(self, run: Run) -> list[Array]:
         begin = time.perf_counter()
         result = run.version.servable.run(run.feeds, run.fetches)
         taken = time.perf_counter() - begin
-        before = seconds.get(run.fetches)
-        # A slow run counts at once, quick ones win the trust back slowly.
-        seconds[run.fetches] = taken if before is None or taken > before else 0.9 * before + 0.1 * taken
+        cache = run.version.cache
+        cache[run.fetches] = (cache.get(run.fetches, _NEVER)[1], taken)
         if self._observe is not None:
             self._observe(run.version.name, taken)
         return result
 
-    def _held(self, run: Run, seconds: dict[tuple[str, ...], float]) -> list[Array]:
+    def _held(self, run: Run) -> list[Array]:
         # The run holds the version itself: its request may be given up before it ends.
         try:
-            return self._timed(run, seconds)
+            return self._timed(run)
         finally:
             run.version.release()
 
 
+# The last two runs of something that never ran.
+_NEVER = (math.inf, math.inf)
+
+
+def _is_quick(run: Run) -> bool:
+    return min(run.version.cache.get(run.fetches, _NEVER)) < QUICK_SECONDS and _size(run.feeds) <= QUICK_BYTES
+
+
 def _size(feeds: Mapping[str, Array]) -> int:
     """The bytes of the feeds; strings are counted by what they hold."""
-    return sum(sum(map(len, feed.ravel())) if feed.dtype.kind == "O" else feed.nbytes for feed in feeds.values())
+    return sum([sum(map(len, feed.ravel())) if feed.dtype.kind == "O" else feed.nbytes for feed in feeds.values()])
