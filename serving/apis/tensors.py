@@ -68,8 +68,8 @@ _WIRE = {
 }
 _NUMBERS = {name: messages.POOL.FindEnumTypeByName("tensorflow.DataType").values_by_name[name].number for name in _WIRE}
 _NAMES = {number: name for name, number in _NUMBERS.items()}
-# A quantized dtype shares numpy's dtype with the plain one, which stands first in the table and is the default.
-_BY_NUMPY = {wire.dtype: name for name, wire in reversed(_WIRE.items())}
+# A quantized dtype shares numpy's dtype with the plain one, which is the default.
+_BY_NUMPY = {wire.dtype: name for name, wire in _WIRE.items() if not name.startswith("DT_Q")}
 _PAIRS: dict[str, np.dtype[Any]] = {"scomplex_val": np.dtype(np.float32), "dcomplex_val": np.dtype(np.float64)}
 
 

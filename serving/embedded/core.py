@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from pathlib import Path
 
 from serving.apis.messages import TENSORFLOW, ModelConfig, ModelServerConfig, ModelSpec
 from serving.embedded.manager import Manager, Version
 from serving.embedded.runner import Servable
-from serving.embedded.source import FileSystemSource
+from serving.embedded.source import FileSystemSource, check_base_path
 from serving.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument, ServingError
 
 PLATFORM = "tensorflow"
@@ -67,8 +68,9 @@ class ServerCore:
     def reload(self, config: ModelServerConfig) -> None:
         """Replaces the configuration and waits until its models are available.
 
-        Raises InvalidArgument or FailedPrecondition, and changes nothing, for a configuration that cannot be;
-        DeadlineExceeded, or UNKNOWN with TF Serving's text, when a model does not become available.
+        Raises InvalidArgument, FailedPrecondition or NotFound, and changes nothing, for a configuration that cannot be
+        or that names a new base path without versions; DeadlineExceeded, or UNKNOWN with TF Serving's text, when a
+        model does not become available.
         """
         if config.WhichOneof("config") != "model_config_list":
             raise InvalidArgument(
@@ -79,6 +81,9 @@ class ServerCore:
             models = checked_models(config)
             self._check_platforms(models)
             self._check_labels(models)
+            for name, model in models.items():
+                if name not in self._models or self._models[name].base_path != model.base_path:
+                    check_base_path(name, Path(model.base_path))
             self._labels = _labels(models)
             self._take(models)
             if not self.manager.wait_until_settled(models, self._reload_deadline_seconds):

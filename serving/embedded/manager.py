@@ -196,8 +196,12 @@ class Manager(Generic[S]):
             model = self._models.get(name)
             if model is None or model.latest is not None:
                 return None
-            failed = [version.error for _, version in sorted(model.versions.items(), reverse=True) if version.error]
-            return failed[0] if failed else model.error
+            newest_first = [version for _, version in sorted(model.versions.items(), reverse=True)]
+            failed = [version.error for version in newest_first if version.error]
+            if failed or model.error:
+                return failed[0] if failed else model.error
+            coming = [version.number for version in newest_first if version.aspired]
+            return Unavailable(f"version {coming[0]} of {name} is being loaded") if coming else None
 
     def has_version(self, name: str, version: int) -> bool:
         """Whether a version is AVAILABLE."""

@@ -80,8 +80,8 @@ class Runner:
             raise DeadlineExceeded("The deadline passed before the model had answered.") from error
 
     def stop(self) -> None:
-        """Waits for the runs under way."""
-        self._threads.shutdown()
+        """Starts nothing any more; a run under way is not waited for: it may have outlived its request."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _timed(self, run: Run) -> list[Array]:
         begin = time.perf_counter()

@@ -28,6 +28,10 @@ from serving.errors import ServerConfigError, ServingError
 log = logging.getLogger(__name__)
 
 
+# How often the wait for the models looks whether the server is asked to stop.
+_SIGNAL_SECONDS = 0.2
+
+
 class Addresses(NamedTuple):
     """Where the server listens, as host:port; None for an API that is off."""
 
@@ -69,7 +73,8 @@ class ModelServer:
     def start(self) -> Addresses:
         """Loads the models, then opens the ports.
 
-        Raises ServerConfigError when the configuration cannot be, or a port is taken.
+        Opens none when it is asked to stop meanwhile. Raises ServerConfigError when the configuration cannot be, or a
+        port is taken.
         """
         try:
             kept = self._siblings.kept() if self._siblings else None
@@ -77,7 +82,9 @@ class ModelServer:
         except ServingError as error:
             raise ServerConfigError(f"Failed to start server. Error: {error.code.name}: {error}") from error
         self._report_errors()
-        self._manager.wait_until_settled(self.core.model_names)
+        while not self._manager.wait_until_settled(self.core.model_names, _SIGNAL_SECONDS):
+            if self._stopping.is_set():
+                return Addresses(None, None)
         self._source.start()
         self._config_watch.start()
         self._thread.start()
