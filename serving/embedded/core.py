@@ -62,6 +62,7 @@ class ServerCore:
         Raises InvalidArgument for one that cannot be.
         """
         models = checked_models(config)
+        _check_supported(models)
         self._take(models)
         self._labels = _labels(models)
 
@@ -79,8 +80,9 @@ class ServerCore:
             )
         with self._reloading:
             models = checked_models(config)
-            self._check_platforms(models)
+            self._check_platform_changes(models)
             self._check_labels(models)
+            _check_supported(models)
             for name, model in models.items():
                 if name not in self._models or self._models[name].base_path != model.base_path:
                     check_base_path(name, Path(model.base_path))
@@ -113,7 +115,7 @@ class ServerCore:
             raise InvalidArgument(f"Unrecognized servable version label: {label}")
         return version
 
-    def _check_platforms(self, models: Mapping[str, ModelConfig]) -> None:
+    def _check_platform_changes(self, models: Mapping[str, ModelConfig]) -> None:
         for name in models.keys() & self._models.keys():
             old, new = _platform(self._models[name]), _platform(models[name])
             if old != new:
@@ -149,10 +151,14 @@ def checked_models(config: ModelServerConfig) -> dict[str, ModelConfig]:
             raise InvalidArgument(
                 f"Expected model {name} to have an absolute path or URI; got base_path()={model.base_path}"
             )
+    return models
+
+
+def _check_supported(models: Mapping[str, ModelConfig]) -> None:
+    for name, model in models.items():
         platform = _platform(model)
         if platform != PLATFORM:
             raise InvalidArgument(f"Model {name} requests unsupported platform {platform}")
-    return models
 
 
 def _platform(model: ModelConfig) -> str:

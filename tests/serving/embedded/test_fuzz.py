@@ -54,10 +54,10 @@ bodies = st.one_of(
         st.sampled_from(["instances", "inputs", "examples", "context", "signature_name"]), values, min_size=1
     ).map(lambda value: json.dumps(value).encode()),
 )
-paths = st.sampled_from(
-    [f"/v1/models/{model}:{verb}" for model in ("half_plus_two", "many_types", "tf1", "assets") for verb in
-     ("predict", "classify", "regress")] + ["/v1/models/tf1/versions/123:classify", "/v1/models/x:predict", "/v1/models/%00"]
-)  # fmt: skip
+MODELS = ("half_plus_two", "many_types", "tf1", "assets", "tf1/versions/123", "tf1/labels/%C3%28", "x", "%00")
+paths = st.builds(
+    "/v1/models/{}:{}".format, st.sampled_from(MODELS), st.sampled_from(["predict", "classify", "regress"])
+)
 
 
 @pytest.fixture(scope="module")
