@@ -1,4 +1,4 @@
-"""The embedded server's memory: 200,000 requests and 100 reloads must leave it within 10 percent of its size after warm-up.
+"""The embedded server's memory: 200,000 requests and 100 reloads leave it within 10 percent of its size after warm-up.
 
 `python benchmarks/server_memory.py`, some minutes; the suite has a short form (tests/serving/embedded/test_memory.py).
 """
@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import itertools
 import shutil
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
@@ -38,9 +36,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as directory:
         subprocess.run([sys.executable, str(TOYS), directory], check=True, capture_output=True)
         before, after = measure(Path(directory), options.requests, options.reloads)
-    print(
-        f"after warm-up {before / 2**20:.1f} MiB, in the end {after / 2**20:.1f} MiB: {after / before:.3f} (bar {LIMIT})"
-    )
+    mib = 2**20
+    print(f"after warm-up {before / mib:.1f} MiB, in the end {after / mib:.1f} MiB: {after / before:.3f} (bar {LIMIT})")
     return 0 if after <= before * LIMIT else 1
 
 
@@ -48,35 +45,48 @@ def measure(toys: Path, requests: int, reloads: int, warm_up: float = 0.1) -> tu
     """Resident bytes after `warm_up` of the requests and reloads, and after all of them."""
     base = toys / "served"
     base.mkdir()
-    versions = itertools.count(1)
-    publish(toys, base, next(versions))
+    publisher = Publisher(toys, base)
+    publisher.next()
     flags = ("--model_name=m", f"--model_base_path={base}", "--file_system_poll_wait_seconds=0.05")
     with running(*flags) as server:
-        work(server, toys, base, versions, round(requests * warm_up), max(2, round(reloads * warm_up)))
+        work(server, publisher, round(requests * warm_up), max(2, round(reloads * warm_up)))
         before = resident(server)
-        work(server, toys, base, versions, requests, reloads)
+        work(server, publisher, requests, reloads)
         return before, resident(server)
 
 
-def work(server: Server, toys: Path, base: Path, versions: Iterator[int], requests: int, reloads: int) -> None:
+class Publisher:
+    """Puts one version after another into a base path, each whole at once."""
+
+    def __init__(self, toys: Path, base: Path) -> None:
+        self._toys = toys
+        self._base = base
+        self._number = 0
+
+    def next(self) -> int:
+        """Publishes the next version and gives its number."""
+        self._number += 1
+        aside = self._toys / f"tmp-{self._number}"
+        shutil.copytree(self._toys / "half_plus_two" / str(1 + self._number % 2), aside)
+        aside.rename(self._base / str(self._number))
+        return self._number
+
+    def remove(self, number: int) -> None:
+        """Takes a version away."""
+        shutil.rmtree(self._base / str(number))
+
+
+def work(server: Server, publisher: Publisher, requests: int, reloads: int) -> None:
     """So many requests over both APIs, with the reloads spread over them."""
     threads = [threading.Thread(target=ask, args=(server, requests // 2)) for ask in (ask_grpc, ask_rest)]
     for thread in threads:
         thread.start()
     for _ in range(reloads):
-        number = next(versions)
-        publish(toys, base, number)
+        number = publisher.next()
         wait_until_available(server, number)
-        shutil.rmtree(base / str(number - 1))
+        publisher.remove(number - 1)
     for thread in threads:
         thread.join()
-
-
-def publish(toys: Path, base: Path, number: int) -> None:
-    """A new version, whole at once."""
-    aside = toys / f"tmp-{number}"
-    shutil.copytree(toys / "half_plus_two" / str(1 + number % 2), aside)
-    aside.rename(base / str(number))
 
 
 def wait_until_available(server: Server, number: int) -> None:
