@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-
 # What all backends are configured with.
 CONFIG = Path(__file__).parent / "config"
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from serving.embedded.source import Aspired
-from serving.errors import Code, Internal, NotFound, ServingError, Unavailable
+from serving.errors import Internal, NotFound, ServingError, StillLoading, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -201,7 +201,7 @@ class Manager(Generic[S]):
             if failed or model.error:
                 return failed[0] if failed else model.error
             coming = [version.number for version in newest_first if version.aspired]
-            return Unavailable(f"version {coming[0]} of {name} is being loaded") if coming else None
+            return StillLoading(f"version {coming[0]} of {name} is being loaded") if coming else None
 
     def has_version(self, name: str, version: int) -> bool:
         """Whether a version is AVAILABLE."""
@@ -347,8 +347,3 @@ def _fingerprint(path: Path) -> object:
         return sorted((str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in path.rglob("*"))
     except OSError:
         return None
-
-
-def status_code(error: ServingError | None) -> Code:
-    """The code of a version's health."""
-    return Code.OK if error is None else error.code

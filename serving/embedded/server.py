@@ -23,7 +23,7 @@ from serving.embedded.rest_listener import RestListener
 from serving.embedded.runner import Runner, Servable
 from serving.embedded.source import FileSystemSource
 from serving.embedded.workers import Siblings
-from serving.errors import ServerConfigError, ServingError
+from serving.errors import ServerConfigError, ServingError, StillLoading
 
 log = logging.getLogger(__name__)
 
@@ -142,7 +142,8 @@ class ModelServer:
     def _report_errors(self) -> None:
         """What is wrong with base paths is told at once, not after the last load."""
         for name, error in self.core.errors().items():
-            log.error("%s cannot be served yet: %s", name, error)
+            if not isinstance(error, StillLoading):
+                log.error("%s cannot be served yet: %s", name, error)
 
     async def _listen(self) -> Addresses:
         grpc_address = await self._grpc.start() if self._grpc else None
