@@ -8,7 +8,8 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 from fashion_common.errors import FashionError
@@ -45,12 +46,13 @@ def _run(flags: Flags, arguments: Sequence[str], ignored: Sequence[str]) -> int:
     logging.getLogger("tensorflow").setLevel(logging.WARNING if flags.verbose else logging.ERROR)
     if flags.version:
         return _print_version()
+    stopping = _set_by_signals()
     if flags.worker_index < 0:
         for line in ignored:
             print(line, file=sys.stderr, flush=True)
         if flags.workers > 1:
-            return _supervise(flags, arguments)
-    return _serve(flags)
+            return _supervise(flags, arguments, stopping)
+    return _serve(flags, stopping)
 
 
 def _print_version() -> int:
@@ -63,17 +65,15 @@ def _print_version() -> int:
     return 0
 
 
-def _supervise(flags: Flags, arguments: Sequence[str]) -> int:
+def _supervise(flags: Flags, arguments: Sequence[str], stopping: threading.Event) -> int:
     from serving.embedded import config
     from serving.embedded.supervisor import Supervisor
 
     config.check(flags)
-    supervisor = Supervisor(arguments, flags.workers)
-    _stop_on_signals(supervisor.request_stop)
-    return supervisor.run()
+    return Supervisor(arguments, flags.workers, stopping).run()
 
 
-def _serve(flags: Flags) -> int:
+def _serve(flags: Flags, stopping: threading.Event) -> int:
     from serving.embedded import config, loader
     from serving.embedded.loading import Loader, version_load
     from serving.embedded.runner import Servable
@@ -98,8 +98,8 @@ def _serve(flags: Flags) -> int:
             iterations=max(1, flags.num_request_iterations_for_warmup),
         ),
         Siblings(Path(flags.worker_directory), flags.worker_index, flags.workers) if worker else None,
+        stopping,
     )
-    _stop_on_signals(server.request_stop)
     addresses = server.start()
     if addresses.grpc:
         print(f"Running gRPC ModelServer at {addresses.grpc} ...", file=sys.stderr, flush=True)
@@ -115,9 +115,12 @@ def _serve(flags: Flags) -> int:
     return 0
 
 
-def _stop_on_signals(stop: Callable[[], None]) -> None:
+def _set_by_signals() -> threading.Event:
+    """An event that SIGTERM and SIGINT set, from now on: importing TensorFlow takes seconds."""
+    stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop())
+        signal.signal(number, lambda *_: stopping.set())
+    return stopping
 
 
 if __name__ == "__main__":

@@ -43,10 +43,12 @@ class ModelServer:
     """Serves the models that the flags name.
 
     `start` returns when the ports are open, which is when every model is AVAILABLE or has failed; `stop` drains.
-    siblings: the other worker processes, when this is one of several.
+    siblings: the other worker processes, when this is one of several. stopping: set by whoever wants it to end.
     """
 
-    def __init__(self, flags: Flags, load: Load, siblings: Siblings | None = None) -> None:
+    def __init__(
+        self, flags: Flags, load: Load, siblings: Siblings | None = None, stopping: threading.Event | None = None
+    ) -> None:
         self._flags = flags
         self._siblings = siblings
         metrics_path = config.metrics_path(flags)
@@ -67,7 +69,7 @@ class ModelServer:
         self._config_watch = ConfigWatch(self.core, flags)
         self._loop = _new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="event-loop", daemon=True)
-        self._stopping = threading.Event()
+        self._stopping = stopping or threading.Event()
         self._stopped = False
 
     def start(self) -> Addresses:

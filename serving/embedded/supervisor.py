@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -44,25 +45,22 @@ class Worker:
 
 
 class Supervisor:
-    """Runs `count` workers until `request_stop`."""
+    """Runs `count` workers until `stopping` is set."""
 
-    def __init__(self, arguments: Sequence[str], count: int) -> None:
+    def __init__(self, arguments: Sequence[str], count: int, stopping: threading.Event) -> None:
         self._arguments = list(arguments)
         self._count = count
-        self._stopping = threading.Event()
+        self._stopping = stopping
         self._workers: list[Worker] = []
-
-    def request_stop(self) -> None:
-        """Ends `run`; safe in a signal handler."""
-        self._stopping.set()
 
     def run(self) -> int:
         """Starts the workers, says where they listen, and keeps them running. Gives the exit code."""
         with _private_directory() as directory:
             self._workers = [self._started(directory, index) for index in range(self._count)]
             for worker in self._workers:
-                worker.ready.wait()
-            if any(worker.process.poll() is not None for worker in self._workers):
+                while not worker.ready.wait(0.2) and not self._stopping.is_set():
+                    pass
+            if not self._stopping.is_set() and any(worker.process.poll() is not None for worker in self._workers):
                 return self._stop() or EXIT_FAILED
             for line in self._workers[0].listening:
                 print(line, end="", file=sys.stderr, flush=True)
@@ -86,7 +84,9 @@ class Supervisor:
         for worker in self._workers:
             with contextlib.suppress(ProcessLookupError):
                 worker.process.terminate()
-        return next((code for code in [worker.process.wait() for worker in self._workers] if code), 0)
+        codes = [worker.process.wait() for worker in self._workers]
+        # One that was only just started may not have had the time to see to signals.
+        return next((code for code in codes if code not in (0, -signal.SIGTERM)), 0)
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -10,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -122,7 +124,7 @@ def free_port() -> int:
 
 
 def test_workers(toys: Path, tmp_path: Path) -> None:
-    """Two processes on the same ports: one answer for status, reload and metrics; both end with the parent."""
+    """Two processes on the same ports: one answer for status, reload, metrics; one that dies comes back as it was."""
     monitoring = tmp_path / "monitoring.config"
     monitoring.write_text('prometheus_config { enable: true path: "/metrics" }')
     flags = (
@@ -148,10 +150,38 @@ def test_workers(toys: Path, tmp_path: Path) -> None:
                 status = call(channel, services.GET_MODEL_STATUS, GetModelStatusRequest(model_spec={"name": "n"}))
             assert [(one.version, one.state) for one in status.model_version_status] == [(123, 30)]
 
+        pid = server.process.pid
+        children = set(workers_of(pid))
+        os.kill(min(children), signal.SIGKILL)
+        wait_until(lambda: len(set(workers_of(pid)) - children) == 1)
+        wait_until(lambda: all(is_served(f"{url}/v1/models/n") for _ in range(20)))
+
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(30) == 0
+        assert "it is started again" in server.log.read_text()
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"{url}/healthz")
+
+
+def workers_of(pid: int) -> list[int]:
+    """The processes that a process has started (proc(5))."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def is_served(url: str) -> bool:
+    """Whether a model's status is to be had, from a connection of its own."""
+    try:
+        return httpx.get(url).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Probes until the condition holds."""
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.1)
 
 
 @pytest.mark.parametrize(
