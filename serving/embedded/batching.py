@@ -9,19 +9,18 @@ row fails its own request only.
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from serving.apis.server_configs import BatchingParameters
-from serving.embedded.manager import Version
-from serving.embedded.runner import Run, Runner, Servable
-from serving.errors import DeadlineExceeded, InvalidArgument, ServerConfigError, ServingError, Unavailable
+from serving.embedded.batching_options import BatchingOptions, OptionsOf
+from serving.embedded.rows import common_rows, joined
+from serving.embedded.runner import Run, Runner
+from serving.errors import DeadlineExceeded, InvalidArgument, ServingError, Unavailable
 
 Array = npt.NDArray[Any]
 
@@ -41,48 +40,6 @@ class Runs(Protocol):
 
     async def run(self, run: Run) -> list[Array]:
         """The fetched values. Raises ServingError."""
-
-
-class BatchingOptions(NamedTuple):
-    """When requests are merged, and into what. Defaults are those of TF Serving's schedulers."""
-
-    max_batch_size: int = 1000
-    batch_timeout_seconds: float = 0.0
-    max_enqueued_batches: int = 10
-    num_batch_threads: int = os.cpu_count() or 1
-    allowed_batch_sizes: tuple[int, ...] = ()
-    pad_variable_length_inputs: bool = False
-    enable_large_batch_splitting: bool = False
-
-
-OptionsOf = Callable[[Version[Servable]], BatchingOptions | None]
-
-
-def batching_options(parameters: BatchingParameters) -> BatchingOptions:
-    """The options that a BatchingParameters stands for. Raises ServerConfigError for ones that cannot be."""
-    given: dict[str, Any] = {
-        name: getattr(parameters, name).value
-        for name in ("max_batch_size", "max_enqueued_batches", "num_batch_threads", "enable_large_batch_splitting")
-        if parameters.HasField(name)
-    }
-    for name in ("max_batch_size", "max_enqueued_batches", "num_batch_threads"):
-        if given.get(name, 1) < 1:
-            raise ServerConfigError(f"{name} must be positive; was {given[name]}")
-    options = BatchingOptions(
-        **given,
-        batch_timeout_seconds=max(0, parameters.batch_timeout_micros.value) / 1e6,
-        allowed_batch_sizes=tuple(parameters.allowed_batch_sizes),
-        pad_variable_length_inputs=parameters.pad_variable_length_inputs,
-    )
-    sizes = options.allowed_batch_sizes
-    if list(sizes) != sorted(set(sizes)):
-        raise ServerConfigError(f"allowed_batch_sizes entries must be monotonically increasing: got {list(sizes)}")
-    if sizes and sizes[-1] != options.max_batch_size:
-        raise ServerConfigError(
-            "Last entry in allowed_batch_sizes must match max_batch_size; "
-            f"last entry was {sizes[-1]}; expected {options.max_batch_size}"
-        )
-    return options
 
 
 class _Task:
@@ -150,7 +107,7 @@ class BatchingRunner:
         a batch, DeadlineExceeded when the deadline passes first.
         """
         options = self._options_of(run.version)
-        rows = _rows(run.feeds)
+        rows = common_rows(run.feeds)
         if options is None or rows is None:
             return await self._runner.run(run)
         if rows > options.max_batch_size:
@@ -308,39 +265,11 @@ def _fail(future: asyncio.Future[list[Array]], error: ServingError) -> None:
         future.set_exception(error)
 
 
-def _rows(feeds: Mapping[str, Array]) -> int | None:
-    """The common first dimension of the feeds, or None when there is none: such a request runs by itself."""
-    rows = None
-    for feed in feeds.values():
-        if feed.ndim == 0 or rows not in (None, len(feed)):
-            return None
-        rows = len(feed)
-    return rows or None
-
-
 def _merged(tasks: Sequence[_Task], options: BatchingOptions) -> Run:
     first = tasks[0].run
     total = sum(task.rows for task in tasks)
     padding = next((size for size in options.allowed_batch_sizes if size >= total), total) - total
     if len(tasks) == 1 and not padding:
         return first._replace(deadline=None)
-    feeds = {name: _joined([task.run.feeds[name] for task in tasks], padding) for name in first.feeds}
+    feeds = {name: joined([task.run.feeds[name] for task in tasks], padding) for name in first.feeds}
     return first._replace(feeds=feeds, deadline=None)
-
-
-def _joined(parts: Sequence[Array], padding: int) -> Array:
-    """The parts under each other; shorter ones filled with zeros at their ends, and `padding` copies of a row below."""
-    widest = np.max([part.shape[1:] for part in parts], axis=0) if parts[0].ndim > 1 else ()
-    padded = [_padded(part, tuple(int(size) for size in widest)) for part in parts]
-    if padding:
-        padded.append(np.repeat(padded[-1][:1], padding, axis=0))
-    return np.concatenate(padded)
-
-
-def _padded(part: Array, shape: tuple[int, ...]) -> Array:
-    if part.shape[1:] == shape:
-        return part
-    fill = b"" if part.dtype.kind == "O" else 0
-    made = np.full((len(part), *shape), fill, part.dtype)
-    made[tuple(slice(size) for size in part.shape)] = part
-    return made

@@ -13,11 +13,12 @@ from google.protobuf.message import Message
 from serving.apis.messages import ConfigProto, ModelServerConfig
 from serving.apis.server_configs import BatchingParameters, MonitoringConfig, SSLConfig
 from serving.embedded import metrics
-from serving.embedded.batching import BatchingOptions, OptionsOf, batching_options
+from serving.embedded.batching_options import BatchingOptions, OptionsOf, batching_options
 from serving.embedded.core import PLATFORM
 from serving.embedded.flags import Flags
-from serving.embedded.manager import ManagerOptions, Version
+from serving.embedded.manager import ManagerOptions
 from serving.embedded.runner import Servable
+from serving.embedded.versions import Version
 from serving.errors import ServerConfigError
 
 M = TypeVar("M", bound=Message)

@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from serving.apis.messages import TENSORFLOW, ModelConfig, ModelServerConfig, ModelSpec
-from serving.embedded.manager import Manager, Version
+from serving.embedded.manager import Manager
 from serving.embedded.runner import Servable
 from serving.embedded.source import FileSystemSource, check_base_path
+from serving.embedded.versions import Version
 from serving.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument, ServingError
 
 PLATFORM = "tensorflow"

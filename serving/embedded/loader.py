@@ -26,6 +26,7 @@ from serving.apis.messages import (
     MetaGraphDef,
     SignatureDef,
 )
+from serving.embedded import graphs
 from serving.errors import Code, ServingError
 
 Array = npt.NDArray[Any]
@@ -57,6 +58,8 @@ class SavedModel:
             raise
         meta_graph = MetaGraphDef.FromString(loaded.SerializeToString())
         self.signatures: Mapping[str, SignatureDef] = dict(meta_graph.signature_def)
+        outputs = [info.name for signature in self.signatures.values() for info in signature.outputs.values()]
+        self.loop_free = graphs.loop_free(meta_graph.graph_def, outputs)
         self._quantized = _quantized_tensors(self.signatures)
         self._callables: dict[tuple[tuple[str, ...], tuple[str, ...]], Any] = {}
         self._lock = threading.Lock()

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from serving.embedded.manager import Version
 from serving.embedded.runner import Servable
 from serving.embedded.self_test import self_test
+from serving.embedded.versions import Version
 from serving.embedded.warmup import warm_up
 
 log = logging.getLogger(__name__)

@@ -15,8 +15,8 @@ import numpy.typing as npt
 from serving.apis import tensors
 from serving.apis.messages import ModelSpec, SignatureDef, TensorProto
 from serving.embedded.batching import Runs
-from serving.embedded.manager import Version
 from serving.embedded.runner import Run, Servable
+from serving.embedded.versions import Version
 from serving.errors import FailedPrecondition, Internal, InvalidArgument
 
 Array = npt.NDArray[Any]

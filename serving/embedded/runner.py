@@ -12,16 +12,18 @@ from typing import Any, NamedTuple, Protocol
 import numpy.typing as npt
 
 from serving.apis.messages import SignatureDef
-from serving.embedded.manager import Version
+from serving.embedded.versions import Version
 from serving.errors import DeadlineExceeded
 
 Array = npt.NDArray[Any]
 
 # A hand-over to a thread and back costs as much as a small model's whole run: one that is sure to be quick stays on the
 # event loop. Sure means: the quicker of its last two runs (the other may have been interrupted) took no longer than
-# this, and the inputs are small.
+# this, its outputs depend on no loop, and the inputs are small.
 QUICK_SECONDS = 0.001
 QUICK_BYTES = 65536
+# A client may ask for outputs in any order: beyond this many, the rest are not remembered and run in threads.
+MAX_REMEMBERED = 1000
 
 
 class Servable(Protocol):
@@ -30,6 +32,10 @@ class Servable(Protocol):
     @property
     def signatures(self) -> Mapping[str, SignatureDef]:
         """The signatures by name."""
+
+    @property
+    def loop_free(self) -> frozenset[str]:
+        """The outputs, by tensor name, whose time the size of the inputs bounds."""
 
     def run(self, feeds: Mapping[str, Array], fetches: Sequence[str]) -> list[Array]:
         """The values of the tensors `fetches`, given those of `feeds`. Raises ServingError."""
@@ -88,7 +94,8 @@ class Runner:
         result = run.version.servable.run(run.feeds, run.fetches)
         taken = time.perf_counter() - begin
         cache = run.version.cache
-        cache[run.fetches] = (cache.get(run.fetches, _NEVER)[1], taken)
+        if run.fetches in cache or len(cache) < MAX_REMEMBERED:
+            cache[run.fetches] = (cache.get(run.fetches, _NEVER)[1], taken)
         if self._observe is not None:
             self._observe(run.version.name, taken)
         return result
@@ -106,7 +113,11 @@ _NEVER = (math.inf, math.inf)
 
 
 def _is_quick(run: Run) -> bool:
-    return min(run.version.cache.get(run.fetches, _NEVER)) < QUICK_SECONDS and _size(run.feeds) <= QUICK_BYTES
+    return (
+        min(run.version.cache.get(run.fetches, _NEVER)) < QUICK_SECONDS
+        and run.version.servable.loop_free.issuperset(run.fetches)
+        and _size(run.feeds) <= QUICK_BYTES
+    )
 
 
 def _size(feeds: Mapping[str, Array]) -> int:

@@ -16,9 +16,9 @@ from google.protobuf.message import DecodeError
 from serving.apis import tensors
 from serving.apis.messages import ModelSpec, PredictionLog, SessionRunRequest
 from serving.embedded.examples import ExampleInference
-from serving.embedded.manager import Version
 from serving.embedded.predict import PredictCall, Predictor
 from serving.embedded.runner import Run, Servable
+from serving.embedded.versions import Version
 from serving.errors import InvalidArgument, ServingError
 
 Array = npt.NDArray[Any]

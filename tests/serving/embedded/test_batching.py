@@ -16,9 +16,10 @@ from google.protobuf import text_format
 
 from serving.apis.messages import SignatureDef
 from serving.apis.server_configs import BatchingParameters
-from serving.embedded.batching import BatchingOptions, BatchingRunner, batching_options
-from serving.embedded.manager import Version
+from serving.embedded.batching import BatchingRunner
+from serving.embedded.batching_options import BatchingOptions, batching_options
 from serving.embedded.runner import Run, Runner, Servable
+from serving.embedded.versions import Version
 from serving.errors import DeadlineExceeded, InvalidArgument, ServerConfigError, Unavailable
 
 Array = npt.NDArray[Any]
@@ -29,6 +30,7 @@ class Doubler:
 
     def __init__(self) -> None:
         self.signatures: Mapping[str, SignatureDef] = {}
+        self.loop_free: frozenset[str] = frozenset()
         self.batches: list[list[Any]] = []
         self.seconds = 0.02
         self.whole = False

@@ -48,6 +48,7 @@ class Recorder:
     def __init__(self) -> None:
         self.signatures: Mapping[str, SignatureDef] = {"serving_default": SIGNATURE, "regress": EXAMPLES}
         self.fetched: list[tuple[str, ...]] = []
+        self.loop_free: frozenset[str] = frozenset()
         self.closed = False
 
     def run(self, feeds: Mapping[str, Array], fetches: Sequence[str]) -> list[Array]:
