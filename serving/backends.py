@@ -7,6 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+# What all backends are configured with.
+CONFIG = Path(__file__).parent / "config"
+
 
 @dataclass(frozen=True)
 class ServeOptions:
@@ -31,6 +34,8 @@ def embedded(options: ServeOptions) -> list[str]:
         f"--rest_api_port={options.rest_port}",
         f"--model_name={options.model_name}",
         f"--model_base_path={options.model_base_path.absolute()}",
+        "--enable_batching",
+        f"--batching_parameters_file={CONFIG / 'batching.config'}",
         *(["--verbose"] if options.verbose else []),
     ]
 

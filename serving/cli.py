@@ -84,6 +84,7 @@ def run(command: Sequence[str], options: ServeOptions) -> int:
     Raises ServerEndedError, with the server's last words, when it ended by itself.
     """
     click.echo(f"Loading {options.model_name} from {options.model_base_path} ...")
+    click.echo("Waiting requests are merged, up to 128 rows a run (serving/config/batching.config)")
     with (
         subprocess.Popen(command, stderr=subprocess.PIPE, text=True, errors="replace") as process,
         _forwarded_signals(process) as asked,

@@ -32,7 +32,7 @@ def test_it_says_where_it_listens_and_stops_cleanly() -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stderr is not None
-        lines = [process.stdout.readline() for _ in range(5)]
+        lines = [process.stdout.readline() for _ in range(6)]
         process.send_signal(signal.SIGTERM)
         rest = process.stdout.read()
         assert process.wait(30) == 0
@@ -40,6 +40,7 @@ def test_it_says_where_it_listens_and_stops_cleanly() -> None:
     assert rest == "Stopped.\n"
     assert re.fullmatch(
         rf"Loading kitchen from {KITCHEN} \.\.\.\n"
+        r"Waiting requests are merged, up to 128 rows a run \(serving/config/batching\.config\)\n"
         r"gRPC  grpc://(127\.0\.0\.1:\d+)\n"
         r"REST  http://127\.0\.0\.1:\d+/v1/models/kitchen\n"
         r"Try   fashion predict --server grpc://\1 IMAGE\.png\n"
