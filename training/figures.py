@@ -76,7 +76,16 @@ def curves(figure: Figure, history: Mapping[str, list[float]]) -> None:
         ):
             values = history[key]
             epochs = range(1, len(values) + 1)
-            axes.plot(epochs, values, style, color=colour, label=label, marker="o", markersize=4, markevery=0.1)
+            axes.plot(
+                epochs,
+                values,
+                style,
+                color=colour,
+                label=label,
+                marker="o",
+                markersize=4,
+                markevery=-(-len(values) // 12),
+            )
         axes.set(xlabel="epoch", title=name)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(color=INK, alpha=0.2, linewidth=0.6)

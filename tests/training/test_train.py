@@ -105,8 +105,10 @@ def test_full_disk_is_one_clear_error(run_dir: Path, monkeypatch: pytest.MonkeyP
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(models.keras.Model, "save", full)
-    with pytest.raises(TrainingError, match=rf"{run_dir} cannot be written \(No space left on device\)"):
-        train(resolve("fast", dataset="synthetic", epochs=1), run_dir, watch=PLAIN)
+    with pytest.raises(TrainingError, match=rf"{run_dir} cannot be written \(No space left on device\): make room"):
+        train(
+            resolve("fast", dataset="synthetic", epochs=1), run_dir, watch=Watch(pictures=False, checkpoint_seconds=600)
+        )
     assert [path.name for path in run_dir.iterdir()] == ["config.json"]
 
 
