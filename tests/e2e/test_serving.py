@@ -12,10 +12,10 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from live import STOP_SECONDS, Live, listening
 from road import FASHION, fashion
 
 from tests.containers import run
+from tests.e2e.live_backend import STOP_SECONDS, Live, listening
 from training.dataset import CLASS_NAMES
 
 # The first of them builds an image.
