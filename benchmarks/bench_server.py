@@ -30,6 +30,7 @@ from serving.apis import services, tensors
 from serving.apis.messages import PredictRequest
 
 HERE = Path(__file__).parent
+RESULT = HERE / "results" / "server.json"
 BATCHING = HERE.parent / "serving" / "config" / "batching.config"
 TOOLS = {"h2load": "nghttp2-client", "wrk": "wrk"}
 CONNECTIONS = (1, 8, 32)
@@ -60,6 +61,14 @@ class Measured(NamedTuple):
     cpu: float
 
 
+class Ratio(NamedTuple):
+    """A ratio of medians, and the least that it is to be; 0 where there is none."""
+
+    text: str
+    value: float
+    bar: float
+
+
 class Contender(NamedTuple):
     """One server under load."""
 
@@ -75,7 +84,7 @@ def main() -> int:
     parser.add_argument("--model-base-path", type=Path, default=Path("models/fashion_mnist"))
     parser.add_argument("--rounds", type=int, default=5, help="rounds a server and number of connections")
     parser.add_argument("--seconds", type=int, default=2, help="length of a round")
-    parser.add_argument("--json", type=Path, help="write the medians here too")
+    parser.add_argument("--json", type=Path, default=RESULT, help="where medians and ratios go as JSON")
     parser.add_argument("--check", action="store_true", help="exit with 1 when a ratio misses its bar")
     options = parser.parse_args()
     missing = [f"{tool} (apt-get install {package})" for tool, package in TOOLS.items() if not shutil.which(tool)]
@@ -85,10 +94,14 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as directory, servers(options, Path(directory)) as contenders:
         medians = measure(contenders, options.rounds, options.seconds, Path(directory))
     print_table(medians)
-    reached = print_ratios(medians)
-    if options.json:
-        options.json.write_text(json.dumps({f"{n} @{c}": m._asdict() for (n, c), m in medians.items()}, indent=1))
-    return 0 if reached or not options.check else 1
+    found = ratios(medians)
+    for one in found:
+        verdict = "" if not one.bar else f"(bar {one.bar:.2f}: {'reached' if one.value >= one.bar else 'MISSED'})"
+        print(f"{one.text}: {one.value:.2f} {verdict}")
+    rows = [{"server": name, "connections": count, **one._asdict()} for (name, count), one in medians.items()]
+    options.json.parent.mkdir(exist_ok=True)
+    options.json.write_text(json.dumps({"medians": rows, "ratios": [one._asdict() for one in found]}, indent=1) + "\n")
+    return 1 if options.check and any(one.value < one.bar for one in found) else 0
 
 
 @contextlib.contextmanager
@@ -189,24 +202,20 @@ def print_table(medians: dict[tuple[str, int], Measured]) -> None:
         print(f"{name:26}{connections:12}{one.rate:12.0f}{one.p50:9.0f}{one.p99:9.0f}{one.cpu:8.0f}")
 
 
-def print_ratios(medians: dict[tuple[str, int], Measured]) -> bool:
-    """The ratios that are to be reached, of the better of our two settings; whether all are."""
+def ratios(medians: dict[tuple[str, int], Measured]) -> list[Ratio]:
+    """The ratios that are to be reached, of the better of our two settings."""
 
     def best(api: str, connections: int, value: Callable[[Measured], float]) -> float:
         return max(value(medians[f"embedded {api}{kind}", connections]) for kind in ("", ", batching"))
 
     echo, fastapi = medians["echo gRPC", 32], medians["FastAPI REST", 32]
     slowest = medians["echo gRPC", 1].p50
-    ratios = [
-        ("gRPC at 32 connections, of the echo server's rate", best("gRPC", 32, lambda one: one.rate) / echo.rate, 0.7),
-        ("REST at 32 connections, of FastAPI's rate", best("REST", 32, lambda one: one.rate) / fastapi.rate, 3.0),
-        ("p50 at 1 connection, echo's to ours (1/1.5)", best("gRPC", 1, lambda one: slowest / one.p50), 1 / 1.5),
-        ("CPU a request at 32, echo's to ours", best("gRPC", 32, lambda one: echo.cpu / one.cpu), 0.0),
+    return [
+        Ratio("gRPC at 32 connections, of echo's rate", best("gRPC", 32, lambda one: one.rate) / echo.rate, 0.7),
+        Ratio("REST at 32 connections, of FastAPI's rate", best("REST", 32, lambda one: one.rate) / fastapi.rate, 3.0),
+        Ratio("p50 at 1 connection, echo's to ours", best("gRPC", 1, lambda one: slowest / one.p50), 1 / 1.5),
+        Ratio("CPU a request at 32, echo's to ours", best("gRPC", 32, lambda one: echo.cpu / one.cpu), 0.0),
     ]
-    for text, ratio, bar in ratios:
-        verdict = "" if not bar else f"(bar {bar:.2f}: {'reached' if ratio >= bar else 'MISSED'})"
-        print(f"{text}: {ratio:.2f} {verdict}")
-    return all(ratio >= bar for _, ratio, bar in ratios)
 
 
 def write_payloads(directory: Path) -> None:
