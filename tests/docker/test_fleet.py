@@ -11,7 +11,7 @@ import pytest
 from client import connect
 from serving.backends import RESTRICTIONS
 from tests.containers import BuiltImage, run
-from tests.docker.test_images import wait_until_healthy
+from tests.docker.test_container_images import wait_until_healthy
 
 # The first of them builds an image.
 pytestmark = pytest.mark.timeout(1800)
