@@ -68,6 +68,30 @@ bench-client: $(READY) ## Measure the client against tensorflow-serving-api and 
 bench-training: $(READY) ## Measure the recipes against the textbook's program (ARGS="--accurate")
 	@$(BIN)/python benchmarks/bench_training.py $(ARGS)
 
+# An engine that reaches no network by itself builds with NETWORK=host; ENGINE=docker|podman chooses one.
+IMAGE = $(BIN)/python tools/image.py $(if $(ENGINE),--engine $(ENGINE)) $(if $(NETWORK),--network $(NETWORK)) \
+  $(if $(BASE_IMAGE),--base-image $(BASE_IMAGE)) $(if $(TAG),--tag $(TAG))
+
+.PHONY: image
+image: $(READY) ## Build fashion-serving: TensorFlow Serving with the model in it (BASE_IMAGE=..., TAG=...)
+	@$(IMAGE) serving
+
+.PHONY: image-gpu
+image-gpu: $(READY) ## Build fashion-serving-gpu on TF Serving's GPU image
+	@$(IMAGE) serving-gpu
+
+.PHONY: image-embedded
+image-embedded: $(READY) ## Build fashion-embedded: the embedded server, for amd64 and arm64
+	@$(IMAGE) embedded
+
+.PHONY: image-client
+image-client: $(READY) ## Build fashion-client: the command line without TensorFlow
+	@$(IMAGE) client
+
+.PHONY: test-container
+test-container: $(READY) ## Build the images and test them alive; fails where no engine runs (SERVING_IMAGE=...)
+	@$(BIN)/python -m pytest --require-container tests/e2e tests/docker $(ARGS)
+
 .PHONY: test
 test: $(READY) ## Run all tests (ARGS=...)
 	@$(BIN)/python -m pytest $(ARGS)
@@ -92,13 +116,19 @@ LOCK = uv pip compile pyproject.toml --quiet --universal --python-version 3.10 -
   --no-emit-index-url --no-emit-find-links --no-header --no-annotate
 
 # Markers keep one file right for every platform and Python version; no index or download address is written.
+.PHONY: bench-server
+bench-server: $(READY) ## Measure the embedded server against its bars (needs h2load and wrk)
+	@PYTHONPATH=. $(BIN)/python benchmarks/bench_server.py $(ARGS)
+
 .PHONY: lock
 lock: $(READY) ## Pin and hash all dependencies anew under requirements/ (UPGRADE=1 for the newest)
 	@PATH="$(BIN):$$PATH"; set -e; \
 	for extra in training embedded dev; do \
 	  $(LOCK) $(if $(UPGRADE),--upgrade) --extra $$extra --output-file requirements/$$extra.txt; \
 	done; \
-	$(LOCK) $(if $(UPGRADE),--upgrade) --output-file requirements/client.txt
+	$(LOCK) $(if $(UPGRADE),--upgrade) --output-file requirements/client.txt; \
+	$(LOCK) $(if $(UPGRADE),--upgrade) --extra embedded docker/embedded-cpu.in \
+	  --overrides docker/embedded-cpu.overrides --output-file requirements/embedded-cpu.txt
 
 .PHONY: clean
 clean: ## Remove what was built, trained and cached (not .venv, not data/)

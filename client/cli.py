@@ -23,7 +23,8 @@ class _Part(NamedTuple):
 
 _PARTS = {
     "train": _Part("training.cli", "training", "Train the model on Fashion-MNIST into a run directory."),
-    "export": _Part("training.cli", "training", "Export a run as the next version of the served model."),
+    "export": _Part("training.export_cli", "training", "Export a run as the next version of the served model."),
+    "versions": _Part("training.export_cli", "training", "List the exported versions of the served model."),
     "serve": _Part("serving.cli", "embedded", "Serve the newest version over gRPC and REST."),
     "predict": _Part("client.commands.predict", None, "Print the class names of images."),
     "status": _Part("client.commands.status", None, "Print the state of the served model's versions."),

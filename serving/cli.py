@@ -1,40 +1,43 @@
-"""`fashion serve`: checks what is to be served, and runs a server in the foreground."""
+"""`fashion serve`: checks what is to be served, chooses a backend, and runs it."""
 
 from __future__ import annotations
 
-import importlib.util
-import re
-import signal
-import subprocess
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import shlex
+import tempfile
+from dataclasses import replace
 from pathlib import Path
-from types import FrameType
 
 import click
 
-from fashion_common.errors import EXIT_USAGE, FashionError
-from serving.backends import BACKENDS, ServeOptions
-from serving.embedded.source import check_base_path
-from serving.errors import ServingError
+from serving import detached, foreground
+from serving.backends import BACKENDS, MODEL_SERVER, ServeOptions, container, stop_container
+from serving.choice import AUTO, Choice, choose
+from serving.engines import ENGINES, has_init
+from serving.labels import checked_labels, with_config
+from serving.preflight import check_readable, checked_versions, with_free_ports
+from serving.readiness import ServerEndedError, address, status_url, wait_until_available
 
 _DEFAULTS = ServeOptions()
-_GRPC_LINE = re.compile(r"Running gRPC ModelServer at (\S+) \.\.\.")
-_REST_LINE = re.compile(r"Exporting HTTP/REST API at:(\S+) \.\.\.")
+_EXAMPLES = """Example: fashion serve --rest-port 0
+
+\b
+fashion serve --backend container --detach
+fashion serve --stop
+fashion serve --print-command -- --rest_api_enable_cors_support
+"""
 
 
-class ServeUsageError(FashionError):
-    """The base path cannot be served."""
+def _labels(_ctx: click.Context, _option: click.Parameter, given: tuple[str, ...]) -> dict[str, int]:
+    labels = {}
+    for text in given:
+        label, _, version = text.partition("=")
+        if not label or not version.isascii() or not version.isdigit():
+            raise click.BadParameter(f"{text}: expected LABEL=VERSION, such as stable=3")
+        labels[label] = int(version)
+    return labels
 
-    exit_code = EXIT_USAGE
 
-
-class ServerEndedError(FashionError):
-    """The server ended by itself."""
-
-
-@click.command(epilog="Example: fashion serve --rest-port 0")
+@click.command(epilog=_EXAMPLES)
 @click.option(
     "--model-base-path",
     type=click.Path(path_type=Path),
@@ -54,79 +57,128 @@ class ServerEndedError(FashionError):
     help="REST; 0 picks a free one.",
 )
 @click.option("--host", default=_DEFAULTS.host, show_default=True, help="Address to listen on: this machine only.")
+@click.option(
+    "--backend",
+    type=click.Choice([AUTO, *BACKENDS]),
+    default=AUTO,
+    show_default=True,
+    help="auto: container where an engine runs and the machine is amd64, else tensorflow_model_server, else embedded.",
+)
+@click.option(
+    "--engine",
+    type=click.Choice(ENGINES),
+    envvar=["FASHION_SERVE_ENGINE", "ENGINE"],
+    help="Default: the one that runs.",
+)
+@click.option(
+    "--image",
+    default="",
+    envvar=["FASHION_SERVE_IMAGE", "SERVING_IMAGE"],
+    help=f"Image of the container.  [default: {_DEFAULTS.image_name}]",
+)
+@click.option("--gpu", is_flag=True, help="Container with the GPU image and all GPUs.")
+@click.option(
+    "--label",
+    "labels",
+    multiple=True,
+    metavar="LABEL=VERSION",
+    callback=_labels,
+    help="Name for an exact version; again for more.  [default: canary, the newest; stable, the one before]",
+)
+@click.option("--wait", type=click.FloatRange(min=0), default=120, show_default=True, help="Seconds to get AVAILABLE.")
+@click.option("--print-command", is_flag=True, help="Print the exact command line and start nothing.")
+@click.option("--detach", is_flag=True, help="Return when the model is AVAILABLE, and leave the server running.")
+@click.option("--stop", is_flag=True, help="End what --detach started on this --port.")
+@click.argument("server_flags", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
-def serve(ctx: click.Context, *, model_base_path: Path, model_name: str, port: int, rest_port: int, host: str) -> None:
-    """Serve the newest version over gRPC and REST, in the foreground, until Ctrl-C or SIGTERM."""
-    verbose = bool(ctx.find_root().meta.get("verbose"))
-    options = ServeOptions(model_base_path, model_name, host, port, rest_port, verbose)
-    check(options)
-    ctx.exit(run(BACKENDS["embedded"](options), options))
+def serve(
+    ctx: click.Context,
+    /,
+    *,
+    backend: str,
+    engine: str | None,
+    labels: dict[str, int],
+    wait: float,
+    print_command: bool,
+    detach: bool,
+    stop: bool,
+    **given: object,
+) -> None:
+    """Serve the newest version over gRPC and REST, in the foreground, until Ctrl-C or SIGTERM.
 
-
-def check(options: ServeOptions) -> None:
-    """Raises ServeUsageError, with the fix, when there is nothing to serve or nothing to serve it with."""
-    try:
-        check_base_path(options.model_name, options.model_base_path)
-    except ServingError as error:
-        missing = not options.model_base_path.exists()
-        raise ServeUsageError(
-            f"{error}. `fashion export` writes the first version" if missing else str(error)
-        ) from error
-    if options.port == options.rest_port != 0:
-        raise ServeUsageError(f"--port and --rest-port are both {options.port}: give each its own")
-    if importlib.util.find_spec("tensorflow") is None:
-        raise ServeUsageError("fashion serve needs the extra [embedded]: pip install 'fashion-mnist-serving[embedded]'")
-
-
-def run(command: Sequence[str], options: ServeOptions) -> int:
-    """Runs a server until it ends, and says where it listens. Gives the exit code: 0 when it was asked to stop.
-
-    Raises ServerEndedError, with the server's last words, when it ended by itself.
+    SERVER_FLAGS, after --, go to the server as they are: those of tensorflow_model_server.
     """
-    click.echo(f"Loading {options.model_name} from {options.model_base_path} ...")
-    with (
-        subprocess.Popen(command, stderr=subprocess.PIPE, text=True, errors="replace") as process,
-        _forwarded_signals(process) as asked,
-    ):
-        last = _follow(process, options)
-        code = process.wait()
-    if asked and code == 0:
+    options = ServeOptions(verbose=bool(ctx.find_root().meta.get("verbose")), **given)  # type: ignore[arg-type]
+    if stop:
+        detached.stop(options.port)
         click.echo("Stopped.")
-        return 0
-    raise ServerEndedError(f"the server ended with exit code {code}: {last}")
+        return
+    versions = checked_versions(options)
+    labels = checked_labels(labels, versions)
+    choice = choose(backend, options, engine, fetch=not print_command)
+    if 0 in (options.port, options.rest_port) or not print_command:
+        options = with_free_ports(options)
+    options = replace(options, engine=choice.engine, init=has_init(choice.engine))
+    state = detached.state_directory(options.port)
+    if print_command:
+        click.echo(shlex.join(BACKENDS[choice.backend](with_config(options, choice.backend, labels, state / "config"))))
+        return
+    if choice.reason:
+        click.echo(f"Backend {choice.backend}: {choice.reason}")
+    if choice.backend == "container":
+        check_readable(options)
+        if not options.init:
+            click.echo("Note: podman has no init process here (install catatonit): stopping may take 10 s", err=True)
+    click.echo(f"Loading {options.model_name} from {options.model_base_path} ...")
+    # A signature that mixes rows would answer differently: it is never silent.
+    click.echo("Waiting requests are merged into one run (serving/config/batching.config)")
+    if detach:
+        _detach(with_config(options, choice.backend, labels, state / "config"), choice, wait)
+        return
+    with tempfile.TemporaryDirectory() as directory:
+        _run(with_config(options, choice.backend, labels, Path(directory) / "config"), choice, wait)
+    click.echo("Stopped.")
 
 
-def _follow(process: subprocess.Popen[str], options: ServeOptions) -> str:
-    """Passes the server's stderr on; where it listens becomes text for the user. Gives its last line."""
-    last = "it said nothing (--verbose shows more)"
-    assert process.stderr is not None
-    grpc_at = ""
-    for line in process.stderr:
-        last = line.strip() or last
-        if found := _GRPC_LINE.search(line):
-            grpc_at = found[1]
-            click.echo(f"gRPC  grpc://{grpc_at}")
-        elif found := _REST_LINE.search(line):
-            click.echo(f"REST  http://{found[1]}/v1/models/{options.model_name}")
-            click.echo(f"Try   fashion predict --server grpc://{grpc_at} IMAGE.png")
-            click.echo("Stop  Ctrl-C")
-        else:
-            print(line, end="", file=sys.stderr, flush=True)
-    return last
+def _run(options: ServeOptions, choice: Choice, wait: float) -> None:
+    foreground.run(
+        BACKENDS[choice.backend](options),
+        options,
+        wait,
+        lambda: _say_where(options, choice, "Ctrl-C"),
+        stop_command=stop_container(options) if choice.backend == "container" else (),
+        # What our own server says is meant for the user; TensorFlow Serving's log is for when something is wrong.
+        pass_on=choice.backend == "embedded" or options.verbose,
+    )
 
 
-@contextmanager
-def _forwarded_signals(process: subprocess.Popen[str]) -> Iterator[list[int]]:
-    """Hands SIGINT and SIGTERM to the server, which drains and ends; gives the list of those that came."""
-    came: list[int] = []
-
-    def forward(number: int, _: FrameType | None) -> None:
-        came.append(number)
-        process.send_signal(signal.SIGTERM)
-
-    before = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
+def _detach(options: ServeOptions, choice: Choice, wait: float) -> None:
+    directory = detached.state_directory(options.port)
+    if choice.backend == "container":
+        command = container(options, detach=True)
+        server = detached.start_container(command, choice.engine, options.container_name, directory)
+    else:
+        server = detached.start_process(BACKENDS[choice.backend](options), directory)
     try:
-        yield came
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        wait_until_available(server, options, wait)
+    except BaseException as error:
+        # Ctrl-C too: nothing is left behind that was not told about.
+        if isinstance(error, ServerEndedError):
+            click.echo("\n".join(server.last_lines()), err=True)
+        detached.end(server, directory)
+        raise
+    port = "" if options.port == _DEFAULTS.port else f" --port {options.port}"
+    _say_where(options, choice, f"fashion serve --stop{port}")
+    click.echo(f"Log   {server.log_hint()}")
+
+
+def _say_where(options: ServeOptions, choice: Choice, stop: str) -> None:
+    grpc = f"grpc://{address(options.host, options.port)}"
+    click.echo(f"gRPC  {grpc}")
+    click.echo(f"REST  {status_url(options)}")
+    click.echo(f"Try   fashion predict --server {grpc} IMAGE.png")
+    click.echo(f"Stop  {stop}")
+    if choice.backend == "binary":
+        click.echo(
+            f"Note  {MODEL_SERVER} listens on all addresses of this machine: it cannot be told otherwise", err=True
+        )

@@ -107,6 +107,10 @@ class Unavailable(ServingError):
     code = Code.UNAVAILABLE
 
 
+class StillLoading(Unavailable):
+    """A configured model whose first version is on its way."""
+
+
 class ResourceExhausted(ServingError):
     """A limit of the server was met."""
 

@@ -1,7 +1,8 @@
-"""What all tests share: the whole road, walked once, with a live server at its end."""
+"""What all tests share: the whole road, walked once, with a live server at its end; images, where an engine runs."""
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import time
@@ -13,8 +14,54 @@ import pytest
 from PIL import Image
 from road import FASHION, Road, fashion
 
+from serving.backends import BACKENDS
+from serving.engines import find_engine
+from tests.containers import BuiltImage, build, image_size, write_context
+
 START_SECONDS = 60
 _LISTENING = re.compile(r"gRPC  (grpc://\S+)\nREST  (http://[^/\s]+)/v1/models/fashion_mnist\n")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Which servers the end-to-end tests talk to."""
+    group = parser.getgroup("servers")
+    group.addoption("--server-backend", action="append", choices=list(BACKENDS), help="Only this one; again for more.")
+    group.addoption("--server-address", metavar="URL,URL", help="A server that runs: grpc://HOST:PORT,http://HOST:PORT")
+    group.addoption("--keras-model", metavar="FILE", help="The .keras model that --server-address serves.")
+    group.addoption("--require-container", action="store_true", help="Fail, not skip, where no container engine runs.")
+
+
+@pytest.fixture(scope="session")
+def engine(request: pytest.FixtureRequest) -> str:
+    """The container engine. Skipped, with the reason, where none runs."""
+    found = find_engine(os.environ.get("ENGINE"))
+    if found.name is None:
+        reason = f"no container engine: {found.reason}"
+        if request.config.getoption("require_container"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return found.name
+
+
+@pytest.fixture(scope="session")
+def build_context(road: Road, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What images are built from: this project with the road's model in it."""
+    return write_context(tmp_path_factory.mktemp("context"), road.directory / "models/fashion_mnist")
+
+
+@pytest.fixture(scope="session")
+def embedded_image(engine: str, build_context: Path) -> BuiltImage:
+    """The embedded server's image, built from what is here."""
+    return build(engine, "embedded", build_context)
+
+
+@pytest.fixture(scope="session")
+def serving_image(engine: str, request: pytest.FixtureRequest) -> BuiltImage:
+    """SERVING_IMAGE, such as tensorflow/serving:2.21.0, or else our own image."""
+    if name := os.environ.get("SERVING_IMAGE"):
+        return BuiltImage(name, image_size(engine, name), 0)
+    image: BuiltImage = request.getfixturevalue("embedded_image")
+    return image
 
 
 @pytest.fixture(scope="session")
@@ -26,9 +73,11 @@ def road(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Road]:
         r"runs/one: validation accuracy \d\.\d{4}, test accuracy \d\.\d{4}, fit \d+\.\d s\n", trained.stdout
     )
     exported = fashion("export", "runs/one", cwd=directory)
-    assert (exported.returncode, exported.stdout, exported.stderr) == (0, "models/fashion_mnist/1\n", "")
+    assert (exported.returncode, exported.stdout) == (0, "models/fashion_mnist/1\n")
+    passed = r"Self-test passed: 4 signatures answer as Keras does, within \d\.\de-\d\d\n"
+    assert re.fullmatch(passed, exported.stderr)
     log = directory / "serve.log"
-    command = [FASHION, "serve", "--port", "0", "--rest-port", "0"]
+    command = [FASHION, "serve", "--backend", "embedded", "--port", "0", "--rest-port", "0"]
     with (
         log.open("w") as stdout,
         subprocess.Popen(command, cwd=directory, stdout=stdout, stderr=subprocess.STDOUT) as server,

@@ -69,7 +69,30 @@ def training() -> str | None:
     )
 
 
-BLOCKS = {"demo": demo, "client": client, "training": training}
+def server() -> str | None:
+    """What `make bench-server` measured."""
+    file = RESULTS / "server.json"
+    if not file.is_file():
+        return None
+    result = json.loads(file.read_text())
+    rows = [
+        f"| {one['server']} | {one['connections']} | {one['rate']:,.0f} | {one['p50']:,.0f} us | {one['p99']:,.0f} us |"
+        for one in result["medians"]
+        if one["connections"] in {1, 32}
+    ]
+    ratios = [f"| {one['text']} | {one['value']:.2f} |" for one in result["ratios"] if one["bar"]]
+    return "\n".join(
+        [
+            "\n| server | connections | requests/s | p50 | p99 |\n| --- | --- | --- | --- | --- |",
+            *rows,
+            "\n| the better of our two settings | ratio |\n| --- | --- |",
+            *ratios,
+            "",
+        ]
+    )
+
+
+BLOCKS = {"demo": demo, "server": server, "client": client, "training": training}
 
 
 def filled(text: str) -> str:

@@ -1,4 +1,4 @@
-"""The commands `fashion train` and `fashion export`: options to configuration to one call."""
+"""The command `fashion train`: options to configuration to one call."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import click
 from training.config import CHOICES, RECIPES, TrainingConfig, resolve
 from training.errors import TrainingUsageError
 
-DEFAULT_MODEL_BASE_PATH = Path("models/fashion_mnist")
 Command = Callable[..., None]
 
 
@@ -143,24 +142,3 @@ def _refuse_changes(config: TrainingConfig, resumed: Path, run_dir: Path | None,
             raise TrainingUsageError(
                 f"{resumed} was begun with {name} {begun}, not {value}: leave it out or begin a new run"
             )
-
-
-@click.command(epilog="Example: fashion export runs/latest --model-base-path models/fashion_mnist")
-@click.argument("run", type=click.Path(path_type=Path), default=Path("runs/latest"), required=False)
-@click.option(
-    "--model-base-path",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=DEFAULT_MODEL_BASE_PATH,
-    show_default=True,
-    help="Where the numbered versions of the model lie.",
-)
-@json_option
-def export(run: Path, model_base_path: Path, as_json: bool) -> None:
-    """Export RUN (default: runs/latest) as the next version of the served model, and print its path."""
-    from training.export import export_saved_model
-
-    exported = export_saved_model(run, model_base_path)
-    if as_json:
-        click.echo(json.dumps({"version": exported.version, "path": str(exported.path)}))
-    else:
-        click.echo(exported.path)

@@ -7,7 +7,6 @@ Servers look at children with numeric names only, so what is being written never
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import shutil
 import tempfile
@@ -17,21 +16,22 @@ from pathlib import Path
 
 from training.errors import TrainingError, TrainingUsageError
 
-_PREFIX = ".export-"
+PREFIX = ".export-"
 
 
-def version_numbers(model_base_path: Path) -> list[int]:
-    """The versions under a base path, ascending: TF Serving takes every child directory whose name is an integer."""
+def version_directories(model_base_path: Path) -> dict[int, Path]:
+    """The version directories under a base path by number: as in TF Serving, every child whose name is an integer."""
     if not model_base_path.is_dir():
-        return []
-    return sorted(int(child.name) for child in model_base_path.iterdir() if child.name.isdecimal() and child.is_dir())
+        return {}
+    return {int(child.name): child for child in model_base_path.iterdir() if child.name.isdecimal() and child.is_dir()}
 
 
 @contextmanager
 def staging_directory(model_base_path: Path) -> Iterator[Path]:
     """A hidden directory under the base path to write a version into; gone afterwards unless it was published.
 
-    What killed exports left behind is removed first. Raises TrainingUsageError when nothing can be written there.
+    What killed exports left behind is removed first. Raises TrainingUsageError when nothing can be written there, and
+    TrainingError for an OSError on the way, such as a full disk.
     """
     try:
         model_base_path.mkdir(parents=True, exist_ok=True)
@@ -43,6 +43,8 @@ def staging_directory(model_base_path: Path) -> Iterator[Path]:
         ) from error
     try:
         yield path
+    except OSError as error:
+        raise TrainingError(f"Cannot write a version under {model_base_path}: {error.strerror or error}") from error
     finally:
         shutil.rmtree(path, ignore_errors=True)
         os.close(lock)
@@ -54,7 +56,7 @@ def publish(staging: Path, model_base_path: Path) -> Path:
     A directory cannot be renamed onto one that holds something, so two exports at once take two numbers.
     """
     _sync_tree(staging)
-    version = max(version_numbers(model_base_path), default=0)
+    version = max(version_directories(model_base_path), default=0)
     while True:
         version += 1
         path = model_base_path / str(version)
@@ -70,7 +72,7 @@ def publish(staging: Path, model_base_path: Path) -> Path:
 
 def remove_leftovers(model_base_path: Path) -> None:
     """Removes the hidden directories of exports that no longer run; a running one holds a lock on its own."""
-    for path in model_base_path.glob(f"{_PREFIX}*"):
+    for path in model_base_path.glob(f"{PREFIX}*"):
         try:
             lock = _lock(path)
         except OSError:
@@ -81,7 +83,7 @@ def remove_leftovers(model_base_path: Path) -> None:
 
 def _locked_directory(parent: Path) -> tuple[Path, int]:
     while True:
-        path = Path(tempfile.mkdtemp(dir=parent, prefix=_PREFIX))
+        path = Path(tempfile.mkdtemp(dir=parent, prefix=PREFIX))
         try:
             lock = _lock(path)
         except OSError:
@@ -94,6 +96,12 @@ def _locked_directory(parent: Path) -> tuple[Path, int]:
 
 
 def _lock(path: Path) -> int:
+    try:
+        import fcntl
+    except ImportError as error:
+        raise TrainingUsageError(
+            "fashion export needs the file locks of Linux or macOS: run it there, or in WSL"
+        ) from error
     descriptor = os.open(path, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

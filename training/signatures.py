@@ -6,21 +6,20 @@ https://www.tensorflow.org/tfx/serving/signature_defs#classification_signaturede
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import uuid
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import tensorflow as tf
-from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow.core.protobuf import fingerprint_pb2, saved_model_pb2
+from tensorflow.python.saved_model.pywrap_saved_model import fingerprinting
 
 from training.dataset import CLASS_NAMES
+from training.decoding import IMAGE_SIZE, decoded
 
-IMAGE_SIZE = 28
 METHOD_NAMES = {"classify": tf.saved_model.CLASSIFY_METHOD_NAME}
-
-# ITU-R BT.601 luma in 16 bit fixed point, as Pillow's convert("L") rounds it: the same photograph gives the same gray
-# whether the client or the graph decodes it. The three add up to 2**16, so gray stays as it is.
-_LUMA = (19595, 38470, 7471)
 
 
 def served_signatures(
@@ -40,7 +39,8 @@ def served_signatures(
     def call(images: tf.Tensor) -> tf.Tensor:
         return tf.ensure_shape(tf.cast(model(images, training=False), tf.float32), [None, len(class_names)])
 
-    probabilities = tf.function(call)
+    probabilities = tf.function(call, autograph=False)
+    decode = tf.function(decoded, autograph=False)
 
     def serving_default(images: tf.Tensor) -> dict[str, tf.Tensor]:
         rows = probabilities(scaled(images))
@@ -48,14 +48,14 @@ def served_signatures(
         return {"probabilities": rows, "class_ids": class_ids, "class_names": tf.gather(names, class_ids)}
 
     def encoded_images(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        return serving_default(decoded(image_bytes, "image_bytes"))
+        return serving_default(decode(image_bytes))
 
     def float_images(images: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"probabilities": probabilities(images)}
 
     def classify(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         examples = tf.io.parse_example(inputs, {"image/encoded": tf.io.FixedLenFeature([], tf.string)})
-        scores = probabilities(scaled(decoded(examples["image/encoded"], "image/encoded")))
+        scores = probabilities(scaled(decode(examples["image/encoded"])))
         return {"classes": tf.tile(names[tf.newaxis], [tf.shape(scores)[0], 1]), "scores": scores}
 
     images = [None, IMAGE_SIZE, IMAGE_SIZE]
@@ -65,7 +65,10 @@ def served_signatures(
         float_images: tf.TensorSpec(images, tf.float32, "images"),
         classify: tf.TensorSpec([None], tf.string, "inputs"),
     }
-    return {function.__name__: tf.function(function).get_concrete_function(spec) for function, spec in specs.items()}
+    return {
+        function.__name__: tf.function(function, autograph=False).get_concrete_function(spec)
+        for function, spec in specs.items()
+    }
 
 
 def write_saved_model(model: keras.Model, path: Path) -> None:
@@ -85,66 +88,43 @@ def scaled(images: tf.Tensor) -> tf.Tensor:
     return tf.cast(images, tf.float32) / 255.0
 
 
-def decoded(image_bytes: tf.Tensor, name: str) -> tf.Tensor:
-    """string [N] -> uint8 [N, 28, 28]: every file decoded, laid on black, made gray, fitted into 28 x 28.
-
-    Black is Fashion-MNIST's background; the longest edge becomes 28 pixels and the rest is centred, as in
-    https://arxiv.org/abs/1708.07747, section 2. A file that cannot be decoded fails the call with InvalidArgumentError
-    and the row's number: `name[3] of 5 ...`.
-    """
-    count = tf.size(image_bytes, out_type=tf.int64)
-    files = tf.data.Dataset.from_tensor_slices(image_bytes).enumerate()
-    images = files.map(lambda row, file: (row, fitted(gray(file)))).ignore_errors()
-    # One more row than there are files, so that a batch is never empty.
-    end = tf.data.Dataset.from_tensors((count, tf.zeros([IMAGE_SIZE, IMAGE_SIZE], tf.uint8)))
-    rows, pixels = images.concatenate(end).batch(count + 1).get_single_element()
-    missing = tf.reduce_min(
-        tf.where(rows == tf.range(tf.size(rows, tf.int64)), count, tf.range(tf.size(rows, tf.int64)))
-    )
-    problem = tf.strings.format(
-        name + "[{}] of {} is not a whole PNG, JPEG, GIF or BMP image", (missing, count), summarize=-1
-    )
-    with tf.control_dependencies([tf.debugging.Assert(missing == count, [problem])]):
-        return tf.ensure_shape(pixels[:-1], [None, IMAGE_SIZE, IMAGE_SIZE])
+def describe_signatures(path: Path) -> dict[str, Any]:
+    """Every signature of a SavedModel: its method name, and each tensor's dtype and shape (None for any size)."""
+    signatures = _read(path).meta_graphs[0].signature_def
+    return {
+        name: {
+            "method_name": signatures[name].method_name,
+            "inputs": _tensors(signatures[name].inputs),
+            "outputs": _tensors(signatures[name].outputs),
+        }
+        for name in sorted(signatures)
+        if not name.startswith("__")
+    }
 
 
-def gray(file: tf.Tensor) -> tf.Tensor:
-    """One file's bytes -> uint8 [height, width]: luma of the colours, alpha laid on black, 16 bit cut to 8."""
-    magic = tf.strings.substr(file, 0, 2)
-    image = tf.case(
-        [
-            (magic == b"\x89P", lambda: tf.io.decode_png(file, channels=4)),
-            # The accurate transform is what Pillow uses: both decoders then give the same pixels.
-            (magic == b"\xff\xd8", lambda: _opaque(tf.io.decode_jpeg(file, channels=3, dct_method="INTEGER_ACCURATE"))),
-            (magic == b"BM", lambda: _opaque(_rgb(tf.io.decode_bmp(file)))),
-        ],
-        default=lambda: _opaque(tf.io.decode_image(file, channels=3, expand_animations=False)),
-    )
-    channels = tf.cast(tf.ensure_shape(image, [None, None, 4]), tf.int32)
-    luma = (tf.reduce_sum(channels[..., :3] * tf.constant(_LUMA), axis=-1) + 2**15) // 2**16
-    return tf.cast((luma * channels[..., 3] + 127) // 255, tf.uint8)
-
-
-def fitted(image: tf.Tensor) -> tf.Tensor:
-    """uint8 [height, width] -> uint8 [28, 28], keeping the proportions, black beside it; 28 x 28 stays as it is."""
-    resized = tf.image.resize_with_pad(image[..., tf.newaxis], IMAGE_SIZE, IMAGE_SIZE, antialias=True)
-    return tf.saturate_cast(tf.round(resized[..., 0]), tf.uint8)
-
-
-def _rgb(image: tf.Tensor) -> tf.Tensor:
-    # The fourth byte of a 32 bit BMP is padding.
-    return tf.cond(tf.shape(image)[-1] == 1, lambda: tf.repeat(image, 3, axis=-1), lambda: image[..., :3])
-
-
-def _opaque(image: tf.Tensor) -> tf.Tensor:
-    return tf.concat([image, tf.fill(tf.concat([tf.shape(image)[:2], [1]], 0), tf.constant(255, tf.uint8))], axis=-1)
+def _tensors(infos: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: {
+            "dtype": tf.dtypes.as_dtype(infos[name].dtype).name,
+            "shape": tf.TensorShape(infos[name].tensor_shape).as_list(),
+        }
+        for name in sorted(infos)
+    }
 
 
 def _set_method_names(path: Path) -> None:
-    """`tf.saved_model.save` knows one method name, Predict's; a Classify server looks for its own."""
-    file = path / "saved_model.pb"
-    saved_model = saved_model_pb2.SavedModel.FromString(file.read_bytes())
-    for meta_graph in saved_model.meta_graphs:
-        for signature, method_name in METHOD_NAMES.items():
-            meta_graph.signature_def[signature].method_name = method_name
-    file.write_bytes(saved_model.SerializeToString(deterministic=True))
+    """`tf.saved_model.save` knows one method name, Predict's; a Classify server looks for its own.
+
+    The fingerprint is of the file before that, and holds a random number: it is made anew, from the file as it is.
+    """
+    saved_model = _read(path)
+    for signature, method_name in METHOD_NAMES.items():
+        saved_model.meta_graphs[0].signature_def[signature].method_name = method_name
+    (path / "saved_model.pb").write_bytes(saved_model.SerializeToString(deterministic=True))
+    fingerprint = fingerprint_pb2.FingerprintDef.FromString(fingerprinting.CreateFingerprintDef(str(path)))
+    fingerprint.uuid = str(uuid.uuid5(uuid.NAMESPACE_OID, str(fingerprint.saved_model_checksum)).int)
+    (path / "fingerprint.pb").write_bytes(fingerprint.SerializeToString(deterministic=True))
+
+
+def _read(path: Path) -> saved_model_pb2.SavedModel:
+    return saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())

@@ -7,6 +7,7 @@ Source: https://github.com/tensorflow/tensorflow/blob/master/tensorflow/core/fra
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -68,7 +69,7 @@ _WIRE = {
 _NUMBERS = {name: messages.POOL.FindEnumTypeByName("tensorflow.DataType").values_by_name[name].number for name in _WIRE}
 _NAMES = {number: name for name, number in _NUMBERS.items()}
 # A quantized dtype shares numpy's dtype with the plain one, which is the default.
-_BY_NUMPY = {wire.dtype: name for name, wire in _WIRE.items() if not name.startswith(("DT_QINT", "DT_QUINT"))}
+_BY_NUMPY = {wire.dtype: name for name, wire in _WIRE.items() if not name.startswith("DT_Q")}
 _PAIRS: dict[str, np.dtype[Any]] = {"scomplex_val": np.dtype(np.float32), "dcomplex_val": np.dtype(np.float64)}
 
 
@@ -114,10 +115,30 @@ def make_tensor_proto(values: npt.ArrayLike, *, dtype: int | None = None, tensor
         raise
     except (TypeError, ValueError, OverflowError) as error:
         raise TensorError(f"values do not form one tensor: {error}") from error
-    proto = TensorProto(dtype=number)
-    for size in array.shape:
-        proto.tensor_shape.dim.add(size=size)
-    field = _WIRE[_name(number)].field
+    proto = TensorProto()
+    _fill(proto, array, number, tensor_content=tensor_content)
+    return proto
+
+
+def fill_tensor_proto(
+    proto: TensorProto, array: Array, *, dtype: int | None = None, tensor_content: bool = False
+) -> None:
+    """Fills an empty TensorProto in place, so that no message is copied: the array as `dtype` says, or as it is.
+
+    Raises TensorError for a dtype without a DataType, and for contents that are not of it.
+    """
+    _fill(proto, array, data_type(array.dtype) if dtype is None else dtype, tensor_content=tensor_content)
+
+
+def _fill(proto: TensorProto, array: Array, number: int, *, tensor_content: bool) -> None:
+    proto.dtype = number
+    if array.ndim:
+        dims = proto.tensor_shape.dim
+        for size in array.shape:
+            dims.add(size=size)
+    else:
+        proto.tensor_shape.SetInParent()
+    field = _codec(number)[2]
     if field == "string_val":
         proto.string_val.extend([_as_bytes(value) for value in array.ravel().tolist()])
     elif tensor_content:
@@ -126,7 +147,6 @@ def make_tensor_proto(values: npt.ArrayLike, *, dtype: int | None = None, tensor
         proto.float8_val = array.tobytes()
     else:
         getattr(proto, field).extend(_wire_values(array, field).tolist())
-    return proto
 
 
 def make_ndarray(proto: TensorProto, *, max_bytes: int = MAX_TENSOR_BYTES) -> Array:
@@ -135,20 +155,21 @@ def make_ndarray(proto: TensorProto, *, max_bytes: int = MAX_TENSOR_BYTES) -> Ar
     Raises TensorError for a dtype without an array form, a shape that is unknown, negative or above `max_bytes`, and
     contents that do not fit the shape.
     """
-    name = _name(proto.dtype)
-    dtype = _numpy_dtype(name)
+    dtype, wire_dtype, field = _codec(proto.dtype)
     shape = _shape(proto)
     count = math.prod(shape)
     size = count * dtype.itemsize
     if size > max_bytes:
+        name = data_type_name(proto.dtype)
         raise TensorError(f"a {name} tensor of shape {list(shape)} has {size} bytes: the limit is {max_bytes}")
-    field = _WIRE[name].field
     if proto.tensor_content and field != "string_val":
         if len(proto.tensor_content) != size:
+            name = data_type_name(proto.dtype)
             raise TensorError(
                 f"tensor_content has {len(proto.tensor_content)} bytes: {name} of shape {list(shape)} needs {size}"
             )
-        return np.frombuffer(proto.tensor_content, dtype.newbyteorder("<")).astype(dtype, copy=False).reshape(shape)
+        flat = np.frombuffer(proto.tensor_content, wire_dtype)
+        return (flat if wire_dtype is dtype else flat.astype(dtype)).reshape(shape)
     return _filled(_typed_values(getattr(proto, field), field, dtype), count, dtype).reshape(shape)
 
 
@@ -172,9 +193,19 @@ def _numpy_dtype(name: str) -> np.dtype[Any]:
     return dtype
 
 
+@functools.cache
+def _codec(data_type: int) -> tuple[np.dtype[Any], np.dtype[Any], str]:
+    """numpy's dtype, the same in the wire's byte order, and the value field."""
+    name = _name(data_type)
+    dtype = _numpy_dtype(name)
+    wire_dtype = dtype.newbyteorder("<")
+    return dtype, dtype if wire_dtype == dtype else wire_dtype, _WIRE[name].field
+
+
 def _shape(proto: TensorProto) -> tuple[int, ...]:
-    shape = tuple(dim.size for dim in proto.tensor_shape.dim)
-    if proto.tensor_shape.unknown_rank or any(size < 0 for size in shape):
+    given = proto.tensor_shape
+    shape = tuple([dim.size for dim in given.dim])
+    if given.unknown_rank or (shape and min(shape) < 0):
         raise TensorError(f"a tensor's shape must be known: got {'unknown rank' if not shape else list(shape)}")
     return shape
 
@@ -193,7 +224,7 @@ def _little_endian(array: Array) -> Array:
 
 def _wire_values(array: Array, field: str) -> Array:
     """The flat values as the typed field wants them: 16-bit floats as their bits, complex as pairs."""
-    flat = np.ascontiguousarray(array).ravel()
+    flat = array.ravel()
     if field == "half_val":
         return flat.view(np.uint16)
     if field in _PAIRS:

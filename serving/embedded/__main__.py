@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
+import os
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
 from fashion_common.errors import FashionError
 from fashion_common.native_stderr import native_stderr_silenced
-from serving.embedded.flags import Flags, parse, usage
+from serving.embedded.flags import Flags, notices, parse, usage
+
+_PARENT_SECONDS = 1.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the server until SIGTERM or SIGINT. Gives the exit code."""
+    given = sys.argv[1:] if arguments is None else arguments
     try:
-        flags = parse(sys.argv[1:] if arguments is None else arguments)
+        flags = parse(given)
+        ignored = notices(flags)
     except FashionError as error:
         print(f"{error}\n{usage()}", file=sys.stderr, end="")
         return error.exit_code
@@ -26,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     with contextlib.nullcontext() if flags.verbose else native_stderr_silenced():
         try:
-            return _run(flags)
+            return _run(flags, given, ignored)
         except FashionError as error:
             if flags.verbose:
                 raise
@@ -34,33 +41,91 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return error.exit_code
 
 
-def _run(flags: Flags) -> int:
-    from serving.embedded import loader
-    from serving.embedded.runner import Servable
-    from serving.embedded.server import ModelServer
-
-    if flags.version:
-        print(f"TensorFlow ModelServer: embedded\nTensorFlow Library: {loader.library_version()}")
-        return 0
+def _run(flags: Flags, arguments: Sequence[str], ignored: Sequence[str]) -> int:
     logging.basicConfig(level=logging.INFO if flags.verbose else logging.WARNING, format="%(message)s")
     logging.getLogger("tensorflow").setLevel(logging.WARNING if flags.verbose else logging.ERROR)
-    options = loader.SessionOptions()
+    if flags.version:
+        return _print_version()
+    stopping = _set_by_signals()
+    if flags.worker_index < 0:
+        for line in ignored:
+            print(line, file=sys.stderr, flush=True)
+        if flags.workers > 1:
+            return _supervise(flags, arguments, stopping)
+    return _serve(flags, stopping)
 
-    def load(_name: str, _version: int, path: Path) -> Servable:
+
+def _print_version() -> int:
+    from importlib import metadata
+
+    from serving.embedded import loader
+
+    print(f"TensorFlow ModelServer: fashion-mnist-serving {metadata.version('fashion-mnist-serving')}")
+    print(f"TensorFlow Library: {loader.library_version()}")
+    return 0
+
+
+def _supervise(flags: Flags, arguments: Sequence[str], stopping: threading.Event) -> int:
+    from serving.embedded import config
+    from serving.embedded.supervisor import Supervisor
+
+    config.check(flags)
+    return Supervisor(arguments, flags.workers, stopping).run()
+
+
+def _serve(flags: Flags, stopping: threading.Event) -> int:
+    from serving.embedded import config, loader
+    from serving.embedded.loading import Loader, version_load
+    from serving.embedded.runner import Servable
+    from serving.embedded.server import ModelServer
+    from serving.embedded.workers import Siblings
+
+    # TensorFlow's own objects stay for ever: collections need not look at them.
+    gc.freeze()
+    options = loader.SessionOptions(
+        tags=tuple(flags.saved_model_tags.split(",")), session_config=config.session_config(flags).SerializeToString()
+    )
+
+    def load(path: Path) -> Servable:
         return loader.load(path, options)
 
-    server = ModelServer(flags, load)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: server.request_stop())
+    worker = flags.worker_index >= 0
+    server = ModelServer(
+        flags,
+        version_load(
+            Loader(load, loader.records),
+            warmup=flags.enable_model_warmup,
+            iterations=max(1, flags.num_request_iterations_for_warmup),
+        ),
+        Siblings(Path(flags.worker_directory), flags.worker_index, flags.workers) if worker else None,
+        stopping,
+    )
     addresses = server.start()
     if addresses.grpc:
         print(f"Running gRPC ModelServer at {addresses.grpc} ...", file=sys.stderr, flush=True)
     if addresses.rest:
         print(f"Exporting HTTP/REST API at:{addresses.rest} ...", file=sys.stderr, flush=True)
-    server.wait()
+    if worker:
+        print(file=sys.stderr, flush=True)
+        parent = os.getppid()
+        while not server.wait(_PARENT_SECONDS) and os.getppid() == parent:
+            pass
+    server.wait(0 if worker else None)
     server.stop()
     return 0
 
 
+def _set_by_signals() -> threading.Event:
+    """An event that SIGTERM and SIGINT set, from now on: importing TensorFlow takes seconds."""
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    return stopping
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # sys.exit would wait for threads, and so for a run that has outlived its deadline.
+    os._exit(exit_code)

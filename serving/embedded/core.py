@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from pathlib import Path
 
-from serving.apis.messages import ModelConfig, ModelServerConfig, ModelSpec
-from serving.embedded.manager import Manager, Version
+from serving.apis.messages import TENSORFLOW, ModelConfig, ModelServerConfig, ModelSpec
+from serving.embedded.manager import Manager
 from serving.embedded.runner import Servable
-from serving.embedded.source import FileSystemSource
-from serving.errors import FailedPrecondition, InvalidArgument, ServingError, Unavailable
+from serving.embedded.source import FileSystemSource, check_base_path
+from serving.embedded.versions import Version
+from serving.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument, ServingError
 
 PLATFORM = "tensorflow"
 
@@ -56,21 +58,21 @@ class ServerCore:
         return self.manager.use(spec.name)
 
     def configure(self, config: ModelServerConfig) -> None:
-        """Takes a configuration over, without waiting for its models.
+        """Takes the first configuration over, without waiting for its models; labels may name any version.
 
-        Raises InvalidArgument or FailedPrecondition, and changes nothing then.
+        Raises InvalidArgument for one that cannot be.
         """
         models = checked_models(config)
-        self._check_platforms(models)
-        self._models = models
-        self._source.set_models(models)
-        self._labels = {name: dict(model.version_labels) for name, model in models.items()}
+        _check_supported(models)
+        self._take(models)
+        self._labels = _labels(models)
 
     def reload(self, config: ModelServerConfig) -> None:
         """Replaces the configuration and waits until its models are available.
 
-        Raises InvalidArgument or FailedPrecondition for a configuration that cannot be, and Unavailable when a model
-        does not become available in time.
+        Raises InvalidArgument, FailedPrecondition or NotFound, and changes nothing, for a configuration that cannot be
+        or that names a new base path without versions; DeadlineExceeded, or UNKNOWN with TF Serving's text, when a
+        model does not become available.
         """
         if config.WhichOneof("config") != "model_config_list":
             raise InvalidArgument(
@@ -79,20 +81,34 @@ class ServerCore:
             )
         with self._reloading:
             models = checked_models(config)
-            self._check_platforms(models)
+            self._check_platform_changes(models)
             self._check_labels(models)
-            self._models = models
-            self._source.set_models(models)
-            settled = self.manager.wait_until_settled(models, self._reload_deadline_seconds)
-            self._labels = {name: dict(model.version_labels) for name, model in models.items()}
-            failed = [f"{name}: {error}" for name, error in self.errors().items()]
-            if failed or not settled:
-                raise Unavailable(f"Some models did not become available: {{{', '.join(failed or models)}}}")
+            _check_supported(models)
+            for name, model in models.items():
+                if name not in self._models or self._models[name].base_path != model.base_path:
+                    check_base_path(name, Path(model.base_path))
+            self._labels = _labels(models)
+            self._take(models)
+            if not self.manager.wait_until_settled(models, self._reload_deadline_seconds):
+                raise DeadlineExceeded(
+                    f"The models had not become available after {self._reload_deadline_seconds:g} seconds: "
+                    "they go on loading (--reload_deadline_seconds)"
+                )
+            errors = self.errors()
+            if errors:
+                failed = "".join(
+                    f"{{{name} due to error: {error.code.name}: {error}}}, " for name, error in errors.items()
+                )
+                raise ServingError(f"{len(errors)} model(s) did not become available: {{{failed}}}")
 
     def errors(self) -> dict[str, ServingError]:
         """The models that have no version to serve, and why."""
         found = {name: self.manager.error(name) for name in self._models}
         return {name: error for name, error in found.items() if error is not None}
+
+    def _take(self, models: dict[str, ModelConfig]) -> None:
+        self._models = models
+        self._source.set_models(models)
 
     def _labelled(self, name: str, label: str) -> int:
         version = self._labels.get(name, {}).get(label)
@@ -100,36 +116,68 @@ class ServerCore:
             raise InvalidArgument(f"Unrecognized servable version label: {label}")
         return version
 
-    def _check_platforms(self, models: Mapping[str, ModelConfig]) -> None:
-        for name, model in models.items():
-            if name in self._models and self._models[name].model_platform != model.model_platform:
-                raise FailedPrecondition(f"Cannot change the platform of a model: {name}")
+    def _check_platform_changes(self, models: Mapping[str, ModelConfig]) -> None:
+        for name in models.keys() & self._models.keys():
+            old, new = _platform(self._models[name]), _platform(models[name])
+            if old != new:
+                raise InvalidArgument(
+                    f"Illegal to change a model's platform. For model {name} platform was {old} "
+                    f"and new platform requested is {new}"
+                )
 
     def _check_labels(self, models: Mapping[str, ModelConfig]) -> None:
-        if self._labels_for_unavailable:
-            return
+        """A label needs an AVAILABLE version; where labels may come early, only a label that is new may."""
         for name, model in models.items():
+            known = self._labels.get(name, {})
             for label, version in model.version_labels.items():
-                if not self.manager.has_version(name, version):
+                early = self._labels_for_unavailable and known.get(label, version) == version
+                if not early and not self.manager.has_version(name, version):
                     raise FailedPrecondition(
-                        f"Request to assign label {label} to version {version} of model {name}, "
+                        f"Request to assign label to version {version} of model {name}, "
                         "which is not currently available for inference"
                     )
 
 
 def checked_models(config: ModelServerConfig) -> dict[str, ModelConfig]:
     """The models of a configuration by name. Raises InvalidArgument for one that TF Serving would refuse."""
+    if config.WhichOneof("config") == "custom_model_config":
+        raise InvalidArgument("ModelServer does not yet support custom model config.")
     models: dict[str, ModelConfig] = {}
     for model in config.model_config_list.config:
         if model.name in models:
             raise InvalidArgument(f"Illegal to list model {model.name} multiple times in config list")
-        if not model.base_path.startswith("/") and "://" not in model.base_path:
-            raise InvalidArgument(
-                f"Expected model {model.name} to have an absolute path or URI; got base_path()={model.base_path}"
-            )
-        if not model.model_platform and not model.model_type:
-            raise InvalidArgument(
-                "Illegal setting neither ModelServerConfig::model_type (deprecated) nor model_platform."
-            )
         models[model.name] = model
+    for name, model in models.items():
+        if not model.base_path.startswith("/"):
+            raise InvalidArgument(
+                f"Expected model {name} to have an absolute path or URI; got base_path()={model.base_path}"
+            )
     return models
+
+
+def _check_supported(models: Mapping[str, ModelConfig]) -> None:
+    for name, model in models.items():
+        platform = _platform(model)
+        if platform != PLATFORM:
+            raise InvalidArgument(f"Model {name} requests unsupported platform {platform}")
+
+
+def _platform(model: ModelConfig) -> str:
+    if not model.model_type:
+        if not model.model_platform:
+            raise InvalidArgument(
+                "Illegal setting neither ModelServerConfig::model_type (deprecated) "
+                "nor ModelServerConfig::model_platform."
+            )
+        return model.model_platform
+    if model.model_platform:
+        raise InvalidArgument(
+            "Illegal setting both ModelServerConfig::model_type (deprecated) and ModelServerConfig::model_platform."
+        )
+    if model.model_type != TENSORFLOW:
+        raise InvalidArgument(f"ModelServerConfig::model_type choice {model.model_type} not supported.")
+    return PLATFORM
+
+
+def _labels(models: Mapping[str, ModelConfig]) -> dict[str, dict[str, int]]:
+    return {name: dict(model.version_labels) for name, model in models.items()}

@@ -29,9 +29,9 @@ from serving.apis.messages import (
     RegressionResult,
     SignatureDef,
 )
-from serving.embedded.core import ServerCore
-from serving.embedded.predict import CLASSIFY_METHOD, DEFAULT_SIGNATURE, REGRESS_METHOD, model_spec
-from serving.embedded.runner import Runner
+from serving.embedded.batching import Runs
+from serving.embedded.predict import CLASSIFY_METHOD, DEFAULT_SIGNATURE, REGRESS_METHOD, Versions, model_spec
+from serving.embedded.runner import Run
 from serving.errors import FailedPrecondition, InvalidArgument, Unimplemented
 
 Array = npt.NDArray[Any]
@@ -50,7 +50,7 @@ class _Task(NamedTuple):
 class ExampleInference:
     """Answers Classify, Regress and MultiInference calls."""
 
-    def __init__(self, core: ServerCore, runner: Runner, *, check_method_names: bool = False) -> None:
+    def __init__(self, core: Versions, runner: Runs, *, check_method_names: bool = False) -> None:
         self._core = core
         self._runner = runner
         self._check_method_names = check_method_names
@@ -62,7 +62,7 @@ class ExampleInference:
             name, signature = _signature(version.servable.signatures, request.model_spec)
             task = self._task(signature, CLASSIFY_METHOD)
             examples = serialized_examples(request.input)
-            values = await self._runner.run(version, {task.feed: examples}, list(task.fetches.values()), deadline)
+            values = await self._runner.run(Run(version, {task.feed: examples}, tuple(task.fetches.values()), deadline))
             _fill_classes(response.result, dict(zip(task.fetches, values, strict=True)), len(examples))
             response.model_spec.CopyFrom(model_spec(version, name))
         return response
@@ -74,7 +74,7 @@ class ExampleInference:
             name, signature = _signature(version.servable.signatures, request.model_spec)
             task = self._task(signature, REGRESS_METHOD)
             examples = serialized_examples(request.input)
-            values = await self._runner.run(version, {task.feed: examples}, list(task.fetches.values()), deadline)
+            values = await self._runner.run(Run(version, {task.feed: examples}, tuple(task.fetches.values()), deadline))
             _fill_values(response.result, values[0], len(examples))
             response.model_spec.CopyFrom(model_spec(version, name))
         return response
@@ -88,8 +88,8 @@ class ExampleInference:
             tasks = self._tasks(version.servable.signatures, request)
             examples = serialized_examples(request.input)
             feeds = {task.feed: examples for task in tasks.values()}
-            fetches = sorted({tensor for task in tasks.values() for tensor in task.fetches.values()})
-            values = dict(zip(fetches, await self._runner.run(version, feeds, fetches, deadline), strict=True))
+            fetches = tuple(sorted({tensor for task in tasks.values() for tensor in task.fetches.values()}))
+            values = dict(zip(fetches, await self._runner.run(Run(version, feeds, fetches, deadline)), strict=True))
             for (name, task), asked in zip(tasks.items(), request.tasks, strict=True):
                 result = response.results.add(model_spec=model_spec(version, name))
                 outputs = {output: values[tensor] for output, tensor in task.fetches.items()}

@@ -1,12 +1,14 @@
 """The flags of `tensorflow_model_server`, and a few of our own.
 
-Names, meanings and defaults are those of TF Serving 2.21 (`tensorflow_model_server --help`).
+Names, meanings and defaults are those of TF Serving 2.21 (`tensorflow_model_server --help`), but for the ports: 0 picks
+a free one when it is given. Whatever of TF Serving cannot work here is accepted all the same: `notices` says so.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,31 +24,101 @@ def _flag(default: Any, text: str, kind: type | None = None) -> Any:
 
 @dataclass(frozen=True)
 class Flags:
-    """The server's flags. Ports: 0 picks a free one when it is given; a negative one turns the API off."""
+    """The server's flags, under TF Serving's names. Ports: a negative one turns the API off."""
 
-    port: int = _flag(8500, "TCP port to listen on for gRPC. 0 picks a free port, a negative number turns gRPC off.")
-    rest_api_port: int | None = _flag(
-        None, "TCP port to listen on for HTTP/REST. Absent: no REST. 0 picks a free port.", int
-    )
-    host: str = _flag("127.0.0.1", "Address to listen on (not a flag of TF Serving, which listens on all).")
+    # Network
+    port: int = _flag(8500, "TCP port to listen on for gRPC. 0 picks a free one, a negative number turns gRPC off.")
+    grpc_socket_path: str = _flag("", "UNIX socket to listen on for gRPC, besides the port.")
+    rest_api_port: int | None = _flag(None, "TCP port for HTTP/REST. Absent: no REST. 0 picks a free one.", int)
+    rest_api_num_threads: int = _flag(0, "Threads that run models; the larger of this and grpc_max_threads counts.")
     rest_api_timeout_in_ms: int = _flag(30000, "Timeout for HTTP/REST calls.")
     rest_api_enable_cors_support: bool = _flag(False, "Enable CORS headers in REST answers.")
-    model_name: str = _flag("default", "Name of the model (ignored if --model_config_file is set).")
-    model_base_path: str = _flag("", "Path that holds the model's versions (ignored if --model_config_file is set).")
-    model_config_file: str = _flag("", "File with a ModelServerConfig in text protobuf: the models to serve.")
-    allow_version_labels_for_unavailable_models: bool = _flag(
-        False, "Let a label be given to a version that is not AVAILABLE yet."
-    )
+    grpc_channel_arguments: str = _flag("", "Comma-separated gRPC server arguments: grpc.max_connection_age_ms=2000.")
+    grpc_max_threads: int = _flag(0, "Threads that run models; 0 = four for each CPU.")
+    enable_grpc_healthcheck_service: bool = _flag(False, "Enable the standard gRPC health service.")
+    # Models
+    model_name: str = _flag("default", "Name of the model (ignored with --model_config_file).")
+    model_base_path: str = _flag("", "Directory of the model's versions (ignored with --model_config_file).")
+    model_config_file: str = _flag("", "ModelServerConfig in text protobuf: the models to serve.")
+    model_config_file_poll_wait_seconds: float = _flag(0.0, "Interval between looks at that file; 0 = read it once.")
+    allow_version_labels_for_unavailable_models: bool = _flag(False, "Let a label name a version not AVAILABLE yet.")
+    saved_model_tags: str = _flag("serve", "Comma-separated tags of the graph to load from a SavedModel.")
     file_system_poll_wait_seconds: float = _flag(1.0, "Interval between looks for new versions; 0 = look once.")
-    verbose: bool = _flag(False, "Let TensorFlow's own messages through (not a flag of TF Serving).")
+    # Loading
+    num_load_threads: int = _flag(0, "Threads that load versions; 0 = one.")
+    num_unload_threads: int = _flag(0, "Threads that unload versions; 0 = one.")
+    max_num_load_retries: int = _flag(5, "How often a failed load is tried again.")
+    load_retry_interval_micros: int = _flag(60_000_000, "Time between the tries.")
+    flush_filesystem_caches: bool = _flag(True, "Accepted; the operating system sees to it.")
+    enable_model_warmup: bool = _flag(True, "Replay assets.extra/tf_serving_warmup_requests before a version serves.")
+    num_request_iterations_for_warmup: int = _flag(0, "How often each warmup request is replayed; 0 = once.")
+    # Batching
+    enable_batching: bool = _flag(False, "Merge requests that wait into one run.")
+    batching_parameters_file: str = _flag("", "BatchingParameters in text protobuf.")
+    enable_per_model_batching_parameters: bool = _flag(False, "Read batching_params.pbtxt in each version's directory.")
+    # Runtime
+    tensorflow_session_parallelism: int = _flag(0, "Threads of a session, intra- and inter-op; 0 = decided here.")
+    tensorflow_intra_op_parallelism: int = _flag(0, "Threads within an operation; 0 = TensorFlow decides.")
+    tensorflow_inter_op_parallelism: int = _flag(0, "Operations at a time; 0 = they run in the request's thread.")
+    tensorflow_session_config_file: str = _flag("", "tensorflow.ConfigProto in text protobuf.")
+    platform_config_file: str = _flag("", "Refused: this server has one platform, tensorflow.")
+    per_process_gpu_memory_fraction: float = _flag(0.0, "Share of the GPU's memory; 0 = TensorFlow decides.")
+    mixed_precision: str = _flag("", "Ignored: the graph runs in the precision it was exported in.")
+    xla_cpu_compilation_enabled: bool = _flag(False, "Ignored: this TensorFlow has XLA built in.")
+    xla_gpu_compilation_enabled: bool = _flag(False, "Ignored: this TensorFlow has XLA built in.")
+    thread_pool_factory_config_file: str = _flag("", "Ignored: TensorFlow's own thread pools are used.")
+    skip_initialize_tpu: bool = _flag(False, "Ignored: there is no TPU here.")
+    remove_unused_fields_from_bundle_metagraph: bool = _flag(True, "Accepted; only the signatures are kept.")
+    # Signatures and output
+    enable_signature_method_name_check: bool = _flag(False, "Hold requests against the signature's method name.")
+    enable_serialization_as_tensor_content: bool = _flag(False, "Answer with tensor_content instead of float_val etc.")
+    # Security and operation
+    ssl_config_file: str = _flag("", "SSLConfig in text protobuf: TLS for the gRPC port.")
+    use_alts_credentials: bool = _flag(False, "Refused: ALTS exists on Google Cloud only.")
+    monitoring_config_file: str = _flag("", "MonitoringConfig in text protobuf: Prometheus metrics over REST.")
+    enable_profiler: bool = _flag(True, "Accepted; there is no profiler service.")
+    prefer_tflite_model: bool = _flag(False, "Ignored: the TensorFlow model is served.")
+    num_tflite_pools: int = _flag(0, "Ignored: no TF Lite.")
+    num_tflite_interpreters_per_pool: int = _flag(0, "Ignored: no TF Lite.")
     version: bool = _flag(False, "Print the version and exit.")
+    # Our own
+    host: str = _flag("127.0.0.1", "Address to listen on; TF Serving listens on all.")
+    workers: int = _flag(1, "Processes that share the ports.")
+    access_log: bool = _flag(False, "Write one line of JSON for each request to stdout.")
+    shutdown_grace_seconds: float = _flag(10.0, "Time for the requests in flight after SIGTERM.")
+    reload_deadline_seconds: float = _flag(120.0, "How long a reload may take before it is answered UNAVAILABLE.")
+    max_concurrent_requests: int = _flag(4096, "More are answered RESOURCE_EXHAUSTED / 429; 0 = no limit.")
+    max_request_bytes: int = _flag(256 * 2**20, "Larger REST bodies are answered RESOURCE_EXHAUSTED / 429.")
+    max_request_rows: int = _flag(0, "Larger batches are answered INVALID_ARGUMENT / 400; 0 = no limit.")
+    max_tensor_bytes: int = _flag(256 * 2**20, "Larger input tensors are answered INVALID_ARGUMENT / 400.")
+    worker_index: int = _flag(-1, "Set by the parent of worker processes.")
+    worker_directory: str = _flag("", "Set by the parent of worker processes.")
+    verbose: bool = _flag(False, "Let TensorFlow's own messages through, and tracebacks.")
     help: bool = _flag(False, "Print this text and exit.")
 
 
-def parse(arguments: Sequence[str]) -> Flags:
+# What cannot work here: why, and whether to go on without it is harmless.
+_REFUSED = {
+    "use_alts_credentials": "ALTS exists on Google Cloud only: use --ssl_config_file for TLS",
+    "platform_config_file": "this server has one platform, tensorflow: leave the flag out",
+}
+_IGNORED = {
+    "mixed_precision": "the graph runs in the precision it was exported in",
+    "xla_cpu_compilation_enabled": "this TensorFlow has XLA built in",
+    "xla_gpu_compilation_enabled": "this TensorFlow has XLA built in",
+    "thread_pool_factory_config_file": "TensorFlow's own thread pools are used",
+    "skip_initialize_tpu": "there is no TPU here",
+    "prefer_tflite_model": "the TensorFlow model is served",
+    "num_tflite_pools": "no TF Lite model is served",
+    "num_tflite_interpreters_per_pool": "no TF Lite model is served",
+}
+
+
+def parse(arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> Flags:
     """The flags of a command line: `--flag=value`, `--flag value`, `-flag=value`; a boolean alone means true.
 
-    Raises ServerConfigError for a flag that there is not, or a value that does not fit.
+    environment: MODEL_NAME and MODEL_BASE_PATH stand in for --model_name and --model_base_path, as in the official
+    image's entry point. Raises ServerConfigError for a flag that there is not, or a value that does not fit.
     """
     kinds = {field.name: field.metadata["kind"] for field in dataclasses.fields(Flags)}
     values: dict[str, Any] = {}
@@ -58,14 +130,33 @@ def parse(arguments: Sequence[str]) -> Flags:
             raise ServerConfigError(f"unknown argument: {argument}")
         kind = kinds[name]
         if not has_value:
-            if kind is bool:
-                text = rest.pop(0) if rest and rest[0].lower() in ("true", "false") else "true"
-            elif rest:
-                text = rest.pop(0)
-            else:
-                raise ServerConfigError(f"--{name} needs a value: --{name}=...")
+            text = _next_value(name, kind, rest)
         values[name] = _value(name, kind, text)
-    return Flags(**values)
+    return Flags(**_with_environment(values, os.environ if environment is None else environment))
+
+
+def notices(flags: Flags) -> list[str]:
+    """A line for each flag that is given and cannot work here but can be gone without.
+
+    Raises ServerConfigError for one that cannot be gone without, and for flags that contradict each other.
+    """
+    defaults = Flags()
+    for name, reason in _REFUSED.items():
+        if getattr(flags, name) != getattr(defaults, name):
+            raise ServerConfigError(f"--{name} cannot be followed: {reason}")
+    if flags.batching_parameters_file and not flags.enable_batching:
+        raise ServerConfigError("--batching_parameters_file is given without --enable_batching")
+    if flags.port == flags.rest_api_port and flags.port > 0:
+        raise ServerConfigError(f"--rest_api_port cannot be the same as --port: {flags.port}")
+    if flags.workers < 1:
+        raise ServerConfigError(f"--workers must be 1 or more: got {flags.workers}")
+    if flags.workers > 1 and (flags.port == 0 or flags.rest_api_port == 0 or flags.grpc_socket_path):
+        raise ServerConfigError("--workers needs ports of its own: give --port and --rest_api_port, no 0, no socket")
+    return [
+        f"--{name} is ignored: {reason}"
+        for name, reason in _IGNORED.items()
+        if getattr(flags, name) != getattr(defaults, name)
+    ]
 
 
 def usage() -> str:
@@ -80,6 +171,28 @@ def usage() -> str:
         "--model_name=fashion_mnist --model_base_path=$PWD/models/fashion_mnist"
     )
     return "\n".join(lines) + "\n"
+
+
+def _with_environment(values: dict[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
+    """The image's entry point: --model_name=$MODEL_NAME --model_base_path=$MODEL_BASE_PATH/$MODEL_NAME."""
+    if "model_config_file" in values:
+        return values
+    named = environment.get("MODEL_NAME")
+    name = values.get("model_name", named)
+    base = environment.get("MODEL_BASE_PATH")
+    if named and "model_name" not in values:
+        values = {**values, "model_name": named}
+    if base and "model_base_path" not in values:
+        values = {**values, "model_base_path": os.path.join(base, name or "model")}  # noqa: PTH118 - kept as given
+    return values
+
+
+def _next_value(name: str, kind: type, rest: list[str]) -> str:
+    if kind is bool:
+        return rest.pop(0) if rest and rest[0].lower() in ("true", "false") else "true"
+    if not rest:
+        raise ServerConfigError(f"--{name} needs a value: --{name}=...")
+    return rest.pop(0)
 
 
 def _value(name: str, kind: type, text: str) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from serving.apis.messages import ClassificationResult, Example, Feature, Input, RegressionResult
 from serving.embedded import json_values
-from serving.embedded.json_requests import decoded, is_base64
+from serving.embedded.json_columns import decoded, is_base64
 from serving.embedded.json_tensors import float_texts
 from serving.embedded.json_values import Value, format_error
 from serving.errors import InvalidArgument

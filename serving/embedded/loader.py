@@ -6,8 +6,9 @@ behave alike. Calls go through `Session::MakeCallable`, which costs a tenth of t
 
 from __future__ import annotations
 
+import gc
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,20 +17,28 @@ import numpy.typing as npt
 import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2
 
-from serving.apis.messages import MetaGraphDef, SignatureDef
+from serving.apis.messages import (
+    DT_QINT8,
+    DT_QINT16,
+    DT_QINT32,
+    DT_QUINT8,
+    DT_QUINT16,
+    MetaGraphDef,
+    SignatureDef,
+)
+from serving.embedded import graphs
 from serving.errors import Code, ServingError
 
 Array = npt.NDArray[Any]
 
 # A client may ask for any subset of the outputs; beyond this many, callables are made for one use.
 MAX_CALLABLES = 64
+_QUANTIZED = (DT_QINT8, DT_QUINT8, DT_QINT16, DT_QUINT16, DT_QINT32)
 
 
 class SessionOptions(NamedTuple):
-    """How sessions run: thread counts (0 = TensorFlow decides) and the tags of the graph to load."""
+    """How sessions run. tags: of the graph to load. session_config: a serialized tensorflow.ConfigProto."""
 
-    intra_op_parallelism: int = 0
-    inter_op_parallelism: int = 0
     tags: tuple[str, ...] = ("serve",)
     session_config: bytes = b""
 
@@ -39,10 +48,6 @@ class SavedModel:
 
     def __init__(self, path: Path, options: SessionOptions) -> None:
         config = config_pb2.ConfigProto.FromString(options.session_config)
-        if options.intra_op_parallelism:
-            config.intra_op_parallelism_threads = options.intra_op_parallelism
-        if options.inter_op_parallelism:
-            config.inter_op_parallelism_threads = options.inter_op_parallelism
         graph = tf.Graph()
         self._session = tf.compat.v1.Session(graph=graph, config=config)
         try:
@@ -53,6 +58,9 @@ class SavedModel:
             raise
         meta_graph = MetaGraphDef.FromString(loaded.SerializeToString())
         self.signatures: Mapping[str, SignatureDef] = dict(meta_graph.signature_def)
+        outputs = [info.name for signature in self.signatures.values() for info in signature.outputs.values()]
+        self.loop_free = graphs.loop_free(meta_graph.graph_def, outputs)
+        self._quantized = _quantized_tensors(self.signatures)
         self._callables: dict[tuple[tuple[str, ...], tuple[str, ...]], Any] = {}
         self._lock = threading.Lock()
 
@@ -62,18 +70,26 @@ class SavedModel:
         Raises ServingError with TensorFlow's own code and text.
         """
         try:
-            result: list[Array] = self._callable(tuple(feeds), tuple(fetches))(*feeds.values())
+            values: list[Array] = self._callable(tuple(feeds), tuple(fetches))(*self._fed(feeds))
         except tf.errors.OpError as error:
             raise ServingError(error.message or str(error), Code(error.error_code)) from error
         except (TypeError, ValueError, RuntimeError) as error:
             raise ServingError(str(error), Code.INVALID_ARGUMENT) from error
-        return result
+        # TensorFlow's quantized types have numpy dtypes of their own, of one field.
+        return [value.view(value.dtype[0]) if value.dtype.names else value for value in values]
 
     def close(self) -> None:
         """Frees the session; nothing may run any more."""
         with self._lock:
             self._callables.clear()
         self._session.close()
+        # A graph is full of cycles: without this its memory would wait for the next full collection.
+        gc.collect()
+
+    def _fed(self, feeds: Mapping[str, Array]) -> Collection[Array]:
+        if not self._quantized:
+            return feeds.values()
+        return [feed.view(self._quantized[name]) if name in self._quantized else feed for name, feed in feeds.items()]
 
     def _callable(self, feeds: tuple[str, ...], fetches: tuple[str, ...]) -> Any:  # TensorFlow's callables are untyped
         key = (feeds, fetches)
@@ -88,6 +104,16 @@ class SavedModel:
         return made
 
 
+def _quantized_tensors(signatures: Mapping[str, SignatureDef]) -> dict[str, np.dtype[Any]]:
+    """The inputs of a quantized type, by tensor name, and the numpy dtype that TensorFlow wants them in."""
+    return {
+        info.name: np.dtype(tf.dtypes.as_dtype(info.dtype).as_numpy_dtype)
+        for signature in signatures.values()
+        for info in signature.inputs.values()
+        if info.dtype in _QUANTIZED
+    }
+
+
 def load(path: Path, options: SessionOptions) -> SavedModel:
     """Loads the SavedModel in a version directory. Raises ServingError with TensorFlow's code and text."""
     try:
@@ -100,12 +126,14 @@ def load(path: Path, options: SessionOptions) -> SavedModel:
         raise ServingError(f"{path} cannot be loaded: {type(error).__name__}: {error}", Code.INTERNAL) from error
 
 
+def records(path: Path) -> Iterator[bytes]:
+    """The records of a TFRecord file, their checksums verified. Raises ServingError."""
+    try:
+        yield from tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
+    except tf.errors.OpError as error:
+        raise ServingError(f"{path}: {error.message}", Code(error.error_code)) from error
+
+
 def library_version() -> str:
     """TensorFlow's version, for `--version`."""
     return str(tf.__version__)
-
-
-def as_fed(array: Array, data_type: int) -> Array:
-    """The array as TensorFlow wants to be fed: quantized types have numpy dtypes of their own."""
-    wanted = tf.dtypes.as_dtype(data_type).as_numpy_dtype
-    return array.view(wanted) if np.dtype(wanted).fields else array

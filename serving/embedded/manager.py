@@ -7,46 +7,18 @@ https://www.tensorflow.org/tfx/serving/architecture
 
 from __future__ import annotations
 
-import enum
 import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Generic, NamedTuple
 
 from serving.embedded.source import Aspired
-from serving.errors import Code, Internal, NotFound, ServingError, Unavailable
+from serving.embedded.versions import S, State, Version, VersionStatus, fingerprint
+from serving.errors import Internal, NotFound, ServingError, StillLoading, Unavailable
 
 log = logging.getLogger(__name__)
-
-
-class State(enum.IntEnum):
-    """A version's states, with the numbers of ModelVersionStatus.State."""
-
-    START = 10
-    LOADING = 20
-    AVAILABLE = 30
-    UNLOADING = 40
-    END = 50
-
-
-class Closeable(Protocol):
-    """What the manager needs of a servable."""
-
-    def close(self) -> None:
-        """Frees what the servable holds."""
-
-
-S = TypeVar("S", bound=Closeable)
-
-
-class VersionStatus(NamedTuple):
-    """One version's state, and the error that brought it there."""
-
-    version: int
-    state: State
-    error: ServingError | None
 
 
 class ManagerOptions(NamedTuple):
@@ -56,78 +28,6 @@ class ManagerOptions(NamedTuple):
     num_unload_threads: int = 1
     max_num_load_retries: int = 5
     load_retry_interval_seconds: float = 60.0
-
-
-class Version(Generic[S]):
-    """One version of one model: its directory, its state and, while AVAILABLE, its servable.
-
-    Every change happens under the manager's lock. `Manager.use` counts a user; leaving a `with` block releases it.
-    """
-
-    def __init__(self, name: str, number: int, path: Path, lock: threading.RLock) -> None:
-        self.name = name
-        self.number = number
-        self.path = path
-        self.state = State.START
-        self.error: ServingError | None = None
-        self.attempts = 0
-        self.aspired = True
-        self.fingerprint: object = None
-        self.retry: threading.Timer | None = None
-        self._servable: S | None = None
-        self._users = 0
-        self._lock = lock
-        self._drained: Callable[[], None] | None = None
-
-    def __enter__(self) -> Version[S]:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.release()
-
-    @property
-    def servable(self) -> S:
-        """The loaded servable, for whoever entered the version."""
-        assert self._servable is not None
-        return self._servable
-
-    def use(self) -> None:
-        """Counts one more user: the servable stays until `release`."""
-        with self._lock:
-            self._users += 1
-
-    def release(self) -> None:
-        """Counts one user less; the last one of a version that is to go lets it go."""
-        with self._lock:
-            self._users -= 1
-            drained = self._drained if self._users == 0 else None
-            if drained is not None:
-                self._drained = None
-        if drained is not None:
-            drained()
-
-    def put(self, servable: S) -> None:
-        """Makes the version AVAILABLE."""
-        self._servable = servable
-        self.state = State.AVAILABLE
-        self.error = None
-
-    def take(self, drained: Callable[[], None]) -> None:
-        """Makes the version UNLOADING; `drained` is called when its last user is gone."""
-        self.state = State.UNLOADING
-        if self._users == 0:
-            drained()
-        else:
-            self._drained = drained
-
-    def discard(self) -> S | None:
-        """Takes the servable out, to be closed."""
-        servable, self._servable = self._servable, None
-        return servable
-
-    def status(self) -> VersionStatus:
-        """The version's status as it is now."""
-        return VersionStatus(self.number, self.state, self.error)
 
 
 class _Model(Generic[S]):
@@ -194,8 +94,12 @@ class Manager(Generic[S]):
             model = self._models.get(name)
             if model is None or model.latest is not None:
                 return None
-            failed = [version.error for _, version in sorted(model.versions.items(), reverse=True) if version.error]
-            return failed[0] if failed else model.error
+            newest_first = [version for _, version in sorted(model.versions.items(), reverse=True)]
+            failed = [version.error for version in newest_first if version.error]
+            if failed or model.error:
+                return failed[0] if failed else model.error
+            coming = [version.number for version in newest_first if version.aspired]
+            return StillLoading(f"version {coming[0]} of {name} is being loaded") if coming else None
 
     def has_version(self, name: str, version: int) -> bool:
         """Whether a version is AVAILABLE."""
@@ -246,7 +150,7 @@ class Manager(Generic[S]):
         for number, path in versions.items():
             known = model.versions.get(number)
             fresh = known is None or (known.state == State.END and known.error is None)
-            mended = known is not None and known.state == State.END and known.fingerprint != _fingerprint(path)
+            mended = known is not None and known.state == State.END and known.fingerprint != fingerprint(path)
             if fresh or mended:
                 model.versions[number] = Version(name, number, path, self._lock)
 
@@ -273,7 +177,7 @@ class Manager(Generic[S]):
     def _start_load(self, version: Version[S]) -> None:
         version.state = State.LOADING
         version.attempts += 1
-        version.fingerprint = _fingerprint(version.path)
+        version.fingerprint = fingerprint(version.path)
         self._loaders.submit(self._load_version, version)
 
     def _load_version(self, version: Version[S]) -> None:
@@ -333,16 +237,3 @@ class Manager(Generic[S]):
             version.state = State.END
             log.info("Done unloading servable version {name: %s version: %d}", version.name, version.number)
             self._changed.notify_all()
-
-
-def _fingerprint(path: Path) -> object:
-    """What the files of a version look like: a version that failed is tried again when this changes."""
-    try:
-        return sorted((str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in path.rglob("*"))
-    except OSError:
-        return None
-
-
-def status_code(error: ServingError | None) -> Code:
-    """The code of a version's health."""
-    return Code.OK if error is None else error.code

@@ -11,8 +11,8 @@ from serving.apis.messages import (
     SignatureDefMap,
 )
 from serving.embedded.core import ServerCore
-from serving.embedded.manager import VersionStatus
 from serving.embedded.predict import model_spec
+from serving.embedded.versions import VersionStatus
 from serving.errors import Code, InvalidArgument, NotFound
 
 SIGNATURE_DEF = "signature_def"

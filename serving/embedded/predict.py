@@ -7,15 +7,16 @@ filter, and then what TensorFlow says.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 import numpy.typing as npt
 
 from serving.apis import tensors
 from serving.apis.messages import ModelSpec, SignatureDef, TensorProto
-from serving.embedded.core import ServerCore
-from serving.embedded.manager import Version
-from serving.embedded.runner import Runner, Servable
+from serving.embedded.batching import Runs
+from serving.embedded.runner import Run, Servable
+from serving.embedded.versions import Version
 from serving.errors import FailedPrecondition, Internal, InvalidArgument
 
 Array = npt.NDArray[Any]
@@ -39,16 +40,32 @@ class Prediction(NamedTuple):
     """The answer: the outputs by name, and which version and signature gave them."""
 
     spec: ModelSpec
+    signature: Signature
     outputs: dict[str, Array]
+
+
+class PredictOptions(NamedTuple):
+    """What is asked of requests. Limits: the bytes of a tensor, and the rows of a batch (0 = any)."""
+
+    check_method_names: bool = False
+    max_tensor_bytes: int = tensors.MAX_TENSOR_BYTES
+    max_rows: int = 0
+
+
+class Versions(Protocol):
+    """What finds the version that a request asks for: the ServerCore, or a version that is not served yet."""
+
+    def use(self, spec: ModelSpec) -> Version[Servable]:
+        """The version, counted as in use. Raises ServingError."""
 
 
 class Predictor:
     """Answers Predict calls."""
 
-    def __init__(self, core: ServerCore, runner: Runner, *, check_method_names: bool = False) -> None:
+    def __init__(self, core: Versions, runner: Runs, options: PredictOptions | None = None) -> None:
         self._core = core
         self._runner = runner
-        self._check_method_names = check_method_names
+        self._options = options or PredictOptions()
 
     async def predict(self, call: PredictCall) -> Prediction:
         """Runs one call. Raises ServingError."""
@@ -57,18 +74,52 @@ class Predictor:
 
     async def predict_on(self, version: Version[Servable], call: PredictCall) -> Prediction:
         """Runs one call on a version that its caller has in use. Raises ServingError."""
-        name = call.spec.signature_name or DEFAULT_SIGNATURE
-        signature = version.servable.signatures.get(name)
+        signature = find_signature(version, call.spec.signature_name)
         if signature is None:
-            raise FailedPrecondition(f'Serving signature key "{name}" not found.')
-        if self._check_method_names:
-            check_predict_method(signature)
-        feeds = _feeds(signature, call.inputs)
-        aliases = _aliases(signature, call.output_filter)
-        fetches = [signature.outputs[alias].name for alias in aliases]
-        values = await self._runner.run(version, feeds, fetches, call.deadline)
-        spec = model_spec(version, name)
-        return Prediction(spec, dict(zip(aliases, values, strict=True)))
+            raise FailedPrecondition(
+                f'Serving signature key "{call.spec.signature_name or DEFAULT_SIGNATURE}" not found.'
+            )
+        if self._options.check_method_names:
+            check_predict_method(signature.definition)
+        feeds = _feeds(signature, call.inputs, self._options)
+        aliases, fetches = signature.aliases, signature.fetches
+        if call.output_filter:
+            aliases = _filtered(signature, call.output_filter)
+            fetches = tuple(signature.definition.outputs[alias].name for alias in aliases)
+        values = await self._runner.run(Run(version, feeds, fetches, call.deadline))
+        return Prediction(signature.spec, signature, dict(zip(aliases, values, strict=True)))
+
+
+class Signature(NamedTuple):
+    """One signature of a version, with what every request needs of it looked up once.
+
+    inputs: alias, tensor name and DataType, by alias. aliases, fetches: of all outputs, by alias. spec: of its answers.
+    """
+
+    definition: SignatureDef
+    inputs: tuple[tuple[str, str, int], ...]
+    aliases: tuple[str, ...]
+    fetches: tuple[str, ...]
+    output_types: Mapping[str, int]
+    spec: ModelSpec
+
+
+def find_signature(version: Version[Servable], name: str) -> Signature | None:
+    """A version's signature by name, `serving_default` for none; None when there is no such one."""
+    name = name or DEFAULT_SIGNATURE
+    found: Signature | None = version.cache.get(name)
+    if found is None and name in version.servable.signatures:
+        definition = version.servable.signatures[name]
+        aliases = tuple(sorted(definition.outputs))
+        found = version.cache[name] = Signature(
+            definition,
+            tuple((alias, info.name, info.dtype) for alias, info in sorted(definition.inputs.items())),
+            aliases,
+            tuple(definition.outputs[alias].name for alias in aliases),
+            {alias: definition.outputs[alias].dtype for alias in aliases},
+            model_spec(version, name),
+        )
+    return found
 
 
 def model_spec(version: Version[Servable], signature_name: str = "") -> ModelSpec:
@@ -88,27 +139,42 @@ def check_predict_method(signature: SignatureDef) -> None:
         )
 
 
-def _feeds(signature: SignatureDef, inputs: Mapping[str, TensorProto | Array]) -> dict[str, Array]:
+def _feeds(
+    signature: Signature, inputs: Mapping[str, TensorProto | Array], options: PredictOptions
+) -> dict[str, Array]:
     """The values to feed, by tensor name, sorted by alias. Raises InvalidArgument."""
-    wanted, sent = signature.inputs, inputs.keys()
-    if len(sent) > len(wanted) or (len(sent) < len(wanted) and not signature.defaults):
-        raise InvalidArgument(
-            f"input size does not match signature: {len(sent)}!={len(wanted)} "
-            f"len({_set(sent)}) != len({_set(wanted)}). "
-            f"Sent extra: {_set(set(sent) - set(wanted))}. Missing but required: {_set(set(wanted) - set(sent))}."
-        )
+    _check_count(signature.definition, inputs)
     feeds: dict[str, Array] = {}
-    for alias in sorted(wanted):
-        info = wanted[alias]
-        value = inputs[alias] if alias in sent else _default(signature, alias, sent)
-        feeds[info.name] = _array(alias, value, info.dtype, len(feeds))
-    used = [alias for alias in sorted(sent) if alias in wanted]
-    if len(used) != len(sent):
+    used = 0
+    for alias, tensor, data_type in signature.inputs:
+        sent = alias in inputs
+        used += sent
+        value = inputs[alias] if sent else _default(signature.definition, alias, inputs.keys())
+        array = _array(alias, value, data_type, options.max_tensor_bytes, len(feeds))
+        if options.max_rows and array.ndim and len(array) > options.max_rows:
+            raise InvalidArgument(
+                f"Input {alias} has {len(array)} rows: the limit is --max_request_rows={options.max_rows}"
+            )
+        feeds[tensor] = array
+    if used != len(inputs):
+        known = [alias for alias, _, _ in signature.inputs if alias in inputs]
         raise InvalidArgument(
-            f"Inputs contains invalid name. Used request inputs: {','.join(used)}, "
-            f"request input: {','.join(sorted(sent))}"
+            f"Inputs contains invalid name. Used request inputs: {','.join(known)}, "
+            f"request input: {','.join(sorted(inputs))}"
         )
     return feeds
+
+
+def _check_count(signature: SignatureDef, inputs: Mapping[str, object]) -> None:
+    wanted = signature.inputs
+    if len(inputs) == len(wanted) or (len(inputs) < len(wanted) and signature.defaults):
+        return
+    sent = inputs.keys()
+    raise InvalidArgument(
+        f"input size does not match signature: {len(sent)}!={len(wanted)} "
+        f"len({_set(sent)}) != len({_set(wanted)}). "
+        f"Sent extra: {_set(set(sent) - set(wanted))}. Missing but required: {_set(set(wanted) - set(sent))}."
+    )
 
 
 def _default(signature: SignatureDef, alias: str, sent: Collection[str]) -> TensorProto:
@@ -121,11 +187,15 @@ def _default(signature: SignatureDef, alias: str, sent: Collection[str]) -> Tens
     )
 
 
-def _array(alias: str, value: TensorProto | Array, data_type: int, position: int) -> Array:
-    if not isinstance(value, TensorProto):
+def _array(alias: str, value: TensorProto | Array, data_type: int, max_bytes: int, position: int) -> Array:
+    if isinstance(value, np.ndarray):
+        if value.nbytes > max_bytes:
+            raise InvalidArgument(
+                f"Input {alias} has {value.nbytes} bytes: the limit is --max_tensor_bytes={max_bytes}"
+            )
         return value
     try:
-        array = tensors.make_ndarray(value)
+        array = tensors.make_ndarray(value, max_bytes=max_bytes)
     except tensors.TensorError as error:
         raise InvalidArgument(f"tensor parsing error: {alias}") from error
     if value.dtype != data_type:
@@ -139,20 +209,18 @@ def type_name(data_type: int) -> str:
     return tensors.data_type_name(data_type).removeprefix("DT_").lower()
 
 
-def _aliases(signature: SignatureDef, output_filter: Sequence[str]) -> list[str]:
-    if not output_filter:
-        return sorted(signature.outputs)
+def _filtered(signature: Signature, output_filter: Sequence[str]) -> tuple[str, ...]:
     seen: list[str] = []
     for alias in output_filter:
-        if alias not in signature.outputs:
+        if alias not in signature.output_types:
             raise InvalidArgument(
                 f"output tensor alias not found in signature: {alias} "
-                f"Outputs expected to be in the set {_set(signature.outputs)}."
+                f"Outputs expected to be in the set {_set(signature.aliases)}."
             )
         if alias in seen:
             raise InvalidArgument(f"duplicate output tensor alias: {alias}")
         seen.append(alias)
-    return seen
+    return tuple(seen)
 
 
 def _set(names: Collection[str]) -> str:

@@ -27,28 +27,31 @@ from serving.apis.messages import (
     RegressionRequest,
     SignatureDefMap,
 )
-from serving.embedded import json_examples, json_requests, json_tensors, json_values, model_info
-from serving.embedded.core import ServerCore
-from serving.embedded.examples import ExampleInference
-from serving.embedded.predict import DEFAULT_SIGNATURE, PredictCall, Predictor
-from serving.errors import Internal, InvalidArgument, ServingError, http_status
+from serving.embedded import json_examples, json_requests, json_tensors, json_values, metrics, model_info
+from serving.embedded.api import Api
+from serving.embedded.observer import REQUEST_ID_HEADER, Call, request_id
+from serving.embedded.predict import DEFAULT_SIGNATURE, PredictCall, find_signature
+from serving.errors import Code, Internal, InvalidArgument, ResourceExhausted, ServingError, http_status
 
 log = logging.getLogger(__name__)
 
 _PREDICTION = re.compile(
-    r"/v1/models/([^/:]+)(?:/versions/(\d+)|/labels/([^/:]+))?:(classify|regress|predict)", re.IGNORECASE
+    r"/v1/models/([^/:]+)(?:/versions/(\d+)|/labels/([^/:]+))?:(classify|regress|predict)", re.IGNORECASE | re.ASCII
 )
-_INFO = re.compile(r"/v1/models(?:/([^/:]+))?(?:/versions/(\d+)|/labels/([^/:]+))?(?:/(metadata))?", re.IGNORECASE)
+_INFO = re.compile(
+    r"/v1/models(?:/([^/:]+))?(?:/versions/(\d+)|/labels/([^/:]+))?(?:/(metadata))?", re.IGNORECASE | re.ASCII
+)
 _PREFIX = re.compile(r"/v1/.*", re.IGNORECASE | re.DOTALL)
 _NOT_FOUND = b"<HTML><HEAD>\n<TITLE>404 Not Found</TITLE>\n</HEAD><BODY>\n<H1>Not Found</H1>\n</BODY></HTML>\n"
+_JSON = b"application/json"
 _INT64_MAX = 2**63 - 1
 # TF Serving unpacks at most this much.
 MAX_UNPACKED_BYTES = 100 * 2**20
-_CORS = [
+_CORS = (
     (b"access-control-allow-origin", b"*"),
     (b"access-control-allow-methods", b"POST, GET"),
     (b"access-control-allow-headers", b"Content-Type"),
-]
+)
 
 # ASGI's own types are mappings of anything: https://asgi.readthedocs.io/en/latest/specs/main.html
 Scope = Mapping[str, Any]
@@ -57,104 +60,149 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
 class RestOptions(NamedTuple):
-    """How the REST front end answers."""
+    """How the REST front end answers. metrics_path: where the metrics are, or empty when they are off."""
 
     timeout_seconds: float = 30.0
     cors: bool = False
+    max_request_bytes: int = 256 * 2**20
+    metrics_path: str = ""
 
 
 class Reply(NamedTuple):
-    """An HTTP answer."""
+    """An HTTP answer, and the code that it stands for."""
 
-    status: int
-    content_type: bytes
     body: bytes
+    code: Code = Code.OK
+    status: int = 200
+    content_type: bytes = _JSON
 
 
 class RestFrontEnd:
     """Turns HTTP requests into the same requests that gRPC receives, and the answers into JSON."""
 
-    def __init__(
-        self, core: ServerCore, predictor: Predictor, examples: ExampleInference, options: RestOptions
-    ) -> None:
-        self._core = core
-        self._predictor = predictor
-        self._examples = examples
+    def __init__(self, api: Api, options: RestOptions) -> None:
+        self._api = api
         self._options = options
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One HTTP request, as ASGI has it."""
         if scope["type"] != "http":
             return
-        reply = await self._reply(scope, receive)
-        headers = [
+        headers = dict(scope["headers"])
+        path = _path(scope)
+        given = headers.get(REQUEST_ID_HEADER.encode(), b"").decode("latin-1")
+        call = Call("REST", "", path, lambda: ":".join(map(str, scope["client"] or ())), request_id(given))
+        try:
+            reply = await self._reply(scope, headers, receive, call)
+        except asyncio.CancelledError:
+            self._api.observer.answered(call, Code.CANCELLED)
+            raise
+        self._api.observer.answered(call, reply.code)
+        answered = [
             (b"content-type", reply.content_type),
             (b"content-length", str(len(reply.body)).encode()),
+            (REQUEST_ID_HEADER.encode(), call.request_id.encode("latin-1")),
             *(_CORS if self._options.cors else ()),
         ]
-        await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+        await send({"type": "http.response.start", "status": reply.status, "headers": answered})
         await send({"type": "http.response.body", "body": reply.body})
 
-    async def _reply(self, scope: Scope, receive: Receive) -> Reply:
-        path = scope["raw_path"].decode("latin-1")
-        if scope["query_string"]:
-            path += "?" + scope["query_string"].decode("latin-1")
-        if not _PREFIX.fullmatch(path):
-            return Reply(404, b"text/html", _NOT_FOUND)
+    async def _reply(self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive, call: Call) -> Reply:
+        if not _PREFIX.fullmatch(call.path):
+            return self._outside(scope["method"], call.path)
         try:
-            body = await _body(scope, receive)
-            text = await self._answer(scope["method"], path, body)
+            self._api.observer.enter()
+            try:
+                body = await self._body(headers, receive)
+                text = await self._answer(scope["method"], call, body)
+            finally:
+                self._api.observer.leave()
         except ServingError as error:
             return _error_reply(error)
+        except asyncio.CancelledError:
+            raise
         except Exception as error:
             log.exception("unforeseen error in a REST call")
             return _error_reply(Internal(f"{type(error).__name__}: {error}"))
-        return Reply(200, b"application/json", text.encode("utf-8", "surrogateescape"))
+        return Reply(text.encode("utf-8", "surrogateescape"))
 
-    async def _answer(self, method: str, path: str, body: bytes) -> str:
-        if method == "POST" and (match := _PREDICTION.fullmatch(path)):
+    def _outside(self, method: str, path: str) -> Reply:
+        """What is not of the models: metrics, and the probes of whoever keeps the server running."""
+        bare = path.partition("?")[0]
+        if method in ("GET", "HEAD"):
+            if bare == self._options.metrics_path and self._api.observer.metrics is not None:
+                return Reply(self._api.observer.metrics.exposition(), content_type=metrics.CONTENT_TYPE)
+            if bare == "/healthz":
+                return Reply(b'{"status": "ok"}\n')
+            if bare == "/readyz":
+                errors = {name: str(error) for name, error in self._api.core.errors().items()}
+                ready = json.dumps({"ready": not errors, "errors": errors}).encode() + b"\n"
+                return Reply(ready, Code.UNAVAILABLE if errors else Code.OK, 503 if errors else 200)
+        return Reply(_NOT_FOUND, Code.NOT_FOUND, 404, b"text/html")
+
+    async def _answer(self, method: str, call: Call, body: bytes) -> str:
+        if method == "POST" and (match := _PREDICTION.fullmatch(call.path)):
             name, version, label, verb = match.groups()
-            return await self._infer(verb.lower(), _spec(name, version, label), body)
-        if method == "GET" and (match := _INFO.fullmatch(path)):
+            call.api = verb.capitalize()
+            return await self._infer(_spec(name, version, label, call), body, call)
+        if method == "GET" and (match := _INFO.fullmatch(call.path)):
             name, version, label, subresource = match.groups()
             if not name:
                 raise InvalidArgument("Missing model name in request.")
-            spec = _spec(name, version, label)
-            return self._metadata(spec) if subresource else self._status(spec)
+            call.api = "GetModelMetadata" if subresource else "GetModelStatus"
+            spec = _spec(name, version, label, call)
+            return self._metadata(spec) if subresource else await self._status(spec)
         if method == "OPTIONS" and self._options.cors:
             return ""
-        raise InvalidArgument(f"Malformed request: {method} {path}")
+        raise InvalidArgument(f"Malformed request: {method} {call.path}")
 
-    async def _infer(self, verb: str, spec: ModelSpec, body: bytes) -> str:
+    async def _infer(self, spec: ModelSpec, body: bytes, call: Call) -> str:
         document = json_values.parse_object(body)
         spec.signature_name = json_requests.signature_name(document)
         deadline = time.monotonic() + self._options.timeout_seconds
-        if verb == "predict":
-            return await self._predict(spec, document, deadline)
+        if call.api == "Predict":
+            clean = b"true" not in body and b"false" not in body
+            return await self._predict(spec, document, deadline, clean=clean)
         given = json_examples.examples_input(document)
-        if verb == "classify":
-            answer = await self._examples.classify(ClassificationRequest(model_spec=spec, input=given), deadline)
+        if call.api == "Classify":
+            answer = await self._api.examples.classify(ClassificationRequest(model_spec=spec, input=given), deadline)
             return json_examples.classification_json(answer.result)
-        regressed = await self._examples.regress(RegressionRequest(model_spec=spec, input=given), deadline)
+        regressed = await self._api.examples.regress(RegressionRequest(model_spec=spec, input=given), deadline)
         return json_examples.regression_json(regressed.result)
 
-    async def _predict(self, spec: ModelSpec, document: Mapping[str, Any], deadline: float) -> str:
-        with self._core.use(spec) as version:
+    async def _predict(self, spec: ModelSpec, document: Mapping[str, Any], deadline: float, *, clean: bool) -> str:
+        with self._api.core.use(spec) as version:
             name = spec.signature_name or DEFAULT_SIGNATURE
-            signature = version.servable.signatures.get(name)
+            signature = find_signature(version, name)
             if signature is None:
                 raise InvalidArgument(f'Serving signature name: "{name}" not found in signature def')
-            inputs = json_requests.predict_inputs(document, signature, spec.signature_name)
-            call = PredictCall(spec, inputs.arrays, deadline=deadline)
-            prediction = await self._predictor.predict_on(version, call)
+            inputs = json_requests.predict_inputs(document, signature.definition, spec.signature_name, clean=clean)
+            asked = PredictCall(spec, inputs.arrays, deadline=deadline)
+            prediction = await self._api.predictor.predict_on(version, asked)
         return json_tensors.outputs_json(prediction.outputs, row_format=inputs.row_format)
 
     def _metadata(self, spec: ModelSpec) -> str:
         request = GetModelMetadataRequest(model_spec=spec, metadata_field=[model_info.SIGNATURE_DEF])
-        return metadata_json(model_info.metadata(self._core, request))
+        return metadata_json(model_info.metadata(self._api.core, request))
 
-    def _status(self, spec: ModelSpec) -> str:
-        return _message_json(model_info.status(self._core, GetModelStatusRequest(model_spec=spec)))
+    async def _status(self, spec: ModelSpec) -> str:
+        return _message_json(await self._api.admin.status(GetModelStatusRequest(model_spec=spec)))
+
+    async def _body(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
+        limit = self._options.max_request_bytes
+        announced = headers.get(b"content-length", b"0")
+        parts: list[bytes] = []
+        size = int(announced) if announced.isdigit() else 0
+        while size <= limit:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise asyncio.CancelledError
+            parts.append(message.get("body", b""))
+            if not message.get("more_body"):
+                body = b"".join(parts) if len(parts) > 1 else parts[0]
+                return _unpacked(body) if b"gzip" in headers.get(b"content-encoding", b"").lower() else body
+            size = max(size, sum(map(len, parts)))
+        raise ResourceExhausted(f"The request body is larger than {limit} bytes, the server's --max_request_bytes")
 
 
 def metadata_json(response: GetModelMetadataResponse) -> str:
@@ -176,32 +224,25 @@ def _message_json(message: Message) -> str:
 
 def _error_reply(error: ServingError) -> Reply:
     body = f'{{\n    "error": {json_values.quoted(str(error))}\n}}'
-    return Reply(http_status(error.code), b"application/json", body.encode("utf-8", "surrogateescape"))
+    return Reply(body.encode("utf-8", "replace"), error.code, http_status(error.code))
 
 
-def _spec(name: str, version: str | None, label: str | None) -> ModelSpec:
-    spec = ModelSpec(name=unquote(name))
+def _path(scope: Scope) -> str:
+    """The path as it was sent: TF Serving takes a query string for a part of it."""
+    path: str = scope["raw_path"].decode("latin-1")
+    return f"{path}?{scope['query_string'].decode('latin-1')}" if scope["query_string"] else path
+
+
+def _spec(name: str, version: str | None, label: str | None, call: Call) -> ModelSpec:
+    call.model = unquote(name, errors="replace")
+    spec = ModelSpec(name=call.model)
     if version:
         if int(version) > _INT64_MAX:
             raise InvalidArgument(f"Failed to convert version: {version} to numeric.")
         spec.version.value = int(version)
     if label:
-        spec.version_label = unquote(label)
+        spec.version_label = unquote(label, errors="replace")
     return spec
-
-
-async def _body(scope: Scope, receive: Receive) -> bytes:
-    parts = []
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise asyncio.CancelledError
-        parts.append(message.get("body", b""))
-        if not message.get("more_body"):
-            break
-    body = b"".join(parts)
-    packed = any(key == b"content-encoding" and b"gzip" in value.lower() for key, value in scope["headers"])
-    return _unpacked(body) if packed else body
 
 
 def _unpacked(body: bytes) -> bytes:
@@ -211,5 +252,5 @@ def _unpacked(body: bytes) -> bytes:
     except zlib.error as error:
         raise InvalidArgument(f"Failed to gunzip the request body: {error}") from error
     if unpacker.unconsumed_tail:
-        raise InvalidArgument(f"The request body is larger than {MAX_UNPACKED_BYTES} bytes when unpacked")
+        raise ResourceExhausted(f"The request body is larger than {MAX_UNPACKED_BYTES} bytes when unpacked")
     return result

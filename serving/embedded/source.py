@@ -135,4 +135,4 @@ class FileSystemSource:
 def _no_base_path(base_path: Path) -> str:
     if base_path.exists():
         return f"{base_path} is not a directory: a base path is a directory of numbered versions"
-    return f"Could not find base path {base_path}: create it, or correct --model_base_path"
+    return f"Could not find base path {base_path}: create it, or correct the path"

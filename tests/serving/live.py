@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 KITCHEN = Path(__file__).parents[1] / "contract" / "models" / "kitchen"
-START_SECONDS = 60
+START_SECONDS = 90
+# The last of two equal flags counts.
+_FREE_PORTS = ("--port=0", "--rest_api_port=0")
 _LISTENING = re.compile(r"Running gRPC ModelServer at (\S+) \.\.\.\nExporting HTTP/REST API at:(\S+) \.\.\.")
 
 
@@ -31,7 +33,7 @@ def running(*flags: str) -> Iterator[Server]:
     """A server with these flags; SIGTERM ends it. Fails with the log's tail when it does not come up."""
     with tempfile.TemporaryDirectory() as directory:
         log = Path(directory) / "stderr"
-        command = [sys.executable, "-m", "serving.embedded", "--port=0", "--rest_api_port=0", *flags]
+        command = [sys.executable, "-m", "serving.embedded", *_FREE_PORTS, *flags]
         with log.open("wb") as stderr, subprocess.Popen(command, stderr=stderr) as process:
             try:
                 grpc, rest = wait_until_listening(process, log)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,13 +18,15 @@ from tests.serving.live import KITCHEN
 FASHION = (sys.executable, "-c", "from client.cli import main; main()")
 
 
-def test_it_says_where_it_listens_and_stops_cleanly() -> None:
+def test_it_says_where_it_listens_and_stops_cleanly(tmp_path: Path) -> None:
     """gRPC and REST URLs and a command to try; SIGTERM ends it and its server with 0."""
+    shutil.copytree(KITCHEN / "1", tmp_path / "kitchen/1")
     command = [
         *FASHION,
         "serve",
+        "--backend=embedded",
         "--model-base-path",
-        str(KITCHEN),
+        str(tmp_path / "kitchen"),
         "--model-name",
         "kitchen",
         "--port=0",
@@ -32,14 +35,15 @@ def test_it_says_where_it_listens_and_stops_cleanly() -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stderr is not None
-        lines = [process.stdout.readline() for _ in range(5)]
+        lines = [process.stdout.readline() for _ in range(6)]
         process.send_signal(signal.SIGTERM)
         rest = process.stdout.read()
         assert process.wait(30) == 0
         assert process.stderr.read() == ""
     assert rest == "Stopped.\n"
     assert re.fullmatch(
-        rf"Loading kitchen from {KITCHEN} \.\.\.\n"
+        rf"Loading kitchen from {tmp_path}/kitchen \.\.\.\n"
+        r"Waiting requests are merged into one run \(serving/config/batching\.config\)\n"
         r"gRPC  grpc://(127\.0\.0\.1:\d+)\n"
         r"REST  http://127\.0\.0\.1:\d+/v1/models/kitchen\n"
         r"Try   fashion predict --server grpc://\1 IMAGE\.png\n"
@@ -74,7 +78,17 @@ def test_it_checks_before_it_starts(
 def test_a_server_that_ends_by_itself_is_a_failure() -> None:
     """Exit code 1, with the server's last words."""
     with subprocess.Popen(
-        [*FASHION, "serve", "--model-base-path", str(KITCHEN), "--host", "203.0.113.1", "--port=0", "--rest-port=0"],
+        [
+            *FASHION,
+            "serve",
+            "--backend=embedded",
+            "--model-base-path",
+            str(KITCHEN),
+            "--port=0",
+            "--rest-port=0",
+            "--",
+            "--grpc_channel_arguments=x",
+        ],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -82,4 +96,4 @@ def test_a_server_that_ends_by_itself_is_a_failure() -> None:
         assert process.stderr is not None
         last = process.stderr.read().splitlines()[-1]
     assert process.returncode == 1
-    assert last.startswith("Error: the server ended with exit code 2: Error: 203.0.113.1:0 cannot be listened on")
+    assert last.startswith("Error: the server ended before the model was AVAILABLE: Error: --grpc_channel_arguments: x")

@@ -23,6 +23,7 @@ class FakeServable:
     def __init__(self, version: int) -> None:
         self.version = version
         self.signatures: Mapping[str, SignatureDef] = {}
+        self.loop_free: frozenset[str] = frozenset()
         self.closed = threading.Event()
 
     def run(self, feeds: Mapping[str, Array], fetches: Sequence[str]) -> list[Array]:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from serving.embedded.manager import Manager, ManagerOptions, State
+from serving.embedded.manager import Manager, ManagerOptions
 from serving.embedded.source import Aspired
+from serving.embedded.versions import State
 from serving.errors import Code, NotFound, Unavailable
 from tests.serving.embedded.fakes import FakeLoader, FakeServable, aspire
 

@@ -40,7 +40,7 @@ def test_a_wrong_base_path_is_told_at_once(tmp_path: Path) -> None:
     with running("--model_name=m", f"--model_base_path={tmp_path}/none") as server:
         log = server.log.read_text()
     assert log.splitlines()[0] == (
-        f"m cannot be served yet: Could not find base path {tmp_path}/none: create it, or correct --model_base_path"
+        f"m cannot be served yet: Could not find base path {tmp_path}/none: create it, or correct the path"
     )
 
 

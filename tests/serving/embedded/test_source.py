@@ -62,7 +62,7 @@ def test_a_missing_base_path(tmp_path: Path) -> None:
     found = aspired(config(missing))
 
     assert found.versions is None
-    assert str(found.error) == f"Could not find base path {missing}: create it, or correct --model_base_path"
+    assert str(found.error) == f"Could not find base path {missing}: create it, or correct the path"
 
 
 def test_an_empty_base_path(tmp_path: Path) -> None:

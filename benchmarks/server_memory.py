@@ -1,0 +1,133 @@
+"""The embedded server's memory: 200,000 requests and 100 reloads leave it within 10 percent of its size after warm-up.
+
+`python benchmarks/server_memory.py`, some minutes; the suite has a short form (tests/serving/embedded/test_memory.py).
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import grpc
+import httpx
+import numpy as np
+
+from serving.apis import services, tensors
+from serving.apis.messages import PredictRequest, PredictResponse
+from tests.serving.live import Server, running
+
+LIMIT = 1.10
+TOYS = Path(__file__).parents[1] / "tests" / "serving" / "toy_models.py"
+
+
+def main() -> int:
+    """Measures; exit code 1 above the limit."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--requests", type=int, default=200_000)
+    parser.add_argument("--reloads", type=int, default=100)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as directory:
+        subprocess.run([sys.executable, str(TOYS), directory], check=True, capture_output=True)
+        before, after = measure(Path(directory), options.requests, options.reloads)
+    mib = 2**20
+    print(f"after warm-up {before / mib:.1f} MiB, in the end {after / mib:.1f} MiB: {after / before:.3f} (bar {LIMIT})")
+    return 0 if after <= before * LIMIT else 1
+
+
+def measure(toys: Path, requests: int, reloads: int, warm_up: float = 0.1) -> tuple[int, int]:
+    """Resident bytes after `warm_up` of the requests and reloads, and after all of them."""
+    base = toys / "served"
+    base.mkdir()
+    publisher = Publisher(toys, base)
+    publisher.next()
+    flags = ("--model_name=m", f"--model_base_path={base}", "--file_system_poll_wait_seconds=0.05")
+    with running(*flags) as server:
+        work(server, publisher, round(requests * warm_up), max(2, round(reloads * warm_up)))
+        before = resident(server)
+        work(server, publisher, requests, reloads)
+        return before, resident(server)
+
+
+class Publisher:
+    """Puts one version after another into a base path, each whole at once."""
+
+    def __init__(self, toys: Path, base: Path) -> None:
+        self._toys = toys
+        self._base = base
+        self._number = 0
+
+    def next(self) -> int:
+        """Publishes the next version and gives its number."""
+        self._number += 1
+        aside = self._toys / f"tmp-{self._number}"
+        shutil.copytree(self._toys / "half_plus_two" / str(1 + self._number % 2), aside)
+        aside.rename(self._base / str(self._number))
+        return self._number
+
+    def remove(self, number: int) -> None:
+        """Takes a version away."""
+        shutil.rmtree(self._base / str(number))
+
+
+def work(server: Server, publisher: Publisher, requests: int, reloads: int) -> None:
+    """So many requests over both APIs, with the reloads spread over them."""
+    threads = [threading.Thread(target=ask, args=(server, requests // 2)) for ask in (ask_grpc, ask_rest)]
+    for thread in threads:
+        thread.start()
+    for _ in range(reloads):
+        number = publisher.next()
+        wait_until_available(server, number)
+        publisher.remove(number - 1)
+    for thread in threads:
+        thread.join()
+
+
+def wait_until_available(server: Server, number: int) -> None:
+    """Waits until a version serves."""
+    for _ in range(2000):
+        with contextlib.suppress(httpx.HTTPError):
+            answer = httpx.get(f"http://{server.rest}/v1/models/m/versions/{number}")
+            if answer.status_code == 200 and answer.json()["model_version_status"][0]["state"] == "AVAILABLE":
+                return
+        time.sleep(0.02)
+    raise SystemExit(f"version {number} never became AVAILABLE")
+
+
+def ask_grpc(server: Server, count: int) -> None:
+    """Requests of one to ten rows, one after another."""
+    with grpc.insecure_channel(server.grpc) as channel:
+        call = channel.unary_unary(services.PREDICT.path, PredictRequest.SerializeToString, PredictResponse.FromString)
+        for number in range(count):
+            request = PredictRequest()
+            request.model_spec.name = "m"
+            x = np.arange(1 + number % 10, dtype=np.float32)
+            request.inputs["x"].CopyFrom(tensors.make_tensor_proto(x))
+            assert len(call(request, timeout=30).outputs["y"].float_val) == len(x)
+
+
+def ask_rest(server: Server, count: int) -> None:
+    """The same over REST, and a wrong request now and then."""
+    with httpx.Client(base_url=f"http://{server.rest}", timeout=30) as http:
+        for number in range(count):
+            rows = [float(row) for row in range(1 + number % 10)]
+            body = {"instances": rows if number % 50 else ["wrong"]}
+            assert http.post("/v1/models/m:predict", json=body).status_code == (200 if number % 50 else 400)
+
+
+def resident(server: Server) -> int:
+    """The resident size of the server's process (proc(5))."""
+    for line in Path(f"/proc/{server.process.pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) * 1024
+    raise AssertionError("no VmRSS")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,48 @@
+# The embedded server: what serving.Dockerfile promises (ports, environment, arguments, paths, health), on amd64 and
+# arm64. `make image-embedded`.
+ARG PYTHON_IMAGE=python:3.11-slim-bookworm
+FROM ${PYTHON_IMAGE} AS dependencies
+RUN python3 -m venv /opt/venv
+COPY requirements/embedded-cpu.txt /src/requirements.txt
+# What only compiling against TensorFlow needs goes: its headers, libclang; and pip itself.
+RUN /opt/venv/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes -r /src/requirements.txt \
+ && rm -rf /opt/venv/lib/python3.11/site-packages/tensorflow/include \
+ && /opt/venv/bin/pip uninstall --yes --quiet libclang setuptools pip
+
+FROM ${PYTHON_IMAGE} AS package
+COPY pyproject.toml README.md LICENSE /src/
+COPY fashion_common/ /src/fashion_common/
+COPY serving/ /src/serving/
+COPY client/ /src/client/
+COPY training/ /src/training/
+COPY tools/ /src/tools/
+# A layer of its own, so that a change here leaves the large one alone; its commands run in the environment above.
+RUN python3 -m venv --without-pip /opt/venv \
+ && python3 -m pip --python /opt/venv/bin/python3 install --no-cache-dir --disable-pip-version-check --no-deps \
+    --target /opt/fashion /src
+
+FROM ${PYTHON_IMAGE}
+LABEL org.opencontainers.image.title="fashion-embedded" \
+      org.opencontainers.image.description="Fashion-MNIST classifier on the embedded server: gRPC 8500, REST 8501" \
+      org.opencontainers.image.licenses="Apache-2.0"
+
+ENV PATH=/opt/fashion/bin:/opt/venv/bin:$PATH PYTHONPATH=/opt/fashion \
+    PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 TF_CPP_MIN_LOG_LEVEL=2 \
+    MODEL_NAME=fashion_mnist MODEL_BASE_PATH=/models
+COPY --from=dependencies /opt/venv /opt/venv
+COPY --from=package /opt/fashion /opt/fashion
+COPY --chmod=0755 docker/entrypoint.sh docker/healthcheck.sh docker/tensorflow_model_server /usr/local/bin/
+COPY serving/config/ /config/
+COPY models/fashion_mnist/ /models/fashion_mnist/
+
+USER 1000:1000
+EXPOSE 8500 8501
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 CMD ["/usr/local/bin/healthcheck.sh"]
+ENTRYPOINT ["/usr/local/bin/entrypoint.sh"]
+CMD ["--model_config_file=/config/models.config", \
+     "--model_config_file_poll_wait_seconds=10", \
+     "--allow_version_labels_for_unavailable_models=true", \
+     "--enable_batching=true", \
+     "--batching_parameters_file=/config/batching.config", \
+     "--monitoring_config_file=/config/monitoring.config"]

@@ -1,0 +1,77 @@
+"""The configuration messages of the server's own files, which tensorflow-serving-api does not ship.
+
+Made by hand, in the private pool of `messages`; numbers and names are TF Serving's:
+config/ and servables/tensorflow/session_bundle_config.proto in
+https://github.com/tensorflow/serving/tree/master/tensorflow_serving
+"""
+
+from __future__ import annotations
+
+from google.protobuf import wrappers_pb2
+from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto
+
+from serving.apis import messages
+
+_PACKAGE = "tensorflow.serving"
+_TYPES = {
+    "string": FieldDescriptorProto.TYPE_STRING,
+    "bool": FieldDescriptorProto.TYPE_BOOL,
+    "int64": FieldDescriptorProto.TYPE_INT64,
+}
+_INT64 = "google.protobuf.Int64Value"
+_BOOL = "google.protobuf.BoolValue"
+
+# Message -> its fields: number, name, type; a type that ends in [] is repeated.
+_MESSAGES = {
+    "SSLConfig": (
+        (1, "server_key", "string"),
+        (2, "server_cert", "string"),
+        (3, "custom_ca", "string"),
+        (4, "client_verify", "bool"),
+    ),
+    "PrometheusConfig": ((1, "enable", "bool"), (2, "path", "string")),
+    "MonitoringConfig": ((1, "prometheus_config", f"{_PACKAGE}.PrometheusConfig"),),
+    "BatchingParameters": (
+        (1, "max_batch_size", _INT64),
+        (2, "batch_timeout_micros", _INT64),
+        (3, "max_enqueued_batches", _INT64),
+        (4, "num_batch_threads", _INT64),
+        (5, "thread_pool_name", "google.protobuf.StringValue"),
+        (6, "allowed_batch_sizes", "int64[]"),
+        (7, "pad_variable_length_inputs", "bool"),
+        (8, "enable_large_batch_splitting", _BOOL),
+        (9, "max_execution_batch_size", _INT64),
+    ),
+}
+
+
+def _file() -> FileDescriptorProto:
+    file = FileDescriptorProto(
+        name="serving/apis/server_configs.proto",
+        package=_PACKAGE,
+        syntax="proto3",
+        dependency=[wrappers_pb2.DESCRIPTOR.name],
+    )
+    for name, fields in _MESSAGES.items():
+        message = file.message_type.add(name=name)
+        for number, field, kind in fields:
+            _add_field(message.field.add(name=field, number=number), kind)
+    return file
+
+
+def _add_field(field: FieldDescriptorProto, kind: str) -> None:
+    repeated = kind.endswith("[]")
+    field.label = FieldDescriptorProto.LABEL_REPEATED if repeated else FieldDescriptorProto.LABEL_OPTIONAL
+    kind = kind.removesuffix("[]")
+    if kind in _TYPES:
+        field.type = _TYPES[kind]
+    else:
+        field.type, field.type_name = FieldDescriptorProto.TYPE_MESSAGE, f".{kind}"
+
+
+messages.POOL.Add(_file())
+
+SSLConfig = messages.message_class(f"{_PACKAGE}.SSLConfig")
+PrometheusConfig = messages.message_class(f"{_PACKAGE}.PrometheusConfig")
+MonitoringConfig = messages.message_class(f"{_PACKAGE}.MonitoringConfig")
+BatchingParameters = messages.message_class(f"{_PACKAGE}.BatchingParameters")

@@ -1,0 +1,38 @@
+"""What both front ends call: one implementation of every method."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import NamedTuple
+
+from serving.apis.messages import GetModelStatusRequest, GetModelStatusResponse, ModelServerConfig
+from serving.embedded import model_info
+from serving.embedded.core import ServerCore
+from serving.embedded.examples import ExampleInference
+from serving.embedded.observer import Observer
+from serving.embedded.predict import Predictor
+
+
+class ModelAdmin:
+    """What ModelService does; worker processes put one that asks their siblings in its place."""
+
+    def __init__(self, core: ServerCore) -> None:
+        self._core = core
+
+    async def status(self, request: GetModelStatusRequest) -> GetModelStatusResponse:
+        """The state of a model's versions. Raises ServingError."""
+        return model_info.status(self._core, request)
+
+    async def reload(self, config: ModelServerConfig) -> None:
+        """Replaces the configuration. Raises ServingError."""
+        await asyncio.get_running_loop().run_in_executor(None, self._core.reload, config)
+
+
+class Api(NamedTuple):
+    """The methods, and what watches their requests."""
+
+    core: ServerCore
+    predictor: Predictor
+    examples: ExampleInference
+    admin: ModelAdmin
+    observer: Observer

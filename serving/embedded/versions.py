@@ -1,0 +1,121 @@
+"""One version of one model: its states, its users, and its servable while it is loaded."""
+
+from __future__ import annotations
+
+import enum
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+
+from serving.errors import ServingError
+
+
+class State(enum.IntEnum):
+    """A version's states, with the numbers of ModelVersionStatus.State."""
+
+    START = 10
+    LOADING = 20
+    AVAILABLE = 30
+    UNLOADING = 40
+    END = 50
+
+
+class Closeable(Protocol):
+    """What the manager needs of a servable."""
+
+    def close(self) -> None:
+        """Frees what the servable holds."""
+
+
+S = TypeVar("S", bound=Closeable)
+
+
+class VersionStatus(NamedTuple):
+    """One version's state, and the error that brought it there."""
+
+    version: int
+    state: State
+    error: ServingError | None
+
+
+class Version(Generic[S]):
+    """One version of one model: its directory, its state and, while AVAILABLE, its servable.
+
+    Every change happens under the manager's lock. `Manager.use` counts a user; leaving a `with` block releases it.
+    """
+
+    def __init__(self, name: str, number: int, path: Path, lock: threading.RLock) -> None:
+        self.name = name
+        self.number = number
+        self.path = path
+        self.state = State.START
+        self.error: ServingError | None = None
+        self.attempts = 0
+        self.aspired = True
+        self.fingerprint: object = None
+        self.retry: threading.Timer | None = None
+        # What requests find out about the loaded version once; it goes with the version.
+        self.cache: dict[Any, Any] = {}
+        self._servable: S | None = None
+        self._users = 0
+        self._lock = lock
+        self._drained: Callable[[], None] | None = None
+
+    def __enter__(self) -> Version[S]:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    @property
+    def servable(self) -> S:
+        """The loaded servable, for whoever entered the version."""
+        assert self._servable is not None
+        return self._servable
+
+    def use(self) -> None:
+        """Counts one more user: the servable stays until `release`."""
+        with self._lock:
+            self._users += 1
+
+    def release(self) -> None:
+        """Counts one user less; the last one of a version that is to go lets it go."""
+        with self._lock:
+            self._users -= 1
+            drained = self._drained if self._users == 0 else None
+            if drained is not None:
+                self._drained = None
+        if drained is not None:
+            drained()
+
+    def put(self, servable: S) -> None:
+        """Makes the version AVAILABLE."""
+        self._servable = servable
+        self.state = State.AVAILABLE
+        self.error = None
+
+    def take(self, drained: Callable[[], None]) -> None:
+        """Makes the version UNLOADING; `drained` is called when its last user is gone."""
+        self.state = State.UNLOADING
+        if self._users == 0:
+            drained()
+        else:
+            self._drained = drained
+
+    def discard(self) -> S | None:
+        """Takes the servable out, to be closed."""
+        servable, self._servable = self._servable, None
+        return servable
+
+    def status(self) -> VersionStatus:
+        """The version's status as it is now."""
+        return VersionStatus(self.number, self.state, self.error)
+
+
+def fingerprint(path: Path) -> object:
+    """What the files of a version look like: a version that failed is tried again when this changes."""
+    try:
+        return sorted((str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in path.rglob("*"))
+    except OSError:
+        return None

@@ -1,0 +1,50 @@
+"""tensorflow_serving's official Python stubs, in a process with TensorFlow, get the recorded answers."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from google.protobuf import text_format
+
+from serving.apis import messages, services
+from tests.serving.live import KITCHEN, Server
+
+HERE = Path(__file__).parent
+CASES = json.loads((HERE / "grpc.json").read_text())
+METHODS = {method.name: method for method in services.METHODS}
+
+
+@pytest.fixture(scope="module")
+def answers(server: Server) -> dict[str, dict[str, str]]:
+    """The answers to all recorded requests."""
+    command = [
+        sys.executable,
+        str(HERE / "official_stubs.py"),
+        server.grpc,
+        str(HERE / "grpc.json"),
+        str(KITCHEN.parent),
+    ]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
+    result: dict[str, dict[str, str]] = json.loads(done.stdout)
+    return result
+
+
+@pytest.mark.parametrize("name", [case["name"] for case in CASES])
+def test_same_answer(name: str, answers: dict[str, dict[str, str]]) -> None:
+    """The code, the details, and the message field by field."""
+    expected = next(case for case in CASES if case["name"] == name)["response"]
+    method = METHODS[next(case["method"] for case in CASES if case["name"] == name)]
+
+    assert answers[name]["code"] == expected["code"]
+    if expected["code"] == "OK":
+        recorded = method.response_class.FromString(bytes.fromhex(expected["serialized"]))
+        answer = text_format.Parse(answers[name]["text"], method.response_class(), descriptor_pool=messages.POOL)
+        assert text_format.MessageToString(answer, descriptor_pool=messages.POOL) == text_format.MessageToString(
+            recorded, descriptor_pool=messages.POOL
+        )
+    elif "{{node " not in expected["details"]:
+        assert answers[name]["text"] == expected["details"]

@@ -1,0 +1,114 @@
+"""The images as they are built here: size, start, user, signals, labels, health."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from serving.backends import RESTRICTIONS
+from tests.containers import BuiltImage, build, image_size, run
+
+# The first of them builds an image.
+pytestmark = pytest.mark.timeout(1800)
+CLIENT_MB = 120
+START_SECONDS = 60
+STOP_SECONDS = 5
+
+
+@contextmanager
+def running(engine: str, image: str, *arguments: str) -> Iterator[tuple[str, str]]:
+    """A container of an image with nothing mounted. Gives its name and the address of its REST port."""
+    name = run(engine, "run", "--detach", *RESTRICTIONS, "--publish=127.0.0.1::8501", image, *arguments)
+    try:
+        yield name, run(engine, "port", name, "8501").splitlines()[0]
+    finally:
+        run(engine, "rm", "--force", name)
+
+
+def wait_until_healthy(engine: str, name: str) -> float:
+    """The seconds until the image's own health check passes. Fails with the container's log."""
+    began = time.monotonic()
+    check = [engine, "exec", name, "/usr/local/bin/healthcheck.sh"]
+    while subprocess.run(check, capture_output=True, check=False).returncode:
+        log = subprocess.run([engine, "logs", name], capture_output=True, text=True, check=False)
+        assert time.monotonic() - began < START_SECONDS, log.stdout + log.stderr
+        assert run(engine, "inspect", "--format={{.State.Running}}", name) == "true", log.stdout + log.stderr
+        time.sleep(0.2)
+    return time.monotonic() - began
+
+
+@pytest.fixture(scope="module")
+def stand_in_image(engine: str, embedded_image: BuiltImage, build_context: Path) -> BuiltImage:
+    """serving.Dockerfile on the embedded image, which has a `tensorflow_model_server` too: no registry is needed."""
+    return build(engine, "serving", build_context, base_image=embedded_image.name)
+
+
+@pytest.mark.parametrize("which", ["embedded_image", "stand_in_image"])
+def test_a_server_image_serves_its_own_model_restricted(
+    which: str, engine: str, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing mounted, nothing configured: healthy, not root, and gone within seconds of SIGTERM."""
+    image: BuiltImage = request.getfixturevalue(which)
+    with running(engine, image.name) as (name, address):
+        seconds = wait_until_healthy(engine, name)
+        answer = httpx.get(f"http://{address}/v1/models/fashion_mnist/labels/stable/metadata", timeout=10)
+        assert answer.status_code == 200
+        assert answer.json()["model_spec"]["version"] == "1"
+        assert run(engine, "exec", name, "id", "-u") == "1000"
+        # The server itself is process 1: the entry point has made way for it.
+        assert "serving.embedded" in run(engine, "exec", name, "cat", "/proc/1/cmdline")
+        began = time.monotonic()
+        run(engine, "stop", "--time=30", name)
+        stopped = time.monotonic() - began
+        assert stopped < STOP_SECONDS
+        assert run(engine, "inspect", "--format={{.State.ExitCode}}", name) == "0"
+    with capsys.disabled():
+        print(
+            f"\n{image.name}: {image.size / 1e6:.0f} MB, built in {image.seconds:.0f} s, "
+            f"AVAILABLE after {seconds:.1f} s, stopped after {stopped:.1f} s"
+        )
+
+
+def test_the_health_check_fails_without_a_model(engine: str, embedded_image: BuiltImage) -> None:
+    """It looks at the model's state, not at the process."""
+    with running(engine, embedded_image.name, "--model_base_path=/config") as (name, _):
+        check = subprocess.run(
+            [engine, "exec", name, "/usr/local/bin/healthcheck.sh"], capture_output=True, check=False, timeout=30
+        )
+        assert check.returncode != 0
+
+
+def test_other_arguments_are_taken_as_the_official_image_takes_them(engine: str, embedded_image: BuiltImage) -> None:
+    """Flags after the image, MODEL_NAME and MODEL_BASE_PATH from the environment."""
+    with running(engine, embedded_image.name, "--rest_api_timeout_in_ms=1000") as (name, address):
+        wait_until_healthy(engine, name)
+        versions = httpx.get(f"http://{address}/v1/models/fashion_mnist", timeout=10).json()["model_version_status"]
+        assert [version["version"] for version in versions] == ["1"]
+
+
+def test_labels_say_what_is_in_it(engine: str, embedded_image: BuiltImage) -> None:
+    """OCI's names, and the version of the model."""
+    labels = json.loads(run(engine, "image", "inspect", "--format={{json .Config.Labels}}", embedded_image.name))
+    assert labels["org.opencontainers.image.title"] == "fashion-embedded"
+    assert labels["org.opencontainers.image.licenses"] == "Apache-2.0"
+    assert labels["org.opencontainers.image.version"] == "1"
+
+
+def test_the_client_image_is_small_and_works(
+    engine: str, build_context: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At most 120 MB above its base, no TensorFlow, and `fashion` in it answers."""
+    image = build(engine, "client", build_context)
+    above = image.size - image_size(engine, "python:3.11-slim-bookworm")
+    assert above <= CLIENT_MB * 1e6
+    assert run(engine, "run", "--rm", *RESTRICTIONS, image.name, "--version").startswith("fashion, version ")
+    assert "status" in run(engine, "run", "--rm", *RESTRICTIONS, image.name, "status", "--help")
+    with capsys.disabled():
+        print(f"\n{image.name}: {image.size / 1e6:.0f} MB, {above / 1e6:.0f} MB above its base")

@@ -1,0 +1,128 @@
+"""The Kubernetes manifests: against the published schemas, and against what the images and configuration say."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import jsonschema
+import kubernetes_validate
+import pytest
+from google.protobuf import text_format
+
+from serving.apis.messages import ModelServerConfig
+from serving.apis.server_configs import MonitoringConfig
+from serving.backends import OFFICIAL_IMAGE, TF_SERVING_VERSION, config_flags
+from tests.docker.manifests import KUBERNETES, container, read, resources
+
+CONFIG = Path(__file__).parents[2] / "serving/config"
+VARIANTS = pytest.mark.parametrize("variant", ["base", "overlays/gpu", "overlays/embedded"])
+
+
+@VARIANTS
+def test_every_resource_fits_the_published_schema(variant: str) -> None:
+    """Strictly: a key that Kubernetes does not know is an error."""
+    found = resources(KUBERNETES / variant)
+    assert sorted(found) == [
+        "Deployment",
+        "HorizontalPodAutoscaler",
+        "NetworkPolicy",
+        "PersistentVolumeClaim",
+        "PodDisruptionBudget",
+        "Service",
+    ]
+    for resource in found.values():
+        kubernetes_validate.validate(resource, kubernetes_validate.latest_version(), strict=True)
+
+
+def test_the_inference_service_fits_what_is_written_down() -> None:
+    """KServe publishes no schema on PyPI: tests/docker/kserve.schema.json has the part that is used."""
+    schema = json.loads((Path(__file__).parent / "kserve.schema.json").read_text())
+    service = read(KUBERNETES / "kserve/inferenceservice.yaml")
+    jsonschema.validate(service, schema)
+    model = service["spec"]["predictor"]["model"]
+    assert model["runtimeVersion"] == TF_SERVING_VERSION
+    claim, _, path = model["storageUri"].removeprefix("pvc://").partition("/")
+    assert claim == resources(KUBERNETES / "base")["PersistentVolumeClaim"]["metadata"]["name"]
+    assert path == "fashion_mnist"
+
+
+@VARIANTS
+def test_the_server_gets_the_flags_of_every_backend(variant: str) -> None:
+    """Ports, paths and configuration as `fashion serve` gives them."""
+    server = container(resources(KUBERNETES / variant)["Deployment"])
+    assert server["command"] == ["tensorflow_model_server"]
+    assert server["args"] == ["--port=8500", "--rest_api_port=8501", *config_flags("/config")]
+    assert [port["containerPort"] for port in server["ports"]] == [8500, 8501]
+
+
+def test_the_images_are_the_ones_that_are_built_and_tested() -> None:
+    """The official ones in the version of `fashion serve`, and the embedded server's."""
+    images = {
+        variant: container(resources(KUBERNETES / variant)["Deployment"])["image"]
+        for variant in ("base", "overlays/gpu", "overlays/embedded")
+    }
+    assert images == {
+        "base": OFFICIAL_IMAGE,
+        "overlays/gpu": f"{OFFICIAL_IMAGE}-gpu",
+        "overlays/embedded": "fashion-embedded:latest",
+    }
+
+
+@VARIANTS
+def test_paths_names_and_probes_agree_with_the_configuration(variant: str) -> None:
+    """models.config names the path that is mounted and the model that is probed; monitoring.config what is scraped."""
+    deployment = resources(KUBERNETES / variant)["Deployment"]
+    server = container(deployment)
+    (model,) = text_format.Parse((CONFIG / "models.config").read_text(), ModelServerConfig()).model_config_list.config
+    mounts = {mount["name"]: mount for mount in server["volumeMounts"]}
+    assert mounts["models"]["mountPath"] == model.base_path
+    assert mounts["config"]["mountPath"] == "/config"
+    assert mounts["models"]["readOnly"] is mounts["config"]["readOnly"] is True
+    assert server["startupProbe"]["httpGet"] == {"path": f"/v1/models/{model.name}/metadata", "port": "rest"}
+    assert server["livenessProbe"]["httpGet"] == {"path": f"/v1/models/{model.name}", "port": "rest"}
+    metrics = text_format.Parse((CONFIG / "monitoring.config").read_text(), MonitoringConfig()).prometheus_config
+    annotations = deployment["spec"]["template"]["metadata"]["annotations"]
+    assert annotations["prometheus.io/path"] == metrics.path
+    assert annotations["prometheus.io/port"] == "8501"
+
+
+def test_the_config_map_has_the_three_files() -> None:
+    """And is the one that the pods mount."""
+    (generator,) = read(CONFIG / "kustomization.yaml")["configMapGenerator"]
+    assert sorted(generator["files"]) == sorted(path.name for path in CONFIG.glob("*.config"))
+    volumes = resources(KUBERNETES / "base")["Deployment"]["spec"]["template"]["spec"]["volumes"]
+    assert generator["name"] == next(one["configMap"]["name"] for one in volumes if "configMap" in one)
+
+
+@VARIANTS
+def test_pods_are_restricted(variant: str) -> None:
+    """What the Pod Security Standard `restricted` asks for, and a file system that cannot be written."""
+    spec = resources(KUBERNETES / variant)["Deployment"]["spec"]["template"]["spec"]
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    assert spec["securityContext"]["runAsUser"] == 1000
+    assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert spec["automountServiceAccountToken"] is False
+    assert container({"spec": {"template": {"spec": spec}}})["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+
+
+def test_everything_selects_the_same_pods() -> None:
+    """Service, budget and network policy by the label that the pods carry; the autoscaler by the Deployment's name."""
+    found = resources(KUBERNETES / "base")
+    labels = found["Deployment"]["spec"]["template"]["metadata"]["labels"]
+    selectors = [
+        found["Deployment"]["spec"]["selector"]["matchLabels"],
+        found["Service"]["spec"]["selector"],
+        found["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"],
+        found["NetworkPolicy"]["spec"]["podSelector"]["matchLabels"],
+    ]
+    assert all(selector.items() <= labels.items() for selector in selectors)
+    assert found["Service"]["spec"]["clusterIP"] == "None"
+    target = found["HorizontalPodAutoscaler"]["spec"]["scaleTargetRef"]
+    assert (target["kind"], target["name"]) == ("Deployment", found["Deployment"]["metadata"]["name"])
+    assert found["HorizontalPodAutoscaler"]["spec"]["metrics"][0]["resource"]["name"] == "cpu"
+    assert "cpu" in container(found["Deployment"])["resources"]["requests"]

@@ -1,0 +1,164 @@
+"""One suite over a live server, whichever it is: container, tensorflow_model_server, embedded."""
+
+from __future__ import annotations
+
+import base64
+import json
+import subprocess
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from road import FASHION, fashion
+
+from tests.containers import run
+from tests.e2e.live_backend import STOP_SECONDS, Live, listening
+from training.dataset import CLASS_NAMES
+
+# The first of them builds an image.
+pytestmark = pytest.mark.timeout(1800)
+APIS = pytest.mark.parametrize("api", ["grpc", "rest"])
+
+
+@APIS
+def test_predictions_are_keras_own(live: Live, api: str, images: np.ndarray, keras_probabilities: np.ndarray) -> None:
+    """Probabilities, class ids and class names, over both APIs."""
+    with live.connect(api) as connection:
+        predictions = connection.predict(images)
+    answered = np.array([prediction.probabilities for prediction in predictions])
+    np.testing.assert_allclose(answered, keras_probabilities, rtol=1e-4, atol=1e-6)
+    expected = [CLASS_NAMES[class_id] for class_id in keras_probabilities.argmax(axis=1)]
+    assert [prediction.class_name for prediction in predictions] == expected
+
+
+@APIS
+def test_status_says_available(live: Live, api: str) -> None:
+    """`fashion status` ends with 0, and every version that is there is AVAILABLE."""
+    done = fashion("status", "--json", "--server", live.servers[api])
+    assert done.returncode == 0, done.stderr
+    states = {version["version"]: version["state"] for version in json.loads(done.stdout)}
+    assert set(states.values()) == {"AVAILABLE"}
+
+
+@APIS
+def test_metadata_has_the_four_signatures(live: Live, api: str) -> None:
+    """With names, dtypes and shapes of what goes in."""
+    with live.connect(api) as connection:
+        signatures = connection.metadata().signatures
+    assert {"serving_default", "encoded_images", "float_images", "classify"} <= set(signatures)
+    assert signatures["serving_default"].inputs["images"].dtype == "DT_UINT8"
+    assert signatures["serving_default"].inputs["images"].shape == (-1, 28, 28)
+
+
+def test_classify_answers_with_names_and_scores(
+    live: Live, pictures: dict[Path, np.ndarray], keras_probabilities: np.ndarray
+) -> None:
+    """TF Serving's Classify API on the bytes of a PNG file."""
+    content = base64.b64encode(next(iter(pictures)).read_bytes()).decode()
+    body = {"signature_name": "classify", "examples": [{"image/encoded": {"b64": content}}]}
+    answer = httpx.post(f"{live.servers['rest']}/v1/models/fashion_mnist:classify", json=body, timeout=30)
+    assert answer.status_code == 200, answer.text
+    scores = dict(answer.json()["results"][0])
+    assert max(scores, key=lambda name: scores[name]) == CLASS_NAMES[int(keras_probabilities[0].argmax())]
+
+
+def test_metrics_are_where_the_configuration_says(live: Live, images: np.ndarray) -> None:
+    """Prometheus finds the counted requests."""
+    with live.connect() as connection:
+        connection.predict(images[:1])
+    answer = httpx.get(f"{live.servers['rest']}/monitoring/prometheus/metrics", timeout=30)
+    assert answer.status_code == 200
+    assert ':tensorflow:serving:request_count{model_name="fashion_mnist",status="OK"}' in answer.text
+
+
+def test_a_second_version_is_picked_up_and_labels_lead_to_both(ours: Live, images: np.ndarray) -> None:
+    """Without a restart: the newest by default, `stable` and `canary` by name; both stay loaded."""
+    ours.add_version(2)
+    ours.wait_for(2)
+    labels = {}
+    for label in ("stable", "canary"):
+        request = {"instances": images[:1].tolist()}
+        url = f"{ours.servers['rest']}/v1/models/fashion_mnist/labels/{label}"
+        assert httpx.post(f"{url}:predict", json=request, timeout=30).status_code == 200
+        metadata = httpx.get(f"{url}/metadata", timeout=30).json()
+        labels[label] = int(metadata["model_spec"]["version"])
+    assert labels == {"stable": 1, "canary": 2}
+    with ours.connect() as connection:
+        assert [(one.version, one.state) for one in connection.status()] == [(2, "AVAILABLE"), (1, "AVAILABLE")]
+        assert connection.metadata().version == 2
+
+
+def test_it_stops_within_seconds_and_starts_again(
+    ours: Live, images: np.ndarray, keras_probabilities: np.ndarray
+) -> None:
+    """SIGTERM to `fashion serve` ends it with 0; the next start answers as the first."""
+    code, seconds = ours.stop()
+    assert code == 0
+    assert seconds < STOP_SECONDS
+    ours.start()
+    with ours.connect() as connection:
+        answered = [prediction.class_id for prediction in connection.predict(images)]
+    assert answered == keras_probabilities.argmax(axis=1).tolist()
+
+
+def test_it_detaches_and_is_stopped(
+    ours: Live, tmp_path: Path, images: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """--detach returns when the model is AVAILABLE; --stop ends it; a second --stop says that nothing runs."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    other = replace(ours, servers={})
+    done = subprocess.run(
+        other.command("--detach"), cwd=ours.directory, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    other.servers = listening(done.stdout)
+    try:
+        with other.connect() as connection:
+            assert len(connection.predict(images)) == 10
+    finally:
+        stopped = fashion("serve", "--stop", "--port", other.port)
+    assert (stopped.returncode, stopped.stdout, stopped.stderr) == (0, "Stopped.\n", "")
+    again = fashion("serve", "--stop", "--port", other.port)
+    assert again.returncode == 1
+    assert again.stderr.startswith(f"Error: no server was started with --detach on port {other.port}")
+
+
+def test_a_model_that_cannot_be_loaded_fails_with_the_reason(ours: Live, tmp_path: Path) -> None:
+    """Exit code 1 and the server's own words, not a server that never gets ready."""
+    version = tmp_path / "models/fashion_mnist/1"
+    version.mkdir(parents=True)
+    (version / "saved_model.pb").write_bytes(b"no model")
+    command = [FASHION, "serve", "--backend", ours.backend, "--port=0", "--rest-port=0", "--wait=20", *ours.arguments]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("Error: "), done.stderr
+    assert "saved_model.pb" in done.stderr
+
+
+def test_the_container_is_restricted_and_healthy(ours: Live) -> None:
+    """Not root, a read-only file system, no capabilities, no new privileges; its health check passes."""
+    if ours.backend != "container":
+        pytest.skip(f"the {ours.backend} server runs in no container")
+    assert run(ours.engine, "exec", ours.container, "id", "-u") == "1000"
+    refused = subprocess.run(
+        [ours.engine, "exec", ours.container, "touch", "/models/fashion_mnist/x"], capture_output=True, check=False
+    )
+    assert refused.returncode != 0
+    inspected = json.loads(run(ours.engine, "inspect", ours.container))[0]
+    assert inspected["HostConfig"]["ReadonlyRootfs"] is True
+    status = run(ours.engine, "exec", ours.container, "cat", "/proc/1/status")
+    facts = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+    assert int(facts["CapEff"], 16) == 0
+    assert facts["NoNewPrivs"] == "1"
+    if "tensorflow/serving" in inspected["Config"]["Image"]:
+        return  # The official image has no health check of its own.
+    if ours.engine == "podman":
+        run("podman", "healthcheck", "run", ours.container)
+        return
+    give_up = time.monotonic() + 40
+    while run("docker", "inspect", "--format={{.State.Health.Status}}", ours.container) != "healthy":
+        assert time.monotonic() < give_up
+        time.sleep(0.5)

@@ -1,0 +1,48 @@
+"""Toy models and live servers for all tests of serving."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.serving.live import Server, running
+
+
+@pytest.fixture(scope="session")
+def toys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of the toy models, written once by a process of their own."""
+    directory = tmp_path_factory.mktemp("toys")
+    script = Path(__file__).parent / "toy_models.py"
+    subprocess.run([sys.executable, str(script), str(directory)], check=True, capture_output=True, timeout=120)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def toy_server(toys: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with every toy model, and everything switched on that does not change answers."""
+    names = ("half_plus_two", "row_mixer", "many_types", "assets", "slow", "tf1")
+    models = "".join(
+        f"config {{ name: '{name}' base_path: '{toys / name}' model_platform: 'tensorflow' "
+        "model_version_policy { all {} } }\n"
+        for name in names
+    )
+    directory = tmp_path_factory.mktemp("toy_server")
+    config, monitoring = directory / "models.config", directory / "monitoring.config"
+    config.write_text(f"model_config_list {{ {models} }}")
+    monitoring.write_text("prometheus_config { enable: true }")
+    with running(
+        f"--model_config_file={config}",
+        f"--monitoring_config_file={monitoring}",
+        f"--grpc_socket_path={directory}/grpc.sock",
+        "--grpc_channel_arguments=grpc.max_connection_age_ms=20000,grpc.lb_policy_name=grpclb",
+        "--enable_grpc_healthcheck_service",
+        "--rest_api_enable_cors_support",
+        "--max_request_bytes=2000000",
+        "--max_request_rows=5000",
+        "--max_tensor_bytes=1000000",
+    ) as server:
+        yield server

@@ -1,0 +1,146 @@
+"""Bad input never kills the server: random JSON and random protobuf bytes at a live one.
+
+The time is FUZZ_SECONDS, split over both APIs: 10 in the suite, so that it stays quick; `FUZZ_SECONDS=60` is the full
+test.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import time
+from collections.abc import Iterator
+
+import grpc
+import httpx
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from serving.apis import services
+from serving.apis.messages import DT_FLOAT, PredictRequest
+from tests.serving.asking import predict
+from tests.serving.live import Server
+
+SECONDS = float(os.environ.get("FUZZ_SECONDS", "10")) / 2
+ROUND = settings(
+    max_examples=100,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+METHODS = [method for method in services.METHODS if method is not services.HANDLE_RELOAD_CONFIG_REQUEST]
+# What a client may be answered when its request is wrong.
+BLAMED = {
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.FAILED_PRECONDITION,
+    grpc.StatusCode.NOT_FOUND,
+    grpc.StatusCode.UNIMPLEMENTED,
+}
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: (
+        st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=8) | st.just("b64"), inner, max_size=4)
+    ),
+    max_leaves=20,
+)
+bodies = st.one_of(
+    st.binary(max_size=200),
+    values.map(lambda value: json.dumps(value).encode()),
+    st.dictionaries(
+        st.sampled_from(["instances", "inputs", "examples", "context", "signature_name"]), values, min_size=1
+    ).map(lambda value: json.dumps(value).encode()),
+)
+MODELS = ("half_plus_two", "many_types", "tf1", "assets", "tf1/versions/123", "tf1/labels/%C3%28", "x", "%00")
+paths = st.builds(
+    "/v1/models/{}:{}".format, st.sampled_from(MODELS), st.sampled_from(["predict", "classify", "regress"])
+)
+
+
+@pytest.fixture(scope="module")
+def http(toy_server: Server) -> Iterator[httpx.Client]:
+    """A client that keeps its connection."""
+    with httpx.Client(base_url=f"http://{toy_server.rest}", timeout=30) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def channel(toy_server: Server) -> Iterator[grpc.Channel]:
+    """A connection to the server with the toy models."""
+    with grpc.insecure_channel(toy_server.grpc) as made:
+        yield made
+
+
+def test_random_json(http: httpx.Client, toy_server: Server, channel: grpc.Channel) -> None:
+    """Every answer is a 4xx with a reason, or a 200 when chance made a right request; 501 where TF Serving says so."""
+    end = time.monotonic() + SECONDS
+    asked = 0
+
+    @ROUND
+    @given(path=paths, body=bodies, packed=st.booleans())
+    def feed(path: str, body: bytes, packed: bool) -> None:
+        nonlocal asked
+        asked += 1
+        headers = {"content-encoding": "gzip"} if packed and asked % 10 == 0 else {}
+        answer = http.post(path, content=body, headers=headers)
+        assert answer.status_code == 200 or 400 <= answer.status_code < 500, (path, body, answer.text)
+        if answer.status_code != 200:
+            assert answer.json()["error"]
+
+    while time.monotonic() < end:
+        feed()
+    assert asked > 100
+    check_alive(toy_server, channel)
+
+
+def mutated(data: bytes, cuts: list[tuple[int, int]]) -> bytes:
+    """A valid message with some of its bytes replaced."""
+    result = bytearray(data)
+    for where, value in cuts:
+        result[where % len(result)] = value
+    return bytes(result)
+
+
+def valid_request() -> bytes:
+    """A right Predict request, for spoiling."""
+    request = PredictRequest()
+    request.model_spec.name = "half_plus_two"
+    request.inputs["x"].dtype = DT_FLOAT
+    request.inputs["x"].tensor_shape.dim.add(size=2)
+    request.inputs["x"].float_val.extend([1, 2])
+    return request.SerializeToString()
+
+
+VALID = valid_request()
+
+
+def test_random_protobuf(channel: grpc.Channel, toy_server: Server) -> None:
+    """Every answer blames the request, or is right when chance made a right one."""
+    end = time.monotonic() + SECONDS
+    asked = 0
+    spoiled = st.lists(st.tuples(st.integers(0, 1000), st.integers(0, 255)), min_size=1, max_size=6)
+
+    @ROUND
+    @given(
+        method=st.sampled_from(METHODS), data=st.binary(max_size=200) | spoiled.map(lambda cuts: mutated(VALID, cuts))
+    )
+    def feed(method: services.Method, data: bytes) -> None:
+        nonlocal asked
+        asked += 1
+        call = channel.unary_unary(method.path, None, None).future(data, timeout=30)
+        assert call.code() in {grpc.StatusCode.OK, *BLAMED}, (method.path, base64.b64encode(data), call.details())
+
+    while time.monotonic() < end:
+        feed()
+    assert asked > 100
+    check_alive(toy_server, channel)
+
+
+def check_alive(server: Server, channel: grpc.Channel) -> None:
+    """It is the same process, and answers as ever."""
+    assert server.process.poll() is None
+    assert predict(channel, "half_plus_two", {"x": np.ones(1, np.float32)})["y"].tolist() == [3.5]
+    assert "unforeseen" not in server.log.read_text()

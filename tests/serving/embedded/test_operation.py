@@ -1,0 +1,160 @@
+"""Health, reflection, metrics, limits, deadlines, sockets: what an operator meets."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+import httpx
+import numpy as np
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+
+from serving.apis import services
+from serving.apis.messages import GetModelStatusRequest, PredictRequest
+from tests.serving.asking import call, predict, predict_request
+from tests.serving.live import Server
+
+
+@pytest.fixture(scope="module")
+def channel(toy_server: Server) -> Iterator[grpc.Channel]:
+    """A connection to the server with the toy models."""
+    with grpc.insecure_channel(toy_server.grpc) as made:
+        yield made
+
+
+def test_the_health_service(channel: grpc.Channel) -> None:
+    """SERVING for the server and both services; an unknown service is NOT_FOUND."""
+    stub = health_pb2_grpc.HealthStub(channel)
+
+    for name in ("", services.PREDICTION_SERVICE, services.MODEL_SERVICE):
+        answer = stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=10)
+        assert answer.status == health_pb2.HealthCheckResponse.SERVING
+    with pytest.raises(grpc.RpcError) as raised:
+        stub.Check(health_pb2.HealthCheckRequest(service="nope"), timeout=10)
+    assert raised.value.code() == grpc.StatusCode.NOT_FOUND
+
+
+def test_reflection(channel: grpc.Channel) -> None:
+    """Both services are listed, and their messages can be had."""
+    database = ProtoReflectionDescriptorDatabase(channel)
+
+    assert {services.PREDICTION_SERVICE, services.MODEL_SERVICE} <= set(database.get_services())
+    file = database.FindFileContainingSymbol("tensorflow.serving.PredictRequest")
+    assert "PredictRequest" in [message.name for message in file.message_type]
+
+
+def test_probes(toy_server: Server) -> None:
+    """/healthz and /readyz answer 200 while everything is served."""
+    assert httpx.get(f"http://{toy_server.rest}/healthz").status_code == 200
+    ready = httpx.get(f"http://{toy_server.rest}/readyz")
+    assert (ready.status_code, ready.json()) == (200, {"ready": True, "errors": {}})
+
+
+def test_the_metrics(channel: grpc.Channel, toy_server: Server) -> None:
+    """TF Serving's names, labels and buckets; names that clients make up do not become metrics."""
+    predict(channel, "half_plus_two", {"x": np.ones(1, np.float32)})
+    httpx.post(f"http://{toy_server.rest}/v1/models/half_plus_two:predict", content=b"{}")
+    httpx.post(f"http://{toy_server.rest}/v1/models/made_up:predict", content=b"{}")
+
+    answer = httpx.get(f"http://{toy_server.rest}/monitoring/prometheus/metrics")
+
+    assert answer.headers["content-type"] == "text/plain"
+    text = answer.text
+    assert "# TYPE :tensorflow:serving:request_count counter\n" in text
+    assert re.search(r'\n:tensorflow:serving:request_count\{model_name="half_plus_two",status="OK"\} \d', text)
+    assert re.search(r'request_count\{model_name="half_plus_two",status="INVALID_ARGUMENT"\} \d', text)
+    assert 'API="Predict",entrypoint="GRPC",le="10.0",model_name="half_plus_two"' in text
+    assert re.search(r':runtime_latency_count\{API="Predict",model_name="half_plus_two",runtime="TF1"\}', text)
+    assert len(re.findall(r'request_latency_bucket\{API="Predict",entrypoint="GRPC".*half_plus_two', text)) == 34
+    assert "made_up" not in text
+
+
+def test_the_unix_socket(toy_server: Server) -> None:
+    """It answers as the port does."""
+    path = re.search(r"--grpc_socket_path=(\S+)", " ".join(toy_server.process.args))  # type: ignore[arg-type]
+    assert path
+    with grpc.insecure_channel(f"unix:{path[1]}") as channel:
+        assert predict(channel, "half_plus_two", {"x": np.ones(1, np.float32)})["y"].tolist() == [3.5]
+
+
+def test_cors(toy_server: Server) -> None:
+    """The flag's headers are on every answer."""
+    answer = httpx.get(f"http://{toy_server.rest}/v1/models/half_plus_two")
+
+    assert answer.headers["access-control-allow-origin"] == "*"
+    assert answer.headers["access-control-allow-methods"] == "POST, GET"
+    assert answer.headers["access-control-allow-headers"] == "Content-Type"
+
+
+def test_request_ids(channel: grpc.Channel, toy_server: Server) -> None:
+    """The client's own comes back; REST gives one to those that have none."""
+    url = f"http://{toy_server.rest}/v1/models/half_plus_two"
+
+    assert httpx.get(url, headers={"x-request-id": "mine"}).headers["x-request-id"] == "mine"
+    first, second = (httpx.get(url).headers["x-request-id"] for _ in range(2))
+    assert first != second
+    stub = channel.unary_unary(services.GET_MODEL_STATUS.path, GetModelStatusRequest.SerializeToString)
+    _, made = stub.with_call(
+        GetModelStatusRequest(model_spec={"name": "tf1"}), metadata=(("x-request-id", "mine"),), timeout=10
+    )
+    assert ("x-request-id", "mine") in [tuple(pair) for pair in made.trailing_metadata()]
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status", "message"),
+    [
+        (b'{"instances": [' + b"1," * 1_000_000 + b"1]}", {}, 429, "The request body is larger than 2000000 bytes"),
+        (
+            gzip.compress(b" " * (100 * 2**20 + 1)),
+            {"Content-Encoding": "gzip"},
+            429,
+            "larger than 104857600 bytes when",
+        ),
+        (b"not gzip", {"Content-Encoding": "gzip"}, 400, "Failed to gunzip the request body"),
+        (b'{"instances": ' + b"[" * 300 + b"1" + b"]" * 300 + b"}", {}, 400, "nested deeper than 254 levels"),
+        (b'{"instances": ' + b"[" * 5000 + b"]" * 5000 + b"}", {}, 400, "JSON Parse error"),
+        (b'{"instances": [NaN, ' + b"[" * 90000 + b"]" * 90000 + b"]}", {}, 400, "JSON Parse error"),
+        (json.dumps({"instances": [1.0] * 5001}).encode(), {}, 400, "5001 rows: the limit is --max_request_rows=5000"),
+        (json.dumps({"inputs": [[0] * 251] * 1000}).encode(), {}, 400, "the limit is --max_tensor_bytes=1000000"),
+    ],
+    ids=["body", "unpacked body", "no gzip", "rank", "depth", "depth with NaN", "rows", "tensor"],
+)
+def test_limits_over_rest(toy_server: Server, body: bytes, headers: dict[str, str], status: int, message: str) -> None:
+    """A clear answer for each."""
+    answer = httpx.post(f"http://{toy_server.rest}/v1/models/half_plus_two:predict", content=body, headers=headers)
+
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/json")
+    assert message in answer.json()["error"]
+
+
+def test_limits_over_grpc(channel: grpc.Channel) -> None:
+    """A small message may not ask for a huge tensor."""
+    request = PredictRequest()
+    request.model_spec.name = "half_plus_two"
+    request.inputs["x"].dtype = 1
+    request.inputs["x"].tensor_shape.dim.add(size=250_001)
+    request.inputs["x"].float_val.append(1)
+
+    with pytest.raises(grpc.RpcError) as raised:
+        call(channel, services.PREDICT, request)
+
+    assert raised.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert raised.value.details() == "tensor parsing error: x"
+
+
+def test_deadlines(channel: grpc.Channel) -> None:
+    """A slow model is answered DEADLINE_EXCEEDED in time, and does not hold up others."""
+    slow = predict_request("slow", {"loops": np.array([1_500_000], np.int32)})
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(call, channel, services.PREDICT, slow, timeout=1)
+        for _ in range(20):
+            assert predict(channel, "half_plus_two", {"x": np.ones(1, np.float32)})["y"].tolist() == [3.5]
+        with pytest.raises(grpc.RpcError) as raised:
+            waiting.result(10)
+    assert raised.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED

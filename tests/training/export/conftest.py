@@ -1,0 +1,53 @@
+"""What the tests of the export share: one run, exported once."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from exports import invoke, make_run
+
+from training.self_test import run_self_test
+
+
+@contextmanager
+def _self_test_here() -> Iterator[Callable[[Path], dict[str, float]]]:
+    yield run_self_test
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run to export, not to be changed."""
+    return make_run(tmp_path_factory.mktemp("runs") / "a-run")
+
+
+@pytest.fixture(scope="session")
+def exported(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run as version 1, not to be changed."""
+    base = tmp_path_factory.mktemp("models") / "fashion_mnist"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("training.export.self_test_process", _self_test_here)
+        result = invoke("export", run, "--model-base-path", base)
+    assert (result.exit_code, result.stdout) == (0, f"{base / '1'}\n")
+    return base / "1"
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    """A model base path of its own."""
+    return tmp_path / "fashion_mnist"
+
+
+@pytest.fixture
+def version(exported: Path, base: Path) -> Path:
+    """A copy of the exported version under a base path of its own."""
+    return Path(shutil.copytree(exported, base / "1"))
+
+
+@pytest.fixture
+def self_test_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The self-test without its process, which takes seconds to start: the tests that need the process say so."""
+    monkeypatch.setattr("training.export.self_test_process", _self_test_here)

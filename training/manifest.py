@@ -1,0 +1,107 @@
+"""The manifest of a version: where it comes from, what it was measured to be, and a digest of every file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import subprocess
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from fashion_common.files import write_whole
+from training.errors import TrainingError
+
+MANIFEST_FILE = "assets.extra/manifest.json"
+_PACKAGES = ("fashion-mnist-serving", "keras", "numpy", "pillow", "tensorflow")
+
+Manifest = dict[str, Any]  # JSON, as written by any release: read it with .get
+
+
+class DamagedVersionError(TrainingError):
+    """A version's files are not those that were exported."""
+
+
+def write_manifest(version_path: Path, facts: Mapping[str, Any]) -> None:
+    """Writes the manifest: the facts, the surroundings (date, packages, git revision), and the files' digests.
+
+    Called last: whatever is added to the version afterwards is not covered. Raises OSError.
+    """
+    manifest = {
+        **facts,
+        "exported_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in _PACKAGES},
+        "git_revision": git_revision(Path(__file__).parent),
+        "files": {
+            path.relative_to(version_path).as_posix(): _described(path)
+            for path in sorted(version_path.rglob("*"))
+            if path.is_file()
+        },
+    }
+    write_whole(version_path / MANIFEST_FILE, json.dumps(manifest, indent=2) + "\n")
+
+
+def read_manifest(version_path: Path) -> Manifest | None:
+    """The manifest of a version; None where there is none. Raises DamagedVersionError when it is no JSON object."""
+    path = version_path / MANIFEST_FILE
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise DamagedVersionError(
+            f"The manifest {path} is damaged ({error}): export or copy the version again"
+        ) from error
+    if not isinstance(manifest, dict):
+        raise DamagedVersionError(f"The manifest {path} is no JSON object: export or copy the version again")
+    return manifest
+
+
+def recorded_accuracy(manifest: Manifest) -> float | None:
+    """The accuracy of a version, from 0 to 1; None when it was not measured."""
+    accuracy = manifest.get("accuracy")
+    return float(accuracy) if isinstance(accuracy, int | float) else None
+
+
+def check_files(version_path: Path, manifest: Manifest) -> int:
+    """Compares every file with its digest; gives their number. Raises DamagedVersionError naming one that differs."""
+    files = manifest.get("files")
+    if not isinstance(files, dict):
+        raise DamagedVersionError(f"The manifest of {version_path} lists no files: export or copy the version again")
+    for name, recorded in files.items():
+        path = version_path / name
+        if not path.resolve().is_relative_to(version_path.resolve()):
+            raise DamagedVersionError(f"The manifest of {version_path} names {name}, a file outside of the version")
+        if not path.is_file():
+            raise DamagedVersionError(f"{path} is missing: copy the version again")
+        if recorded != _described(path):
+            raise DamagedVersionError(
+                f"{path} is not the file that was exported (SHA-256 differs): copy the version again"
+            )
+    return len(files)
+
+
+def git_revision(directory: Path) -> str | None:
+    """The commit of the checkout that `directory` lies in, then `-dirty` when files differ; None outside of one."""
+    command = ["git", "-C", str(directory), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _described(path: Path) -> dict[str, str | int]:
+    content = path.read_bytes()
+    return {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
