@@ -18,13 +18,13 @@ _EXPONENTIAL_DECAY = 0.9  # an epoch
 
 
 def build(
-    config: TrainingConfig, run_dir: Path, history: History, tensorboard: Path | None = None
+    config: TrainingConfig, history: History, run_dir: Path | None, tensorboard: Path | None = None
 ) -> list[keras.callbacks.Callback]:
-    """The callbacks of a run that has `history` behind it already; nothing where nothing is asked for."""
+    """The callbacks of a run that has `history` behind it already; those that write need their directory."""
     callbacks: list[keras.callbacks.Callback] = []
     if config.schedule == "exponential":
         callbacks.append(keras.callbacks.LearningRateScheduler(lambda epoch: exponential(config.learning_rate, epoch)))
-    if config.checkpoint:
+    if config.checkpoint and run_dir is not None:
         callbacks.append(BestModel(run_dir / BEST_MODEL, history))
     if config.early_stopping:
         callbacks.append(EarlyStopping(config.early_stopping, history))

@@ -30,6 +30,7 @@ _RANGES = {
     "early_stopping": (0, 1e9, True, "must be a number of epochs, 0 for never"),
     "seed": (0, 2**32 - 1, True, "must be from 0 to 4294967295"),
 }
+_NOT_DISTRIBUTED = {"jit_compile": False, "teacher": "none"}
 _SYNTHETIC_BATCH = 64  # 3,000 drawn images in large batches would be too few steps to learn anything
 _KINDS: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "bool": (bool,), "float": (int, float)}
 _ONLY_CUSTOM = {"shift": 0.0, "teacher": "none", "strategy": "none"}
@@ -93,8 +94,9 @@ class TrainingConfig:
                     raise TrainingUsageError(f"{name} {getattr(self, name)} needs loop custom, not fit")
         if self.model == "perceptron" and (self.batch_norm or self.dropout):
             raise TrainingUsageError("batch_norm and dropout act on hidden units, and the perceptron has none: use mlp")
-        if self.jit_compile and self.strategy != "none":
-            raise TrainingUsageError(f"jit_compile does not go with strategy {self.strategy}: leave one of them out")
+        for name, off in _NOT_DISTRIBUTED.items():
+            if self.strategy != "none" and getattr(self, name) != off:
+                raise TrainingUsageError(f"{name} does not go with strategy {self.strategy}: leave one of them out")
 
     def to_json(self) -> dict[str, Any]:
         """The fields as plain values, as `config.json` holds them."""
@@ -121,7 +123,7 @@ RECIPES = {
         batch_size=512,
         learning_rate=0.02,
         warmup=0.2,
-        weight_decay=0.05,
+        weight_decay=0.2,
         batch_norm=True,
     ),
     # Still the same model, as good as it gets in minutes: it learns from a larger one and from moved images, for long.

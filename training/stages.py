@@ -49,21 +49,24 @@ def run_stage(
     data: Dataset,
     watch: Watch,
     *,
-    checkpoint_path: Path | None,
+    checkpoint_path: Path,
+    writes: bool = True,
     label: str = "epoch",
     callbacks: Callable[[History], list[keras.callbacks.Callback]] = lambda _: [],
     soft_labels: NDArray[np.float32] | None = None,
 ) -> Fitted:
-    """Fits a compiled network, from its checkpoint where there is one; without a path nothing is written.
+    """Fits a compiled network, from its checkpoint where there is one; without `writes` none is written.
 
     On Ctrl-C the last whole epoch is written before KeyboardInterrupt goes on.
     """
     done, seconds, history = 0, 0.0, History()
-    if checkpoint_path is not None and checkpoint_path.exists():
+    if checkpoint_path.exists():
         state = checkpoint.restore(checkpoint_path, network)
         done, seconds, history = state.epochs_done, state.fit_seconds, state.history
     own = callbacks(history)  # before the writer, which adds to the history
-    writer = checkpoint.CheckpointWriter(checkpoint_path, history, seconds, watch.checkpoint_seconds)
+    writer = checkpoint.CheckpointWriter(
+        checkpoint_path if writes else None, history, seconds, watch.checkpoint_seconds
+    )
     reporter = ProgressReporter(config.epochs, label) if watch.progress else None
     heard = [*own, writer, *([reporter] if reporter else [])]
     try:

@@ -130,11 +130,16 @@ def _fit(run: _Run, network: keras.Model, model: keras.Model, soft: distill.Soft
             config,
             run.data,
             run.watch,
-            checkpoint_path=run_dir / CHECKPOINT if run.chief else None,
-            callbacks=lambda history: callbacks.build(config, run_dir, history, run.watch.tensorboard),
+            checkpoint_path=run_dir / CHECKPOINT,
+            writes=run.chief,
+            callbacks=lambda history: callbacks.build(
+                config, history, run_dir if run.chief else None, run.watch.tensorboard if run.chief else None
+            ),
             soft_labels=soft.probabilities if soft else None,
         )
     except KeyboardInterrupt as interrupt:
+        if not run.chief:
+            raise
         networks.fold(network, model)
         runs.save_model(model, run_dir)
         path = run_dir / CHECKPOINT

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from training.config import RECIPES, resolve
+from training.config import RECIPES, from_json, resolve
 from training.errors import TrainingUsageError
 
 
@@ -32,6 +32,9 @@ def test_recipes_cannot_be_changed() -> None:
         ({"warmup": 1.0}, "warmup 1.0 must be a share from 0 to below 1"),
         ({"seed": -1}, "seed -1 must be from 0 to 4294967295"),
         ({"model": "cnn"}, "model 'cnn' is unknown: choose one of perceptron, mlp"),
+        ({"loop": "fit", "shift": 0.5}, "shift 0.5 needs loop custom, not fit"),
+        ({"model": "perceptron", "batch_norm": True}, "batch_norm and dropout act on hidden units"),
+        ({"strategy": "mirrored", "teacher": "cnn"}, "teacher does not go with strategy mirrored"),
         ({"depth": 3}, "unknown setting depth: known are "),
     ],
 )
@@ -46,3 +49,18 @@ def test_unknown_recipe_is_refused() -> None:
     """The message lists the known ones."""
     with pytest.raises(TrainingUsageError, match="recipe 'slow' is unknown: choose one of textbook, fast"):
         resolve("slow")
+
+
+def test_what_a_run_wrote_can_be_read_again() -> None:
+    """Every field comes back, and a wrong type is refused by its name."""
+    config = resolve("accurate", seed=5)
+    assert from_json(config.to_json()) == config
+    with pytest.raises(TrainingUsageError, match="epochs '3' must be of type int"):
+        from_json(config.to_json() | {"epochs": "3"})
+
+
+def test_recipes_suit_what_they_are_given() -> None:
+    """The perceptron has no hidden units to normalise, and few drawn images make small batches."""
+    assert not resolve("fast", model="perceptron").batch_norm
+    assert resolve("fast", dataset="synthetic").batch_size == 64
+    assert resolve("fast", dataset="synthetic", batch_size=512).batch_size == 512

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from interrupted import interrupted_after
 from numpy.typing import NDArray
 
 from training import runs
@@ -85,22 +86,42 @@ def test_mirrored_strategy_learns_what_one_device_learns(
     assert_same_answers(tmp_path / "run", single, drawn)
 
 
-def test_two_workers_learn_what_one_device_learns(single: NDArray[np.float32], drawn: Dataset, tmp_path: Path) -> None:
-    """Two processes on this machine; the chief alone writes the run."""
+def finish_two_workers(*arguments: list[str]) -> list[dict[str, float]]:
+    """The command on two workers of this machine, with arguments for both or for each; what they print."""
     workers = [f"127.0.0.1:{port}" for port in free_ports(2)]
     processes = [
         begin(
-            ["--strategy", "multi_worker", "--run-dir", str(tmp_path / f"worker-{index}")],
+            arguments[index % len(arguments)],
             tf_config={"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}},
         )
         for index in range(2)
     ]
     answers = [process.communicate(timeout=120) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], answers
-    results = [json.loads(stdout) for stdout, _ in answers]
+    return [json.loads(stdout) for stdout, _ in answers]
+
+
+def test_two_workers_learn_what_one_device_learns(single: NDArray[np.float32], drawn: Dataset, tmp_path: Path) -> None:
+    """Two processes on this machine; the chief alone writes the run."""
+    directories = [tmp_path / f"worker-{index}" for index in range(2)]
+    results = finish_two_workers(
+        *(["--strategy", "multi_worker", "--run-dir", str(directory)] for directory in directories)
+    )
     assert results[0]["test_loss"] == pytest.approx(results[1]["test_loss"], abs=1e-6)
-    assert_same_answers(tmp_path / "worker-0", single, drawn)
-    assert not (tmp_path / "worker-1").exists()
+    assert_same_answers(directories[0], single, drawn)
+    assert not directories[1].exists()
+
+
+def test_two_workers_resume_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both go on from the checkpoint in the directory that they share, to the last epoch."""
+    run_dir = tmp_path / "run"
+    config = resolve("fast", batch_norm=False, **SETTINGS)
+    interrupted_after(1, config, run_dir, monkeypatch)
+    runs.write_json(run_dir / "config.json", config.to_json() | {"strategy": "multi_worker"})
+    results = finish_two_workers(["--resume", str(run_dir)])
+    assert [result["epochs"] for result in results] == [2, 2]
+    assert results[0]["test_loss"] == pytest.approx(results[1]["test_loss"], abs=1e-6)
+    assert results[0]["test_accuracy"] > 0.9
 
 
 @pytest.mark.parametrize(

@@ -12,16 +12,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from interrupted import interrupted_after
 
 from training import runs
-from training.config import TrainingConfig, resolve
-from training.errors import TrainingError, TrainingUsageError
-from training.loop import Steps
+from training.config import resolve
+from training.errors import TrainingUsageError
 from training.stages import Watch
 from training.train import CHECKPOINT, resume, train
 
 PLAIN = Watch(pictures=False)
-EVERY_EPOCH = Watch(pictures=False, checkpoint_seconds=0.0)
 
 
 def weights_of(run_dir: Path) -> list[np.ndarray]:
@@ -59,27 +58,6 @@ def test_one_seed_makes_bit_identical_runs(recipe: str, tmp_path: Path) -> None:
     first, same, other = (weights_of(tmp_path / name) for name in "abc")
     assert all(np.array_equal(left, right) for left, right in zip(first, same, strict=True))
     assert not np.array_equal(first[0], other[0])
-
-
-def interrupted_after(epochs: int, config: TrainingConfig, run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Begins a run that Ctrl-C ends in the middle of the epoch after `epochs`; gives the error's text."""
-    from training import loop
-
-    original = loop._run_epoch
-
-    def run_epoch(run: Steps, drawn: loop.Batches, steps_per_execution: int) -> tuple[float, float]:
-        if run_epoch.calls == epochs:  # type: ignore[attr-defined]
-            original(run, loop.Batches(drawn.indices[:2], drawn.shifts[:2]), steps_per_execution)
-            raise KeyboardInterrupt
-        run_epoch.calls += 1  # type: ignore[attr-defined]
-        return original(run, drawn, steps_per_execution)
-
-    run_epoch.calls = 0  # type: ignore[attr-defined]
-    monkeypatch.setattr(loop, "_run_epoch", run_epoch)
-    with pytest.raises(TrainingError) as caught:
-        train(config, run_dir, watch=PLAIN)
-    monkeypatch.undo()
-    return str(caught.value)
 
 
 def test_interrupted_run_goes_on_as_if_nothing_had_happened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
