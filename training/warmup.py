@@ -18,16 +18,19 @@ from training.examples import image_file, tf_example
 from training.serving_messages import message, read_text
 
 WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
+_GREATEST = 128
 _MOST_RECORDS = 1000  # TF Serving fails the load of a version with more
 
 
 def batch_sizes(batching_config: Path) -> list[int]:
     """The batch sizes that a server with this configuration runs: `allowed_batch_sizes`, else 1 and the greatest.
 
+    The greatest is 128 at most: larger batches run the same code, and every record is replayed at each load.
+
     Raises TrainingUsageError when the file cannot be read as BatchingParameters.
     """
     parameters = read_text(batching_config, "BatchingParameters")
-    sizes = sorted(set(parameters.allowed_batch_sizes) or {1, parameters.max_batch_size.value or 1})
+    sizes = sorted(set(parameters.allowed_batch_sizes) or {1, min(parameters.max_batch_size.value or 1, _GREATEST)})
     if sizes[0] < 1:
         raise TrainingUsageError(f"{batching_config} has the batch size {sizes[0]}: at least 1")
     return sizes

@@ -58,6 +58,26 @@ def test_status_tells_the_versions(road: Road, api: str) -> None:
 
 
 @pytest.mark.parametrize("api", ["grpc", "rest"])
+def test_large_batches_are_answered(road: Road, api: str) -> None:
+    """More images in a request than any server merges by itself: one line each, in order."""
+    np.save(road.directory / "many.npy", np.zeros((1500, 28, 28), np.uint8))
+    done = fashion(
+        "predict",
+        "--batch-size",
+        1500,
+        "--format",
+        "csv",
+        "--server",
+        road.servers[api],
+        "many.npy",
+        cwd=road.directory,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()[1:]
+    assert [line.split(",")[0] for line in lines] == [f"many.npy[{row}]" for row in range(1500)]
+
+
+@pytest.mark.parametrize("api", ["grpc", "rest"])
 def test_an_unknown_model_is_one_line_and_exit_code_1(road: Road, api: str) -> None:
     """The server's words, and what to do; never a traceback."""
     done = fashion("status", "--model-name", "nope", "--server", road.servers[api], cwd=road.directory)

@@ -193,7 +193,7 @@ def test_the_committed_configuration() -> None:
 
     options = batching_options(text_format.Parse(text, BatchingParameters()))
 
-    assert options == BatchingOptions(128, 0, 1_000_000, 8)
+    assert options == BatchingOptions(8192, 0, 1_000_000, 8)
 
 
 @pytest.mark.parametrize(
