@@ -73,7 +73,7 @@ def test_the_version_holds_what_it_should_and_nothing_else(exported: Path) -> No
         "assets.extra/manifest.json",
     }
     assert {path.stat().st_mode & 0o777 for path in [exported, *exported.rglob("*")] if path.is_dir()} == {0o755}
-    assert sum(1 for _ in tf.data.TFRecordDataset(str(exported / "assets.extra" / "tf_serving_warmup_requests"))) == 32
+    assert sum(1 for _ in tf.data.TFRecordDataset(str(exported / "assets.extra" / "tf_serving_warmup_requests"))) == 8
 
 
 def test_the_manifest_says_where_a_version_comes_from(exported: Path) -> None:

@@ -82,7 +82,8 @@ def test_versions_as_json(base: Path) -> None:
         described(base, 10, accuracy=0.8853, **exported),
         described(base, 7),
         described(base, 3, self_test="damaged"),
-        described(base, 2, accuracy=0.8712, **exported),
+        # serving/config/models.config labels it.
+        described(base, 2, accuracy=0.8712, labels=["canary"], **exported),
     ]
 
 
