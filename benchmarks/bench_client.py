@@ -33,7 +33,7 @@ RESULT = Path(__file__).parent / "results" / "client.json"
 FASHION = Path(sys.executable).with_name("fashion")
 IMAGES = 10_000
 LOOPED = 500
-BATCH_SIZE = 1_000
+BATCH_SIZE = 2_500
 CONCURRENCY = 2
 
 # What a user of tensorflow-serving-api writes for one picture.

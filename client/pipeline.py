@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple, TypeVar
 
 from client.batch import Batch
@@ -101,13 +102,12 @@ def _ask(connection: Connection, group: list[_Loaded], signature_name: str | Non
     batches = [one.batch for one in group if one.batch]
     predictions: Iterator[Prediction] = iter(())
     if batches:
-        whole = Batch(batches[0].dtype, b"".join(batch.content for batch in batches))
+        whole = batches[0] if len(batches) == 1 else Batch(batches[0].dtype, b"".join(one.content for one in batches))
         predictions = iter(connection.predict_batch(whole, signature_name=signature_name))
     result = []
     for one in group:
         if one.batch is None:
             result.append(Answer(one.names[0], error=one.error))
             continue
-        for name, pixels in zip(one.names, one.batch.images(), strict=True):
-            result.append(Answer(name, pixels, next(predictions)))
+        result += map(Answer, one.names, one.batch.images(), islice(predictions, len(one.names)))
     return result
