@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 import grpc
 import grpc.aio
@@ -12,7 +11,7 @@ from google.protobuf.message import Message
 
 from client import grpc_wire, rest_wire
 from client.address import ServerAddress
-from client.rest_transport import client_options, sni, translated
+from client.rest_transport import client_options, request_arguments, translated
 from client.security import Security
 from client.types import Calls, Metadata, ModelSpec, Output, VersionStatus
 from serving.apis import messages, services
@@ -32,14 +31,7 @@ class AsyncGrpcTransport:
             if credentials
             else grpc.aio.insecure_channel(address.target, options)
         )
-        self._calls: dict[services.Method, Callable[..., Any]] = {
-            method: self._channel.unary_unary(
-                method.path,
-                request_serializer=grpc_wire.serialize,
-                response_deserializer=method.response_class.FromString,
-            )
-            for method in grpc_wire.METHODS
-        }
+        self._calls = grpc_wire.unary_calls(self._channel)
 
     async def predict(self, model: ModelSpec, calls: Calls, *, timeout: float) -> dict[str, Output]:
         """See Transport."""
@@ -74,7 +66,7 @@ class AsyncRestTransport:
 
     def __init__(self, address: ServerAddress, security: Security) -> None:
         self._address = address
-        self._extensions = sni(security)
+        self._security = security
         self._http = httpx.AsyncClient(**client_options(address, security))
 
     async def predict(self, model: ModelSpec, calls: Calls, *, timeout: float) -> dict[str, Output]:
@@ -96,14 +88,7 @@ class AsyncRestTransport:
 
     async def _call(self, request: rest_wire.Request, timeout: float) -> tuple[int, bytes]:
         try:
-            response = await self._http.request(
-                request.method,
-                request.path,
-                headers=request.headers,
-                content=request.body,
-                timeout=timeout,
-                extensions=self._extensions,
-            )
+            response = await self._http.request(**request_arguments(request, timeout, self._security))
         except httpx.HTTPError as error:
             raise translated(self._address, error, timeout) from error
         return response.status_code, response.content

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 import grpc
 from google.protobuf.message import Message
@@ -29,14 +28,7 @@ class GrpcTransport:
             if credentials
             else grpc.insecure_channel(address.target, options)
         )
-        self._calls: dict[services.Method, Callable[..., Any]] = {
-            method: self._channel.unary_unary(
-                method.path,
-                request_serializer=grpc_wire.serialize,
-                response_deserializer=method.response_class.FromString,
-            )
-            for method in grpc_wire.METHODS
-        }
+        self._calls = grpc_wire.unary_calls(self._channel)
 
     def predict(self, model: ModelSpec, calls: Calls, *, timeout: float) -> dict[str, Output]:
         """See Transport."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import array
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError, Message
@@ -125,12 +126,20 @@ def translated(address: ServerAddress, error: grpc.RpcError | grpc.aio.AioRpcErr
     return server_error(code.name, details)
 
 
-def serialize(message: Message) -> bytes:
-    """The request's bytes."""
+def unary_calls(channel: grpc.Channel | grpc.aio.Channel) -> dict[services.Method, Callable[..., Any]]:
+    """What calls each method that the client asks for; awaited where the channel is asyncio's."""
+    return {
+        method: channel.unary_unary(
+            method.path,
+            request_serializer=_serialize,
+            response_deserializer=method.response_class.FromString,
+        )
+        for method in (services.PREDICT, services.GET_MODEL_STATUS, services.GET_MODEL_METADATA)
+    }
+
+
+def _serialize(message: Message) -> bytes:
     return message.SerializeToString()
-
-
-METHODS = (services.PREDICT, services.GET_MODEL_STATUS, services.GET_MODEL_METADATA)
 
 
 def _model_spec(model: ModelSpec, signature_name: str = "") -> messages.ModelSpec:

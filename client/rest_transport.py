@@ -18,7 +18,7 @@ class RestTransport:
 
     def __init__(self, address: ServerAddress, security: Security) -> None:
         self._address = address
-        self._extensions = sni(security)
+        self._security = security
         self._http = httpx.Client(**client_options(address, security))
 
     def predict(self, model: ModelSpec, calls: Calls, *, timeout: float) -> dict[str, Output]:
@@ -39,14 +39,7 @@ class RestTransport:
 
     def _call(self, request: rest_wire.Request, timeout: float) -> tuple[int, bytes]:
         try:
-            response = self._http.request(
-                request.method,
-                request.path,
-                headers=request.headers,
-                content=request.body,
-                timeout=timeout,
-                extensions=self._extensions,
-            )
+            response = self._http.request(**request_arguments(request, timeout, self._security))
         except httpx.HTTPError as error:
             raise translated(self._address, error, timeout) from error
         return response.status_code, response.content
@@ -63,9 +56,17 @@ def client_options(address: ServerAddress, security: Security) -> dict[str, Any]
     }
 
 
-def sni(security: Security) -> dict[str, Any]:
-    """The name to expect in the server's certificate, where it is not the address's."""
-    return {"sni_hostname": security.server_name} if security.server_name else {}
+def request_arguments(request: rest_wire.Request, timeout: float, security: Security) -> dict[str, Any]:
+    """What `request` of httpx.Client and httpx.AsyncClient is called with."""
+    return {
+        "method": request.method,
+        "url": request.path,
+        "headers": request.headers,
+        "content": request.body,
+        "timeout": timeout,
+        # The name to expect in the server's certificate, where it is not the address's.
+        "extensions": {"sni_hostname": security.server_name} if security.server_name else {},
+    }
 
 
 def translated(address: ServerAddress, error: httpx.HTTPError, timeout: float) -> ServerError:
