@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import ssl
+import tempfile
 from pathlib import Path
 from typing import TypeVar
 
-import grpc
 from google.protobuf import text_format
 from google.protobuf.message import Message
 
@@ -16,6 +18,8 @@ from serving.embedded import metrics
 from serving.embedded.batching_options import BatchingOptions, OptionsOf, batching_options
 from serving.embedded.core import PLATFORM
 from serving.embedded.flags import Flags
+from serving.embedded.grpc_calls import CallOptions
+from serving.embedded.grpc_protocol import ConnectionOptions
 from serving.embedded.manager import ManagerOptions
 from serving.embedded.runner import Servable
 from serving.embedded.versions import Version
@@ -23,6 +27,7 @@ from serving.errors import ServerConfigError
 
 M = TypeVar("M", bound=Message)
 
+_INT_MAX = 2**31 - 1
 PER_MODEL_BATCHING_FILE = "batching_params.pbtxt"
 
 
@@ -63,8 +68,8 @@ def check(flags: Flags) -> None:
     model_server_config(flags)
     session_config(flags)
     batching_options_of(flags)
-    channel_arguments(flags)
-    server_credentials(flags)
+    connection_options(flags)
+    tls_context(flags)
     metrics_path(flags)
 
 
@@ -123,27 +128,66 @@ def batching_options_of(flags: Flags) -> OptionsOf | None:
     return per_model
 
 
-def channel_arguments(flags: Flags) -> tuple[tuple[str, str | int], ...]:
-    """--grpc_channel_arguments as gRPC takes them: a value that is a number goes as one."""
-    arguments: list[tuple[str, str | int]] = []
+def connection_options(flags: Flags) -> ConnectionOptions:
+    """What gRPC connections may do: --max_request_bytes, and those of --grpc_channel_arguments that we know.
+
+    https://github.com/grpc/grpc/blob/master/include/grpc/impl/channel_arg_names.h. Unknown ones are let pass.
+    """
+    arguments = _channel_arguments(flags)
+
+    def limit(name: str, default: int) -> int:
+        value = arguments.get(name, default)
+        # gRPC's -1: no limit.
+        return min(value, _INT_MAX) if value >= 0 else _INT_MAX
+
+    def seconds(name: str) -> float | None:
+        value = limit(name, _INT_MAX)
+        return None if value == _INT_MAX else value / 1000
+
+    return ConnectionOptions(
+        CallOptions(
+            max_receive_bytes=limit("grpc.max_receive_message_length", flags.max_request_bytes),
+            max_send_bytes=limit("grpc.max_send_message_length", _INT_MAX),
+            max_streams=limit("grpc.max_concurrent_streams", _INT_MAX),
+        ),
+        max_idle=seconds("grpc.max_connection_idle_ms"),
+        max_age=seconds("grpc.max_connection_age_ms"),
+        max_age_grace=seconds("grpc.max_connection_age_grace_ms"),
+    )
+
+
+def _channel_arguments(flags: Flags) -> dict[str, int]:
+    """Those whose value is a number. Raises ServerConfigError for one that has no value."""
+    arguments: dict[str, int] = {}
     for argument in filter(None, flags.grpc_channel_arguments.split(",")):
         key, has_value, value = argument.partition("=")
         if not has_value:
             raise ServerConfigError(f"--grpc_channel_arguments: {argument} has no value: expected {argument}=...")
-        arguments.append((key, int(value) if value.removeprefix("-").isdigit() else value))
-    return tuple(arguments)
+        with contextlib.suppress(ValueError):
+            arguments[key] = int(value)
+    return arguments
 
 
-def server_credentials(flags: Flags) -> grpc.ServerCredentials | None:
-    """TLS for the gRPC port from --ssl_config_file, or None."""
+def tls_context(flags: Flags) -> ssl.SSLContext | None:
+    """TLS for the gRPC port from --ssl_config_file, or None. Raises ServerConfigError for what is no certificate."""
     if not flags.ssl_config_file:
         return None
     config = read_text_proto(flags.ssl_config_file, SSLConfig())
-    return grpc.ssl_server_credentials(
-        [(config.server_key.encode(), config.server_cert.encode())],
-        root_certificates=config.custom_ca.encode() or None,
-        require_client_auth=config.client_verify,
-    )
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.set_alpn_protocols(["h2"])
+    try:
+        # OpenSSL reads the pair from a file only.
+        with tempfile.NamedTemporaryFile("w", suffix=".pem") as pair:
+            pair.write(f"{config.server_key}\n{config.server_cert}")
+            pair.flush()
+            context.load_cert_chain(pair.name)
+        if config.custom_ca:
+            context.load_verify_locations(cadata=config.custom_ca)
+    except (OSError, ValueError) as error:
+        raise ServerConfigError(f"{flags.ssl_config_file}: {error}: PEM texts are expected") from error
+    if config.client_verify:
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
 
 
 def metrics_path(flags: Flags) -> str:

@@ -88,7 +88,7 @@ class Flags:
     shutdown_grace_seconds: float = _flag(10.0, "Time for the requests in flight after SIGTERM.")
     reload_deadline_seconds: float = _flag(120.0, "How long a reload may take before it is answered UNAVAILABLE.")
     max_concurrent_requests: int = _flag(4096, "More are answered RESOURCE_EXHAUSTED / 429; 0 = no limit.")
-    max_request_bytes: int = _flag(256 * 2**20, "Larger REST bodies are answered RESOURCE_EXHAUSTED / 429.")
+    max_request_bytes: int = _flag(256 * 2**20, "Larger requests are answered RESOURCE_EXHAUSTED / 429.")
     max_request_rows: int = _flag(0, "Larger batches are answered INVALID_ARGUMENT / 400; 0 = no limit.")
     max_tensor_bytes: int = _flag(256 * 2**20, "Larger input tensors are answered INVALID_ARGUMENT / 400.")
     worker_index: int = _flag(-1, "Set by the parent of worker processes.")

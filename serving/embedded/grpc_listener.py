@@ -1,24 +1,26 @@
-"""The gRPC port and socket, with the health service."""
+"""The gRPC port and socket."""
 
 from __future__ import annotations
 
 import asyncio
-
-import grpc.aio
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+import contextlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from serving.apis import services
 from serving.embedded import config
 from serving.embedded.api import Api, ModelAdmin
-from serving.embedded.core import ServerCore
 from serving.embedded.flags import Flags
-from serving.embedded.grpc_server import GrpcFrontEnd, GrpcOptions
+from serving.embedded.grpc_protocol import GrpcProtocol
+from serving.embedded.grpc_server import GrpcFrontEnd
+from serving.embedded.grpc_services import Health, reflection_methods
+from serving.embedded.grpc_stream import Method
+from serving.embedded.sockets import listening
 from serving.embedded.workers import Siblings
 from serving.errors import ServerConfigError
 
-_HEALTH_SECONDS = 0.5
-# "" is the server as a whole.
-_HEALTH_NAMES = ("", services.PREDICTION_SERVICE, services.MODEL_SERVICE)
+_SERVICES = (services.PREDICTION_SERVICE, services.MODEL_SERVICE)
+_CLOSED_SECONDS = 0.02
 
 
 class GrpcListener:
@@ -28,69 +30,56 @@ class GrpcListener:
         self._api = api
         self._flags = flags
         self._siblings = siblings
-        self._credentials = config.server_credentials(flags)
-        self._front_end = GrpcFrontEnd(
-            api,
-            GrpcOptions(
-                tensor_content=flags.enable_serialization_as_tensor_content,
-                channel_arguments=config.channel_arguments(flags),
-                reuse_port=flags.workers > 1,
-            ),
-        )
-        self._server: grpc.aio.Server | None = None
-        self._private: grpc.aio.Server | None = None
+        self._tls = config.tls_context(flags)
+        self._options = config.connection_options(flags)
+        self._connections: set[GrpcProtocol] = set()
+        self._servers: list[asyncio.Server] = []
         self._health: Health | None = None
 
     async def start(self) -> str:
         """Opens the port; gives its address. Raises ServerConfigError when it cannot be."""
-        server = self._server = self._front_end.server()
-        if self._flags.enable_grpc_healthcheck_service:
-            self._health = Health(self._api.core, server)
-        wanted = f"{self._flags.host}:{self._flags.port}"
-        try:
-            if self._credentials is None:
-                port = server.add_insecure_port(wanted)
-            else:
-                port = server.add_secure_port(wanted, self._credentials)
-            if self._flags.grpc_socket_path:
-                server.add_insecure_port(f"unix:{self._flags.grpc_socket_path}")
-        except RuntimeError as error:
-            raise ServerConfigError(f"{wanted} cannot be listened on for gRPC: {error}") from error
+        flags = self._flags
+        methods = GrpcFrontEnd(self._api, tensor_content=flags.enable_serialization_as_tensor_content).methods()
+        methods |= reflection_methods(_SERVICES)
+        if flags.enable_grpc_healthcheck_service:
+            self._health = Health(self._api.core)
+            methods |= self._health.methods()
+        listener = listening(flags.host, flags.port, "gRPC", shared=flags.workers > 1)
+        loop = asyncio.get_running_loop()
+        made = self._protocol_of(methods)
+        self._servers.append(await loop.create_server(made, sock=listener, ssl=self._tls))
+        if flags.grpc_socket_path:
+            await self._open_socket(flags.grpc_socket_path, methods)
         if self._siblings is not None:
-            self._private = GrpcFrontEnd(self._api._replace(admin=ModelAdmin(self._api.core)), GrpcOptions()).server()
-            self._private.add_insecure_port(self._siblings.own_address)
-            await self._private.start()
-        await server.start()
-        return f"{self._flags.host}:{port}"
+            own = GrpcFrontEnd(self._api._replace(admin=ModelAdmin(self._api.core))).methods()
+            await self._open_socket(self._siblings.own_path, own)
+        return f"{flags.host}:{listener.getsockname()[1]}"
 
     async def stop(self, grace_seconds: float) -> None:
         """Closes the port; requests in flight have the grace to finish."""
+        for server in self._servers:
+            server.close()
         if self._health is not None:
-            await self._health.stop()
-        if self._server is not None:
-            await self._server.stop(grace_seconds)
-        if self._private is not None:
-            await self._private.stop(None)
+            self._health.stop()
+        for connection in list(self._connections):
+            connection.drain()
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._until_closed(), grace_seconds)
+        for connection in list(self._connections):
+            connection.abort()
+        if self._flags.grpc_socket_path:
+            Path(self._flags.grpc_socket_path).unlink(missing_ok=True)
 
+    async def _open_socket(self, path: str, methods: Mapping[str, Method]) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            self._servers.append(await loop.create_unix_server(self._protocol_of(methods), path))
+        except OSError as error:
+            raise ServerConfigError(f"{path} cannot be listened on for gRPC: {error}") from error
 
-class Health:
-    """The standard health service: SERVING while every configured model has a version that serves."""
+    def _protocol_of(self, methods: Mapping[str, Method]) -> Callable[[], GrpcProtocol]:
+        return lambda: GrpcProtocol(methods, self._options, self._connections)
 
-    def __init__(self, core: ServerCore, server: grpc.aio.Server) -> None:
-        self._core = core
-        self._servicer = health.aio.HealthServicer()
-        health_pb2_grpc.add_HealthServicer_to_server(self._servicer, server)
-        self._task = asyncio.get_running_loop().create_task(self._watch())
-
-    async def stop(self) -> None:
-        """Tells everyone who watches that the server is going."""
-        self._task.cancel()
-        await self._servicer.enter_graceful_shutdown()
-
-    async def _watch(self) -> None:
-        while True:
-            serving = not self._core.errors()
-            response = health_pb2.HealthCheckResponse
-            for name in _HEALTH_NAMES:
-                await self._servicer.set(name, response.SERVING if serving else response.NOT_SERVING)
-            await asyncio.sleep(_HEALTH_SECONDS)
+    async def _until_closed(self) -> None:
+        while self._connections:
+            await asyncio.sleep(_CLOSED_SECONDS)

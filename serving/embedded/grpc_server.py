@@ -1,19 +1,13 @@
-"""The gRPC front end: PredictionService, ModelService, health and reflection on grpc.aio, bytes in and bytes out."""
+"""The gRPC front end: PredictionService, ModelService, health and reflection, bytes in and bytes out."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import time
 from collections.abc import Awaitable, Callable
-from typing import NamedTuple
 
-import grpc
-import grpc.aio
 from google.protobuf.message import DecodeError
-from grpc_reflection.v1alpha import reflection
 
-from serving.apis import messages, services, tensors
+from serving.apis import services, tensors
 from serving.apis.messages import (
     ClassificationRequest,
     GetModelMetadataRequest,
@@ -27,44 +21,29 @@ from serving.apis.messages import (
 )
 from serving.embedded import model_info
 from serving.embedded.api import Api
+from serving.embedded.grpc_stream import Method, Stream
+from serving.embedded.http2 import header
 from serving.embedded.observer import REQUEST_ID_HEADER, Call, request_id
 from serving.embedded.predict import PredictCall
-from serving.errors import Code, Internal, InvalidArgument, ServingError
+from serving.errors import Code, InvalidArgument, ServingError
 
-log = logging.getLogger(__name__)
+_REQUEST_ID = REQUEST_ID_HEADER.encode()
 
-MAX_MESSAGE_BYTES = 2**31 - 1
-_STATUS_CODES = {code: grpc.StatusCode[code.name] for code in Code}
-
-Context = grpc.aio.ServicerContext[bytes, bytes]
-Handler = Callable[[bytes, Context, Call], Awaitable[bytes]]
-
-
-class GrpcOptions(NamedTuple):
-    """How the gRPC front end answers. channel_arguments: gRPC's own options; unknown ones are let pass."""
-
-    tensor_content: bool = False
-    channel_arguments: tuple[tuple[str, str | int], ...] = ()
-    reuse_port: bool = False
+Handler = Callable[[bytes, Stream, Call], Awaitable[bytes]]
 
 
 class GrpcFrontEnd:
-    """Decodes requests, calls the one implementation of each method, encodes the answers."""
+    """Decodes requests, calls the one implementation of each method, encodes the answers.
 
-    def __init__(self, api: Api, options: GrpcOptions) -> None:
+    tensor_content: whether tensors are answered as raw bytes instead of float_val etc.
+    """
+
+    def __init__(self, api: Api, *, tensor_content: bool = False) -> None:
         self._api = api
-        self._options = options
+        self._tensor_content = tensor_content
 
-    def server(self) -> grpc.aio.Server:
-        """A server with the methods registered, not yet listening."""
-        server = grpc.aio.server(
-            options=[
-                ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-                ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-                ("grpc.so_reuseport", int(self._options.reuse_port)),
-                *self._options.channel_arguments,
-            ]
-        )
+    def methods(self) -> dict[str, Method]:
+        """The methods of both services, by path."""
         handlers: dict[services.Method, Handler] = {
             services.PREDICT: self._predict,
             services.CLASSIFY: self._classify,
@@ -74,23 +53,14 @@ class GrpcFrontEnd:
             services.GET_MODEL_STATUS: self._status,
             services.HANDLE_RELOAD_CONFIG_REQUEST: self._reload,
         }
-        by_service: dict[str, dict[str, grpc.RpcMethodHandler[bytes, bytes]]] = {}
-        for method, handler in handlers.items():
-            by_service.setdefault(method.service, {})[method.name] = grpc.unary_unary_rpc_method_handler(
-                self._answering(method, handler)
-            )
-        for service, methods in by_service.items():
-            server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, methods),))
-        names = (services.PREDICTION_SERVICE, services.MODEL_SERVICE, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, server, messages.POOL)
-        return server
+        return {method.path: Method(self._answering(method, handler)) for method, handler in handlers.items()}
 
-    async def _predict(self, data: bytes, context: Context, call: Call) -> bytes:
+    async def _predict(self, data: bytes, stream: Stream, call: Call) -> bytes:
         request = PredictRequest.FromString(data)
         if not request.HasField("model_spec"):
             raise InvalidArgument("Missing ModelSpec")
         call.model = request.model_spec.name
-        asked = PredictCall(request.model_spec, request.inputs, request.output_filter, _deadline(context))
+        asked = PredictCall(request.model_spec, request.inputs, request.output_filter, stream.deadline)
         prediction = await self._api.predictor.predict(asked)
         response = PredictResponse(model_spec=prediction.spec)
         data_types = prediction.signature.output_types
@@ -99,88 +69,67 @@ class GrpcFrontEnd:
                 response.outputs[name],
                 array,
                 dtype=data_types[name],
-                tensor_content=self._options.tensor_content,
+                tensor_content=self._tensor_content,
             )
         return response.SerializeToString()
 
-    async def _classify(self, data: bytes, context: Context, call: Call) -> bytes:
+    async def _classify(self, data: bytes, stream: Stream, call: Call) -> bytes:
         request = ClassificationRequest.FromString(data)
         call.model = request.model_spec.name
-        return (await self._api.examples.classify(request, _deadline(context))).SerializeToString()
+        return (await self._api.examples.classify(request, stream.deadline)).SerializeToString()
 
-    async def _regress(self, data: bytes, context: Context, call: Call) -> bytes:
+    async def _regress(self, data: bytes, stream: Stream, call: Call) -> bytes:
         request = RegressionRequest.FromString(data)
         call.model = request.model_spec.name
-        return (await self._api.examples.regress(request, _deadline(context))).SerializeToString()
+        return (await self._api.examples.regress(request, stream.deadline)).SerializeToString()
 
-    async def _multi_inference(self, data: bytes, context: Context, call: Call) -> bytes:
+    async def _multi_inference(self, data: bytes, stream: Stream, call: Call) -> bytes:
         request = MultiInferenceRequest.FromString(data)
         call.model = request.tasks[0].model_spec.name if request.tasks else ""
-        return (await self._api.examples.multi_inference(request, _deadline(context))).SerializeToString()
+        return (await self._api.examples.multi_inference(request, stream.deadline)).SerializeToString()
 
-    async def _metadata(self, data: bytes, _: Context, call: Call) -> bytes:
+    async def _metadata(self, data: bytes, _: Stream, call: Call) -> bytes:
         request = GetModelMetadataRequest.FromString(data)
         call.model = request.model_spec.name
         return model_info.metadata(self._api.core, request).SerializeToString()
 
-    async def _status(self, data: bytes, _: Context, call: Call) -> bytes:
+    async def _status(self, data: bytes, _: Stream, call: Call) -> bytes:
         request = GetModelStatusRequest.FromString(data)
         call.model = request.model_spec.name
         return (await self._api.admin.status(request)).SerializeToString()
 
-    async def _reload(self, data: bytes, _: Context, __: Call) -> bytes:
+    async def _reload(self, data: bytes, _: Stream, __: Call) -> bytes:
         await self._api.admin.reload(ReloadConfigRequest.FromString(data).config)
         response = ReloadConfigResponse()
         response.status.SetInParent()
         return response.SerializeToString()
 
-    def _answering(self, method: services.Method, handler: Handler) -> Callable[[bytes, Context], Awaitable[bytes]]:
-        """The handler with its request observed and its errors turned into gRPC statuses."""
+    def _answering(self, method: services.Method, handler: Handler) -> Callable[[bytes, Stream], Awaitable[bytes]]:
+        """The handler with its request observed."""
         observer, path = self._api.observer, method.path
         logs = observer.logs
 
-        async def answer(data: bytes, context: Context) -> bytes:
-            given = _given_request_id(context)
-            call = Call("GRPC", method.name, path, context.peer if logs else str, request_id(given))
+        async def answer(data: bytes, stream: Stream) -> bytes:
+            given = stream.metadata.get(_REQUEST_ID, b"").decode("latin-1")
+            call = Call("GRPC", method.name, path, stream.peer, request_id(given))
             if given or logs:
-                context.set_trailing_metadata(((REQUEST_ID_HEADER, call.request_id),))
+                stream.trailers = header(_REQUEST_ID, call.request_id.encode())
             try:
                 observer.enter()
                 try:
-                    result = await handler(data, context, call)
+                    result = await handler(data, stream, call)
                 finally:
                     observer.leave()
             except asyncio.CancelledError:
                 observer.answered(call, Code.CANCELLED)
                 raise
-            except Exception as error:  # noqa: BLE001 - every error becomes an answer, the unforeseen are logged
-                failure = _failure(error)
-            else:
-                observer.answered(call, Code.OK)
-                return result
-            observer.answered(call, failure.code)
-            await context.abort(_STATUS_CODES[failure.code], str(failure))
-            raise AssertionError("abort always raises")
+            except DecodeError as error:
+                observer.answered(call, Code.INVALID_ARGUMENT)
+                raise InvalidArgument(f"The request is not the method's message: {error}") from error
+            except Exception as error:
+                observer.answered(call, error.code if isinstance(error, ServingError) else Code.INTERNAL)
+                raise
+            observer.answered(call, Code.OK)
+            return result
 
         return answer
-
-
-def _deadline(context: Context) -> float | None:
-    remaining = context.time_remaining()
-    return None if remaining is None else time.monotonic() + remaining
-
-
-def _given_request_id(context: Context) -> str:
-    for key, value in context.invocation_metadata() or ():
-        if key == REQUEST_ID_HEADER:
-            return str(value)
-    return ""
-
-
-def _failure(error: Exception) -> ServingError:
-    if isinstance(error, ServingError):
-        return error
-    if isinstance(error, DecodeError):
-        return InvalidArgument(f"The request is not the method's message: {error}")
-    log.error("unforeseen error in a gRPC method", exc_info=error)
-    return Internal(f"{type(error).__name__}: {error}")

@@ -40,9 +40,9 @@ class Siblings:
         self._config = directory / "reloaded.binpb"
 
     @property
-    def own_address(self) -> str:
-        """Where this worker listens for its siblings."""
-        return self._addresses[self._index]
+    def own_path(self) -> str:
+        """The socket on which this worker listens for its siblings."""
+        return self._addresses[self._index].removeprefix("unix:")
 
     @property
     def others(self) -> list[str]:

@@ -1,0 +1,189 @@
+"""The calls of one gRPC connection: opened, fed, answered, given up."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from serving.embedded import grpc_messages as messages
+from serving.embedded import http2
+from serving.embedded.grpc_outbox import Outbox
+from serving.embedded.grpc_stream import Method, Stream
+from serving.embedded.http2 import ProtocolError
+from serving.errors import Internal, ResourceExhausted, ServingError, Unimplemented
+
+log = logging.getLogger(__name__)
+
+# As many calls may be given up as were answered, and this many: https://nvd.nist.gov/vuln/detail/CVE-2023-44487
+_FREE_RESETS = 1000
+
+
+class CallOptions(NamedTuple):
+    """What calls may do: the bytes of a message either way, and how many there may be at a time."""
+
+    max_receive_bytes: int = 2**31 - 1
+    max_send_bytes: int = 2**31 - 1
+    max_streams: int = 2**31 - 1
+
+
+class Calls:
+    """The calls of one connection, by stream number. peer: who asks. over: called whenever one has ended."""
+
+    def __init__(
+        self,
+        methods: Mapping[str, Method],
+        options: CallOptions,
+        outbox: Outbox,
+        peer: Callable[[], str],
+        over: Callable[[], None],
+    ) -> None:
+        self._methods = methods
+        self._options = options
+        self._outbox = outbox
+        self._peer = peer
+        self._over = over
+        self._loop = asyncio.get_running_loop()
+        self._streams: dict[int, Stream] = {}
+        self._resets = 0
+        self.refusing = False
+        self.last_number = 0
+        self.answered = 0
+        outbox.sent = self._sent
+
+    def __len__(self) -> int:
+        """How many are under way."""
+        return len(self._streams)
+
+    def get(self, number: int) -> Stream | None:
+        """The call of a stream, or None when it is over. Raises ProtocolError for one that was never opened."""
+        if number > self.last_number or number % 2 == 0:
+            raise ProtocolError(http2.PROTOCOL_ERROR, f"stream {number} was never opened")
+        return self._streams.get(number)
+
+    def take_headers(self, number: int, head: messages.Head, *, ends: bool) -> None:
+        """Opens a call, or ends one's input with trailers. Raises ProtocolError."""
+        if number > self.last_number and number % 2:
+            self.last_number = number
+            self._open(number, head, ends=ends)
+            return
+        stream = self.get(number)
+        if stream is not None and ends:
+            self._end_input(stream)
+
+    def take_data(self, stream: Stream, data: bytes, *, ends: bool) -> None:
+        """A piece of a call's messages. A call that was answered already takes no more."""
+        if stream.number not in self._streams:
+            return
+        try:
+            for message in stream.reader.feed(data):
+                _receive(stream, message)
+        except ServingError as error:
+            if stream.task is not None:
+                stream.task.cancel()
+            self._fail(stream, error)
+            return
+        if ends:
+            self._end_input(stream)
+
+    def reset(self, number: int) -> None:
+        """The peer gives a call up. Raises ProtocolError when it does too often."""
+        stream = self.get(number)
+        self._resets += 1
+        if self._resets > self.answered + _FREE_RESETS:
+            raise ProtocolError(http2.ENHANCE_YOUR_CALM, "more calls are given up than answered")
+        if stream is not None:
+            self._give_up(stream)
+            self._over()
+
+    def give_up_all(self) -> None:
+        """Gives up whatever is under way."""
+        for stream in list(self._streams.values()):
+            self._give_up(stream)
+
+    def _open(self, number: int, head: messages.Head, *, ends: bool) -> None:
+        if self.refusing or len(self._streams) >= self._options.max_streams:
+            self._outbox.write(http2.rst_stream(number, http2.REFUSED_STREAM))
+            return
+        if head.refusal:
+            self._outbox.write(messages.refusal(number, head.refusal))
+            if not ends:
+                self._outbox.write(http2.rst_stream(number, http2.NO_ERROR))
+            return
+        method = self._methods.get(head.path)
+        reader = messages.MessageReader(head.encoding, self._options.max_receive_bytes)
+        stream = self._streams[number] = Stream(number, method or Method(), head, reader, self._peer)
+        if method is None:
+            stream.ended = ends
+            self._fail(stream, Unimplemented(f"Method not found: {head.path}"))
+            return
+        if method.streaming is not None:
+            stream.incoming = asyncio.Queue()
+            stream.task = self._loop.create_task(self._answer_stream(stream))
+        if ends:
+            self._end_input(stream)
+
+    def _end_input(self, stream: Stream) -> None:
+        stream.ended = True
+        if stream.incoming is not None:
+            stream.incoming.put_nowait(None)
+        elif stream.received is None or not stream.reader.is_empty:
+            self._fail(stream, Internal("the request ends before its message does"))
+        elif stream.task is None:
+            stream.task = self._loop.create_task(self._answer(stream, stream.received))
+
+    async def _answer(self, stream: Stream, message: bytes) -> None:
+        assert stream.method.unary is not None
+        try:
+            answer = await stream.method.unary(message, stream)
+        except Exception as error:  # noqa: BLE001 - every error becomes an answer
+            self._fail(stream, error)
+        else:
+            if len(answer) > self._options.max_send_bytes:
+                self._fail(stream, _too_long(answer, self._options.max_send_bytes))
+            else:
+                self._outbox.answer(stream, answer, messages.OK_TRAILERS + stream.trailers)
+
+    async def _answer_stream(self, stream: Stream) -> None:
+        assert stream.method.streaming is not None
+        try:
+            async for message in stream.method.streaming(stream.messages(), stream):
+                await self._outbox.send(stream, message)
+        except Exception as error:  # noqa: BLE001 - every error becomes an answer
+            self._fail(stream, error)
+        else:
+            self._outbox.end(stream, messages.OK_TRAILERS + stream.trailers)
+
+    def _fail(self, stream: Stream, error: Exception) -> None:
+        if not isinstance(error, ServingError):
+            log.error("unforeseen error in a gRPC method", exc_info=error)
+            error = Internal(f"{type(error).__name__}: {error}")
+        self._outbox.end(stream, messages.status_trailers(error.code, str(error)) + stream.trailers)
+
+    def _sent(self, stream: Stream) -> None:
+        """An answer is out: the call is over, whether or not the peer has said all that it wanted to say."""
+        self.answered += 1
+        del self._streams[stream.number]
+        if not stream.ended:
+            self._outbox.write(http2.rst_stream(stream.number, http2.NO_ERROR))
+        self._over()
+
+    def _give_up(self, stream: Stream) -> None:
+        del self._streams[stream.number]
+        self._outbox.forget(stream)
+        if stream.task is not None:
+            stream.task.cancel()
+
+
+def _receive(stream: Stream, message: bytes) -> None:
+    if stream.incoming is not None:
+        stream.incoming.put_nowait(message)
+    elif stream.received is None:
+        stream.received = message
+    else:
+        raise Internal("a unary call takes one message, not several")
+
+
+def _too_long(answer: bytes, limit: int) -> ServingError:
+    return ResourceExhausted(f"Sent message larger than max ({len(answer)} vs. {limit})")

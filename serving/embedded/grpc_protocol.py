@@ -1,0 +1,306 @@
+"""One gRPC connection: an asyncio protocol that takes HTTP/2 frames apart and lets methods answer.
+
+Why not grpc.aio: it takes longer over a request than the model does, in threads that contend for the interpreter. Here
+a small request is one read, one task and one write. docs/architecture.md has the figures.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, cast
+
+from serving.embedded import http2
+from serving.embedded.grpc_calls import CallOptions, Calls
+from serving.embedded.grpc_messages import HeadReader
+from serving.embedded.grpc_outbox import Outbox
+from serving.embedded.grpc_stream import Method, Stream
+from serving.embedded.http2 import ProtocolError, frame
+
+log = logging.getLogger(__name__)
+
+# Larger frames than HTTP/2's 16 KiB: fewer of them for large tensors.
+MAX_FRAME_BYTES = 2**20
+MAX_HEADER_BYTES = 2**16
+_WRITE_BUFFER_BYTES = 2**20
+# The window for all streams is filled up when so much of it is used.
+_REFILL_BYTES = 2**30
+_PREFACE_SECONDS = 20.0
+# A peer that does not answer the PING of an orderly end is not waited for any longer.
+_DRAIN_SECONDS = 1.0
+_DRAIN_PING = b"drained?"
+_NOT_HTTP2 = (
+    b"HTTP/1.1 505 HTTP Version Not Supported\r\ncontent-type: text/plain\r\nconnection: close\r\n\r\n"
+    b"This is the gRPC port: it speaks HTTP/2 only. REST is on the other one (--rest_api_port).\n"
+)
+
+
+class ConnectionOptions(NamedTuple):
+    """What a connection may do. Times in seconds, None = any; max_age_grace: for the calls of one that is too old."""
+
+    calls: CallOptions = CallOptions()
+    max_idle: float | None = None
+    max_age: float | None = None
+    max_age_grace: float | None = None
+
+
+class GrpcProtocol(asyncio.Protocol):
+    """One connection. connections: those that are open, this one among them while it is."""
+
+    def __init__(
+        self, methods: Mapping[str, Method], options: ConnectionOptions, connections: set[GrpcProtocol]
+    ) -> None:
+        self._methods = methods
+        self._options = options
+        self._connections = connections
+        self._loop = asyncio.get_running_loop()
+        self._timers: dict[Callable[..., None], asyncio.TimerHandle] = {}
+        self._heads = HeadReader(MAX_HEADER_BYTES)
+        self._draining = False
+        # Where in the bytes of the peer we are: what is no whole frame yet, a header block that goes on, a DATA frame.
+        self._greeted = False
+        self._rest = b""
+        self._block: tuple[int, int, bytes] | None = None
+        self._data_stream: Stream | None = None
+        self._data_left = 0
+        self._data_ends = False
+        self._unacknowledged = 0
+        self._on_frame: dict[int, Callable[[int, int, bytes], None]] = {
+            http2.DATA: self._on_padded_data,
+            http2.HEADERS: self._on_headers,
+            http2.RST_STREAM: self._on_reset,
+            http2.SETTINGS: self._on_settings,
+            http2.PUSH_PROMISE: self._on_push_promise,
+            http2.PING: self._on_ping,
+            http2.WINDOW_UPDATE: self._on_window_update,
+            http2.CONTINUATION: self._on_continuation,
+        }
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Waits for the peer's preface."""
+        # uvloop's transports are asyncio's in all but ancestry.
+        self._transport = cast("asyncio.Transport", transport)
+        self._connections.add(self)
+        self._transport.set_write_buffer_limits(high=_WRITE_BUFFER_BYTES)
+        self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        self._outbox = Outbox(self._transport)
+        self._calls = Calls(self._methods, self._options.calls, self._outbox, self.peer, self._close_if_done)
+        self._after(_PREFACE_SECONDS, self._check_greeted)
+        if self._options.max_age is not None:
+            self._after(self._options.max_age, self.drain)
+
+    def data_received(self, data: bytes) -> None:
+        """Takes what the peer sent apart."""
+        if self._rest:
+            data = self._rest + data
+        try:
+            if self._greeted:
+                self._take(data)
+            else:
+                self._greet(data)
+        except ProtocolError as error:
+            log.info("gRPC connection of %s ended: %s", self.peer(), error)
+            self._outbox.write(http2.goaway(self._calls.last_number, error.code, str(error)))
+            self._transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        """Gives every call up."""
+        self._connections.discard(self)
+        for timer in self._timers.values():
+            timer.cancel()
+        self._calls.give_up_all()
+
+    def pause_writing(self) -> None:
+        """A peer that does not read is not read from either."""
+        self._outbox.pause()
+        self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """The peer reads again."""
+        self._transport.resume_reading()
+        self._outbox.resume()
+
+    def drain(self) -> None:
+        """Takes no more calls, and closes when those under way are answered.
+
+        In two steps, so that no call that is on its way is lost (RFC 9113, section 6.8).
+        """
+        if self._draining:
+            return
+        self._draining = True
+        self._outbox.write(http2.goaway(http2.MAX_STREAM_ID, http2.NO_ERROR) + frame(http2.PING, 0, 0, _DRAIN_PING))
+        self._after(_DRAIN_SECONDS, self._refuse_more)
+        if self._options.max_age_grace is not None:
+            self._after(self._options.max_age_grace, self.abort)
+
+    def abort(self) -> None:
+        """Closes at once."""
+        self._transport.abort()
+
+    def peer(self) -> str:
+        """Who asks, as gRPC writes it: `ipv4:127.0.0.1:50514`, `unix:`."""
+        name = self._transport.get_extra_info("peername")
+        if not isinstance(name, tuple):
+            return "unix:"
+        version = "ipv6" if self._transport.get_extra_info("socket").family == socket.AF_INET6 else "ipv4"
+        return f"{version}:{name[0]}:{name[1]}"
+
+    def _take(self, data: bytes) -> None:
+        position, size = 0, len(data)
+        while position < size and not self._transport.is_closing():
+            if self._data_left:
+                end = min(position + self._data_left, size)
+                self._data_left -= end - position
+                self._on_data(data[position:end])
+                position = end
+                continue
+            if size - position < http2.FRAME_HEAD_BYTES:
+                break
+            length, kind, flags, number = http2.parse_frame_head(data, position)
+            self._check_frame(length, kind, number)
+            start = position + http2.FRAME_HEAD_BYTES
+            if kind == http2.DATA and not flags & http2.PADDED:
+                self._begin_data(number, length, ends=bool(flags & http2.END_STREAM))
+                position = start
+                continue
+            if size - start < length:
+                break
+            position = start + length
+            on_frame = self._on_frame.get(kind)
+            if on_frame is not None:
+                on_frame(number, flags, data[start:position])
+        self._rest = data[position:]
+
+    def _greet(self, data: bytes) -> None:
+        """Takes the preface, and answers it: messages may be long, and no window of ours holds them up."""
+        if not http2.PREFACE.startswith(data[: len(http2.PREFACE)]):
+            self._outbox.write(_NOT_HTTP2)
+            self._transport.close()
+            return
+        if len(data) < len(http2.PREFACE):
+            self._rest = data
+            return
+        self._greeted = True
+        settings = {
+            http2.MAX_CONCURRENT_STREAMS: self._options.calls.max_streams,
+            http2.INITIAL_WINDOW_SIZE: http2.MAX_WINDOW,
+            http2.MAX_FRAME_SIZE: MAX_FRAME_BYTES,
+            http2.MAX_HEADER_LIST_SIZE: MAX_HEADER_BYTES,
+        }
+        self._outbox.write(http2.settings_frame(settings))
+        self._outbox.write(http2.window_update(http2.MAX_WINDOW - http2.DEFAULT_WINDOW))
+        self._watch_idleness(-1)
+        self._take(data[len(http2.PREFACE) :])
+
+    def _check_frame(self, length: int, kind: int, number: int) -> None:
+        if length > (MAX_FRAME_BYTES if kind == http2.DATA else MAX_HEADER_BYTES):
+            raise ProtocolError(http2.FRAME_SIZE_ERROR, f"a frame of {length} bytes is longer than agreed")
+        if self._block is not None and (kind != http2.CONTINUATION or number != self._block[0]):
+            raise ProtocolError(http2.PROTOCOL_ERROR, "a header block is interrupted")
+
+    def _on_headers(self, number: int, flags: int, payload: bytes) -> None:
+        self._take_block(number, flags, http2.header_block(payload, flags))
+
+    def _on_continuation(self, number: int, flags: int, payload: bytes) -> None:
+        if self._block is None:
+            raise ProtocolError(http2.PROTOCOL_ERROR, "CONTINUATION of nothing")
+        _, first_flags, begun = self._block
+        self._block = None
+        self._take_block(number, first_flags | flags, begun + payload)
+
+    def _take_block(self, number: int, flags: int, block: bytes) -> None:
+        if len(block) > MAX_HEADER_BYTES:
+            raise ProtocolError(http2.ENHANCE_YOUR_CALM, "the request's headers are too long")
+        if flags & http2.END_HEADERS:
+            self._calls.take_headers(number, self._heads.read(block), ends=bool(flags & http2.END_STREAM))
+        else:
+            self._block = (number, flags, block)
+
+    def _begin_data(self, number: int, length: int, *, ends: bool) -> None:
+        self._data_stream = self._calls.get(number)
+        self._data_left = length
+        self._data_ends = ends
+        self._refill(length)
+        if not length:
+            self._on_data(b"")
+
+    def _on_data(self, data: bytes) -> None:
+        """A piece of a DATA frame, or all of it."""
+        if self._data_stream is not None:
+            self._calls.take_data(self._data_stream, data, ends=self._data_ends and not self._data_left)
+
+    def _on_padded_data(self, number: int, flags: int, payload: bytes) -> None:
+        stream = self._calls.get(number)
+        data = http2.unpadded(payload, flags)
+        self._refill(len(payload))
+        if stream is not None:
+            self._calls.take_data(stream, data, ends=bool(flags & http2.END_STREAM))
+
+    def _refill(self, length: int) -> None:
+        """Opens the window for all streams again, now and then; one stream's holds a message of any length."""
+        self._unacknowledged += length
+        if self._unacknowledged > _REFILL_BYTES:
+            self._outbox.write(http2.window_update(self._unacknowledged))
+            self._unacknowledged = 0
+
+    def _on_reset(self, number: int, _: int, payload: bytes) -> None:
+        http2.unsigned(payload, "RST_STREAM")
+        self._calls.reset(number)
+
+    def _on_settings(self, _: int, flags: int, payload: bytes) -> None:
+        if flags & http2.ACK:
+            return
+        for key, value in http2.parse_settings(payload):
+            if key == http2.INITIAL_WINDOW_SIZE:
+                self._outbox.set_stream_window(value)
+            elif key == http2.MAX_FRAME_SIZE:
+                self._outbox.set_frame_bytes(value)
+        self._outbox.write(frame(http2.SETTINGS, http2.ACK, 0))
+
+    def _on_push_promise(self, number: int, _: int, __: bytes) -> None:
+        raise ProtocolError(http2.PROTOCOL_ERROR, f"PUSH_PROMISE of stream {number}: clients push nothing")
+
+    def _on_ping(self, _: int, flags: int, payload: bytes) -> None:
+        if len(payload) != len(_DRAIN_PING):
+            raise ProtocolError(http2.FRAME_SIZE_ERROR, f"PING of {len(payload)} bytes: expected 8")
+        if not flags & http2.ACK:
+            self._outbox.write(frame(http2.PING, http2.ACK, 0, payload))
+        elif self._draining and payload == _DRAIN_PING:
+            self._refuse_more()
+
+    def _on_window_update(self, number: int, _: int, payload: bytes) -> None:
+        increment = http2.unsigned(payload, "WINDOW_UPDATE") & http2.MAX_WINDOW
+        if not increment:
+            raise ProtocolError(http2.PROTOCOL_ERROR, "WINDOW_UPDATE by 0")
+        if number == 0:
+            self._outbox.widen(None, increment)
+        elif (stream := self._calls.get(number)) is not None:
+            self._outbox.widen(stream, increment)
+
+    def _refuse_more(self) -> None:
+        if not self._calls.refusing:
+            self._calls.refusing = True
+            self._outbox.write(http2.goaway(self._calls.last_number, http2.NO_ERROR))
+            self._close_if_done()
+
+    def _close_if_done(self) -> None:
+        if self._calls.refusing and not len(self._calls):
+            self._transport.close()
+
+    def _check_greeted(self) -> None:
+        if not self._greeted:
+            self._transport.close()
+
+    def _watch_idleness(self, answered: int) -> None:
+        """Drains when nothing was asked since the last look, when that many were answered."""
+        if self._options.max_idle is None:
+            return
+        if self._calls.answered == answered and not len(self._calls):
+            self.drain()
+        else:
+            self._after(self._options.max_idle, self._watch_idleness, self._calls.answered)
+
+    def _after(self, seconds: float, action: Callable[..., None], *arguments: object) -> None:
+        self._timers[action] = self._loop.call_later(seconds, action, *arguments)

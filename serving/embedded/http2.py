@@ -1,0 +1,141 @@
+"""HTTP/2's frames and header blocks, as far as a gRPC server needs them.
+
+Frames: RFC 9113, https://www.rfc-editor.org/rfc/rfc9113. Header blocks: RFC 7541, https://www.rfc-editor.org/rfc/rfc7541.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+from fashion_common.errors import FashionError
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+FRAME_HEAD_BYTES = 9
+DEFAULT_WINDOW = 65535
+DEFAULT_FRAME_BYTES = 16384
+MAX_WINDOW = 2**31 - 1
+MAX_STREAM_ID = 2**31 - 1
+
+# Frame types (section 6).
+DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
+# Flags.
+ACK = END_STREAM = 0x1
+END_HEADERS = 0x4
+PADDED = 0x8
+HAS_PRIORITY = 0x20
+# Settings (section 6.5.2).
+MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE, MAX_HEADER_LIST_SIZE = 3, 4, 5, 6
+# Error codes (section 7).
+NO_ERROR = 0
+PROTOCOL_ERROR = 1
+FLOW_CONTROL_ERROR = 3
+FRAME_SIZE_ERROR = 6
+REFUSED_STREAM = 7
+CANCEL = 8
+COMPRESSION_ERROR = 9
+ENHANCE_YOUR_CALM = 11
+
+_HEAD = struct.Struct(">IBI")
+_SETTING = struct.Struct(">HI")
+_LONGEST_SHORT_INTEGER = 126
+
+
+class ProtocolError(FashionError):
+    """What a peer did that ends its connection. code: the error code of the GOAWAY that tells it."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def frame_head(length: int, kind: int, flags: int, stream_id: int) -> bytes:
+    """The 9 bytes before a frame's payload of `length` bytes."""
+    return _HEAD.pack(length << 8 | kind, flags, stream_id)
+
+
+def frame(kind: int, flags: int, stream_id: int, payload: bytes = b"") -> bytes:
+    """A whole frame."""
+    return _HEAD.pack(len(payload) << 8 | kind, flags, stream_id) + payload
+
+
+def parse_frame_head(data: bytes, position: int) -> tuple[int, int, int, int]:
+    """The payload's length, the type, the flags and the stream of the frame that begins at `position`."""
+    length_and_kind, flags, stream_id = _HEAD.unpack_from(data, position)
+    return length_and_kind >> 8, length_and_kind & 0xFF, flags, stream_id & MAX_STREAM_ID
+
+
+def settings_frame(settings: dict[int, int]) -> bytes:
+    """A SETTINGS frame."""
+    return frame(SETTINGS, 0, 0, b"".join(_SETTING.pack(*setting) for setting in settings.items()))
+
+
+def rst_stream(number: int, code: int) -> bytes:
+    """A RST_STREAM frame."""
+    return frame(RST_STREAM, 0, number, code.to_bytes(4, "big"))
+
+
+def goaway(last_number: int, code: int, text: str = "") -> bytes:
+    """A GOAWAY frame. last_number: of the last stream that is, or will be, answered. text: for who debugs the peer."""
+    payload = last_number.to_bytes(4, "big") + code.to_bytes(4, "big") + text.encode("utf-8", "replace")
+    return frame(GOAWAY, 0, 0, payload)
+
+
+def window_update(increment: int) -> bytes:
+    """A WINDOW_UPDATE frame for the whole connection."""
+    return frame(WINDOW_UPDATE, 0, 0, increment.to_bytes(4, "big"))
+
+
+def parse_settings(payload: bytes) -> Iterator[tuple[int, int]]:
+    """The settings of a SETTINGS frame, checked. Raises ProtocolError."""
+    if len(payload) % _SETTING.size:
+        raise ProtocolError(FRAME_SIZE_ERROR, f"SETTINGS of {len(payload)} bytes: expected a multiple of 6")
+    for key, value in _SETTING.iter_unpack(payload):
+        if key == INITIAL_WINDOW_SIZE and value > MAX_WINDOW:
+            raise ProtocolError(FLOW_CONTROL_ERROR, f"SETTINGS_INITIAL_WINDOW_SIZE of {value}: at most 2^31-1")
+        if key == MAX_FRAME_SIZE and not DEFAULT_FRAME_BYTES <= value < 2**24:
+            raise ProtocolError(PROTOCOL_ERROR, f"SETTINGS_MAX_FRAME_SIZE of {value}: expected 2^14 to 2^24-1")
+        yield key, value
+
+
+def unsigned(payload: bytes, what: str) -> int:
+    """The 32-bit number that is all of a frame's payload. Raises ProtocolError."""
+    if len(payload) != 4:  # noqa: PLR2004 - the size of the number
+        raise ProtocolError(FRAME_SIZE_ERROR, f"{what} of {len(payload)} bytes: expected 4")
+    return int.from_bytes(payload, "big")
+
+
+def unpadded(payload: bytes, flags: int) -> bytes:
+    """The payload of a DATA or HEADERS frame without its padding. Raises ProtocolError."""
+    if not flags & PADDED:
+        return payload
+    if not payload or payload[0] >= len(payload):
+        raise ProtocolError(PROTOCOL_ERROR, "a frame's padding is longer than the frame")
+    return payload[1 : len(payload) - payload[0]]
+
+
+def header_block(payload: bytes, flags: int) -> bytes:
+    """The piece of a header block that a HEADERS frame carries. Raises ProtocolError."""
+    payload = unpadded(payload, flags)
+    if not flags & HAS_PRIORITY:
+        return payload
+    if len(payload) < 5:  # noqa: PLR2004 - the size of the priority fields
+        raise ProtocolError(FRAME_SIZE_ERROR, "a HEADERS frame ends within its priority")
+    return payload[5:]
+
+
+def header(name: bytes, value: bytes) -> bytes:
+    """A header field as a literal that no table remembers (RFC 7541, section 6.2.2): a block may be used again."""
+    return b"\x00" + _string(name) + _string(value)
+
+
+def _string(text: bytes) -> bytes:
+    if len(text) <= _LONGEST_SHORT_INTEGER:
+        return bytes((len(text),)) + text
+    # RFC 7541, section 5.1: seven bits, then groups of seven, the lowest first.
+    length, rest = bytearray((0x7F,)), len(text) - 0x7F
+    while rest > 0x7F:  # noqa: PLR2004 - seven bits
+        length.append(rest & 0x7F | 0x80)
+        rest >>= 7
+    length.append(rest)
+    return bytes(length) + text
