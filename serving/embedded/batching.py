@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from serving.embedded.batch_queue import Queue, Task
 from serving.embedded.batching_options import BatchingOptions, OptionsOf
 from serving.embedded.rows import common_rows, joined
 from serving.embedded.runner import Run, Runner
@@ -25,8 +25,6 @@ from serving.errors import DeadlineExceeded, InvalidArgument, ServingError, Unav
 Array = npt.NDArray[Any]
 
 
-# While requests come one at a time, every so many of them looks whether there is company.
-COMPANY_EVERY = 8
 # Requests gather until the event loop has gone round this often without a further one: accepting one takes it a few.
 QUIET_ROUNDS = 4
 # With a batch timeout of 0, requests gather while more keep coming, but never longer than this.
@@ -40,53 +38,6 @@ class Runs(Protocol):
 
     async def run(self, run: Run) -> list[Array]:
         """The fetched values. Raises ServingError."""
-
-
-class _Task:
-    """One request that waits: its run, its rows, and the future that its answer goes to."""
-
-    __slots__ = ("future", "rows", "run")
-
-    def __init__(self, run: Run, rows: int, future: asyncio.Future[list[Array]]) -> None:
-        self.run = run
-        self.rows = rows
-        self.future = future
-
-
-class _Queue:
-    """The requests that may be merged with each other."""
-
-    def __init__(self, options: BatchingOptions) -> None:
-        self.options = options
-        self.tasks: deque[_Task] = deque()
-        self.rows = 0
-        self.running = 0
-        self.timer: asyncio.Handle | None = None
-        self.splits = True
-        self.first_at = 0.0
-        self.seen = 0
-        self.quiet = 0
-        self.alone = 0
-
-    def is_lonely(self) -> bool:
-        """Whether a request that comes now has no company to expect, as the last ones had none; tried now and then."""
-        return not self.tasks and self.alone % COMPANY_EVERY != 0
-
-    def note(self, size: int) -> None:
-        """Remembers how many requests ran together."""
-        self.alone = self.alone + 1 if size == 1 else 0
-
-    def take(self) -> list[_Task]:
-        """The next batch: as many whole requests as fit."""
-        taken: list[_Task] = []
-        rows = 0
-        while self.tasks and (not taken or rows + self.tasks[0].rows <= self.options.max_batch_size):
-            task = self.tasks.popleft()
-            self.rows -= task.rows
-            if not task.future.done():
-                taken.append(task)
-                rows += task.rows
-        return taken
 
 
 class BatchingRunner:
@@ -128,9 +79,9 @@ class BatchingRunner:
                 return result
         return await self._wait(queue, run, rows)
 
-    async def _wait(self, queue: _Queue, run: Run, rows: int) -> list[Array]:
+    async def _wait(self, queue: Queue, run: Run, rows: int) -> list[Array]:
         loop = asyncio.get_running_loop()
-        task = _Task(run, rows, loop.create_future())
+        task = Task(run, rows, loop.create_future())
         if not queue.tasks:
             queue.first_at, queue.seen, queue.quiet = time.perf_counter(), 0, 0
         queue.tasks.append(task)
@@ -154,22 +105,22 @@ class BatchingRunner:
         ]
         return [np.concatenate(values) for values in zip(*await asyncio.gather(*parts), strict=True)]
 
-    def _queue(self, run: Run, options: BatchingOptions) -> _Queue:
+    def _queue(self, run: Run, options: BatchingOptions) -> Queue:
         pads = options.pad_variable_length_inputs
         shapes = tuple(
             (name, feed.dtype.str, feed.ndim if pads else feed.shape[1:]) for name, feed in run.feeds.items()
         )
         key = (shapes, run.fetches)
-        queues: dict[object, _Queue] = run.version.cache.setdefault(_Queue, {})
+        queues: dict[object, Queue] = run.version.cache.setdefault(Queue, {})
         queue = queues.get(key)
         if queue is None:
             if len(queues) >= MAX_QUEUES:
                 for idle in [key for key, queue in queues.items() if not queue.tasks and not queue.running]:
                     del queues[idle]
-            queue = queues[key] = _Queue(options)
+            queue = queues[key] = Queue(options)
         return queue
 
-    def _schedule(self, queue: _Queue, loop: asyncio.AbstractEventLoop) -> None:
+    def _schedule(self, queue: Queue, loop: asyncio.AbstractEventLoop) -> None:
         if queue.rows >= queue.options.max_batch_size and queue.timer is not None:
             queue.timer.cancel()
             queue.timer = loop.call_soon(self._dispatch, queue)
@@ -177,7 +128,7 @@ class BatchingRunner:
             wait = queue.options.batch_timeout_seconds
             queue.timer = loop.call_later(wait, self._dispatch, queue) if wait else loop.call_soon(self._gather, queue)
 
-    def _gather(self, queue: _Queue) -> None:
+    def _gather(self, queue: Queue) -> None:
         """Dispatches once no further request arrives: those that came meanwhile run together."""
         count = len(queue.tasks)
         queue.quiet = queue.quiet + 1 if count == queue.seen else 0
@@ -188,7 +139,7 @@ class BatchingRunner:
         else:
             queue.timer = asyncio.get_running_loop().call_soon(self._gather, queue)
 
-    def _dispatch(self, queue: _Queue) -> None:
+    def _dispatch(self, queue: Queue) -> None:
         """Starts as many batches as there are waiting requests and free threads."""
         queue.timer = None
         while queue.tasks and queue.running < queue.options.num_batch_threads:
@@ -212,7 +163,7 @@ class BatchingRunner:
         self._slow.add(task)
         task.add_done_callback(self._slow.discard)
 
-    async def _run_batch(self, queue: _Queue, tasks: Sequence[_Task], merged: Run) -> None:
+    async def _run_batch(self, queue: Queue, tasks: Sequence[Task], merged: Run) -> None:
         try:
             self._answer(queue, tasks, merged, await self._runner.run(merged))
         except ServingError as error:
@@ -222,7 +173,7 @@ class BatchingRunner:
             if queue.tasks:
                 self._schedule(queue, asyncio.get_running_loop())
 
-    def _answer(self, queue: _Queue, tasks: Sequence[_Task], merged: Run, result: list[Array]) -> None:
+    def _answer(self, queue: Queue, tasks: Sequence[Task], merged: Run, result: list[Array]) -> None:
         size = len(next(iter(merged.feeds.values())))
         if any(value.ndim == 0 or len(value) != size for value in result):
             # Outputs that do not go by rows cannot be handed out: such a signature is not merged again.
@@ -239,14 +190,14 @@ class BatchingRunner:
                 task.future.set_result([value[start:end] for value in result])
             start = end
 
-    async def _run_each(self, tasks: Sequence[_Task], error: ServingError | None) -> None:
+    async def _run_each(self, tasks: Sequence[Task], error: ServingError | None) -> None:
         if error is not None and len(tasks) == 1:
             _fail(tasks[0].future, error)
             return
         for task in tasks:
             await self._run_alone(task)
 
-    async def _run_alone(self, task: _Task) -> None:
+    async def _run_alone(self, task: Task) -> None:
         try:
             result = await self._runner.run(task.run)
         except ServingError as error:
@@ -265,7 +216,7 @@ def _fail(future: asyncio.Future[list[Array]], error: ServingError) -> None:
         future.set_exception(error)
 
 
-def _merged(tasks: Sequence[_Task], options: BatchingOptions) -> Run:
+def _merged(tasks: Sequence[Task], options: BatchingOptions) -> Run:
     first = tasks[0].run
     total = sum(task.rows for task in tasks)
     padding = next((size for size in options.allowed_batch_sizes if size >= total), total) - total
