@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 from typing import NamedTuple, TypeVar
 
 from client.batch import Batch
@@ -54,7 +53,7 @@ def answers(
         loaded = in_order(decoding, _load, blocks, window=2 * batch_size, size=lambda block: len(block.names))
         groups = _grouped(loaded, batch_size)
 
-        def ask(group: list[_Loaded]) -> list[Answer]:
+        def ask(group: list[_Loaded]) -> Iterator[Answer]:
             return _ask(connection, group, signature_name)
 
         for result in in_order(sending, ask, groups, window=2 * concurrency):
@@ -115,16 +114,20 @@ def _grouped(loaded: Iterable[_Loaded], batch_size: int) -> Iterator[list[_Loade
         yield group
 
 
-def _ask(connection: Connection, group: list[_Loaded], signature_name: str | None) -> list[Answer]:
+def _ask(connection: Connection, group: list[_Loaded], signature_name: str | None) -> Iterator[Answer]:
+    """Asks at once; the answers are made one by one when they are taken."""
     batches = [one.batch for one in group if one.batch]
     predictions: Iterator[Prediction] = iter(())
     if batches:
         whole = batches[0] if len(batches) == 1 else Batch(batches[0].dtype, b"".join(one.content for one in batches))
-        predictions = iter(connection.predict_batch(whole, signature_name=signature_name))
-    result = []
+        predictions = connection.predict_lazily(whole, signature_name=signature_name)
+    return _answered(group, predictions)
+
+
+def _answered(group: list[_Loaded], predictions: Iterator[Prediction]) -> Iterator[Answer]:
     for one in group:
         if one.batch is None:
-            result.append(Answer(one.names[0], error=one.error))
-            continue
-        result += map(Answer, one.names, one.batch.images(), islice(predictions, len(one.names)))
-    return result
+            yield Answer(one.names[0], error=one.error)
+        else:
+            # The names stop the map, before it takes the prediction of the next one's first image.
+            yield from map(Answer, one.names, one.batch.images(), predictions)
