@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import array
 import io
+import struct
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
+from operator import itemgetter
 from typing import Protocol, cast, runtime_checkable
 
 from client.errors import ClientUsageError, ServerError
@@ -97,8 +99,7 @@ class Batch:
         content = self.content
         if self.dtype == "DT_FLOAT":
             content = bytes(round(255 * value) for value in memoryview(content).cast("f"))
-        for start in range(0, len(content), IMAGE_BYTES):
-            yield content[start : start + IMAGE_BYTES]
+        return map(itemgetter(0), struct.iter_unpack(f"{IMAGE_BYTES}s", content))
 
 
 def calls(batch: Batch, metadata: Metadata, signature_name: str | None) -> Iterator[Call]:
@@ -135,8 +136,8 @@ def predictions(outputs: dict[str, Output], count: int) -> Iterator[Prediction]:
     names = _names(outputs.get("class_names")) or ([CLASS_NAMES[class_id] for class_id in ids] if fits else [])
     if not fits or len(names) != count:
         raise ServerError("INTERNAL", "the server's class_ids and class_names do not fit its probabilities")
-    # The loop runs in C: in bulk, it is most of the client's time.
     likeliest = [numbers[row * classes + class_id] for row, class_id in enumerate(ids)]
+    # The loop runs in C: in bulk, it is most of the client's time.
     return map(Prediction._make, zip(ids, names, likeliest, _rows(numbers), strict=True))
 
 

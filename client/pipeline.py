@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from typing import NamedTuple, TypeVar
 
 from client.batch import Batch
@@ -121,13 +122,11 @@ def _ask(connection: Connection, group: list[_Loaded], signature_name: str | Non
     if batches:
         whole = batches[0] if len(batches) == 1 else Batch(batches[0].dtype, b"".join(one.content for one in batches))
         predictions = connection.predict_lazily(whole, signature_name=signature_name)
-    return _answered(group, predictions)
+    return chain.from_iterable(_answered(one, predictions) for one in group)
 
 
-def _answered(group: list[_Loaded], predictions: Iterator[Prediction]) -> Iterator[Answer]:
-    for one in group:
-        if one.batch is None:
-            yield Answer(one.names[0], error=one.error)
-        else:
-            # The names stop the map, before it takes the prediction of the next one's first image.
-            yield from map(Answer, one.names, one.batch.images(), predictions)
+def _answered(one: _Loaded, predictions: Iterator[Prediction]) -> Iterable[Answer]:
+    if one.batch is None:
+        return [Answer(one.names[0], error=one.error)]
+    # The names come first: at their end, nothing is taken of the predictions for the next one's images.
+    return map(Answer, one.names, one.batch.images(), predictions)
