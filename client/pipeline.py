@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain
 from typing import NamedTuple, TypeVar
 
 from client.batch import Batch
@@ -50,28 +50,43 @@ def answers(
     """The outcome of every image, in order. Raises ServerError; a bad image is an Answer with its error."""
     decoders = os.cpu_count() or 1
     with ThreadPoolExecutor(decoders) as decoding, ThreadPoolExecutor(concurrency) as sending:
-        loaded = in_order(decoding, _load, blocks, window=2 * batch_size)
+        # The windows count images and batches: a block may be one picture or thousands of rows.
+        loaded = in_order(decoding, _load, blocks, window=2 * batch_size, size=lambda block: len(block.names))
         groups = _grouped(loaded, batch_size)
 
-        def ask(group: list[_Loaded]) -> list[Answer]:
+        def ask(group: list[_Loaded]) -> Iterator[Answer]:
             return _ask(connection, group, signature_name)
 
         for result in in_order(sending, ask, groups, window=2 * concurrency):
             yield from result
 
 
-def in_order(pool: ThreadPoolExecutor, work: Callable[[_A], _B], items: Iterable[_A], *, window: int) -> Iterator[_B]:
-    """`map` on a pool, with at most `window` items begun and not yet taken."""
-    running: deque[Future[_B]] = deque()
+def in_order(
+    pool: ThreadPoolExecutor,
+    work: Callable[[_A], _B],
+    items: Iterable[_A],
+    *,
+    window: int,
+    size: Callable[[_A], int] = lambda _: 1,
+) -> Iterator[_B]:
+    """`map` on a pool; items are begun until those not yet taken fill `window`.
+
+    size: how much of the window an item takes.
+    """
+    running: deque[tuple[Future[_B], int]] = deque()
+    begun = 0
     try:
         for item in items:
-            running.append(pool.submit(work, item))
-            if len(running) >= window:
-                yield running.popleft().result()
+            running.append((pool.submit(work, item), size(item)))
+            begun += running[-1][1]
+            while running and begun >= window:
+                future, taken = running.popleft()
+                begun -= taken
+                yield future.result()
         while running:
-            yield running.popleft().result()
+            yield running.popleft()[0].result()
     finally:
-        for future in running:
+        for future, _ in running:
             future.cancel()
 
 
@@ -83,31 +98,35 @@ def _load(block: Block) -> _Loaded:
 
 
 def _grouped(loaded: Iterable[_Loaded], batch_size: int) -> Iterator[list[_Loaded]]:
-    """Neighbours of one dtype, `batch_size` images together; a larger block stays whole."""
+    """Neighbours of one dtype, `batch_size` images together and then given on at once; a larger block stays whole."""
     group: list[_Loaded] = []
-    count = 0
+    count, dtype = 0, ""
     for one in loaded:
-        size = one.batch.count if one.batch else 0
-        dtypes = {other.batch.dtype for other in group if other.batch}
-        if group and (count + size > batch_size or (one.batch and dtypes - {one.batch.dtype})):
+        if one.batch:
+            if count and (one.batch.dtype != dtype or count + one.batch.count > batch_size):
+                yield group
+                group, count = [], 0
+            count, dtype = count + one.batch.count, one.batch.dtype
+        group.append(one)
+        if count >= batch_size:
             yield group
             group, count = [], 0
-        group.append(one)
-        count += size
     if group:
         yield group
 
 
-def _ask(connection: Connection, group: list[_Loaded], signature_name: str | None) -> list[Answer]:
+def _ask(connection: Connection, group: list[_Loaded], signature_name: str | None) -> Iterator[Answer]:
+    """Asks at once; the answers are made one by one when they are taken."""
     batches = [one.batch for one in group if one.batch]
     predictions: Iterator[Prediction] = iter(())
     if batches:
         whole = batches[0] if len(batches) == 1 else Batch(batches[0].dtype, b"".join(one.content for one in batches))
-        predictions = iter(connection.predict_batch(whole, signature_name=signature_name))
-    result = []
-    for one in group:
-        if one.batch is None:
-            result.append(Answer(one.names[0], error=one.error))
-            continue
-        result += map(Answer, one.names, one.batch.images(), islice(predictions, len(one.names)))
-    return result
+        predictions = connection.predict_lazily(whole, signature_name=signature_name)
+    return chain.from_iterable(_answered(one, predictions) for one in group)
+
+
+def _answered(one: _Loaded, predictions: Iterator[Prediction]) -> Iterable[Answer]:
+    if one.batch is None:
+        return [Answer(one.names[0], error=one.error)]
+    # The names come first: at their end, nothing is taken of the predictions for the next one's images.
+    return map(Answer, one.names, one.batch.images(), predictions)

@@ -162,13 +162,13 @@ def make_ndarray(proto: TensorProto, *, max_bytes: int = MAX_TENSOR_BYTES) -> Ar
     if size > max_bytes:
         name = data_type_name(proto.dtype)
         raise TensorError(f"a {name} tensor of shape {list(shape)} has {size} bytes: the limit is {max_bytes}")
-    if proto.tensor_content and field != "string_val":
-        if len(proto.tensor_content) != size:
+    # Read once: protobuf makes a new copy of the bytes each time.
+    content = proto.tensor_content
+    if content and field != "string_val":
+        if len(content) != size:
             name = data_type_name(proto.dtype)
-            raise TensorError(
-                f"tensor_content has {len(proto.tensor_content)} bytes: {name} of shape {list(shape)} needs {size}"
-            )
-        flat = np.frombuffer(proto.tensor_content, wire_dtype)
+            raise TensorError(f"tensor_content has {len(content)} bytes: {name} of shape {list(shape)} needs {size}")
+        flat = np.frombuffer(content, wire_dtype)
         return (flat if wire_dtype is dtype else flat.astype(dtype)).reshape(shape)
     return _filled(_typed_values(getattr(proto, field), field, dtype), count, dtype).reshape(shape)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from client.batch import Batch
 from client.connection import Connection, connect
 from client.errors import ClientUsageError, ServerError, server_error
 from client.fake_transport import FakeTransport
@@ -145,6 +146,26 @@ def test_an_answer_without_probabilities_is_an_error() -> None:
 
     with pytest.raises(ServerError, match=r"expected the probabilities \[1, 10\].*output_0.*\[1, 3\]"):
         _connection(Other()).predict(np.zeros((1, 28, 28), np.uint8))
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"class_ids": Output((2,), [0])},
+        {"class_ids": Output((2,), [0, 10])},
+        {"class_names": Output((2,), [b"Bag"])},
+    ],
+    ids=["one id", "no such class", "one name"],
+)
+def test_classes_that_do_not_fit_the_probabilities_are_an_error(odd: dict[str, Output]) -> None:
+    """Told when the answer comes, before the first prediction is looked at."""
+
+    class Odd(FakeTransport):
+        def predict(self, *args: object, **options: object) -> dict[str, Output]:  # type: ignore[override]
+            return {**super().predict(*args, **options), **odd}  # type: ignore[arg-type]
+
+    with pytest.raises(ServerError, match="class_ids and class_names do not fit its probabilities"):
+        _connection(Odd()).predict_lazily(Batch("DT_UINT8", bytes(2 * 784)))
 
 
 def test_metadata_is_read_once() -> None:

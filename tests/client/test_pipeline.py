@@ -76,6 +76,22 @@ def test_work_is_bounded_so_that_a_stream_without_end_is_answered() -> None:
     found.close()  # type: ignore[attr-defined]
 
 
+def test_no_more_is_read_ahead_when_blocks_are_whole_batches() -> None:
+    """An array's blocks are; the window counts their images."""
+    taken = 0
+
+    def rows() -> Iterator[Block]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield Block([f"[{row}]" for row in range(100)], lambda: Batch("DT_UINT8", bytes(100 * 784)))
+
+    found = answers(Connection([FakeTransport()], ModelSpec()), rows(), batch_size=100, concurrency=2)
+    next(found)
+    assert taken < 10
+    found.close()  # type: ignore[attr-defined]
+
+
 def test_a_servers_error_ends_it() -> None:
     """Raised to the caller, not swallowed by a thread."""
     transport = _Echo(errors=[server_error("INTERNAL", "broken")])
