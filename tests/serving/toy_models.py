@@ -3,7 +3,8 @@
 - half_plus_two/1, half_plus_two/2: y = x / 2 + bias, bias 2 and 3; outputs y and bias; batched by rows.
 - row_mixer/1: y = x - mean(x) over the batch: merging requests would change its answers.
 - quantized/1, many_types/1: identities of rarer dtypes.
-- tf1/00000123: an export of TensorFlow 1 with predict, classify and regress signatures and a variable.
+- tf1/00000123: an export of TensorFlow 1 with predict, classify and regress signatures and a variable, and one with a
+  method name that TF Serving does not know.
 - assets/1: looks words up in an asset file.
 - gate/1: gives the path of a file back once the file is there.
 """
@@ -119,6 +120,9 @@ def write_tf1(path: Path) -> None:
                 "serving_default": utils.predict_signature_def({"x": x}, {"y": y}),
                 "classify_x_to_y": utils.build_signature_def(infos, {"scores": out}, "tensorflow/serving/classify"),
                 "regress_x_to_y": utils.build_signature_def(infos, {"outputs": out}, "tensorflow/serving/regress"),
+                "own_method": utils.build_signature_def(
+                    {"x": v1.saved_model.build_tensor_info(x)}, {"y": v1.saved_model.build_tensor_info(y)}, "toys/own"
+                ),
             },
         )
         builder.save()

@@ -19,6 +19,7 @@ import grpc
 import httpx
 import numpy as np
 import pytest
+import trustme
 from google.protobuf import text_format
 
 from serving.apis import services
@@ -49,6 +50,39 @@ def test_tls(tmp_path: Path) -> None:
         with grpc.insecure_channel(server.grpc) as channel, pytest.raises(grpc.RpcError) as raised:
             predict(channel, "kitchen", {"x": X})
         assert raised.value.code() == grpc.StatusCode.UNAVAILABLE
+
+
+def test_tls_with_client_certificates(tmp_path: Path) -> None:
+    """client_verify and custom_ca: clients with a certificate of that CA are served, all others are turned away."""
+    authority, stranger = trustme.CA(), trustme.CA()
+    identity = authority.issue_cert("127.0.0.1")
+    pems = {
+        "server_key": identity.private_key_pem,
+        "server_cert": identity.cert_chain_pems[0],
+        "custom_ca": authority.cert_pem,
+    }
+    config = tmp_path / "ssl.config"
+    fields = [f"{name}: {json.dumps(pem.bytes().decode())}" for name, pem in pems.items()]
+    config.write_text("\n".join([*fields, "client_verify: true"]))
+
+    def ask(*client: bytes) -> list[float]:
+        credentials = grpc.ssl_channel_credentials(authority.cert_pem.bytes(), *client)
+        with grpc.secure_channel(server.grpc, credentials) as channel:
+            answer: list[float] = predict(channel, "kitchen", {"x": X})["y"].tolist()
+            return answer
+
+    with running("--model_name=kitchen", f"--model_base_path={KITCHEN}", f"--ssl_config_file={config}") as server:
+        assert ask(*key_and_chain(authority)) == [3.5]
+        for client in ((), key_and_chain(stranger)):
+            with pytest.raises(grpc.RpcError) as raised:
+                ask(*client)
+            assert raised.value.code() == grpc.StatusCode.UNAVAILABLE
+
+
+def key_and_chain(authority: trustme.CA) -> tuple[bytes, bytes]:
+    """A client's key and certificate of this CA, in PEM."""
+    made = authority.issue_cert("client@example.org")
+    return made.private_key_pem.bytes(), made.cert_chain_pems[0].bytes()
 
 
 def test_the_access_log(tmp_path: Path) -> None:
