@@ -14,7 +14,7 @@ from serving.embedded.batching_options import BatchingOptions
 from serving.embedded.flags import Flags
 from serving.embedded.runner import Servable
 from serving.embedded.versions import Version
-from serving.errors import ServerConfigError
+from serving.errors import InvalidArgument, ServerConfigError
 
 
 def version(path: Path, number: int) -> Version[Servable]:
@@ -67,6 +67,36 @@ def test_per_model_batching_parameters(tmp_path: Path) -> None:
     assert options_of(own) == BatchingOptions(max_batch_size=4, allowed_batch_sizes=(2, 4))
     assert options_of(other) == BatchingOptions(max_enqueued_batches=7)
     assert options_of(none) is None
+
+
+def test_a_version_read_anew(tmp_path: Path) -> None:
+    """One that is loaded again from the same directory has the parameters that are there by then."""
+    old = version(tmp_path, 1)
+    new: Version[Servable] = Version("m", 1, old.path, threading.RLock())
+    options_of = config.batching_options_of(Flags(enable_batching=True, enable_per_model_batching_parameters=True))
+    assert options_of is not None
+
+    for made, size in ((old, 4), (new, 8)):
+        written(made.path / config.PER_MODEL_BATCHING_FILE, f"max_batch_size {{ value: {size} }}")
+        assert options_of(made) == BatchingOptions(max_batch_size=size)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("nope: 1", "Error parsing text-format tensorflow.serving.BatchingParameters: 1:1: "),
+        ("max_batch_size { value: 0 }", "max_batch_size must be positive; was 0"),
+    ],
+)
+def test_per_model_parameters_that_cannot_be(tmp_path: Path, text: str, message: str) -> None:
+    """The version is not loaded, provided that the flags ask for them."""
+    made = version(tmp_path, 1)
+    written(made.path / config.PER_MODEL_BATCHING_FILE, text)
+
+    config.check_version(Flags(enable_batching=True), made.path)
+    config.check_version(Flags(enable_per_model_batching_parameters=True), made.path)
+    with pytest.raises(InvalidArgument, match=message):
+        config.check_version(Flags(enable_batching=True, enable_per_model_batching_parameters=True), made.path)
 
 
 @pytest.mark.parametrize(

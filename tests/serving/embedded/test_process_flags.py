@@ -24,12 +24,15 @@ OWN_METHOD = (
 
 @pytest.fixture(scope="module")
 def server(toys: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server with a model that has batching parameters of its own, and two that have none."""
+    """A server with models that have batching parameters of their own, good and bad, and two that have none."""
     directory = tmp_path_factory.mktemp("flags")
     batched = directory / "batched"
     shutil.copytree(toys / "half_plus_two" / "1", batched / "1")
     (batched / "1" / "batching_params.pbtxt").write_text("max_batch_size { value: 4 } allowed_batch_sizes: 4")
-    paths = {"batched": batched, "plain": toys / "half_plus_two", "tf1": toys / "tf1"}
+    spoilt = directory / "spoilt"
+    shutil.copytree(toys / "half_plus_two" / "1", spoilt / "1")
+    (spoilt / "1" / "batching_params.pbtxt").write_text("nope: 1")
+    paths = {"batched": batched, "spoilt": spoilt, "plain": toys / "half_plus_two", "tf1": toys / "tf1"}
     models = "".join(
         f"config {{ name: '{name}' base_path: '{path}' model_platform: 'tensorflow' }}\n"
         for name, path in paths.items()
@@ -47,6 +50,7 @@ def server(toys: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
         f"--batching_parameters_file={common}",
         "--enable_per_model_batching_parameters",
         "--enable_signature_method_name_check",
+        "--max_num_load_retries=0",
     ) as made:
         yield made
 
@@ -74,6 +78,16 @@ def test_per_model_batching(channel: grpc.Channel, server: Server) -> None:
         ("count", "batched", "1.0"),
         ("sum", "batched", "4.0"),
     ]
+
+
+def test_per_model_batching_parameters_that_do_not_parse(server: Server) -> None:
+    """The version is not loaded, and its status has TF Serving's words."""
+    (status,) = httpx.get(f"http://{server.rest}/v1/models/spoilt").json()["model_version_status"]
+
+    assert (status["state"], status["status"]["error_code"]) == ("END", "INVALID_ARGUMENT")
+    assert status["status"]["error_message"].startswith(
+        "Error parsing text-format tensorflow.serving.BatchingParameters: 1:1: "
+    )
 
 
 def test_method_names_are_checked(channel: grpc.Channel, server: Server) -> None:
