@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tests.serving.asking import predict
-from tests.serving.live import Server, running
+from tests.serving.live import KITCHEN, Server, running
 
 X = np.array([1.0], np.float32)
 OWN_METHOD = (
@@ -107,3 +107,16 @@ def test_method_names_are_not_checked_unless_asked(toy_server: Server) -> None:
     """Then such a signature is served as any other."""
     with grpc.insecure_channel(toy_server.grpc) as channel:
         assert predict(channel, "tf1", {"x": X}, signature_name="own_method")["y"].tolist() == [2.5]
+
+
+def test_the_session_config_file(tmp_path: Path) -> None:
+    """It is what TensorFlow makes sessions with: one that it does not take fails the load."""
+    file = tmp_path / "session.config"
+    file.write_text("experimental { session_metadata { name: 'm' version: -1 } }")
+    flags = ("--model_name=kitchen", f"--model_base_path={KITCHEN}", "--max_num_load_retries=0")
+
+    with running(*flags, f"--tensorflow_session_config_file={file}") as server:
+        (status,) = httpx.get(f"http://{server.rest}/v1/models/kitchen").json()["model_version_status"]
+
+    assert (status["state"], status["status"]["error_code"]) == ("END", "INVALID_ARGUMENT")
+    assert status["status"]["error_message"].startswith("Session version shouldn't be negative")
