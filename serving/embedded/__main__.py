@@ -87,6 +87,7 @@ def _serve(flags: Flags, stopping: threading.Event) -> int:
     )
 
     def load(path: Path) -> Servable:
+        config.check_version(flags, path)
         return loader.load(path, options)
 
     worker = flags.worker_index >= 0

@@ -23,7 +23,7 @@ from serving.embedded.grpc_protocol import ConnectionOptions
 from serving.embedded.manager import ManagerOptions
 from serving.embedded.runner import Servable
 from serving.embedded.versions import Version
-from serving.errors import ServerConfigError
+from serving.errors import InvalidArgument, ServerConfigError
 
 M = TypeVar("M", bound=Message)
 
@@ -106,6 +106,20 @@ def run_threads(flags: Flags) -> int:
     return max(flags.grpc_max_threads, flags.rest_api_num_threads) or 4 * (os.cpu_count() or 1)
 
 
+def check_version(flags: Flags, directory: Path) -> None:
+    """Reads what the flags ask for in a version's directory. Raises InvalidArgument for what cannot be followed."""
+    if flags.enable_batching and flags.enable_per_model_batching_parameters:
+        try:
+            _own_batching_options(directory)
+        except ServerConfigError as error:
+            raise InvalidArgument(str(error)) from error
+
+
+def _own_batching_options(directory: Path) -> BatchingOptions | None:
+    file = directory / PER_MODEL_BATCHING_FILE
+    return batching_options(read_text_proto(str(file), BatchingParameters())) if file.is_file() else None
+
+
 def batching_options_of(flags: Flags) -> OptionsOf | None:
     """What gives each version its batching options, or None when batching is off."""
     if not flags.enable_batching:
@@ -116,14 +130,12 @@ def batching_options_of(flags: Flags) -> OptionsOf | None:
     common = batching_options(parameters)
     if not flags.enable_per_model_batching_parameters:
         return lambda _: common
-    known: dict[Path, BatchingOptions | None] = {}
 
     def per_model(version: Version[Servable]) -> BatchingOptions | None:
-        if version.path not in known:
-            file = version.path / PER_MODEL_BATCHING_FILE
-            own = batching_options(read_text_proto(str(file), BatchingParameters())) if file.is_file() else None
-            known[version.path] = own
-        return known[version.path]
+        if BatchingOptions not in version.cache:
+            version.cache[BatchingOptions] = _own_batching_options(version.path)
+        found: BatchingOptions | None = version.cache[BatchingOptions]
+        return found
 
     return per_model
 

@@ -24,7 +24,7 @@ def toys(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def toy_server(toys: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server with every toy model, and everything switched on that does not change answers."""
-    names = ("half_plus_two", "row_mixer", "many_types", "assets", "slow", "tf1")
+    names = ("half_plus_two", "row_mixer", "many_types", "assets", "gate", "tf1")
     models = "".join(
         f"config {{ name: '{name}' base_path: '{toys / name}' model_platform: 'tensorflow' "
         "model_version_policy { all {} } }\n"

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -53,3 +53,11 @@ def wait_until_listening(process: subprocess.Popen[bytes], log: Path) -> Sequenc
             break
         time.sleep(0.05)
     raise AssertionError(f"the server did not start (exit code {process.poll()}): {log.read_text()[-2000:]}")
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Probes until the condition holds."""
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.1)

@@ -3,9 +3,10 @@
 - half_plus_two/1, half_plus_two/2: y = x / 2 + bias, bias 2 and 3; outputs y and bias; batched by rows.
 - row_mixer/1: y = x - mean(x) over the batch: merging requests would change its answers.
 - quantized/1, many_types/1: identities of rarer dtypes.
-- tf1/00000123: an export of TensorFlow 1 with predict, classify and regress signatures and a variable.
+- tf1/00000123: an export of TensorFlow 1 with predict, classify and regress signatures and a variable, and one with a
+  method name that TF Serving does not know.
 - assets/1: looks words up in an asset file.
-- slow/1: takes as many loops as asked for.
+- gate/1: gives the path of a file back once the file is there.
 """
 
 from __future__ import annotations
@@ -83,14 +84,16 @@ def write_others(directory: Path) -> None:
 
     save("assets", look_up, module)
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.int32, name="loops")])
-    def slow(loops: tf.Tensor) -> dict[str, tf.Tensor]:
-        total = tf.constant(0.0)
-        for _ in tf.range(tf.reduce_max(loops)):
-            total += tf.reduce_sum(tf.random.stateless_uniform([2000], [1, 2])) * 0.0
-        return {"loops": loops + tf.cast(total, tf.int32)}
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="path")])
+    def gate(path: tf.Tensor) -> dict[str, tf.Tensor]:
+        found = tf.constant([], tf.string)
+        while tf.equal(tf.size(found), 0):
+            tf.autograph.experimental.set_loop_options(shape_invariants=[(found, tf.TensorShape([None]))])
+            # An optimizer may look once, ahead of the loop, for a path that no round has a part in: each adds nothing.
+            found = tf.io.matching_files(path + tf.strings.reduce_join(found))
+        return {"path": found}
 
-    save("slow", slow)
+    save("gate", gate)
 
 
 def write_tf1(path: Path) -> None:
@@ -117,6 +120,9 @@ def write_tf1(path: Path) -> None:
                 "serving_default": utils.predict_signature_def({"x": x}, {"y": y}),
                 "classify_x_to_y": utils.build_signature_def(infos, {"scores": out}, "tensorflow/serving/classify"),
                 "regress_x_to_y": utils.build_signature_def(infos, {"outputs": out}, "tensorflow/serving/regress"),
+                "own_method": utils.build_signature_def(
+                    {"x": v1.saved_model.build_tensor_info(x)}, {"y": v1.saved_model.build_tensor_info(y)}, "toys/own"
+                ),
             },
         )
         builder.save()

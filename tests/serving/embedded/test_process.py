@@ -44,15 +44,23 @@ def test_a_wrong_base_path_is_told_at_once(tmp_path: Path) -> None:
     )
 
 
-def test_a_configuration_that_does_not_parse_ends_the_start(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("model_config_file", "tensorflow.serving.ModelServerConfig"),
+        ("tensorflow_session_config_file", "tensorflow.ConfigProto"),
+    ],
+)
+def test_a_configuration_that_does_not_parse_ends_the_start(tmp_path: Path, flag: str, message: str) -> None:
     """In TF Serving's words, with exit code 2."""
     config = tmp_path / "bad.config"
     config.write_text("improperly formatted file\n")
 
-    ended = run(f"--model_config_file={config}")
+    ended = run(f"--model_base_path={KITCHEN}", f"--{flag}={config}")
 
     assert ended.returncode == 2
-    assert ended.stderr.startswith("Error: Error parsing text-format tensorflow.serving.ModelServerConfig: 1:1: ")
+    assert ended.stderr.startswith(f"Error: Error parsing text-format {message}: 1:")
+    assert ended.stderr.endswith(f"\nInvalid protobuf file: '{config}'\n")
     assert "Traceback" not in ended.stderr
 
 

@@ -11,20 +11,21 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import grpc
 import httpx
 import numpy as np
 import pytest
+import trustme
 from google.protobuf import text_format
 
 from serving.apis import services
 from serving.apis.messages import GetModelStatusRequest, ReloadConfigRequest
 from tests.serving.asking import call, outputs, predict, predict_request
-from tests.serving.live import KITCHEN, running
+from tests.serving.live import KITCHEN, running, wait_until
 
 X = np.array([1.0], np.float32)
 
@@ -49,6 +50,39 @@ def test_tls(tmp_path: Path) -> None:
         with grpc.insecure_channel(server.grpc) as channel, pytest.raises(grpc.RpcError) as raised:
             predict(channel, "kitchen", {"x": X})
         assert raised.value.code() == grpc.StatusCode.UNAVAILABLE
+
+
+def test_tls_with_client_certificates(tmp_path: Path) -> None:
+    """client_verify and custom_ca: clients with a certificate of that CA are served, all others are turned away."""
+    authority, stranger = trustme.CA(), trustme.CA()
+    identity = authority.issue_cert("127.0.0.1")
+    pems = {
+        "server_key": identity.private_key_pem,
+        "server_cert": identity.cert_chain_pems[0],
+        "custom_ca": authority.cert_pem,
+    }
+    config = tmp_path / "ssl.config"
+    fields = [f"{name}: {json.dumps(pem.bytes().decode())}" for name, pem in pems.items()]
+    config.write_text("\n".join([*fields, "client_verify: true"]))
+
+    def ask(*client: bytes) -> list[float]:
+        credentials = grpc.ssl_channel_credentials(authority.cert_pem.bytes(), *client)
+        with grpc.secure_channel(server.grpc, credentials) as channel:
+            answer: list[float] = predict(channel, "kitchen", {"x": X})["y"].tolist()
+            return answer
+
+    with running("--model_name=kitchen", f"--model_base_path={KITCHEN}", f"--ssl_config_file={config}") as server:
+        assert ask(*key_and_chain(authority)) == [3.5]
+        for client in ((), key_and_chain(stranger)):
+            with pytest.raises(grpc.RpcError) as raised:
+                ask(*client)
+            assert raised.value.code() == grpc.StatusCode.UNAVAILABLE
+
+
+def key_and_chain(authority: trustme.CA) -> tuple[bytes, bytes]:
+    """A client's key and certificate of this CA, in PEM."""
+    made = authority.issue_cert("client@example.org")
+    return made.private_key_pem.bytes(), made.cert_chain_pems[0].bytes()
 
 
 def test_the_access_log(tmp_path: Path) -> None:
@@ -89,32 +123,75 @@ def test_the_access_log(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_sigterm_drains(toys: Path) -> None:
-    """Requests in flight finish, new ones find the port closed, exit code 0; concurrency above the limit is refused."""
-    flags = ("--model_name=slow", f"--model_base_path={toys}/slow", "--max_concurrent_requests=2")
-    with running(*flags) as server, grpc.insecure_channel(server.grpc) as channel, ThreadPoolExecutor(2) as pool:
-        loops = [400_000]
-        grpc_answer = pool.submit(predict, channel, "slow", {"loops": np.array(loops, np.int32)})
-        url = f"http://{server.rest}/v1/models/slow:predict"
-        rest_answer = pool.submit(httpx.post, url, json={"instances": loops}, timeout=60)
-        refused = until_refused(url)
+def test_sigterm_drains(toys: Path, tmp_path: Path) -> None:
+    """Requests in flight finish, new ones find the ports closed, exit code 0; more than the limit are refused."""
+    opened = tmp_path / "opened"
+    flags = (
+        "--model_name=gate", f"--model_base_path={toys}/gate", "--max_concurrent_requests=2",
+        "--shutdown_grace_seconds=60",
+    )  # fmt: skip
+    with (
+        running(*flags) as server,
+        grpc.insecure_channel(server.grpc) as channel,
+        httpx.Client(base_url=f"http://{server.rest}/v1/models", timeout=60) as http,
+        ThreadPoolExecutor(2) as pool,
+        ExitStack() as failing,
+    ):
+        failing.callback(opened.touch)
+        grpc_answer = pool.submit(let_in_over_grpc, channel, opened)
+        rest_answer = pool.submit(let_in_over_rest, http, opened)
+        refused = until_refused(http)
 
         server.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: not any(is_open(address) for address in (server.grpc, server.rest)))
+        assert not grpc_answer.done()
+        assert not rest_answer.done()
+        opened.touch()
 
-        assert grpc_answer.result(60)["loops"].tolist() == loops
-        assert rest_answer.result(60).json() == {"predictions": loops}
+        assert grpc_answer.result(60) == [str(opened).encode()]
+        assert rest_answer.result(60) == {"predictions": [str(opened)]}
         assert server.process.wait(30) == 0
     assert "--max_concurrent_requests" in refused
 
 
-def until_refused(url: str) -> str:
-    """Asks for little until both places are taken; the text of the refusal."""
-    end = time.monotonic() + 20
-    while time.monotonic() < end:
-        answer = httpx.post(url, json={"instances": [1]})
-        if answer.status_code == 429:
-            return str(answer.json()["error"])
-    raise AssertionError("the limit was never met")
+def let_in_over_grpc(channel: grpc.Channel, opened: Path) -> list[bytes]:
+    """What the model `gate` answers; asked again while the request is refused."""
+    request = predict_request("gate", {"path": np.array([str(opened)], object)})
+    end = time.monotonic() + 60
+    while True:
+        try:
+            paths: list[bytes] = outputs(call(channel, services.PREDICT, request, timeout=60))["path"].tolist()
+        except grpc.RpcError as error:
+            if error.code() != grpc.StatusCode.RESOURCE_EXHAUSTED or time.monotonic() > end:
+                raise
+        else:
+            return paths
+
+
+def let_in_over_rest(http: httpx.Client, opened: Path) -> object:
+    """What the model `gate` answers; asked again while the request is refused."""
+    end = time.monotonic() + 60
+    while (answer := http.post("/gate:predict", json={"instances": [str(opened)]})).status_code == 429:
+        assert time.monotonic() < end, answer.text
+    return answer.json()
+
+
+def until_refused(http: httpx.Client) -> str:
+    """Asks for the status until all places are taken; the text of the refusal."""
+    end = time.monotonic() + 60
+    while (answer := http.get("/gate")).status_code != 429:
+        assert time.monotonic() < end, "the limit was never met"
+    return str(answer.json()["error"])
+
+
+def is_open(address: str) -> bool:
+    """Whether a port takes connections."""
+    host, port = address.split(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except ConnectionError:  # refused, or reset when the port closed meanwhile
+        return False
+    return True
 
 
 def free_port() -> int:
@@ -174,14 +251,6 @@ def is_served(url: str) -> bool:
         return httpx.get(url).status_code == 200
     except httpx.HTTPError:
         return False
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Probes until the condition holds."""
-    end = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.1)
 
 
 @pytest.mark.parametrize(
