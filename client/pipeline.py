@@ -108,7 +108,8 @@ def _grouped(loaded: Iterable[_Loaded], batch_size: int) -> Iterator[list[_Loade
                 group, count = [], 0
             count, dtype = count + one.batch.count, one.batch.dtype
         group.append(one)
-        if count >= batch_size:
+        # Where nearly all pictures are bad, a batch would never be full.
+        if count >= batch_size or len(group) >= 4 * batch_size:
             yield group
             group, count = [], 0
     if group:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import threading
 import time
@@ -41,6 +42,18 @@ class _Echo(FakeTransport):
         pixels = [content[at] for at in range(0, len(content), 784)]
         values = [float(pixel % 10 == class_id) for pixel in pixels for class_id in range(10)]  # type: ignore[operator]
         return {"probabilities": Output((len(pixels), 10), values)}
+
+
+def test_bad_pictures_without_end_are_told_as_they_come() -> None:
+    """A folder with nothing but bad pictures is not read to its end before the first one is told."""
+
+    def load() -> Batch:
+        raise ImageError("bad")
+
+    endless = (Block([str(index)], load) for index in itertools.count())
+    found = answers(Connection([_Echo()], ModelSpec()), endless, batch_size=4, concurrency=2)
+    assert [str(next(found).error) for _ in range(50)] == ["bad"] * 50
+    found.close()  # type: ignore[attr-defined]
 
 
 def test_answers_come_in_the_order_of_the_input_whatever_the_concurrency() -> None:
