@@ -120,7 +120,8 @@ def _set_by_signals() -> threading.Event:
     """An event that SIGTERM and SIGINT set, from now on: importing TensorFlow takes seconds."""
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
+        # In a thread: the main thread may be within wait(), whose lock set() needs too.
+        signal.signal(number, lambda *_: threading.Thread(target=stopping.set, daemon=True).start())
     return stopping
 
 
