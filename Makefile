@@ -60,6 +60,10 @@ serve: $(READY) ## Serve the newest version in the foreground (ARGS=...)
 predict: $(READY) ## Ask a running server for class names (ARGS="IMAGE...")
 	@$(BIN)/fashion predict $(ARGS)
 
+.PHONY: bench-server
+bench-server: $(READY) ## Measure the embedded server against its bars (needs h2load and wrk)
+	@PYTHONPATH=. $(BIN)/python benchmarks/bench_server.py $(ARGS)
+
 .PHONY: bench-client
 bench-client: $(READY) ## Measure the client against tensorflow-serving-api and h2load (ARGS="--server URL")
 	@$(BIN)/python benchmarks/bench_client.py $(ARGS)
@@ -116,10 +120,6 @@ LOCK = uv pip compile pyproject.toml --quiet --universal --python-version 3.10 -
   --no-emit-index-url --no-emit-find-links --no-header --no-annotate
 
 # Markers keep one file right for every platform and Python version; no index or download address is written.
-.PHONY: bench-server
-bench-server: $(READY) ## Measure the embedded server against its bars (needs h2load and wrk)
-	@PYTHONPATH=. $(BIN)/python benchmarks/bench_server.py $(ARGS)
-
 .PHONY: lock
 lock: $(READY) ## Pin and hash all dependencies anew under requirements/ (UPGRADE=1 for the newest)
 	@PATH="$(BIN):$$PATH"; set -e; \
