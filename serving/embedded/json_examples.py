@@ -12,7 +12,6 @@ from serving.embedded.json_values import Value, format_error
 from serving.errors import InvalidArgument
 
 _INT64_MAX = 2**63 - 1
-_UINT64_MAX = 2**64 - 1
 _KINDS = {"bytes_list": "bytes", "float_list": "float", "int64_list": "int64"}
 
 
@@ -72,7 +71,7 @@ def _add(feature: Feature, name: str, value: Value) -> None:
     elif isinstance(value, str):
         _check_kind(feature, name, "bytes_list")
         feature.bytes_list.value.append(value.encode("utf-8", "surrogateescape"))
-    elif isinstance(value, int) and value <= _UINT64_MAX:
+    elif isinstance(value, int):
         _check_kind(feature, name, "int64_list")
         if value > _INT64_MAX:
             raise InvalidArgument(f"Feature: {name} has uint64 element. Only int64 is supported.")

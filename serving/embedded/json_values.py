@@ -18,6 +18,7 @@ from serving.errors import InvalidArgument
 Value = Any
 
 _TYPES = {type(None): "Null", str: "String", list: "Array", dict: "Object", int: "Number", float: "Number"}
+_INT64_MIN, _UINT64_MAX = -(2**63), 2**64 - 1
 _MAX_FLOAT32 = 3.4028234663852886e38
 
 
@@ -39,13 +40,26 @@ def _parse(body: bytes) -> Value:
         if b"NaN" not in body and b"Infinity" not in body:
             raise _parse_error(error) from error
     try:
-        return json.loads(body)
+        return json.loads(body, parse_int=_integer, parse_float=_double)
     except json.JSONDecodeError as error:
         raise _parse_error(error) from error
     except (UnicodeDecodeError, ValueError) as error:
         raise InvalidArgument(f"JSON Parse error: {error}") from error
     except RecursionError as error:
         raise InvalidArgument("JSON Parse error: nested too deep") from error
+
+
+def _integer(text: str) -> float:
+    """A whole number as RapidJSON and orjson take it: one that 64 bits cannot hold is a double."""
+    value = int(text)
+    return value if _INT64_MIN <= value <= _UINT64_MAX else _double(text)
+
+
+def _double(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError("number is infinity when parsed as double")
+    return value
 
 
 def _parse_error(error: json.JSONDecodeError) -> InvalidArgument:

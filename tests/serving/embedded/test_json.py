@@ -179,3 +179,28 @@ def test_features_by_type() -> None:
     assert list(feature["f"].float_list.value) == [1.0]
     assert list(feature["b"].bytes_list.value) == [b"x", b"\0"]
     assert feature["none"].WhichOneof("kind") is None
+
+
+@pytest.mark.parametrize("beside", ["0", "NaN"])
+@pytest.mark.parametrize(
+    ("number", "value"),
+    [
+        ("-9223372036854775808", -(2**63)),
+        ("-9223372036854775809", -9223372036854775809.0),
+        ("18446744073709551615", 2**64 - 1),
+        ("18446744073709551616", 18446744073709551616.0),
+    ],
+)
+def test_integers_that_64_bits_cannot_hold(number: str, value: float, beside: str) -> None:
+    """They are doubles, whichever parser the document needs."""
+    parsed = json_values.parse_object(f'{{"a": [{number}, {beside}]}}'.encode())["a"][0]
+
+    assert (parsed, type(parsed)) == (value, type(value))
+
+
+@pytest.mark.parametrize("beside", ["0", "NaN"])
+@pytest.mark.parametrize("number", ["1e999", "-1" + "0" * 400])
+def test_numbers_beyond_double(number: str, beside: str) -> None:
+    """Refused, whichever parser the document needs."""
+    with pytest.raises(InvalidArgument, match="number is infinity when parsed as double"):
+        json_values.parse_object(f'{{"a": [{number}, {beside}]}}'.encode())
