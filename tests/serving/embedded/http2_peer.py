@@ -228,6 +228,8 @@ def connect(address: Any, tls: ssl.SSLContext | None = None) -> socket.socket:
     made = socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET)
     made.settimeout(SECONDS)
     made.connect(address)
+    if made.family == socket.AF_INET:
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return tls.wrap_socket(made, server_hostname="localhost") if tls else made
 
 
