@@ -20,6 +20,8 @@ PREFIX_BYTES = 5
 # Identical header blocks mean identical requests while the dynamic table stays as it is; a client has few of them.
 MAX_KNOWN_BLOCKS = 64
 MAX_KNOWN_BYTES = 4096
+# What is too long is read to its end all the same, up to so many times the limit: the table must not be lost.
+HARD_LIMIT = 4
 
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 _TIMEOUT = re.compile(rb"([0-9]{1,8})([HMSmun])")
@@ -57,10 +59,14 @@ class Head(NamedTuple):
 
 
 class HeadReader:
-    """Reads one connection's header blocks in the order in which they arrive."""
+    """Reads one connection's header blocks in the order in which they arrive.
+
+    max_bytes: beyond it a request is refused; much beyond it, its connection ends.
+    """
 
     def __init__(self, max_bytes: int) -> None:
-        self._decoder = hpack.Decoder(max_bytes)
+        self._max_bytes = max_bytes
+        self._decoder = hpack.Decoder(HARD_LIMIT * max_bytes)
         self._known: dict[bytes, Head] = {}
 
     def read(self, block: bytes) -> Head:
@@ -70,7 +76,7 @@ class HeadReader:
             return head
         size, count, newest = self._table()
         try:
-            head = _head(list(self._decoder.decode(block, raw=True)))
+            head = _head(list(self._decoder.decode(block, raw=True)), self._max_bytes)
         except hpack.OversizedHeaderListError as error:
             raise http2.ProtocolError(http2.ENHANCE_YOUR_CALM, "the request's headers are too long") from error
         except hpack.HPACKError as error:
@@ -89,12 +95,15 @@ class HeadReader:
         return table.maxsize, len(entries), entries[0] if entries else None
 
 
-def _head(headers: Sequence[tuple[bytes, bytes]]) -> Head:
+def _head(headers: Sequence[tuple[bytes, bytes]], max_bytes: int) -> Head:
     fields = dict(headers)
     match = _TIMEOUT.fullmatch(fields.get(b"grpc-timeout", b""))
     timeout = int(match[1]) * _SECONDS[match[2]] if match else None
     refusal = 0
-    if fields.get(b":method") != b"POST":
+    # RFC 9113, section 6.5.2: 32 more for each.
+    if sum(len(name) + len(value) + 32 for name, value in headers) > max_bytes:
+        refusal = 431
+    elif fields.get(b":method") != b"POST":
         refusal = 405
     elif not _CONTENT_TYPE.fullmatch(fields.get(b"content-type", b"")):
         refusal = 415

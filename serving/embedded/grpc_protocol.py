@@ -14,7 +14,7 @@ from typing import NamedTuple, cast
 
 from serving.embedded import http2
 from serving.embedded.grpc_calls import CallOptions, Calls
-from serving.embedded.grpc_messages import HeadReader
+from serving.embedded.grpc_messages import HARD_LIMIT, HeadReader
 from serving.embedded.grpc_outbox import Outbox
 from serving.embedded.grpc_stream import Method, Stream
 from serving.embedded.http2 import ProtocolError, frame
@@ -181,7 +181,8 @@ class GrpcProtocol(asyncio.Protocol):
                 self._keep(data[position:], http2.FRAME_HEAD_BYTES)
                 return
             length, kind, flags, number = http2.parse_frame_head(data, position)
-            self._check_frame(length, kind, number)
+            if length > MAX_FRAME_BYTES or self._awaited is not None:
+                self._check_frame(length, kind, number)
             start = position + http2.FRAME_HEAD_BYTES
             if kind == http2.DATA and not flags & http2.PADDED:
                 self._begin_data(number, length, ends=bool(flags & http2.END_STREAM))
@@ -227,7 +228,7 @@ class GrpcProtocol(asyncio.Protocol):
     def _check_frame(self, length: int, kind: int, number: int) -> None:
         if length > MAX_FRAME_BYTES:
             raise ProtocolError(http2.FRAME_SIZE_ERROR, f"a frame of {length} bytes is longer than agreed")
-        if self._awaited is not None and (kind, number) != self._awaited:
+        if (kind, number) != self._awaited:
             raise ProtocolError(
                 http2.PROTOCOL_ERROR, f"a frame of type {kind} where SETTINGS or the rest of a header block is due"
             )
@@ -243,7 +244,7 @@ class GrpcProtocol(asyncio.Protocol):
         self._take_block(number, first_flags | flags & http2.END_HEADERS, begun + payload, count + 1)
 
     def _take_block(self, number: int, flags: int, block: bytes, continuations: int) -> None:
-        if len(block) > MAX_HEADER_BYTES or continuations > _MAX_CONTINUATIONS:
+        if len(block) > HARD_LIMIT * MAX_HEADER_BYTES or continuations > _MAX_CONTINUATIONS:
             raise ProtocolError(http2.ENHANCE_YOUR_CALM, "the request's headers are too long")
         if flags & http2.END_HEADERS:
             self._calls.take_headers(number, self._heads.read(block), ends=bool(flags & http2.END_STREAM))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
 from collections.abc import Iterator
 
+import hpack
 import pytest
 from h2.errors import ErrorCodes
 
@@ -286,7 +288,8 @@ def test_a_smaller_header_table_is_confirmed(server: Endpoint, size: int) -> Non
     with Peer(server.address, (1, size)) as peer:
         peer.send(call(1, b"a"), call(3, b"b"), call(5, _method="GET"))
 
-        blocks = [found.payload for found in peer.ping() if found.kind == HEADERS]
+        headers = (found.payload for found in iter(peer.read, None) if found.kind == HEADERS)
+        blocks = list(itertools.islice(headers, 5))
 
         assert [found.startswith(b"\x20") for found in blocks] == [True, False, False, False, False]
 
@@ -355,15 +358,34 @@ def test_an_endless_header_block_is_not_taken(peer: Peer) -> None:
 @pytest.mark.parametrize(
     "sent",
     [
-        frame(HEADERS, END_HEADERS, 1, bytes(2**16 + 1)),
-        frame(HEADERS, 0, 1, bytes(2**16)) + frame(CONTINUATION, 0, 1, bytes(1)),
+        frame(HEADERS, END_HEADERS, 1, bytes(2**18 + 1)),
+        frame(HEADERS, 0, 1, bytes(2**18)) + frame(CONTINUATION, 0, 1, bytes(1)),
         # An entry of 4,000 bytes in the table, named again and again: a bomb.
-        frame(HEADERS, END_HEADERS, 1, b"\x40\x01x\x7f\xa1\x1e" + b"y" * 4000 + b"\xbe" * 20),
+        frame(HEADERS, END_HEADERS, 1, b"\x40\x01x\x7f\xa1\x1e" + b"y" * 4000 + b"\xbe" * 100),
     ],
     ids=["frame", "block", "bomb"],
 )
-def test_headers_that_are_too_long_are_not_taken(peer: Peer, sent: bytes) -> None:
+def test_headers_that_are_much_too_long_end_the_connection(peer: Peer, sent: bytes) -> None:
     """However they are wrapped."""
     peer.send(sent)
 
     assert ErrorCodes(peer.goaway().code) == CALM
+
+
+def test_headers_that_are_too_long_are_refused_alone(peer: Peer) -> None:
+    """431; calls beside it go on, and what the headers left in the table is known."""
+    encoder = hpack.Encoder()
+    mark = ("x-request-id", "mark")
+    blocks = [
+        encoder.encode([*request(), mark]),
+        encoder.encode([*request(), ("large", "x" * 70_000), ("x-small", "1")]),
+        encoder.encode([*request(), mark, ("x-small", "1")]),
+    ]
+    peer.send(frame(HEADERS, END_HEADERS, 1, blocks[0]), frame(HEADERS, END_HEADERS | END_STREAM, 3, blocks[1]))
+    assert peer.answer(3).headers == {":status": "431"}
+
+    peer.send(frame(DATA, END_STREAM, 1, message(b"beside")))
+    peer.send(frame(HEADERS, END_HEADERS, 5, blocks[2]), frame(DATA, END_STREAM, 5, message(b"after")))
+
+    assert peer.answer(1).data == message(b"beside")
+    assert peer.answer(5).data == message(b"after")
