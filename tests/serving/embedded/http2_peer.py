@@ -329,6 +329,8 @@ class Client:
         self.h2.initiate_connection()
         self.h2.update_settings({getattr(h2.settings.SettingCodes, name): value for name, value in changed.items()})
         self.flush()
+        while not any(isinstance(event, h2.events.RemoteSettingsChanged) for event in self.receive()):
+            pass
 
     def __enter__(self) -> Client:
         return self
