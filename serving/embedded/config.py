@@ -18,7 +18,7 @@ from serving.embedded import metrics
 from serving.embedded.batching_options import BatchingOptions, OptionsOf, batching_options
 from serving.embedded.core import PLATFORM
 from serving.embedded.flags import Flags
-from serving.embedded.grpc_calls import CallOptions
+from serving.embedded.grpc_calls import MAX_STREAMS, CallOptions
 from serving.embedded.grpc_protocol import ConnectionOptions
 from serving.embedded.manager import ManagerOptions
 from serving.embedded.runner import Servable
@@ -160,7 +160,7 @@ def connection_options(flags: Flags) -> ConnectionOptions:
         CallOptions(
             max_receive_bytes=limit("grpc.max_receive_message_length", flags.max_request_bytes),
             max_send_bytes=limit("grpc.max_send_message_length", _INT_MAX),
-            max_streams=limit("grpc.max_concurrent_streams", _INT_MAX),
+            max_streams=limit("grpc.max_concurrent_streams", MAX_STREAMS),
         ),
         max_idle=seconds("grpc.max_connection_idle_ms"),
         max_age=seconds("grpc.max_connection_age_ms"),

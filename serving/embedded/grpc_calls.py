@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -12,12 +13,17 @@ from serving.embedded import http2
 from serving.embedded.grpc_outbox import Outbox
 from serving.embedded.grpc_stream import Method, Stream
 from serving.embedded.http2 import ProtocolError
-from serving.errors import Internal, ResourceExhausted, ServingError, Unimplemented
+from serving.errors import DeadlineExceeded, Internal, ResourceExhausted, ServingError, Unimplemented
 
 log = logging.getLogger(__name__)
 
-# As many calls may be given up as were answered, and this many: https://nvd.nist.gov/vuln/detail/CVE-2023-44487
-_FREE_RESETS = 1000
+# More than a client has under way; it bounds what a peer can make us remember.
+MAX_STREAMS = 2**16
+# A peer may give up as many calls as were answered, or have us do it, and this many more:
+# https://nvd.nist.gov/vuln/detail/CVE-2023-44487, https://kb.cert.org/vuls/id/767506
+_FREE_STRIKES = 1000
+# Of one streaming call, before its handler takes them.
+_MAX_QUEUED_MESSAGES = 1000
 
 
 class CallOptions(NamedTuple):
@@ -25,7 +31,7 @@ class CallOptions(NamedTuple):
 
     max_receive_bytes: int = 2**31 - 1
     max_send_bytes: int = 2**31 - 1
-    max_streams: int = 2**31 - 1
+    max_streams: int = MAX_STREAMS
 
 
 class Calls:
@@ -46,7 +52,7 @@ class Calls:
         self._over = over
         self._loop = asyncio.get_running_loop()
         self._streams: dict[int, Stream] = {}
-        self._resets = 0
+        self._strikes = 0
         self.refusing = False
         self.last_number = 0
         self.answered = 0
@@ -69,20 +75,30 @@ class Calls:
             self._open(number, head, ends=ends)
             return
         stream = self.get(number)
-        if stream is not None and ends:
+        if stream is None:
+            # The trailers of a call that we ended may be on their way, and nothing else.
+            if head.is_request or not ends:
+                raise ProtocolError(http2.STREAM_CLOSED, f"HEADERS on stream {number}, which is closed")
+        elif stream.ended:
+            self.break_off(stream, http2.STREAM_CLOSED)
+        elif head.is_request or not ends:
+            self.break_off(stream, http2.PROTOCOL_ERROR)
+        else:
             self._end_input(stream)
 
     def take_data(self, stream: Stream, data: bytes, *, ends: bool) -> None:
         """A piece of a call's messages. A call that was answered already takes no more."""
         if stream.number not in self._streams:
             return
+        if stream.ended:
+            self.break_off(stream, http2.STREAM_CLOSED)
+            return
+        stream.taken += len(data)
         try:
             for message in stream.reader.feed(data):
                 _receive(stream, message)
         except ServingError as error:
-            if stream.task is not None:
-                stream.task.cancel()
-            self._fail(stream, error)
+            self._cut(stream, error)
             return
         if ends:
             self._end_input(stream)
@@ -90,12 +106,27 @@ class Calls:
     def reset(self, number: int) -> None:
         """The peer gives a call up. Raises ProtocolError when it does too often."""
         stream = self.get(number)
-        self._resets += 1
-        if self._resets > self.answered + _FREE_RESETS:
-            raise ProtocolError(http2.ENHANCE_YOUR_CALM, "more calls are given up than answered")
         if stream is not None:
             self._give_up(stream)
             self._over()
+        self.strike()
+
+    def break_off(self, stream: Stream, code: int) -> None:
+        """Ends a call whose peer broke the rules. Raises ProtocolError when it does too often."""
+        self._outbox.write(http2.rst_stream(stream.number, code))
+        self._give_up(stream)
+        self._over()
+        self.strike()
+
+    def strike(self) -> None:
+        """Counts what costs us more than the peer. Raises ProtocolError when there is too much of it."""
+        self._strikes += 1
+        if self._strikes > self.answered + _FREE_STRIKES:
+            raise ProtocolError(http2.ENHANCE_YOUR_CALM, "more calls are given up than answered")
+
+    def set_window(self, size: int) -> None:
+        """Takes the peer's SETTINGS_INITIAL_WINDOW_SIZE over. Raises ProtocolError."""
+        self._outbox.set_stream_window(size, self._streams.values())
 
     def give_up_all(self) -> None:
         """Gives up whatever is under way."""
@@ -106,8 +137,13 @@ class Calls:
         if self.refusing or len(self._streams) >= self._options.max_streams:
             self._outbox.write(http2.rst_stream(number, http2.REFUSED_STREAM))
             return
+        if head.fault:
+            log.info("malformed gRPC request of %s: %s", self._peer(), head.fault)
+            self._outbox.write(http2.rst_stream(number, http2.PROTOCOL_ERROR))
+            self.strike()
+            return
         if head.refusal:
-            self._outbox.write(messages.refusal(number, head.refusal))
+            self._outbox.write_headers(number, messages.refusal(head.refusal), ends=True)
             if not ends:
                 self._outbox.write(http2.rst_stream(number, http2.NO_ERROR))
             return
@@ -118,6 +154,10 @@ class Calls:
             stream.ended = ends
             self._fail(stream, Unimplemented(f"Method not found: {head.path}"))
             return
+        if self._outbox.is_full:
+            stream.ended = ends
+            self._fail(stream, ResourceExhausted("too many answers wait for the client to read them"))
+            return
         if method.streaming is not None:
             stream.incoming = asyncio.Queue()
             stream.task = self._loop.create_task(self._answer_stream(stream))
@@ -126,10 +166,14 @@ class Calls:
 
     def _end_input(self, stream: Stream) -> None:
         stream.ended = True
-        if stream.incoming is not None:
+        if stream.length is not None and stream.length != stream.taken:
+            self.break_off(stream, http2.PROTOCOL_ERROR)
+        elif not stream.reader.is_empty:
+            self._cut(stream, Internal("the request ends before its message does"))
+        elif stream.incoming is not None:
             stream.incoming.put_nowait(None)
-        elif stream.received is None or not stream.reader.is_empty:
-            self._fail(stream, Internal("the request ends before its message does"))
+        elif stream.received is None:
+            self._fail(stream, Unimplemented("a unary call takes one message, not none"))
         elif stream.task is None:
             stream.task = self._loop.create_task(self._answer(stream, stream.received))
 
@@ -142,20 +186,39 @@ class Calls:
         else:
             if len(answer) > self._options.max_send_bytes:
                 self._fail(stream, _too_long(answer, self._options.max_send_bytes))
-            else:
+            elif stream.number in self._streams:
                 self._outbox.answer(stream, answer, messages.OK_TRAILERS + stream.trailers)
 
     async def _answer_stream(self, stream: Stream) -> None:
-        assert stream.method.streaming is not None
+        left = None if stream.deadline is None else stream.deadline - time.monotonic()
         try:
-            async for message in stream.method.streaming(stream.messages(), stream):
-                await self._outbox.send(stream, message)
+            await asyncio.wait_for(self._send_all(stream), left)
+        except asyncio.TimeoutError:
+            self._cut(stream, DeadlineExceeded("Deadline Exceeded"))
         except Exception as error:  # noqa: BLE001 - every error becomes an answer
             self._fail(stream, error)
         else:
-            self._outbox.end(stream, messages.OK_TRAILERS + stream.trailers)
+            if stream.number in self._streams:
+                self._outbox.end(stream, messages.OK_TRAILERS + stream.trailers)
+
+    async def _send_all(self, stream: Stream) -> None:
+        assert stream.method.streaming is not None
+        async for message in stream.method.streaming(stream.messages(), stream):
+            # A call that is over may not have noticed that it was cancelled.
+            if stream.number not in self._streams:
+                return
+            await self._outbox.send(stream, message)
+
+    def _cut(self, stream: Stream, error: ServingError) -> None:
+        """Fails a call without what still waits of its answer."""
+        self._outbox.forget(stream)
+        if stream.task is not None:
+            stream.task.cancel()
+        self._fail(stream, error)
 
     def _fail(self, stream: Stream, error: Exception) -> None:
+        if stream.number not in self._streams:
+            return
         if not isinstance(error, ServingError):
             log.error("unforeseen error in a gRPC method", exc_info=error)
             error = Internal(f"{type(error).__name__}: {error}")
@@ -178,11 +241,13 @@ class Calls:
 
 def _receive(stream: Stream, message: bytes) -> None:
     if stream.incoming is not None:
+        if stream.incoming.qsize() >= _MAX_QUEUED_MESSAGES:
+            raise ResourceExhausted("messages come faster than they are answered")
         stream.incoming.put_nowait(message)
     elif stream.received is None:
         stream.received = message
     else:
-        raise Internal("a unary call takes one message, not several")
+        raise Unimplemented("a unary call takes one message, not several")
 
 
 def _too_long(answer: bytes, limit: int) -> ServingError:

@@ -7,44 +7,66 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 from urllib.parse import quote_from_bytes
 
 import hpack
 
 from serving.embedded import http2
-from serving.errors import Code, Internal, InvalidArgument, ResourceExhausted, ServingError
+from serving.errors import Code, Internal, ResourceExhausted, ServingError
 
 PREFIX_BYTES = 5
 # Identical header blocks mean identical requests while the dynamic table stays as it is; a client has few of them.
 MAX_KNOWN_BLOCKS = 64
+MAX_KNOWN_BYTES = 4096
+# What is too long is read to its end all the same, up to so many times the limit: the table must not be lost.
+HARD_LIMIT = 4
 
-_TIMEOUT = re.compile(rb"(\d{1,8})([HMSmun])")
+_LENGTH = re.compile(rb"[0-9]{1,18}")
+_TIMEOUT = re.compile(rb"([0-9]{1,8})([HMSmun])")
 _SECONDS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 _ENCODINGS = {b"gzip": zlib.MAX_WBITS | 16, b"deflate": zlib.MAX_WBITS}
 _ACCEPTED = http2.header(b"grpc-accept-encoding", b"identity, deflate, gzip")
 # Index 8 of the static table: `:status: 200`.
 RESPONSE_HEADERS = b"\x88" + http2.header(b"content-type", b"application/grpc") + _ACCEPTED
+# RFC 9113, sections 8.2 and 8.3.
+_PSEUDO = frozenset((b":method", b":scheme", b":path", b":authority"))
+_REQUIRED = (b":method", b":scheme", b":path")
+_OF_HTTP1 = frozenset((b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"))
+_NAME = re.compile(rb":?[!-9;-@\[-~]+")
+# Spaces around a value are left alone: gRPC lets them be.
+_VALUE = re.compile(rb"[^\0\r\n]*")
+_CONTENT_TYPE = re.compile(rb"application/grpc(?:[+;].*)?", re.IGNORECASE)
 OK_TRAILERS = http2.header(b"grpc-status", b"0")
 _PRINTABLE = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
 
 
 class Head(NamedTuple):
-    """A request's headers. timeout: in seconds. encoding: how its messages are packed. refusal: an HTTP status."""
+    """A request's headers. timeout: in seconds. encoding: how its messages are packed. refusal: an HTTP status.
+
+    length: the bytes of all its messages, where it says so. fault: what HTTP/2 forbids in it. is_request: not trailers.
+    """
 
     path: str
     timeout: float | None
     encoding: bytes
     metadata: Mapping[bytes, bytes]
-    refusal: int = 0
+    refusal: int
+    length: int | None
+    fault: str
+    is_request: bool
 
 
 class HeadReader:
-    """Reads one connection's header blocks in the order in which they arrive."""
+    """Reads one connection's header blocks in the order in which they arrive.
+
+    max_bytes: beyond it a request is refused; much beyond it, its connection ends.
+    """
 
     def __init__(self, max_bytes: int) -> None:
-        self._decoder = hpack.Decoder(max_bytes)
+        self._max_bytes = max_bytes
+        self._decoder = hpack.Decoder(HARD_LIMIT * max_bytes)
         self._known: dict[bytes, Head] = {}
 
     def read(self, block: bytes) -> Head:
@@ -54,7 +76,7 @@ class HeadReader:
             return head
         size, count, newest = self._table()
         try:
-            head = _head(self._decoder.decode(block, raw=True))
+            head = _head(list(self._decoder.decode(block, raw=True)), self._max_bytes)
         except hpack.OversizedHeaderListError as error:
             raise http2.ProtocolError(http2.ENHANCE_YOUR_CALM, "the request's headers are too long") from error
         except hpack.HPACKError as error:
@@ -62,7 +84,7 @@ class HeadReader:
         size_now, count_now, newest_now = self._table()
         if size_now != size or count_now != count or newest_now is not newest:
             self._known.clear()
-        elif len(self._known) < MAX_KNOWN_BLOCKS:
+        elif len(self._known) < MAX_KNOWN_BLOCKS and len(block) <= MAX_KNOWN_BYTES:
             self._known[block] = head
         return head
 
@@ -73,19 +95,50 @@ class HeadReader:
         return table.maxsize, len(entries), entries[0] if entries else None
 
 
-def _head(headers: Iterable[tuple[bytes, bytes]]) -> Head:
+def _head(headers: Sequence[tuple[bytes, bytes]], max_bytes: int) -> Head:
     fields = dict(headers)
     match = _TIMEOUT.fullmatch(fields.get(b"grpc-timeout", b""))
     timeout = int(match[1]) * _SECONDS[match[2]] if match else None
     refusal = 0
-    if fields.get(b":method") != b"POST":
+    # RFC 9113, section 6.5.2: 32 more for each.
+    if sum(len(name) + len(value) + 32 for name, value in headers) > max_bytes:
+        refusal = 431
+    elif fields.get(b":method") != b"POST":
         refusal = 405
-    elif not fields.get(b"content-type", b"").startswith(b"application/grpc"):
+    elif not _CONTENT_TYPE.fullmatch(fields.get(b"content-type", b"")):
         refusal = 415
     elif b"grpc-timeout" in fields and match is None:
         refusal = 400
     path = fields.get(b":path", b"").decode("latin-1")
-    return Head(path, timeout, fields.get(b"grpc-encoding", b"identity"), fields, refusal)
+    length = fields.get(b"content-length", b"")
+    return Head(
+        path,
+        timeout,
+        fields.get(b"grpc-encoding", b"identity"),
+        fields,
+        refusal,
+        int(length) if _LENGTH.fullmatch(length) else None,
+        _fault(headers),
+        any(name.startswith(b":") for name in fields),
+    )
+
+
+def _fault(headers: Sequence[tuple[bytes, bytes]]) -> str:
+    """What makes a request malformed (RFC 9113, section 8.1.1), or nothing."""
+    names = [name for name, _ in headers]
+    pseudo = [name for name in names if name.startswith(b":")]
+    if names[: len(pseudo)] != pseudo or len(set(pseudo)) < len(pseudo) or not _PSEUDO.issuperset(pseudo):
+        return "pseudo-headers that are unknown, repeated or not the first"
+    fields = dict(headers)
+    if not all(fields.get(name) for name in _REQUIRED):
+        return "no :method, :scheme or :path"
+    if not all(_NAME.fullmatch(name) and _VALUE.fullmatch(value) for name, value in headers):
+        return "a header with characters that it may not have"
+    if not _OF_HTTP1.isdisjoint(names) or fields.get(b"te", b"trailers") != b"trailers":
+        return "a header of HTTP/1.1's connections"
+    if b"content-length" in fields and not _LENGTH.fullmatch(fields[b"content-length"]):
+        return "a content-length that is no number"
+    return ""
 
 
 class MessageReader:
@@ -103,6 +156,8 @@ class MessageReader:
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """The messages that are complete now. Raises ServingError for one that is too long or cannot be unpacked."""
+        if not data:
+            return
         self._parts.append(data)
         self._size += len(data)
         while True:
@@ -125,7 +180,9 @@ class MessageReader:
     def _begin(self) -> None:
         """Takes the prefix off: a byte that says whether the message is packed, and its length in four."""
         first = self._parts[0] if len(self._parts[0]) >= PREFIX_BYTES else self._joined()
-        self._packed = first[0] != 0
+        if first[0] > 1:
+            raise Internal(f"a message is flagged {first[0]}: expected 0, or 1 when it is compressed")
+        self._packed = first[0] == 1
         self._wanted = int.from_bytes(first[1:PREFIX_BYTES], "big")
         if self._wanted > self._limit:
             raise ResourceExhausted(f"Received message larger than max ({self._wanted} vs. {self._limit})")
@@ -149,9 +206,11 @@ class MessageReader:
         try:
             result = unpacker.decompress(message, self._limit + 1)
         except zlib.error as error:
-            raise InvalidArgument(f"a message cannot be decompressed: {error}") from error
+            raise Internal(f"a message cannot be decompressed: {error}") from error
         if len(result) > self._limit:
             raise ResourceExhausted(f"Received message larger than max (more than {self._limit} when unpacked)")
+        if not unpacker.eof or unpacker.unused_data:
+            raise Internal("a message cannot be decompressed: it ends too early, or goes on after its end")
         return result
 
 
@@ -161,10 +220,9 @@ def status_trailers(code: Code, message: str) -> bytes:
     return http2.header(b"grpc-status", str(int(code)).encode()) + http2.header(b"grpc-message", text)
 
 
-def refusal(number: int, status: int) -> bytes:
-    """The frame that answers what is not gRPC with an HTTP status."""
-    block = http2.header(b":status", str(status).encode())
-    return http2.frame(http2.HEADERS, http2.END_HEADERS | http2.END_STREAM, number, block)
+def refusal(status: int) -> bytes:
+    """The header block that answers what is not gRPC with an HTTP status."""
+    return http2.header(b":status", str(status).encode())
 
 
 def message_prefix(length: int) -> bytes:

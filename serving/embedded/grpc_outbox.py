@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
 
 from serving.embedded import grpc_messages as messages
 from serving.embedded import http2
 from serving.embedded.grpc_stream import Stream
-from serving.embedded.http2 import ProtocolError, frame, frame_head
+from serving.embedded.http2 import ProtocolError, frame_head
+
+# A peer that opens no window is answered no further when this much waits for it. A few answers may be of any size.
+_MAX_WAITING_BYTES = 2**26
+_MAX_WAITING = 100
+# What a call that waits takes beside its message.
+_CALL_BYTES = 1024
+# RFC 7541, section 6.3: a dynamic table of 0 bytes, which is what we use of it anyway.
+_NO_TABLE = b"\x20"
 
 
 class Outbox:
@@ -18,21 +27,36 @@ class Outbox:
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
+        # All that have something to send, and of these, in turns, those that their own window did not hold up.
         self._waiting: dict[int, Stream] = {}
+        self._turns: deque[Stream] = deque()
+        self._waiting_bytes = 0
         self._ends: dict[int, bytes] = {}
         self._window = http2.DEFAULT_WINDOW
         self._frame_bytes = http2.DEFAULT_FRAME_BYTES
         self._stream_window = http2.DEFAULT_WINDOW
+        self._table_update = b""
         self._paused = False
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so much waits for the peer that nothing more may be begun."""
+        return self._waiting_bytes > _MAX_WAITING_BYTES and len(self._waiting) > _MAX_WAITING
 
     def write(self, frames: bytes) -> None:
         """Sends frames that no window holds up."""
         self._transport.write(frames)
 
+    def write_headers(self, number: int, block: bytes, *, ends: bool) -> None:
+        """Sends a header block. ends: the stream."""
+        flags = http2.END_HEADERS | http2.END_STREAM if ends else http2.END_HEADERS
+        self.write(http2.frame(http2.HEADERS, flags, number, self._table_update + block))
+        self._table_update = b""
+
     def answer(self, stream: Stream, message: bytes, trailers: bytes) -> None:
         """Sends a whole answer: headers, one message, trailers."""
         size = len(message) + messages.PREFIX_BYTES
-        if self._waiting or size > self._room(stream):
+        if self._turns or self._table_update or size > self._room(stream):
             self._enqueue(stream, message)
             self.end(stream, trailers)
             return
@@ -68,8 +92,10 @@ class Outbox:
         self._end(stream, block)
 
     def forget(self, stream: Stream) -> None:
-        """Sends nothing more of a stream."""
-        self._waiting.pop(stream.number, None)
+        """Sends nothing more of what waits of a stream."""
+        if self._waiting.pop(stream.number, None) is not None:
+            self._waiting_bytes -= sum(len(piece) + _CALL_BYTES for piece in stream.pending)
+            stream.pending.clear()
         self._ends.pop(stream.number, None)
         if stream.drained is not None:
             stream.drained.cancel()
@@ -83,30 +109,51 @@ class Outbox:
         self._paused = False
         self.flush()
 
-    def set_stream_window(self, size: int) -> None:
-        """Takes the peer's SETTINGS_INITIAL_WINDOW_SIZE over, for the streams that there are too."""
+    def set_table_bytes(self, size: int) -> None:
+        """Takes the peer's SETTINGS_HEADER_TABLE_SIZE over: a smaller table must be confirmed, used or not."""
+        if size < http2.DEFAULT_TABLE_BYTES:
+            self._table_update = _NO_TABLE
+
+    def set_stream_window(self, size: int, streams: Iterable[Stream]) -> None:
+        """Takes the peer's SETTINGS_INITIAL_WINDOW_SIZE over, for the streams that there are too.
+
+        Raises ProtocolError when the window of one is beyond 2^31-1 then.
+        """
         self._stream_window = size
+        for stream in streams:
+            if size + stream.credit > http2.MAX_WINDOW:
+                raise ProtocolError(http2.FLOW_CONTROL_ERROR, "SETTINGS open a window beyond 2^31-1")
+            self._queue(stream)
         self.flush()
 
     def set_frame_bytes(self, size: int) -> None:
         """Takes the peer's SETTINGS_MAX_FRAME_SIZE over."""
         self._frame_bytes = size
 
-    def widen(self, stream: Stream | None, increment: int) -> None:
-        """Opens the connection's window, or a stream's. Raises ProtocolError for one beyond 2^31-1."""
-        if stream is None:
-            self._window += increment
-        else:
-            stream.credit += increment
-        if (self._window if stream is None else self._stream_window + stream.credit) > http2.MAX_WINDOW:
+    def widen(self, increment: int) -> None:
+        """Opens the connection's window. Raises ProtocolError for one beyond 2^31-1."""
+        self._window += increment
+        if self._window > http2.MAX_WINDOW:
             raise ProtocolError(http2.FLOW_CONTROL_ERROR, "WINDOW_UPDATE beyond 2^31-1")
         self.flush()
 
+    def widen_stream(self, stream: Stream, increment: int) -> bool:
+        """Opens a stream's window; False when it is beyond 2^31-1 then."""
+        stream.credit += increment
+        if self._stream_window + stream.credit > http2.MAX_WINDOW:
+            return False
+        self._queue(stream)
+        self.flush()
+        return True
+
     def flush(self) -> None:
         """Sends what the windows let through, a frame of each stream in turn."""
-        while ready := [stream for stream in self._waiting.values() if self._room(stream) > 0]:
-            for stream in ready:
-                self._send_piece(stream)
+        while self._turns and self._window > 0 and not self._paused:
+            stream = self._turns.popleft()
+            stream.queued = False
+            # What was forgotten meanwhile has nothing pending.
+            if stream.pending and (room := self._room(stream)) > 0:
+                self._send_piece(stream, room)
 
     def _room(self, stream: Stream) -> int:
         """The bytes that may be sent of a stream now."""
@@ -115,24 +162,32 @@ class Outbox:
     def _enqueue(self, stream: Stream, message: bytes) -> None:
         if not stream.headed:
             stream.headed = True
-            self.write(frame(http2.HEADERS, http2.END_HEADERS, stream.number, messages.RESPONSE_HEADERS))
+            self.write_headers(stream.number, messages.RESPONSE_HEADERS, ends=False)
         stream.pending.append(memoryview(messages.message_prefix(len(message)) + message))
+        self._waiting_bytes += len(stream.pending[-1]) + _CALL_BYTES
         self._waiting[stream.number] = stream
+        self._queue(stream)
 
-    def _send_piece(self, stream: Stream) -> None:
-        room = self._room(stream)
-        if room <= 0:
-            return
+    def _queue(self, stream: Stream) -> None:
+        if stream.pending and not stream.queued:
+            stream.queued = True
+            self._turns.append(stream)
+
+    def _send_piece(self, stream: Stream, room: int) -> None:
         first = stream.pending[0]
         piece = first[:room]
         self._window -= len(piece)
         stream.credit -= len(piece)
+        self._waiting_bytes -= len(piece)
         self.write(frame_head(len(piece), http2.DATA, 0, stream.number) + piece)
         if len(piece) < len(first):
             stream.pending[0] = first[room:]
-            return
-        stream.pending.popleft()
-        if not stream.pending:
+        else:
+            stream.pending.popleft()
+            self._waiting_bytes -= _CALL_BYTES
+        if stream.pending:
+            self._queue(stream)
+        else:
             self._emptied(stream)
 
     def _emptied(self, stream: Stream) -> None:
@@ -144,5 +199,5 @@ class Outbox:
             stream.drained.set_result(None)
 
     def _end(self, stream: Stream, block: bytes) -> None:
-        self.write(frame(http2.HEADERS, http2.END_HEADERS | http2.END_STREAM, stream.number, block))
+        self.write_headers(stream.number, block, ends=True)
         self.sent(stream)

@@ -14,7 +14,7 @@ from typing import NamedTuple, cast
 
 from serving.embedded import http2
 from serving.embedded.grpc_calls import CallOptions, Calls
-from serving.embedded.grpc_messages import HeadReader
+from serving.embedded.grpc_messages import HARD_LIMIT, HeadReader
 from serving.embedded.grpc_outbox import Outbox
 from serving.embedded.grpc_stream import Method, Stream
 from serving.embedded.http2 import ProtocolError, frame
@@ -31,9 +31,14 @@ _PREFACE_SECONDS = 20.0
 # A peer that does not answer the PING of an orderly end is not waited for any longer.
 _DRAIN_SECONDS = 1.0
 _DRAIN_PING = b"drained?"
+# Closing while the peer's bytes are unread resets the connection, and our last words may be lost with it.
+_LINGER_SECONDS = 1.0
+# HTTP/2 sets no limit, but https://nvd.nist.gov/vuln/detail/CVE-2024-27316
+_MAX_CONTINUATIONS = 32
+_HINT = b"This is the gRPC port: it speaks HTTP/2 only. REST is on the other one (--rest_api_port).\n"
 _NOT_HTTP2 = (
-    b"HTTP/1.1 505 HTTP Version Not Supported\r\ncontent-type: text/plain\r\nconnection: close\r\n\r\n"
-    b"This is the gRPC port: it speaks HTTP/2 only. REST is on the other one (--rest_api_port).\n"
+    b"HTTP/1.1 505 HTTP Version Not Supported\r\ncontent-type: text/plain\r\n"
+    b"content-length: %d\r\nconnection: close\r\n\r\n%s" % (len(_HINT), _HINT)
 )
 
 
@@ -59,10 +64,14 @@ class GrpcProtocol(asyncio.Protocol):
         self._timers: dict[Callable[..., None], asyncio.TimerHandle] = {}
         self._heads = HeadReader(MAX_HEADER_BYTES)
         self._draining = False
-        # Where in the bytes of the peer we are: what is no whole frame yet, a header block that goes on, a DATA frame.
+        self._hung_up = False
+        # Where in the bytes of the peer we are: pieces of a frame and how much of it is missing, the only frame that is
+        # due, a header block that goes on (its flags, bytes and CONTINUATIONs), a DATA frame.
         self._greeted = False
-        self._rest = b""
-        self._block: tuple[int, int, bytes] | None = None
+        self._rest: list[bytes] = []
+        self._missing = 0
+        self._awaited: tuple[int, int] | None = (http2.SETTINGS, 0)
+        self._block: tuple[int, bytes, int] | None = None
         self._data_stream: Stream | None = None
         self._data_left = 0
         self._data_ends = False
@@ -70,10 +79,12 @@ class GrpcProtocol(asyncio.Protocol):
         self._on_frame: dict[int, Callable[[int, int, bytes], None]] = {
             http2.DATA: self._on_padded_data,
             http2.HEADERS: self._on_headers,
+            http2.PRIORITY: lambda number, _, payload: http2.check_priority(number, payload),
             http2.RST_STREAM: self._on_reset,
             http2.SETTINGS: self._on_settings,
             http2.PUSH_PROMISE: self._on_push_promise,
             http2.PING: self._on_ping,
+            http2.GOAWAY: self._on_goaway,
             http2.WINDOW_UPDATE: self._on_window_update,
             http2.CONTINUATION: self._on_continuation,
         }
@@ -83,6 +94,7 @@ class GrpcProtocol(asyncio.Protocol):
         # uvloop's transports are asyncio's in all but ancestry.
         self._transport = cast("asyncio.Transport", transport)
         self._connections.add(self)
+        self._peer_name = self._transport.get_extra_info("peername")
         self._transport.set_write_buffer_limits(high=_WRITE_BUFFER_BYTES)
         self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         self._outbox = Outbox(self._transport)
@@ -93,8 +105,15 @@ class GrpcProtocol(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Takes what the peer sent apart."""
+        if self._hung_up:
+            return
         if self._rest:
-            data = self._rest + data
+            self._rest.append(data)
+            self._missing -= len(data)
+            if self._missing > 0:
+                return
+            data = b"".join(self._rest)
+            self._rest.clear()
         try:
             if self._greeted:
                 self._take(data)
@@ -102,8 +121,7 @@ class GrpcProtocol(asyncio.Protocol):
                 self._greet(data)
         except ProtocolError as error:
             log.info("gRPC connection of %s ended: %s", self.peer(), error)
-            self._outbox.write(http2.goaway(self._calls.last_number, error.code, str(error)))
-            self._transport.close()
+            self._hang_up(http2.goaway(self._calls.last_number, error.code, str(error)))
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         """Gives every call up."""
@@ -130,6 +148,9 @@ class GrpcProtocol(asyncio.Protocol):
         if self._draining:
             return
         self._draining = True
+        if not self._greeted:
+            self._transport.close()
+            return
         self._outbox.write(http2.goaway(http2.MAX_STREAM_ID, http2.NO_ERROR) + frame(http2.PING, 0, 0, _DRAIN_PING))
         self._after(_DRAIN_SECONDS, self._refuse_more)
         if self._options.max_age_grace is not None:
@@ -141,7 +162,7 @@ class GrpcProtocol(asyncio.Protocol):
 
     def peer(self) -> str:
         """Who asks, as gRPC writes it: `ipv4:127.0.0.1:50514`, `unix:`."""
-        name = self._transport.get_extra_info("peername")
+        name = self._peer_name
         if not isinstance(name, tuple):
             return "unix:"
         version = "ipv6" if self._transport.get_extra_info("socket").family == socket.AF_INET6 else "ipv4"
@@ -149,7 +170,7 @@ class GrpcProtocol(asyncio.Protocol):
 
     def _take(self, data: bytes) -> None:
         position, size = 0, len(data)
-        while position < size and not self._transport.is_closing():
+        while position < size and not self._hung_up:
             if self._data_left:
                 end = min(position + self._data_left, size)
                 self._data_left -= end - position
@@ -157,30 +178,40 @@ class GrpcProtocol(asyncio.Protocol):
                 position = end
                 continue
             if size - position < http2.FRAME_HEAD_BYTES:
-                break
+                self._keep(data[position:], http2.FRAME_HEAD_BYTES)
+                return
             length, kind, flags, number = http2.parse_frame_head(data, position)
-            self._check_frame(length, kind, number)
+            if length > MAX_FRAME_BYTES or self._awaited is not None:
+                self._check_frame(length, kind, number)
             start = position + http2.FRAME_HEAD_BYTES
             if kind == http2.DATA and not flags & http2.PADDED:
                 self._begin_data(number, length, ends=bool(flags & http2.END_STREAM))
                 position = start
                 continue
-            if size - start < length:
-                break
-            position = start + length
             on_frame = self._on_frame.get(kind)
-            if on_frame is not None:
-                on_frame(number, flags, data[start:position])
-        self._rest = data[position:]
+            if on_frame is None:
+                # An extension's frame: passed over like the data of no stream.
+                self._data_stream, self._data_left = None, length
+                position = start
+                continue
+            if size - start < length:
+                self._keep(data[position:], http2.FRAME_HEAD_BYTES + length)
+                return
+            position = start + length
+            on_frame(number, flags, data[start:position])
+
+    def _keep(self, data: bytes, wanted: int) -> None:
+        """Keeps the beginning of a frame until so many bytes are there."""
+        self._rest.append(data)
+        self._missing = wanted - len(data)
 
     def _greet(self, data: bytes) -> None:
         """Takes the preface, and answers it: messages may be long, and no window of ours holds them up."""
         if not http2.PREFACE.startswith(data[: len(http2.PREFACE)]):
-            self._outbox.write(_NOT_HTTP2)
-            self._transport.close()
+            self._hang_up(_NOT_HTTP2)
             return
         if len(data) < len(http2.PREFACE):
-            self._rest = data
+            self._keep(data, len(data) + 1)
             return
         self._greeted = True
         settings = {
@@ -195,28 +226,31 @@ class GrpcProtocol(asyncio.Protocol):
         self._take(data[len(http2.PREFACE) :])
 
     def _check_frame(self, length: int, kind: int, number: int) -> None:
-        if length > (MAX_FRAME_BYTES if kind == http2.DATA else MAX_HEADER_BYTES):
+        if length > MAX_FRAME_BYTES:
             raise ProtocolError(http2.FRAME_SIZE_ERROR, f"a frame of {length} bytes is longer than agreed")
-        if self._block is not None and (kind != http2.CONTINUATION or number != self._block[0]):
-            raise ProtocolError(http2.PROTOCOL_ERROR, "a header block is interrupted")
+        if (kind, number) != self._awaited:
+            raise ProtocolError(
+                http2.PROTOCOL_ERROR, f"a frame of type {kind} where SETTINGS or the rest of a header block is due"
+            )
 
     def _on_headers(self, number: int, flags: int, payload: bytes) -> None:
-        self._take_block(number, flags, http2.header_block(payload, flags))
+        self._take_block(number, flags, http2.header_block(payload, flags), 0)
 
     def _on_continuation(self, number: int, flags: int, payload: bytes) -> None:
         if self._block is None:
             raise ProtocolError(http2.PROTOCOL_ERROR, "CONTINUATION of nothing")
-        _, first_flags, begun = self._block
-        self._block = None
-        self._take_block(number, first_flags | flags, begun + payload)
+        first_flags, begun, count = self._block
+        self._block = self._awaited = None
+        self._take_block(number, first_flags | flags & http2.END_HEADERS, begun + payload, count + 1)
 
-    def _take_block(self, number: int, flags: int, block: bytes) -> None:
-        if len(block) > MAX_HEADER_BYTES:
+    def _take_block(self, number: int, flags: int, block: bytes, continuations: int) -> None:
+        if len(block) > HARD_LIMIT * MAX_HEADER_BYTES or continuations > _MAX_CONTINUATIONS:
             raise ProtocolError(http2.ENHANCE_YOUR_CALM, "the request's headers are too long")
         if flags & http2.END_HEADERS:
             self._calls.take_headers(number, self._heads.read(block), ends=bool(flags & http2.END_STREAM))
         else:
-            self._block = (number, flags, block)
+            self._block = (flags, block, continuations)
+            self._awaited = (http2.CONTINUATION, number)
 
     def _begin_data(self, number: int, length: int, *, ends: bool) -> None:
         self._data_stream = self._calls.get(number)
@@ -246,38 +280,54 @@ class GrpcProtocol(asyncio.Protocol):
             self._unacknowledged = 0
 
     def _on_reset(self, number: int, _: int, payload: bytes) -> None:
-        http2.unsigned(payload, "RST_STREAM")
+        http2.check_size(payload, 4, "RST_STREAM")
         self._calls.reset(number)
 
-    def _on_settings(self, _: int, flags: int, payload: bytes) -> None:
+    def _on_settings(self, number: int, flags: int, payload: bytes) -> None:
+        http2.check_connection(number, "SETTINGS")
         if flags & http2.ACK:
+            http2.check_size(payload, 0, "SETTINGS with ACK")
             return
-        for key, value in http2.parse_settings(payload):
-            if key == http2.INITIAL_WINDOW_SIZE:
-                self._outbox.set_stream_window(value)
-            elif key == http2.MAX_FRAME_SIZE:
-                self._outbox.set_frame_bytes(value)
+        self._awaited = None
+        self._calls.strike()
+        settings = dict(http2.parse_settings(payload))
+        # First, so that whatever follows is what the peer has to expect from there on.
         self._outbox.write(frame(http2.SETTINGS, http2.ACK, 0))
+        if (size := settings.get(http2.HEADER_TABLE_SIZE)) is not None:
+            self._outbox.set_table_bytes(size)
+        if (size := settings.get(http2.MAX_FRAME_SIZE)) is not None:
+            self._outbox.set_frame_bytes(size)
+        if (size := settings.get(http2.INITIAL_WINDOW_SIZE)) is not None:
+            self._calls.set_window(size)
 
     def _on_push_promise(self, number: int, _: int, __: bytes) -> None:
         raise ProtocolError(http2.PROTOCOL_ERROR, f"PUSH_PROMISE of stream {number}: clients push nothing")
 
-    def _on_ping(self, _: int, flags: int, payload: bytes) -> None:
-        if len(payload) != len(_DRAIN_PING):
-            raise ProtocolError(http2.FRAME_SIZE_ERROR, f"PING of {len(payload)} bytes: expected 8")
+    def _on_goaway(self, number: int, _: int, payload: bytes) -> None:
+        """A peer that opens no more calls still wants its answers, and closes the connection itself."""
+        http2.check_connection(number, "GOAWAY")
+        http2.check_size(payload[:8], 8, "GOAWAY")
+
+    def _on_ping(self, number: int, flags: int, payload: bytes) -> None:
+        http2.check_connection(number, "PING")
+        http2.check_size(payload, len(_DRAIN_PING), "PING")
         if not flags & http2.ACK:
             self._outbox.write(frame(http2.PING, http2.ACK, 0, payload))
         elif self._draining and payload == _DRAIN_PING:
             self._refuse_more()
 
     def _on_window_update(self, number: int, _: int, payload: bytes) -> None:
-        increment = http2.unsigned(payload, "WINDOW_UPDATE") & http2.MAX_WINDOW
-        if not increment:
-            raise ProtocolError(http2.PROTOCOL_ERROR, "WINDOW_UPDATE by 0")
-        if number == 0:
-            self._outbox.widen(None, increment)
+        http2.check_size(payload, 4, "WINDOW_UPDATE")
+        increment = int.from_bytes(payload, "big") & http2.MAX_WINDOW
+        if not number:
+            if not increment:
+                raise ProtocolError(http2.PROTOCOL_ERROR, "WINDOW_UPDATE by 0")
+            self._outbox.widen(increment)
         elif (stream := self._calls.get(number)) is not None:
-            self._outbox.widen(stream, increment)
+            if not increment:
+                self._calls.break_off(stream, http2.PROTOCOL_ERROR)
+            elif not self._outbox.widen_stream(stream, increment):
+                self._calls.break_off(stream, http2.FLOW_CONTROL_ERROR)
 
     def _refuse_more(self) -> None:
         if not self._calls.refusing:
@@ -287,7 +337,18 @@ class GrpcProtocol(asyncio.Protocol):
 
     def _close_if_done(self) -> None:
         if self._calls.refusing and not len(self._calls):
-            self._transport.close()
+            self._hang_up(b"")
+
+    def _hang_up(self, farewell: bytes) -> None:
+        """Says a last word, and closes when the peer does, or soon."""
+        if self._hung_up:
+            return
+        self._hung_up = self._draining = self._calls.refusing = True
+        self._calls.give_up_all()
+        self._outbox.write(farewell)
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        self._after(_LINGER_SECONDS, self._transport.close)
 
     def _check_greeted(self) -> None:
         if not self._greeted:

@@ -17,7 +17,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2
 from serving.apis import messages, services
 from serving.embedded.core import ServerCore
 from serving.embedded.grpc_stream import Method, Stream
-from serving.errors import InvalidArgument, NotFound
+from serving.errors import InvalidArgument, NotFound, Unimplemented
 
 _HEALTH_SECONDS = 0.5
 # "" is the server as a whole.
@@ -51,7 +51,10 @@ class Health:
         return _health_response(self._status(name))
 
     async def _watch(self, incoming: AsyncIterator[bytes], _: Stream) -> AsyncIterator[bytes]:
-        name = _health_name(await anext(incoming))
+        first = await anext(incoming, None)
+        if first is None:
+            raise Unimplemented("Watch takes one message, not none")
+        name = _health_name(first)
         told = None
         while not self._stopping.is_set():
             status = self._status(name)

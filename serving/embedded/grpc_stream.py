@@ -26,8 +26,8 @@ class Stream:
     """
 
     __slots__ = (
-        "credit", "deadline", "drained", "ended", "headed", "incoming", "metadata", "method", "number", "peer",
-        "pending", "reader", "received", "task", "trailers",
+        "credit", "deadline", "drained", "ended", "headed", "incoming", "length", "metadata", "method", "number",
+        "peer", "pending", "queued", "reader", "received", "taken", "task", "trailers",
     )  # fmt: skip
 
     def __init__(self, number: int, method: Method, head: Head, reader: MessageReader, peer: Callable[[], str]) -> None:
@@ -42,10 +42,14 @@ class Stream:
         self.received: bytes | None = None
         self.incoming: asyncio.Queue[bytes | None] | None = None
         self.ended = False
+        # The bytes that its headers promise and those that have come.
+        self.length = head.length
+        self.taken = 0
         self.task: asyncio.Task[None] | None = None
-        # What is to go: whether its headers went, what the peer's windows hold up, and by how many bytes this stream's
-        # window differs from a new one's.
+        # What is to go: whether its headers went, what the peer's windows hold up, whether it is among those whose turn
+        # comes, and by how many bytes its window differs from a new one's.
         self.headed = False
+        self.queued = False
         self.credit = 0
         self.pending: deque[memoryview] = deque()
         self.drained: asyncio.Future[None] | None = None

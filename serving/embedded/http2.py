@@ -13,6 +13,7 @@ from fashion_common.errors import FashionError
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 FRAME_HEAD_BYTES = 9
 DEFAULT_WINDOW = 65535
+DEFAULT_TABLE_BYTES = 4096
 DEFAULT_FRAME_BYTES = 16384
 MAX_WINDOW = 2**31 - 1
 MAX_STREAM_ID = 2**31 - 1
@@ -25,11 +26,14 @@ END_HEADERS = 0x4
 PADDED = 0x8
 HAS_PRIORITY = 0x20
 # Settings (section 6.5.2).
-MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE, MAX_HEADER_LIST_SIZE = 3, 4, 5, 6
+HEADER_TABLE_SIZE, ENABLE_PUSH, MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE, MAX_HEADER_LIST_SIZE = (
+    range(1, 7)
+)
 # Error codes (section 7).
 NO_ERROR = 0
 PROTOCOL_ERROR = 1
 FLOW_CONTROL_ERROR = 3
+STREAM_CLOSED = 5
 FRAME_SIZE_ERROR = 6
 REFUSED_STREAM = 7
 CANCEL = 8
@@ -38,6 +42,7 @@ ENHANCE_YOUR_CALM = 11
 
 _HEAD = struct.Struct(">IBI")
 _SETTING = struct.Struct(">HI")
+_PRIORITY_BYTES = 5
 _LONGEST_SHORT_INTEGER = 126
 
 
@@ -91,6 +96,8 @@ def parse_settings(payload: bytes) -> Iterator[tuple[int, int]]:
     if len(payload) % _SETTING.size:
         raise ProtocolError(FRAME_SIZE_ERROR, f"SETTINGS of {len(payload)} bytes: expected a multiple of 6")
     for key, value in _SETTING.iter_unpack(payload):
+        if key == ENABLE_PUSH and value > 1:
+            raise ProtocolError(PROTOCOL_ERROR, f"SETTINGS_ENABLE_PUSH of {value}: expected 0 or 1")
         if key == INITIAL_WINDOW_SIZE and value > MAX_WINDOW:
             raise ProtocolError(FLOW_CONTROL_ERROR, f"SETTINGS_INITIAL_WINDOW_SIZE of {value}: at most 2^31-1")
         if key == MAX_FRAME_SIZE and not DEFAULT_FRAME_BYTES <= value < 2**24:
@@ -98,30 +105,39 @@ def parse_settings(payload: bytes) -> Iterator[tuple[int, int]]:
         yield key, value
 
 
-def unsigned(payload: bytes, what: str) -> int:
-    """The 32-bit number that is all of a frame's payload. Raises ProtocolError."""
-    if len(payload) != 4:  # noqa: PLR2004 - the size of the number
-        raise ProtocolError(FRAME_SIZE_ERROR, f"{what} of {len(payload)} bytes: expected 4")
-    return int.from_bytes(payload, "big")
+def check_size(payload: bytes, size: int, what: str) -> None:
+    """Raises ProtocolError for a frame whose payload has not the size that its type asks for."""
+    if len(payload) != size:
+        raise ProtocolError(FRAME_SIZE_ERROR, f"{what} of {len(payload)} bytes: expected {size}")
 
 
-def unpadded(payload: bytes, flags: int) -> bytes:
-    """The payload of a DATA or HEADERS frame without its padding. Raises ProtocolError."""
-    if not flags & PADDED:
-        return payload
-    if not payload or payload[0] >= len(payload):
+def check_connection(number: int, what: str) -> None:
+    """Raises ProtocolError for a frame of the whole connection that names a stream."""
+    if number:
+        raise ProtocolError(PROTOCOL_ERROR, f"{what} on stream {number}: it concerns the connection")
+
+
+def unpadded(payload: bytes, flags: int, fields: int = 0) -> bytes:
+    """A DATA or HEADERS frame's payload without its padding and the bytes of its fields. Raises ProtocolError."""
+    begin = fields + 1 if flags & PADDED else fields
+    if len(payload) < begin:
+        raise ProtocolError(FRAME_SIZE_ERROR, "a frame ends within its fields")
+    padding = payload[0] if flags & PADDED else 0
+    if padding > len(payload) - begin:
         raise ProtocolError(PROTOCOL_ERROR, "a frame's padding is longer than the frame")
-    return payload[1 : len(payload) - payload[0]]
+    return payload[begin : len(payload) - padding]
 
 
 def header_block(payload: bytes, flags: int) -> bytes:
     """The piece of a header block that a HEADERS frame carries. Raises ProtocolError."""
-    payload = unpadded(payload, flags)
-    if not flags & HAS_PRIORITY:
-        return payload
-    if len(payload) < 5:  # noqa: PLR2004 - the size of the priority fields
-        raise ProtocolError(FRAME_SIZE_ERROR, "a HEADERS frame ends within its priority")
-    return payload[5:]
+    return unpadded(payload, flags, _PRIORITY_BYTES if flags & HAS_PRIORITY else 0)
+
+
+def check_priority(number: int, payload: bytes) -> None:
+    """Raises ProtocolError for a broken PRIORITY frame; what it asks for is of no meaning any more."""
+    if not number:
+        raise ProtocolError(PROTOCOL_ERROR, "PRIORITY of the whole connection")
+    check_size(payload, _PRIORITY_BYTES, "PRIORITY")
 
 
 def header(name: bytes, value: bytes) -> bytes:

@@ -1,6 +1,6 @@
-"""Bad input never kills the server: random JSON and random protobuf bytes at a live one.
+"""Bad input never kills the server: random JSON, random protobuf bytes and random HTTP/2 frames at a live one.
 
-The time is FUZZ_SECONDS, split over both APIs: 10 in the suite, so that it stays quick; `FUZZ_SECONDS=60` is the full
+The time is FUZZ_SECONDS, split over the three: 10 in the suite, so that it stays quick; `FUZZ_SECONDS=60` is the full
 test.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import socket
 import time
 from collections.abc import Iterator
 
@@ -22,9 +23,10 @@ from hypothesis import strategies as st
 from serving.apis import services
 from serving.apis.messages import DT_FLOAT, PredictRequest
 from tests.serving.asking import predict
+from tests.serving.embedded import http2_peer
 from tests.serving.live import Server
 
-SECONDS = float(os.environ.get("FUZZ_SECONDS", "10")) / 2
+SECONDS = float(os.environ.get("FUZZ_SECONDS", "10")) / 3
 ROUND = settings(
     max_examples=100,
     deadline=None,
@@ -137,6 +139,45 @@ def test_random_protobuf(channel: grpc.Channel, toy_server: Server) -> None:
         feed()
     assert asked > 100
     check_alive(toy_server, channel)
+
+
+GREETING = http2_peer.PREFACE + http2_peer.settings((4, 100))
+CALL = http2_peer.call(1, VALID, services.PREDICT.path)
+frames = st.one_of(
+    st.builds(http2_peer.frame, st.integers(0, 12), st.integers(0, 255), st.integers(0, 9), st.binary(max_size=60)),
+    st.builds(http2_peer.window_update, st.integers(0, 9), st.integers(0, 2**31)),
+    st.builds(http2_peer.settings, st.tuples(st.integers(0, 8), st.integers(0, 2**32 - 1))),
+    st.integers(0, 9).map(lambda number: http2_peer.call(number, VALID, services.PREDICT.path)),
+    st.lists(st.tuples(st.integers(0, 1000), st.integers(0, 255)), min_size=1, max_size=3).map(
+        lambda spoiled: mutated(CALL, spoiled)
+    ),
+)
+
+
+def test_random_frames(channel: grpc.Channel, toy_server: Server) -> None:
+    """A connection is answered or ended, whatever comes, and a good client's beside it goes on."""
+    end = time.monotonic() + SECONDS
+    host, _, port = toy_server.grpc.rpartition(":")
+    asked = 0
+
+    @ROUND
+    @given(sent=st.lists(frames, max_size=12).map(b"".join), greets=st.integers(0, 9).map(bool))
+    def feed(sent: bytes, greets: bool) -> None:
+        nonlocal asked
+        asked += 1
+        with socket.create_connection((host, int(port)), 30) as client:
+            client.sendall((GREETING if greets else b"") + sent)
+            client.shutdown(socket.SHUT_WR)
+            while client.recv(65536):
+                pass
+        if asked % 20 == 0:
+            assert predict(channel, "half_plus_two", {"x": np.ones(1, np.float32)})["y"].tolist() == [3.5]
+
+    while time.monotonic() < end:
+        feed()
+    assert asked > 100
+    check_alive(toy_server, channel)
+    assert "Traceback" not in toy_server.log.read_text()
 
 
 def check_alive(server: Server, channel: grpc.Channel) -> None:
