@@ -1,7 +1,8 @@
 """The whole road on the real data: train, export, serve, and ask for ten class names over gRPC and over REST.
 
-Run by `make demo`. Leaves the run in `runs/`, the version and the ten pictures in `build/demo/`, and what was answered
-in `build/demo.png`. The version has a base path of its own: a better one under `models/` would rightly refuse it.
+Run by `make demo`. Leaves the run in `runs/`, the ten pictures in `build/demo/`, the version under `build/demo-models/`,
+and what was answered in `build/demo.png`. The version has a base path of its own: a better one under `models/` would
+rightly refuse it; and one beside the pictures: `fashion predict build/demo` asks for pictures alone.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from fashion_common.native_stderr import native_stderr_silenced
 Images = npt.NDArray[np.uint8]
 FASHION = Path(sys.executable).with_name("fashion")
 PICTURES = Path("build/demo")
-MODEL_BASE_PATH = PICTURES / "models" / "fashion_mnist"
+MODEL_BASE_PATH = Path("build/demo-models/fashion_mnist")
 FIGURE = Path("build/demo.png")
 READY_SECONDS = 60
 
