@@ -1,4 +1,4 @@
-"""One SavedModel, loaded: the only module of the server that imports TensorFlow.
+"""One SavedModel, loaded: with `tracing` the only module of the server that imports TensorFlow.
 
 It is loaded as TF Serving loads it: the graph and its signatures in one session, so that exports of TensorFlow 1 and 2
 behave alike. Calls go through `Session::MakeCallable`, which costs a tenth of the signature function's time.
