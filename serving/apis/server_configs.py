@@ -8,20 +8,13 @@ https://github.com/tensorflow/serving/tree/master/tensorflow_serving
 from __future__ import annotations
 
 from google.protobuf import wrappers_pb2
-from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto
 
-from serving.apis import messages
+from serving.apis import handmade, messages
 
 _PACKAGE = "tensorflow.serving"
-_TYPES = {
-    "string": FieldDescriptorProto.TYPE_STRING,
-    "bool": FieldDescriptorProto.TYPE_BOOL,
-    "int64": FieldDescriptorProto.TYPE_INT64,
-}
 _INT64 = "google.protobuf.Int64Value"
 _BOOL = "google.protobuf.BoolValue"
 
-# Message -> its fields: number, name, type; a type that ends in [] is repeated.
 _MESSAGES = {
     "SSLConfig": (
         (1, "server_key", "string"),
@@ -45,31 +38,7 @@ _MESSAGES = {
 }
 
 
-def _file() -> FileDescriptorProto:
-    file = FileDescriptorProto(
-        name="serving/apis/server_configs.proto",
-        package=_PACKAGE,
-        syntax="proto3",
-        dependency=[wrappers_pb2.DESCRIPTOR.name],
-    )
-    for name, fields in _MESSAGES.items():
-        message = file.message_type.add(name=name)
-        for number, field, kind in fields:
-            _add_field(message.field.add(name=field, number=number), kind)
-    return file
-
-
-def _add_field(field: FieldDescriptorProto, kind: str) -> None:
-    repeated = kind.endswith("[]")
-    field.label = FieldDescriptorProto.LABEL_REPEATED if repeated else FieldDescriptorProto.LABEL_OPTIONAL
-    kind = kind.removesuffix("[]")
-    if kind in _TYPES:
-        field.type = _TYPES[kind]
-    else:
-        field.type, field.type_name = FieldDescriptorProto.TYPE_MESSAGE, f".{kind}"
-
-
-messages.POOL.Add(_file())
+handmade.add("serving/apis/server_configs.proto", _PACKAGE, _MESSAGES, imports=[wrappers_pb2.DESCRIPTOR.name])
 
 SSLConfig = messages.message_class(f"{_PACKAGE}.SSLConfig")
 PrometheusConfig = messages.message_class(f"{_PACKAGE}.PrometheusConfig")

@@ -74,8 +74,9 @@ def _supervise(flags: Flags, arguments: Sequence[str], stopping: threading.Event
 
 
 def _serve(flags: Flags, stopping: threading.Event) -> int:
-    from serving.embedded import config, loader
+    from serving.embedded import config, loader, tracing
     from serving.embedded.loading import Loader, version_load
+    from serving.embedded.profiler import Tracer
     from serving.embedded.runner import Servable
     from serving.embedded.server import ModelServer
     from serving.embedded.workers import Siblings
@@ -100,6 +101,7 @@ def _serve(flags: Flags, stopping: threading.Event) -> int:
         ),
         Siblings(Path(flags.worker_directory), flags.worker_index, flags.workers) if worker else None,
         stopping,
+        Tracer(tracing.take, tracing.save),
     )
     addresses = server.start()
     if addresses.grpc:

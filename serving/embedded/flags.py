@@ -76,7 +76,7 @@ class Flags:
     ssl_config_file: str = _flag("", "SSLConfig in text protobuf: TLS for the gRPC port.")
     use_alts_credentials: bool = _flag(False, "Refused: ALTS exists on Google Cloud only.")
     monitoring_config_file: str = _flag("", "MonitoringConfig in text protobuf: Prometheus metrics over REST.")
-    enable_profiler: bool = _flag(True, "Accepted; there is no profiler service.")
+    enable_profiler: bool = _flag(True, "Answer TensorFlow's profiler service, for callers on this machine.")
     prefer_tflite_model: bool = _flag(False, "Ignored: the TensorFlow model is served.")
     num_tflite_pools: int = _flag(0, "Ignored: no TF Lite.")
     num_tflite_interpreters_per_pool: int = _flag(0, "Ignored: no TF Lite.")

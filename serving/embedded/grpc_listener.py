@@ -15,6 +15,7 @@ from serving.embedded.grpc_protocol import GrpcProtocol
 from serving.embedded.grpc_server import GrpcFrontEnd
 from serving.embedded.grpc_services import Health, reflection_methods
 from serving.embedded.grpc_stream import Method
+from serving.embedded.profiler import Profiler, Tracer
 from serving.embedded.sockets import listening
 from serving.embedded.workers import Siblings
 from serving.errors import ServerConfigError
@@ -24,12 +25,13 @@ _CLOSED_SECONDS = 0.02
 
 
 class GrpcListener:
-    """Listens on the gRPC port, and on a UNIX socket where one is named."""
+    """Listens on the gRPC port, and on a UNIX socket where one is named. tracer: None for no profiler service."""
 
-    def __init__(self, api: Api, flags: Flags, siblings: Siblings | None) -> None:
+    def __init__(self, api: Api, flags: Flags, siblings: Siblings | None, tracer: Tracer | None) -> None:
         self._api = api
         self._flags = flags
         self._siblings = siblings
+        self._tracer = tracer
         self._tls = config.tls_context(flags)
         self._options = config.connection_options(flags)
         self._connections: set[GrpcProtocol] = set()
@@ -44,6 +46,8 @@ class GrpcListener:
         if flags.enable_grpc_healthcheck_service:
             self._health = Health(self._api.core)
             methods |= self._health.methods()
+        if flags.enable_profiler and self._tracer is not None:
+            methods |= Profiler(self._tracer).methods()
         listener = listening(flags.host, flags.port, "gRPC", shared=flags.workers > 1)
         loop = asyncio.get_running_loop()
         made = self._protocol_of(methods)

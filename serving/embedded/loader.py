@@ -1,4 +1,4 @@
-"""One SavedModel, loaded: the only module of the server that imports TensorFlow.
+"""One SavedModel, loaded: with `tracing` the only module of the server that imports TensorFlow.
 
 It is loaded as TF Serving loads it: the graph and its signatures in one session, so that exports of TensorFlow 1 and 2
 behave alike. Calls go through `Session::MakeCallable`, which costs a tenth of the signature function's time.
@@ -7,6 +7,7 @@ behave alike. Calls go through `Session::MakeCallable`, which costs a tenth of t
 from __future__ import annotations
 
 import gc
+import importlib
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -33,6 +34,7 @@ Array = npt.NDArray[Any]
 
 # A client may ask for any subset of the outputs; beyond this many, callables are made for one use.
 MAX_CALLABLES = 64
+_UNKNOWN_OPERATION = "Op type not registered"
 _QUANTIZED = (DT_QINT8, DT_QUINT8, DT_QINT16, DT_QUINT16, DT_QINT32)
 
 
@@ -117,13 +119,29 @@ def _quantized_tensors(signatures: Mapping[str, SignatureDef]) -> dict[str, np.d
 def load(path: Path, options: SessionOptions) -> SavedModel:
     """Loads the SavedModel in a version directory. Raises ServingError with TensorFlow's code and text."""
     try:
-        return SavedModel(path, options)
+        return _with_text_operations(path, options)
     except tf.errors.OpError as error:
         raise ServingError(error.message or str(error), Code(error.error_code)) from error
     except (OSError, RuntimeError, ValueError, TypeError, KeyError) as error:
         raise ServingError(f"{path} cannot be loaded: {error}", Code.INVALID_ARGUMENT) from error
     except Exception as error:  # protobuf's DecodeError has no public base of its own
         raise ServingError(f"{path} cannot be loaded: {type(error).__name__}: {error}", Code.INTERNAL) from error
+
+
+def _with_text_operations(path: Path, options: SessionOptions) -> SavedModel:
+    """TF Serving has TensorFlow Text's operations built in; here they come when a graph asks for them."""
+    try:
+        return SavedModel(path, options)
+    except tf.errors.NotFoundError as error:
+        if not error.message.startswith(_UNKNOWN_OPERATION):
+            raise
+        try:
+            importlib.import_module("tensorflow_text")
+        except ImportError as missing:
+            what = error.message.partition(". ")[0]
+            hint = f"{what}: if it is one of TensorFlow Text's, install tensorflow-text ({missing})"
+            raise tf.errors.NotFoundError(None, None, hint) from error
+    return SavedModel(path, options)
 
 
 def records(path: Path) -> Iterator[bytes]:

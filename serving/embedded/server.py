@@ -19,6 +19,7 @@ from serving.embedded.loading import Load
 from serving.embedded.manager import Manager
 from serving.embedded.metrics import Metrics
 from serving.embedded.predict import PredictOptions, Predictor
+from serving.embedded.profiler import Tracer
 from serving.embedded.rest_listener import RestListener
 from serving.embedded.runner import Runner, Servable
 from serving.embedded.source import FileSystemSource
@@ -44,10 +45,16 @@ class ModelServer:
 
     `start` returns when the ports are open, which is when every model is AVAILABLE or has failed; `stop` drains.
     siblings: the other worker processes, when this is one of several. stopping: set by whoever wants it to end.
+    tracer: None for no profiler service.
     """
 
     def __init__(
-        self, flags: Flags, load: Load, siblings: Siblings | None = None, stopping: threading.Event | None = None
+        self,
+        flags: Flags,
+        load: Load,
+        siblings: Siblings | None = None,
+        stopping: threading.Event | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         self._flags = flags
         self._siblings = siblings
@@ -63,7 +70,7 @@ class ModelServer:
         )
         self._runner = Runner(config.run_threads(flags), self._metrics.run if self._metrics else None)
         api = self._api(self._batched(self._runner))
-        self._grpc = GrpcListener(api, flags, siblings) if flags.port >= 0 else None
+        self._grpc = GrpcListener(api, flags, siblings, tracer) if flags.port >= 0 else None
         rest_port = flags.rest_api_port
         self._rest = RestListener(api, flags, metrics_path) if rest_port is not None and rest_port >= 0 else None
         self._config_watch = ConfigWatch(self.core, flags)

@@ -50,6 +50,7 @@ def server(toys: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
         f"--batching_parameters_file={common}",
         "--enable_per_model_batching_parameters",
         "--enable_signature_method_name_check",
+        "--enable_profiler=false",
         "--max_num_load_retries=0",
     ) as made:
         yield made
@@ -120,3 +121,9 @@ def test_the_session_config_file(tmp_path: Path) -> None:
 
     assert (status["state"], status["status"]["error_code"]) == ("END", "INVALID_ARGUMENT")
     assert status["status"]["error_message"].startswith("Session version shouldn't be negative")
+
+
+def test_the_profiler_switched_off(channel: grpc.Channel) -> None:
+    """Its methods are not there."""
+    with pytest.raises(grpc.RpcError, match=r"Method not found: /tensorflow\.ProfilerService/Profile"):
+        channel.unary_unary("/tensorflow.ProfilerService/Profile")(b"", timeout=30)
