@@ -1,9 +1,10 @@
 """What our client costs against tensorflow-serving-api's, and what bulk prediction reaches. Run by `make bench-client`.
 
 Single: one image, one process, `fashion predict` against the same request through the official stubs, alternating.
-Bulk: 10,000 images over gRPC through the pipeline of `fashion predict`, against one request an image in a loop and
-against h2load, which sends the same batches ready made. Everything in one run against one server; medians and ratios go
-to benchmarks/results/client.json.
+Bulk: 10,000 images over gRPC through the pipeline of `fashion predict`, against one request an image in a loop, ours
+and the official stubs', and against h2load, which sends the same batches ready made.
+
+Everything in one run against one server; medians and ratios go to benchmarks/results/client.json.
 """
 
 from __future__ import annotations
@@ -52,6 +53,23 @@ name = tf.make_ndarray(answer.outputs["class_names"])[0].decode()
 print(sys.argv[2], name, tf.make_ndarray(answer.outputs["probabilities"]).max())
 """
 
+# And for many of them: prints how many a second, without the imports and the first request.
+OFFICIAL_LOOP = """
+import sys, time, grpc, numpy as np, tensorflow as tf
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+images = np.random.default_rng(0).integers(0, 256, (int(sys.argv[2]) + 1, 1, 28, 28), np.uint8)
+stub = prediction_service_pb2_grpc.PredictionServiceStub(grpc.insecure_channel(sys.argv[1]))
+for index, image in enumerate(images):
+    if index == 1:
+        began = time.perf_counter()
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = "fashion_mnist"
+    request.inputs["images"].CopyFrom(tf.make_tensor_proto(image))
+    answer = stub.Predict(request, 10)
+    tf.make_ndarray(answer.outputs["class_names"])[0].decode(), tf.make_ndarray(answer.outputs["probabilities"]).max()
+print((len(images) - 1) / (time.perf_counter() - began))
+"""
+
 
 def measured(command: list[str]) -> tuple[float, int]:
     """Wall seconds and peak resident bytes of a whole process. Ends the script when it fails."""
@@ -84,14 +102,15 @@ def single(server: str, picture: Path, rounds: int) -> dict[str, float]:
 
 
 def bulk(server: str, rounds: int) -> dict[str, float]:
-    """Images a second: one request an image in a loop, the pipeline, h2load; alternating."""
+    """Images a second: one request an image in a loop, both clients', the pipeline, h2load; alternating."""
     pixels = os.urandom(IMAGES * IMAGE_BYTES)
-    looped, piped, loaded = [], [], []
+    looped, official, piped, loaded = [], [], [], []
     with connect(server) as connection, tempfile.TemporaryDirectory() as directory:
         body = Path(directory) / "request"
         body.write_bytes(_grpc_frame(connection, pixels[: BATCH_SIZE * IMAGE_BYTES]))
         for _ in range(rounds):
             looped.append(_loop(connection, pixels))
+            official.append(_official_loop(server))
             piped.append(_pipeline(connection, pixels))
             loaded.append(_h2load(server, body))
     return {
@@ -99,9 +118,11 @@ def bulk(server: str, rounds: int) -> dict[str, float]:
         "batch_size": BATCH_SIZE,
         "in_flight": CONCURRENCY,
         "loop_images_per_second": statistics.median(looped),
+        "official_loop_images_per_second": statistics.median(official),
         "pipeline_images_per_second": statistics.median(piped),
         "h2load_images_per_second": statistics.median(loaded),
         "pipeline_to_loop": statistics.median(piped) / statistics.median(looped),
+        "pipeline_to_official_loop": statistics.median(piped) / statistics.median(official),
         "pipeline_to_h2load": statistics.median(piped) / statistics.median(loaded),
     }
 
@@ -111,6 +132,11 @@ def _loop(connection: Connection, pixels: bytes) -> float:
     for index in range(LOOPED):
         connection.predict_batch(Batch("DT_UINT8", pixels[index * IMAGE_BYTES : (index + 1) * IMAGE_BYTES]))
     return LOOPED / (time.perf_counter() - began)
+
+
+def _official_loop(server: str) -> float:
+    command = [sys.executable, "-c", OFFICIAL_LOOP, server.removeprefix("grpc://"), str(LOOPED)]
+    return float(subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout)
 
 
 def _pipeline(connection: Connection, pixels: bytes) -> float:

@@ -43,9 +43,11 @@ CLIENT_TABLES = """
 | {images:,} images over gRPC | images a second |
 | --- | --- |
 | one image a request, in a loop | {loop_images_per_second:,.0f} |
+| the same loop with `tensorflow-serving-api` | {official_loop_images_per_second:,.0f} |
 | batches of {batch_size:,}, {in_flight} in flight | {pipeline_images_per_second:,.0f} |
-| to the loop, to h2load | {pipeline_to_loop:.0f} times, {pipeline_to_h2load:.2f} |
 | h2load, the same batches | {h2load_images_per_second:,.0f} |
+| batches to our loop, to the other one, to h2load | {pipeline_to_loop:.0f}, {pipeline_to_official_loop:.0f}, \
+{pipeline_to_h2load:.2f} |
 """
 
 
