@@ -29,7 +29,7 @@ ACCURATE_SEEDS = (0, 1, 2)
 def measure(recipe: str, seed: int, **overrides: Any) -> dict[str, float]:
     """One run into a directory that is thrown away: fit_seconds and accuracies."""
     from training.config import resolve
-    from training.stages import Watch
+    from training.fit.stages import Watch
     from training.train import metrics, train
 
     with tempfile.TemporaryDirectory() as directory:

@@ -21,10 +21,10 @@ import numpy as np
 
 from serving.apis import services, tensors
 from serving.apis.messages import PredictRequest, PredictResponse
-from tests.serving.live import Server, running
+from tests.support.live import Server, running
 
 LIMIT = 1.10
-TOYS = Path(__file__).parents[1] / "tests" / "serving" / "toy_models.py"
+TOYS = Path(__file__).parents[1] / "tests" / "support" / "toy_models.py"
 
 
 def main() -> int:

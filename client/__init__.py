@@ -5,7 +5,7 @@
         for prediction in connection.predict(images):     # uint8 [N, 28, 28]
             print(prediction.class_name, prediction.probability)
 
-`client.aio.connect` is the same for asyncio, `client.fake_transport.FakeTransport` for tests.
+`client.aio.connect` is the same for asyncio, `client.transports.fake.FakeTransport` for tests.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from client.connection import Connection, connect
     from client.errors import ClientError, ClientUsageError, ImageError, ServerError
-    from client.security import Security
+    from client.transports.security import Security
     from client.types import Metadata, ModelSpec, Prediction, VersionStatus
 
 _HOMES = {

@@ -8,14 +8,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import TypeVar
 
-from client.address import ServerAddress
-from client.aio_transport import AsyncGrpcTransport, AsyncRestTransport
-from client.batch import ArrayLike, Batch, calls, predictions
 from client.connection import DEFAULT_TIMEOUT, checked_addresses
 from client.errors import ServerError
-from client.retry import RoundRobin
-from client.security import Security
-from client.transport import AsyncTransport
+from client.pictures.batch import ArrayLike, Batch, calls, predictions
+from client.transports.address import ServerAddress
+from client.transports.aio import AsyncGrpcTransport, AsyncRestTransport
+from client.transports.base import AsyncTransport
+from client.transports.retry import RoundRobin
+from client.transports.security import Security
 from client.types import Metadata, ModelSpec, Prediction, VersionStatus
 
 _R = TypeVar("_R")

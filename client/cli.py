@@ -22,10 +22,10 @@ class _Part(NamedTuple):
 
 
 _PARTS = {
-    "train": _Part("training.cli", "training", "Train the model on Fashion-MNIST into a run directory."),
-    "export": _Part("training.export_cli", "training", "Export a run as the next version of the served model."),
-    "versions": _Part("training.export_cli", "training", "List the exported versions of the served model."),
-    "serve": _Part("serving.cli", "embedded", "Serve the newest version over gRPC and REST."),
+    "train": _Part("training.commands.train", "training", "Train the model on Fashion-MNIST into a run directory."),
+    "export": _Part("training.commands.export", "training", "Export a run as the next version of the served model."),
+    "versions": _Part("training.commands.export", "training", "List the exported versions of the served model."),
+    "serve": _Part("serving.launch.cli", "embedded", "Serve the newest version over gRPC and REST."),
     "predict": _Part("client.commands.predict", None, "Print the class names of images."),
     "status": _Part("client.commands.status", None, "Print the state of the served model's versions."),
     "metadata": _Part("client.commands.status", None, "Print the served model's signatures."),

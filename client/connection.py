@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import TypeVar
 
-from client.address import DEFAULT_SERVER, ServerAddress
-from client.batch import ArrayLike, Batch, calls, predictions
 from client.errors import ClientUsageError, ServerError
-from client.retry import RoundRobin
-from client.security import Security
-from client.transport import Transport
+from client.pictures.batch import ArrayLike, Batch, calls, predictions
+from client.transports.address import DEFAULT_SERVER, ServerAddress
+from client.transports.base import Transport
+from client.transports.retry import RoundRobin
+from client.transports.security import Security
 from client.types import Metadata, ModelSpec, Prediction, VersionStatus
 
 DEFAULT_TIMEOUT = 10.0
@@ -124,9 +124,9 @@ def checked_addresses(servers: Sequence[str], timeout: float) -> list[ServerAddr
 
 def _transport(address: ServerAddress, security: Security) -> Transport:
     if address.is_rest:
-        from client.rest_transport import RestTransport
+        from client.transports.rest import RestTransport
 
         return RestTransport(address, security)
-    from client.grpc_transport import GrpcTransport
+    from client.transports.grpc import GrpcTransport
 
     return GrpcTransport(address, security)

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import NamedTuple, TypeVar
 
-from client.batch import Batch
 from client.connection import Connection
 from client.errors import ImageError
-from client.sources import Block
+from client.pictures.batch import Batch
+from client.pictures.sources import Block
 from client.types import Prediction
 
 _A = TypeVar("_A")

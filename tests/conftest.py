@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from road import FASHION, Road, fashion
 
-from serving.backends import BACKENDS
-from serving.engines import find_engine
-from tests.containers import BuiltImage, build, image_size, write_context
+from serving.launch.backends import BACKENDS
+from serving.launch.engines import find_engine
+from tests.support.containers import BuiltImage, build, image_size, write_context
+from tests.support.road import FASHION, Road, fashion
 
 START_SECONDS = 60
 _LISTENING = re.compile(r"gRPC  (grpc://\S+)\nREST  (http://[^/\s]+)/v1/models/fashion_mnist\n")
@@ -99,7 +99,7 @@ def road(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Road]:
 @pytest.fixture(scope="session")
 def pictures(road: Road) -> dict[Path, np.ndarray]:
     """One synthetic test image a class, as PNG in the road's directory."""
-    from training import synthetic
+    from training.data import synthetic
 
     data = synthetic.load(seed=1)
     found = {}

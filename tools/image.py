@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fashion_common.errors import FashionError
-from serving.backends import ServeOptions
-from serving.engines import EngineError, find_engine
-from serving.preflight import checked_versions
+from serving.launch.backends import ServeOptions
+from serving.launch.engines import EngineError, find_engine
+from serving.launch.prepare import checked_versions
 
 ROOT = Path(__file__).parents[1]
 MODEL = ServeOptions(model_base_path=Path("models/fashion_mnist"))

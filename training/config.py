@@ -40,13 +40,13 @@ _ONLY_CUSTOM = {"shift": 0.0, "teacher": "none", "strategy": "none"}
 class TrainingConfig:
     """A run's configuration. Raises TrainingUsageError where a value, or two together, cannot be.
 
-    loop: `fit` (keras.Model.fit) or `custom` (training/loop.py). steps_per_execution: optimizer steps in one call into
-    the graph. schedule: `exponential` lowers the rate by a tenth each epoch, `cosine` each step after it has risen over
-    the share `warmup` of all steps. weight_decay: AdamW's, on kernels. batch_norm: normalises the hidden units while
-    training, folded into their weights afterwards. shift: share of the images moved by up to a pixel each way.
-    teacher: `cnn` trains a convolutional network first; its
-    probabilities are then learned, by the share teacher_weight, with the labels. checkpoint: keeps the best epoch by
-    validation accuracy. early_stopping: epochs without a better one before the run ends; 0 never.
+    loop: `fit` (keras.Model.fit) or `custom` (training/fit/loop.py). steps_per_execution: optimizer steps in one call
+    into the graph. schedule: `exponential` lowers the rate by a tenth each epoch, `cosine` each step after it has risen
+    over the share `warmup` of all steps. weight_decay: AdamW's, on kernels. batch_norm: normalises the hidden units
+    while training, folded into their weights afterwards. shift: share of the images moved by up to a pixel each way.
+    teacher: `cnn` trains a convolutional network first; its probabilities are then learned, by the share
+    teacher_weight, with the labels. checkpoint: keeps the best epoch by validation accuracy. early_stopping: epochs
+    without a better one before the run ends; 0 never.
     """
 
     recipe: str

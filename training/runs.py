@@ -12,9 +12,9 @@ from typing import Any
 import keras
 
 from fashion_common.files import write_whole
-from training import models
 from training.config import TrainingConfig, from_json
 from training.errors import TrainingUsageError
+from training.fit import models
 
 RUNS_DIR = Path("runs")
 LATEST = "latest"

@@ -9,12 +9,22 @@ from pathlib import Path
 
 import keras
 
-from training import callbacks, checkpoint, dataset, distill, distributed, models, networks, optimizers, runs, synthetic
+from training import runs
 from training.config import TrainingConfig
-from training.dataset import Dataset, Report
+from training.data import dataset, synthetic
+from training.data.dataset import Dataset, Report
 from training.errors import TrainingError
-from training.evaluate import Evaluation, evaluate
-from training.stages import Fitted, History, Watch, run_stage
+from training.fit import (
+    callbacks,
+    checkpoint,
+    distill,
+    distributed,
+    models,
+    networks,
+    optimizers,
+)
+from training.fit.evaluate import Evaluation, evaluate
+from training.fit.stages import Fitted, History, Watch, run_stage
 
 CHECKPOINT = "checkpoint.npz"
 _UNFINISHED = (CHECKPOINT, distill.TEACHER_CHECKPOINT, distill.ANSWERS)
@@ -173,11 +183,11 @@ def _save(result: TrainingResult, run: _Run) -> None:
     runs.save_model(result.model, run_dir)
     runs.write_json(run_dir / runs.HISTORY, result.history)
     if run.watch.pictures:
-        from training import report  # matplotlib takes half a second, and not every caller wants pictures
+        from training.report import page  # matplotlib takes half a second, and not every caller wants pictures
 
         run.watch.report("Drawing the figures")
-        report.write_figures(run_dir, result.model, result.history, result.test, run.data)
-        report.write_report(run_dir, result.config, figures, result.test)
+        page.write_figures(run_dir, result.model, result.history, result.test, run.data)
+        page.write_report(run_dir, result.config, figures, result.test)
     runs.write_json(run_dir / runs.METRICS, figures)  # last: it says that the run is finished
     for name in _UNFINISHED:
         (run_dir / name).unlink(missing_ok=True)

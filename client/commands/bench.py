@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from client.options import with_connection
+from client.commands.options import with_connection
 from fashion_common.errors import EXIT_FAILED
 
 if TYPE_CHECKING:
@@ -45,12 +45,12 @@ def bench(
 
     The images are noise; each of the connections sends its next request when it has its last answer.
     """
-    from client.batch import Batch
-    from client.bench import bench as measure
+    from client.commands.closed_loop import bench as measure
+    from client.pictures.batch import Batch
     from client.types import IMAGE_BYTES
 
     if save_figure:
-        from client.figures import check_name
+        from client.commands.figures import check_name
 
         check_name(save_figure)
     batch = Batch("DT_UINT8", os.urandom(batch_size * IMAGE_BYTES))
@@ -58,7 +58,7 @@ def bench(
     summary = result.summary()
     click.echo(json.dumps(summary, indent=2) if as_json else _as_text(summary))
     if save_figure:
-        from client.figures import save_latencies
+        from client.commands.figures import save_latencies
 
         save_latencies(
             result.latencies,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from client.options import with_connection
+from client.commands.options import with_connection
 from fashion_common.errors import EXIT_FAILED
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def doctor(connection: Connection, as_json: bool) -> None:
 
     Exit 0 when all is well (warnings included), 1 when a check failed.
     """
-    from client.diagnosis import diagnose
+    from client.commands.diagnosis import diagnose
 
     findings = list(diagnose(connection))
     if as_json:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from client.options import with_connection
+from client.commands.options import with_connection
 
 if TYPE_CHECKING:
+    from client.commands.evaluation import Evaluation
     from client.connection import Connection
-    from client.evaluation import Evaluation
 
 
 @click.command(epilog="Example: fashion evaluate --data-dir data/fashion-mnist --server http://127.0.0.1:8501")
@@ -39,7 +39,7 @@ def evaluate(
     """Ask a live server for the whole test set: accuracy, precision and recall by class, confusion matrix."""
     from itertools import islice
 
-    from client.evaluation import Evaluation, test_set
+    from client.commands.evaluation import Evaluation, test_set
     from client.pipeline import answers
 
     found, labels = test_set(data_dir, batch_size)

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from client.options import with_connection
+from client.commands.options import with_connection
 
 if TYPE_CHECKING:
     from client.connection import Connection
-    from client.images import Preprocess
+    from client.pictures.images import Preprocess
 
 
 @click.command(epilog="Example: fashion explain my-shirt.jpg --output what-the-model-saw.png")
@@ -43,10 +43,10 @@ def explain(
     as_json: bool,
 ) -> None:
     """Show what the model saw of IMAGE, and why its answer may be wrong."""
-    from client.explanation import TRAINING_INK, TRAINING_MEAN
-    from client.explanation import explain as ask
-    from client.images import read_image, save_enlarged
-    from client.terminal import bar_lines, picture_lines, side_by_side
+    from client.commands.explanation import TRAINING_INK, TRAINING_MEAN
+    from client.commands.explanation import explain as ask
+    from client.commands.terminal import bar_lines, picture_lines, side_by_side
+    from client.pictures.images import read_image, save_enlarged
 
     found = ask(connection, read_image(image, str(image), preprocess), signature_name)
     if output:

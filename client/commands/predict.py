@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from client.options import with_connection
+from client.commands.options import with_connection
 from fashion_common.errors import EXIT_USAGE
 from fashion_common.files import whole_file
 
 if TYPE_CHECKING:
     from client.connection import Connection
-    from client.images import Preprocess
+    from client.pictures.images import Preprocess
     from client.pipeline import Answer
 
 # The progress bar moves this many images at a time; a few images need none.
@@ -78,12 +78,12 @@ def predict(
     PATH is a picture, a directory, a glob, an array (.npy, .npz: uint8 [N, 28, 28]), an IDX file (also .gz), or - for
     standard input. A bad picture is a line on stderr and exit code 2 in the end; the others go on.
     """
-    from client.output import lines
+    from client.commands.output import lines
+    from client.pictures.sources import blocks
     from client.pipeline import answers
-    from client.sources import blocks
 
     if save_figure:
-        from client.figures import check_name
+        from client.commands.figures import check_name
 
         check_name(save_figure)
     found = answers(
@@ -99,7 +99,7 @@ def predict(
         for text in _drawn(good) if show else lines(good, "json" if as_json else form, top_k):
             write(text)
     if save_figure and report.kept:
-        from client.figures import save_predictions
+        from client.commands.figures import save_predictions
 
         save_predictions(report.kept, save_figure)
     if report.bad:
@@ -124,7 +124,7 @@ class _Report:
                 click.echo(f"Error: {answer.error}", err=True)
                 continue
             if self._keep:
-                from client.figures import MOST_IMAGES
+                from client.commands.figures import MOST_IMAGES
 
                 if len(self.kept) < MOST_IMAGES:
                     self.kept.append(answer)
@@ -140,7 +140,7 @@ class _Report:
 
 
 def _drawn(found: Iterator[Answer]) -> Iterator[str]:
-    from client.terminal import bar_lines, picture_lines, side_by_side
+    from client.commands.terminal import bar_lines, picture_lines, side_by_side
 
     colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     for answer in found:

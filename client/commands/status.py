@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from client.options import with_connection
+from client.commands.options import with_connection
 from fashion_common.errors import EXIT_FAILED
 
 if TYPE_CHECKING:

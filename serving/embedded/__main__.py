@@ -58,44 +58,45 @@ def _run(flags: Flags, arguments: Sequence[str], ignored: Sequence[str]) -> int:
 def _print_version() -> int:
     from importlib import metadata
 
-    from serving.embedded import loader
+    from serving.embedded.loading.tensorflow import saved_model
 
     print(f"TensorFlow ModelServer: fashion-mnist-serving {metadata.version('fashion-mnist-serving')}")
-    print(f"TensorFlow Library: {loader.library_version()}")
+    print(f"TensorFlow Library: {saved_model.library_version()}")
     return 0
 
 
 def _supervise(flags: Flags, arguments: Sequence[str], stopping: threading.Event) -> int:
-    from serving.embedded import config
-    from serving.embedded.supervisor import Supervisor
+    from serving.embedded import options as config
+    from serving.embedded.workers.supervisor import Supervisor
 
     config.check(flags)
     return Supervisor(arguments, flags.workers, stopping).run()
 
 
 def _serve(flags: Flags, stopping: threading.Event) -> int:
-    from serving.embedded import config, loader, tracing
-    from serving.embedded.loading import Loader, version_load
-    from serving.embedded.profiler import Tracer
-    from serving.embedded.runner import Servable
+    from serving.embedded import options as config
+    from serving.embedded.grpc.profiler import Tracer
+    from serving.embedded.inference.runner import Servable
+    from serving.embedded.loading.load import Loader, version_load
+    from serving.embedded.loading.tensorflow import saved_model, tracing
     from serving.embedded.server import ModelServer
-    from serving.embedded.workers import Siblings
+    from serving.embedded.workers.siblings import Siblings
 
     # TensorFlow's own objects stay for ever: collections need not look at them.
     gc.freeze()
-    options = loader.SessionOptions(
+    options = saved_model.SessionOptions(
         tags=tuple(flags.saved_model_tags.split(",")), session_config=config.session_config(flags).SerializeToString()
     )
 
     def load(path: Path) -> Servable:
         config.check_version(flags, path)
-        return loader.load(path, options)
+        return saved_model.load(path, options)
 
     worker = flags.worker_index >= 0
     server = ModelServer(
         flags,
         version_load(
-            Loader(load, loader.records),
+            Loader(load, saved_model.records),
             warmup=flags.enable_model_warmup,
             iterations=max(1, flags.num_request_iterations_for_warmup),
         ),

@@ -6,11 +6,11 @@ import asyncio
 from typing import NamedTuple
 
 from serving.apis.messages import GetModelStatusRequest, GetModelStatusResponse, ModelServerConfig
-from serving.embedded import model_info
-from serving.embedded.core import ServerCore
-from serving.embedded.examples import ExampleInference
-from serving.embedded.observer import Observer
-from serving.embedded.predict import Predictor
+from serving.embedded.inference import info
+from serving.embedded.inference.examples import ExampleInference
+from serving.embedded.inference.predict import Predictor
+from serving.embedded.models.core import ServerCore
+from serving.embedded.observe.calls import Observer
 
 
 class ModelAdmin:
@@ -21,7 +21,7 @@ class ModelAdmin:
 
     async def status(self, request: GetModelStatusRequest) -> GetModelStatusResponse:
         """The state of a model's versions. Raises ServingError."""
-        return model_info.status(self._core, request)
+        return info.status(self._core, request)
 
     async def reload(self, config: ModelServerConfig) -> None:
         """Replaces the configuration. Raises ServingError."""

@@ -8,22 +8,23 @@ import threading
 from pathlib import Path
 from typing import NamedTuple
 
-from serving.embedded import config, observer
+from serving.embedded import options as config
 from serving.embedded.api import Api, ModelAdmin
-from serving.embedded.batching import BatchingRunner, Runs
-from serving.embedded.core import ServerCore
-from serving.embedded.examples import ExampleInference
 from serving.embedded.flags import Flags
-from serving.embedded.grpc_listener import GrpcListener
-from serving.embedded.loading import Load
-from serving.embedded.manager import Manager
-from serving.embedded.metrics import Metrics
-from serving.embedded.predict import PredictOptions, Predictor
-from serving.embedded.profiler import Tracer
-from serving.embedded.rest_listener import RestListener
-from serving.embedded.runner import Runner, Servable
-from serving.embedded.source import FileSystemSource
-from serving.embedded.workers import Siblings
+from serving.embedded.grpc.listener import GrpcListener
+from serving.embedded.grpc.profiler import Tracer
+from serving.embedded.inference.batching import BatchingRunner, Runs
+from serving.embedded.inference.examples import ExampleInference
+from serving.embedded.inference.predict import PredictOptions, Predictor
+from serving.embedded.inference.runner import Runner, Servable
+from serving.embedded.loading.load import Load
+from serving.embedded.models.core import ServerCore
+from serving.embedded.models.manager import Manager
+from serving.embedded.models.source import FileSystemSource
+from serving.embedded.observe import calls
+from serving.embedded.observe.metrics import Metrics
+from serving.embedded.rest.listener import RestListener
+from serving.embedded.workers.siblings import Siblings
 from serving.errors import ServerConfigError, ServingError, StillLoading
 
 log = logging.getLogger(__name__)
@@ -128,11 +129,11 @@ class ModelServer:
         flags = self._flags
         check = flags.enable_signature_method_name_check
         options = PredictOptions(check, flags.max_tensor_bytes, flags.max_request_rows)
-        watched = observer.Observer(
+        watched = calls.Observer(
             lambda: self.core.model_names,
             max_concurrent=flags.max_concurrent_requests,
             metrics=self._metrics,
-            access_log=observer.stdout() if flags.access_log else None,
+            access_log=calls.stdout() if flags.access_log else None,
         )
         return Api(
             self.core,

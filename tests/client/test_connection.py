@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from client.batch import Batch
 from client.connection import Connection, connect
 from client.errors import ClientUsageError, ServerError, server_error
-from client.fake_transport import FakeTransport
+from client.pictures.batch import Batch
+from client.transports.fake import FakeTransport
 from client.types import CLASS_NAMES, Metadata, ModelSpec, Output, Prediction, Signature, TensorInfo
-from training.dataset import CLASS_NAMES as TRAINED_CLASS_NAMES
+from training.data.dataset import CLASS_NAMES as TRAINED_CLASS_NAMES
 
 _PREDICT = "tensorflow/serving/predict"
 

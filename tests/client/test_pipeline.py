@@ -11,12 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from client.batch import Batch
 from client.connection import Connection
 from client.errors import ImageError, ServerError, server_error
-from client.fake_transport import FakeTransport
+from client.pictures.batch import Batch
+from client.pictures.sources import Block
 from client.pipeline import answers, in_order
-from client.sources import Block
+from client.transports.fake import FakeTransport
 from client.types import Calls, ModelSpec, Output
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.serving.live import KITCHEN, Server, running
+from tests.support.live import KITCHEN, Server, running
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from google.protobuf import text_format
 from google.protobuf.message import Message
 
 from serving.apis import messages, services
-from tests.serving.live import KITCHEN, Server
+from tests.support.live import KITCHEN, Server
 
 CASES = json.loads((Path(__file__).parent / "grpc.json").read_text())
 METHODS = {method.name: method for method in services.METHODS}

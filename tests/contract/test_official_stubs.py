@@ -11,7 +11,7 @@ import pytest
 from google.protobuf import text_format
 
 from serving.apis import messages, services
-from tests.serving.live import KITCHEN, Server
+from tests.support.live import KITCHEN, Server
 
 HERE = Path(__file__).parent
 CASES = json.loads((HERE / "grpc.json").read_text())

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.serving.live import Server
+from tests.support.live import Server
 
 CASES = json.loads((Path(__file__).parent / "rest.json").read_text())
 # Words of TensorFlow's kernels and of the JSON parser: the status counts, the text does not.

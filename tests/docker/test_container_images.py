@@ -12,8 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from serving.backends import RESTRICTIONS
-from tests.containers import BuiltImage, build, image_size, run
+from serving.launch.backends import RESTRICTIONS
+from tests.support.containers import BuiltImage, build, image_size, run
 
 # The first of them builds an image.
 pytestmark = pytest.mark.timeout(1800)

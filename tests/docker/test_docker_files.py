@@ -14,9 +14,9 @@ from google.protobuf import text_format
 
 from serving.apis.messages import ModelServerConfig
 from serving.apis.server_configs import BatchingParameters, MonitoringConfig
-from serving.backends import RESTRICTIONS, TF_SERVING_VERSION, config_flags
-from serving.embedded import metrics
-from serving.labels import default_labels
+from serving.embedded.observe import metrics
+from serving.launch.backends import RESTRICTIONS, TF_SERVING_VERSION, config_flags
+from serving.launch.labels import default_labels
 
 ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "docker"

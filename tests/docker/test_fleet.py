@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from client import connect
-from serving.backends import RESTRICTIONS
-from tests.containers import BuiltImage, run
+from serving.launch.backends import RESTRICTIONS
 from tests.docker.test_container_images import wait_until_healthy
+from tests.support.containers import BuiltImage, run
 
 # The first of them builds an image.
 pytestmark = pytest.mark.timeout(1800)

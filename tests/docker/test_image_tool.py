@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fashion_common.errors import FashionError
-from tests.serving.live import KITCHEN
+from tests.support.live import KITCHEN
 from tools.image import build_command, model_labels
 
 MANIFEST = {"exported_at": "2026-01-02T03:04:05+00:00", "git_revision": "abc123", "accuracy": 0.8812, "recipe": "fast"}

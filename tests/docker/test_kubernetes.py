@@ -12,8 +12,8 @@ from google.protobuf import text_format
 
 from serving.apis.messages import ModelServerConfig
 from serving.apis.server_configs import MonitoringConfig
-from serving.backends import OFFICIAL_IMAGE, TF_SERVING_VERSION, config_flags
-from tests.docker.manifests import KUBERNETES, container, read, resources
+from serving.launch.backends import OFFICIAL_IMAGE, TF_SERVING_VERSION, config_flags
+from tests.support.manifests import KUBERNETES, container, read, resources
 
 CONFIG = Path(__file__).parents[2] / "serving/config"
 VARIANTS = pytest.mark.parametrize("variant", ["base", "overlays/gpu", "overlays/embedded"])

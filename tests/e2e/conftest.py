@@ -9,11 +9,11 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from road import Road
 
-from serving.backends import BACKENDS, MODEL_SERVER
-from tests.containers import BuiltImage
-from tests.e2e.live_backend import Live
+from serving.launch.backends import BACKENDS, MODEL_SERVER
+from tests.support.containers import BuiltImage
+from tests.support.live_backend import Live
+from tests.support.road import Road
 
 ADDRESS = "address"
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from road import FASHION, Road, fashion
 
-from training.dataset import CLASS_NAMES
+from tests.support.road import FASHION, Road, fashion
+from training.data.dataset import CLASS_NAMES
 
 
 @pytest.mark.parametrize("api", ["grpc", "rest"])

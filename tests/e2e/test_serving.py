@@ -12,11 +12,11 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from road import FASHION, fashion
 
-from tests.containers import run
-from tests.e2e.live_backend import STOP_SECONDS, Live, listening
-from training.dataset import CLASS_NAMES
+from tests.support.containers import run
+from tests.support.live_backend import STOP_SECONDS, Live, listening
+from tests.support.road import FASHION, fashion
+from training.data.dataset import CLASS_NAMES
 
 # The first of them builds an image.
 pytestmark = pytest.mark.timeout(1800)

@@ -9,13 +9,13 @@ import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
-from exports import small_model
-from live import running
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
 
-from training.signatures import write_saved_model
-from training.warmup import WARMUP_FILE, write_warmup
+from tests.support.exports import small_model
+from tests.support.live import running
+from training.export.signatures import write_saved_model
+from training.export.warmup import WARMUP_FILE, write_warmup
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.serving.live import Server, running
+from tests.support.live import Server, running
 
 
 @pytest.fixture(scope="session")
 def toys(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory of the toy models, written once by a process of their own."""
     directory = tmp_path_factory.mktemp("toys")
-    script = Path(__file__).parent / "toy_models.py"
+    script = Path(__file__).parents[1] / "support" / "toy_models.py"
     subprocess.run([sys.executable, str(script), str(directory)], check=True, capture_output=True, timeout=120)
     return directory
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from training import dataset, synthetic
 from training.config import resolve
-from training.dataset import Dataset
+from training.data import dataset, synthetic
+from training.data.dataset import Dataset
 from training.errors import TrainingUsageError
 from training.train import TrainingResult, train
 

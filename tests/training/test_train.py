@@ -9,12 +9,13 @@ import keras
 import numpy as np
 import pytest
 
-from training import models, runs
+from training import runs
 from training.config import CHOICES, resolve
-from training.dataset import Dataset
+from training.data.dataset import Dataset
 from training.errors import TrainingError, TrainingUsageError
-from training.evaluate import probabilities
-from training.stages import Watch
+from training.fit import models
+from training.fit.evaluate import probabilities
+from training.fit.stages import Watch
 from training.train import TrainingResult, train
 
 PLAIN = Watch(pictures=False)

@@ -22,9 +22,9 @@ from hypothesis import strategies as st
 
 from serving.apis import services
 from serving.apis.messages import DT_FLOAT, PredictRequest
-from tests.serving.asking import predict
-from tests.serving.embedded import http2_peer
-from tests.serving.live import Server
+from tests.support import http2_peer
+from tests.support.asking import predict
+from tests.support.live import Server
 
 SECONDS = float(os.environ.get("FUZZ_SECONDS", "10")) / 3
 ROUND = settings(

@@ -18,8 +18,8 @@ from google.protobuf import text_format
 
 from serving.apis import services
 from serving.apis.messages import GetModelStatusRequest, ReloadConfigRequest
-from tests.serving.asking import call, predict
-from tests.serving.live import Server, running
+from tests.support.asking import call, predict
+from tests.support.live import Server, running
 
 RELOADS = 50
 X = np.array([1.0, 4.0, 9.0], np.float32)

@@ -18,8 +18,8 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 
 from serving.apis import services
 from serving.apis.messages import GetModelStatusRequest, PredictRequest
-from tests.serving.asking import call, predict, predict_request
-from tests.serving.live import Server, wait_until
+from tests.support.asking import call, predict, predict_request
+from tests.support.live import Server, wait_until
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.serving.live import KITCHEN, running
+from tests.support.live import KITCHEN, running
 
 
 def run(*flags: str) -> subprocess.CompletedProcess[str]:

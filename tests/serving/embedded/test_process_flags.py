@@ -12,8 +12,8 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.serving.asking import predict
-from tests.serving.live import KITCHEN, Server, running
+from tests.support.asking import predict
+from tests.support.live import KITCHEN, Server, running
 
 X = np.array([1.0], np.float32)
 OWN_METHOD = (

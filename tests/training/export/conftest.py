@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from exports import invoke, make_run
 
-from training.self_test import run_self_test
+from tests.support.exports import invoke, make_run
+from training.export.self_test import run_self_test
 
 
 @contextmanager
@@ -29,7 +29,7 @@ def exported(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run as version 1, not to be changed."""
     base = tmp_path_factory.mktemp("models") / "fashion_mnist"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("training.export.self_test_process", _self_test_here)
+        patch.setattr("training.export.export.self_test_process", _self_test_here)
         result = invoke("export", run, "--model-base-path", base)
     assert (result.exit_code, result.stdout) == (0, f"{base / '1'}\n")
     return base / "1"
@@ -50,4 +50,4 @@ def version(exported: Path, base: Path) -> Path:
 @pytest.fixture
 def self_test_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """The self-test without its process, which takes seconds to start: the tests that need the process say so."""
-    monkeypatch.setattr("training.export.self_test_process", _self_test_here)
+    monkeypatch.setattr("training.export.export.self_test_process", _self_test_here)

@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import tensorflow as tf
-from exports import encoded, pictures
 from PIL import Image
 
-from training.decoding import MAX_PIXELS, decoded, gray, pixels
+from tests.support.exports import encoded, pictures
+from training.export.decoding import MAX_PIXELS, decoded, gray, pixels
 
 RGBA = np.random.default_rng(3).integers(0, 256, (31, 17, 4), dtype=np.uint8)
 RGB, GRAY = RGBA[..., :3], RGBA[..., 0]

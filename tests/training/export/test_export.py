@@ -15,10 +15,18 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from exports import DATA, PASSED, children, invoke, manifest, pictures, small_model
 
-from training.dataset import CLASS_NAMES
-from training.self_test_process import self_test_process
+from tests.support.exports import (
+    DATA,
+    PASSED,
+    children,
+    invoke,
+    manifest,
+    pictures,
+    small_model,
+)
+from training.data.dataset import CLASS_NAMES
+from training.export.self_test_process import self_test_process
 
 pytestmark = pytest.mark.usefixtures("self_test_here")
 
@@ -120,11 +128,12 @@ def test_the_manifest_says_where_a_version_comes_from(exported: Path) -> None:
 
 def test_a_version_that_answers_otherwise_is_not_published(run: Path, base: Path, monkeypatch) -> None:
     """The weights of another model: the new process refuses them with the figures, and nothing stays behind."""
-    from training import signatures
+    from training.export import signatures
 
-    monkeypatch.setattr("training.export.self_test_process", self_test_process)
+    monkeypatch.setattr("training.export.export.self_test_process", self_test_process)
     monkeypatch.setattr(
-        "training.export.write_saved_model", lambda _, path: signatures.write_saved_model(small_model(seed=8), path)
+        "training.export.export.write_saved_model",
+        lambda _, path: signatures.write_saved_model(small_model(seed=8), path),
     )
     result = invoke("export", run, "--model-base-path", base)
     assert (result.exit_code, result.stdout) == (1, "")
@@ -164,7 +173,9 @@ def test_what_cannot_be_asked(arguments: list[str], expected: str) -> None:
 def test_a_full_disk_is_one_line_and_leaves_nothing(run: Path, base: Path, monkeypatch, most_bytes: int) -> None:
     """Whoever was writing when no more could be written."""
     if most_bytes < 300_000:
-        monkeypatch.setattr("training.export.write_saved_model", lambda _, path: (path / "saved_model.pb").touch())
+        monkeypatch.setattr(
+            "training.export.export.write_saved_model", lambda _, path: (path / "saved_model.pb").touch()
+        )
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, hard))
     try:

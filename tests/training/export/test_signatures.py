@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from exports import encoded, pictures, small_model
 from tensorflow.python.saved_model import fingerprinting_utils
 
-from training.dataset import CLASS_NAMES
-from training.examples import tf_example
-from training.signatures import write_saved_model
+from tests.support.exports import encoded, pictures, small_model
+from training.data.dataset import CLASS_NAMES
+from training.export.examples import tf_example
+from training.export.signatures import write_saved_model
 
 SHOWN = """
 classify

@@ -1,0 +1,94 @@
+"""Pictures of answers, drawn with matplotlib (the extra [figures]): PNG, SVG or PDF by the file's name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from client.errors import ClientUsageError
+from client.types import CLASS_NAMES, IMAGE_SHAPE
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from client.pipeline import Answer
+
+MOST_IMAGES = 60
+_COLUMNS = 3
+_FORMATS = frozenset({".png", ".svg", ".pdf"})
+
+
+def check_name(path: Path) -> None:
+    """Raises ClientUsageError unless the name ends as one of the formats does; before any work is done."""
+    if path.suffix.lower() not in _FORMATS:
+        raise ClientUsageError(f"{path}: a figure's name ends in .png, .svg or .pdf")
+
+
+def save_predictions(answers: Sequence[Answer], path: Path) -> None:
+    """A grid of the images, each beside the bars of its ten probabilities; [28, 28] uint8 each.
+
+    At most MOST_IMAGES of them. Raises ClientUsageError for a name that cannot be written.
+    """
+    from matplotlib.figure import Figure
+
+    shown = answers[:MOST_IMAGES]
+    columns = min(_COLUMNS, len(shown))
+    rows = -(-len(shown) // columns)
+    figure = Figure(figsize=(4.4 * columns, 1.9 * rows), layout="constrained")
+    grid = figure.subplots(rows, 2 * columns, squeeze=False, width_ratios=[1, 1.3] * columns)
+    for axis in grid.flat:
+        axis.set_axis_off()
+    for index, answer in enumerate(shown):
+        row, column = divmod(index, columns)
+        _draw(answer, grid[row, 2 * column], grid[row, 2 * column + 1])
+    _save(figure, path)
+
+
+def save_latencies(seconds: Sequence[float], path: Path, title: str) -> None:
+    """The distribution of latencies in ms, with the percentiles marked. Raises ClientUsageError."""
+    from matplotlib.figure import Figure
+
+    from client.commands.closed_loop import percentile
+
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axis = figure.subplots()
+    milliseconds = [1000 * one for one in seconds]
+    most = percentile(milliseconds, 99.9)
+    axis.hist([one for one in milliseconds if one <= most], bins=80, color="#0969da")
+    for share, style in ((50, "-"), (99, "--")):
+        at = percentile(milliseconds, share)
+        axis.axvline(at, color="#bc4c00", linestyle=style, label=f"p{share} {at:.2f} ms")
+    axis.set(title=title, xlabel="latency of a request in ms (the slowest 0.1 % left out)", ylabel="requests")
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.legend(frameon=False)
+    _save(figure, path)
+
+
+def _draw(answer: Answer, picture: object, bars: object) -> None:
+    import numpy as np
+    from matplotlib.axes import Axes
+
+    assert isinstance(picture, Axes)
+    assert isinstance(bars, Axes)
+    assert answer.prediction is not None
+    picture.imshow(np.frombuffer(answer.pixels, np.uint8).reshape(IMAGE_SHAPE), cmap="gray_r", vmin=0, vmax=255)
+    picture.set_title(Path(answer.name).name, fontsize=8)
+    bars.set_axis_on()
+    chosen = answer.prediction.class_id
+    colours = ["#0969da" if class_id == chosen else "#afb8c1" for class_id in range(len(CLASS_NAMES))]
+    bars.barh(range(len(CLASS_NAMES)), answer.prediction.probabilities, color=colours)
+    bars.set_yticks(range(len(CLASS_NAMES)), CLASS_NAMES, fontsize=6)
+    bars.set_xlim(0, 1)
+    bars.set_xticks([])
+    bars.invert_yaxis()
+    bars.spines[["top", "right", "bottom"]].set_visible(False)
+    bars.set_title(f"{answer.prediction.class_name} {answer.prediction.probability:.0%}", fontsize=8)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=120, facecolor="white")
+    except OSError as error:
+        raise ClientUsageError(f"{path}: cannot be written: {error.strerror}") from error

@@ -1,0 +1,89 @@
+"""The options that say where and what the model is: the same for every command that asks a server."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from client.transports.address import DEFAULT_SERVER
+
+_FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+def with_connection(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command these options, and calls it with the open `connection`."""
+
+    @click.option(
+        "--server",
+        "servers",
+        multiple=True,
+        envvar="FASHION_SERVER",
+        show_envvar=True,
+        metavar="URL",
+        help=f"grpc[s]:// or http[s]://HOST:PORT, or unix:///PATH; several are balanced.  [default: {DEFAULT_SERVER}]",
+    )
+    @click.option(
+        "--model-name",
+        default="fashion_mnist",
+        envvar="FASHION_MODEL_NAME",
+        show_default=True,
+        help="The served model.",
+    )
+    @click.option(
+        "--model-version",
+        type=click.IntRange(min=0),
+        envvar="FASHION_MODEL_VERSION",
+        metavar="N",
+        help="A version by its number; else the newest.",
+    )
+    @click.option("--version-label", envvar="FASHION_VERSION_LABEL", help="A version by its label, such as stable.")
+    @click.option(
+        "--timeout",
+        type=float,
+        default=10.0,
+        envvar="FASHION_TIMEOUT",
+        show_default=True,
+        metavar="SECONDS",
+        help="Deadline of a request.",
+    )
+    @click.option(
+        "--header",
+        "headers",
+        multiple=True,
+        envvar="FASHION_HEADER",
+        metavar="KEY=VALUE",
+        help="A header for a gateway, such as authorization='Bearer TOKEN'; never printed.",
+    )
+    @click.option("--tls-ca", type=_FILE, envvar="FASHION_TLS_CA", help="Certificate authorities to trust (PEM).")
+    @click.option("--tls-certificate", type=_FILE, envvar="FASHION_TLS_CERTIFICATE", help="Client certificate (PEM).")
+    @click.option("--tls-key", type=_FILE, envvar="FASHION_TLS_KEY", help="Its key (PEM).")
+    @click.option("--tls-server-name", envvar="FASHION_TLS_SERVER_NAME", help="The name in the server's certificate.")
+    @functools.wraps(command)
+    def connected(
+        servers: tuple[str, ...],
+        model_name: str,
+        model_version: int | None,
+        version_label: str | None,
+        timeout: float,
+        headers: tuple[str, ...],
+        tls_ca: Path | None,
+        tls_certificate: Path | None,
+        tls_key: Path | None,
+        tls_server_name: str | None,
+        **options: object,
+    ) -> None:
+        from client.connection import connect
+        from client.transports.security import Security, parse_headers
+        from client.types import ModelSpec
+
+        if model_version is not None and version_label is not None:
+            raise click.UsageError("--model-version and --version-label exclude each other: give one")
+        model = ModelSpec(model_name, model_version, version_label)
+        security = Security(tls_ca, tls_certificate, tls_key, tls_server_name, parse_headers(headers))
+        with connect(*servers, model=model, timeout=timeout, security=security) as connection:
+            command(connection=connection, **options)
+
+    return connected

@@ -1,0 +1,1 @@
+"""The gRPC port, on an HTTP/2 of its own."""

@@ -1,0 +1,249 @@
+"""Classify, Regress and MultiInference: tf.Examples in, classes or values out.
+
+The signature's method name is not checked unless the server is told to, as in TF Serving; its inputs and outputs are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from google.protobuf import text_format
+
+from serving.apis import tensors
+from serving.apis.messages import (
+    DT_FLOAT,
+    DT_STRING,
+    ClassificationRequest,
+    ClassificationResponse,
+    ClassificationResult,
+    InferenceTask,
+    Input,
+    ModelSpec,
+    MultiInferenceRequest,
+    MultiInferenceResponse,
+    RegressionRequest,
+    RegressionResponse,
+    RegressionResult,
+    SignatureDef,
+)
+from serving.embedded.inference.batching import Runs
+from serving.embedded.inference.predict import (
+    CLASSIFY_METHOD,
+    DEFAULT_SIGNATURE,
+    REGRESS_METHOD,
+    Versions,
+    model_spec,
+)
+from serving.embedded.inference.runner import Run
+from serving.errors import FailedPrecondition, InvalidArgument, Unimplemented
+
+Array = npt.NDArray[Any]
+
+# C++ protobuf marks its debug text so that nobody parses it; TF Serving's error texts carry the mark.
+_DEBUG_MARK = "goo.gle/debugstr    \n"
+
+
+class _Task(NamedTuple):
+    """What one signature needs: the tensor to feed with examples, and the tensors to fetch by output name."""
+
+    feed: str
+    fetches: dict[str, str]
+
+
+class ExampleInference:
+    """Answers Classify, Regress and MultiInference calls."""
+
+    def __init__(self, core: Versions, runner: Runs, *, check_method_names: bool = False) -> None:
+        self._core = core
+        self._runner = runner
+        self._check_method_names = check_method_names
+
+    async def classify(self, request: ClassificationRequest, deadline: float | None = None) -> ClassificationResponse:
+        """Runs one Classify call. deadline: in seconds of `time.monotonic`. Raises ServingError."""
+        response = ClassificationResponse()
+        with self._core.use(requested_spec(request)) as version:
+            name, signature = _signature(version.servable.signatures, request.model_spec)
+            task = self._task(signature, CLASSIFY_METHOD)
+            examples = serialized_examples(request.input)
+            values = await self._runner.run(Run(version, {task.feed: examples}, tuple(task.fetches.values()), deadline))
+            _fill_classes(response.result, dict(zip(task.fetches, values, strict=True)), len(examples))
+            response.model_spec.CopyFrom(model_spec(version, name))
+        return response
+
+    async def regress(self, request: RegressionRequest, deadline: float | None = None) -> RegressionResponse:
+        """Runs one Regress call. deadline: in seconds of `time.monotonic`. Raises ServingError."""
+        response = RegressionResponse()
+        with self._core.use(requested_spec(request)) as version:
+            name, signature = _signature(version.servable.signatures, request.model_spec)
+            task = self._task(signature, REGRESS_METHOD)
+            examples = serialized_examples(request.input)
+            values = await self._runner.run(Run(version, {task.feed: examples}, tuple(task.fetches.values()), deadline))
+            _fill_values(response.result, values[0], len(examples))
+            response.model_spec.CopyFrom(model_spec(version, name))
+        return response
+
+    async def multi_inference(
+        self, request: MultiInferenceRequest, deadline: float | None = None
+    ) -> MultiInferenceResponse:
+        """Runs several signatures of one model on the same examples, in one run. Raises ServingError."""
+        response = MultiInferenceResponse()
+        with self._core.use(request.tasks[0].model_spec if request.tasks else ModelSpec()) as version:
+            tasks = self._tasks(version.servable.signatures, request)
+            examples = serialized_examples(request.input)
+            feeds = {task.feed: examples for task in tasks.values()}
+            fetches = tuple(sorted({tensor for task in tasks.values() for tensor in task.fetches.values()}))
+            values = dict(zip(fetches, await self._runner.run(Run(version, feeds, fetches, deadline)), strict=True))
+            for (name, task), asked in zip(tasks.items(), request.tasks, strict=True):
+                result = response.results.add(model_spec=model_spec(version, name))
+                outputs = {output: values[tensor] for output, tensor in task.fetches.items()}
+                if asked.method_name == CLASSIFY_METHOD:
+                    _fill_classes(result.classification_result, outputs, len(examples))
+                else:
+                    _fill_values(result.regression_result, outputs["outputs"], len(examples))
+        return response
+
+    def _tasks(self, signatures: Mapping[str, SignatureDef], request: MultiInferenceRequest) -> dict[str, _Task]:
+        tasks: dict[str, _Task] = {}
+        for asked in request.tasks:
+            _check_same_model(request.tasks[0], asked)
+            name = asked.model_spec.signature_name or DEFAULT_SIGNATURE
+            if name in tasks:
+                raise InvalidArgument(f"Duplicate evaluation of signature: {name}")
+            if name not in signatures:
+                raise InvalidArgument(f"Requested signature not found in model graph: {name}")
+            tasks[name] = self._task(signatures[name], asked.method_name)
+        return tasks
+
+    def _task(self, signature: SignatureDef, method_name: str) -> _Task:
+        if method_name not in _KINDS:
+            raise Unimplemented(f"Unsupported signature method_name: {method_name}")
+        kind = _KINDS[method_name]
+        if self._check_method_names and signature.method_name != method_name:
+            raise InvalidArgument(
+                f"Expected {kind} signature method_name to be {method_name}. Was: {signature.method_name}"
+            )
+        if len(signature.inputs) != 1:
+            raise InvalidArgument("Expected one input Tensor.")
+        fetches = _classification(signature) if method_name == CLASSIFY_METHOD else _regression(signature)
+        return _Task(signature.inputs["inputs"].name, fetches)
+
+
+_KINDS = {CLASSIFY_METHOD: "classification", REGRESS_METHOD: "regression"}
+
+
+def requested_spec(request: ClassificationRequest | RegressionRequest) -> ModelSpec:
+    """The request's ModelSpec. Raises InvalidArgument when there is none."""
+    if not request.HasField("model_spec"):
+        raise InvalidArgument("Missing ModelSpec")
+    return request.model_spec
+
+
+def serialized_examples(given: Input) -> Array:
+    """The examples as strings [N] of serialized tf.Example; a context goes in front of each. Raises InvalidArgument.
+
+    Serialized messages merge when they are joined: that is how a context's features get into every example.
+    """
+    if given.WhichOneof("kind") == "example_list_with_context":
+        context = given.example_list_with_context.context.SerializeToString()
+        serialized = [context + one.SerializeToString() for one in given.example_list_with_context.examples]
+    else:
+        serialized = [one.SerializeToString() for one in given.example_list.examples]
+    if not serialized:
+        raise InvalidArgument("Input is empty.")
+    examples = np.empty(len(serialized), object)
+    examples[:] = serialized
+    return examples
+
+
+def _check_same_model(first: InferenceTask, asked: InferenceTask) -> None:
+    if not asked.model_spec.name:
+        raise InvalidArgument("Found ModelSpec with an empty model name.")
+    if asked.model_spec.name != first.model_spec.name:
+        raise InvalidArgument("All ModelSpecs in a MultiInferenceRequest must access the same model name.")
+
+
+def _signature(signatures: Mapping[str, SignatureDef], spec: ModelSpec) -> tuple[str, SignatureDef]:
+    name = spec.signature_name or DEFAULT_SIGNATURE
+    if name not in signatures:
+        raise InvalidArgument(f"No signature was found with the name: {name}")
+    return name, signatures[name]
+
+
+def _classification(signature: SignatureDef) -> dict[str, str]:
+    if len(signature.outputs) not in (1, 2):
+        raise InvalidArgument(f"Expected one or two output Tensors, found {len(signature.outputs)}")
+    if "inputs" not in signature.inputs:
+        raise FailedPrecondition(f"No classification inputs found in SignatureDef: {_debug(signature)}")
+    fetches = {name: signature.outputs[name].name for name in ("classes", "scores") if name in signature.outputs}
+    if not fetches:
+        raise FailedPrecondition(
+            'Expected classification signature outputs to contain at least one of "classes" or "scores". '
+            f"Signature was: {_debug(signature)}"
+        )
+    return fetches
+
+
+def _regression(signature: SignatureDef) -> dict[str, str]:
+    if len(signature.outputs) != 1:
+        raise InvalidArgument("Expected one output Tensor.")
+    if "inputs" not in signature.inputs:
+        raise FailedPrecondition(f"No regression inputs found in SignatureDef: {_debug(signature)}")
+    if "outputs" not in signature.outputs:
+        raise FailedPrecondition(f"No regression outputs found in SignatureDef: {_debug(signature)}")
+    return {"outputs": signature.outputs["outputs"].name}
+
+
+def _debug(signature: SignatureDef) -> str:
+    return _DEBUG_MARK + text_format.MessageToString(signature)
+
+
+def _fill_classes(result: ClassificationResult, outputs: Mapping[str, Array], count: int) -> None:
+    """classes: strings [N,K]; scores: float32 [N,K]; one of the two may be missing."""
+    widths = []
+    for name, data_type in (("classes", DT_STRING), ("scores", DT_FLOAT)):
+        if name in outputs:
+            _check_classes(name, outputs[name], data_type, count)
+            widths.append(outputs[name].shape[1])
+    if widths[0] != widths[-1]:
+        raise InvalidArgument(f"Tensors class and score should match in dim_size(1). Got {widths[0]} vs. {widths[-1]}")
+    classes, scores = outputs.get("classes"), outputs.get("scores")
+    for row in range(count):
+        one = result.classifications.add()
+        for column in range(widths[0]):
+            made = one.classes.add()
+            if classes is not None:
+                made.label = classes[row, column].decode(errors="replace")
+            if scores is not None:
+                made.score = float(scores[row, column])
+
+
+def _check_classes(name: str, values: Array, data_type: int, count: int) -> None:
+    if values.ndim != 2:  # noqa: PLR2004 - a matrix
+        raise InvalidArgument(f"Expected Tensor shape: [batch_size num_classes] but got {_shape(values)}")
+    if tensors.data_type(values.dtype) != data_type:
+        expected, got = tensors.data_type_name(data_type), tensors.data_type_name(tensors.data_type(values.dtype))
+        raise InvalidArgument(f"Expected {name} Tensor of {expected}. Got: {got}")
+    if len(values) != count:
+        raise InvalidArgument(f"Expected {name} output batch size of {count}. Got: {len(values)}")
+
+
+def _fill_values(result: RegressionResult, values: Array, count: int) -> None:
+    """values: float32 [N] or [N,1]."""
+    if values.ndim not in (1, 2) or (values.ndim == 2 and values.shape[1] != 1):  # noqa: PLR2004 - a vector or a column
+        raise InvalidArgument(
+            f"Expected output Tensor shape to be either [batch_size] or [batch_size, 1] but got {_shape(values)}"
+        )
+    if len(values) != count:
+        raise InvalidArgument(f"Input batch size did not match output batch size: {count} vs. {len(values)}")
+    if values.dtype != np.float32:
+        got = tensors.data_type_name(tensors.data_type(values.dtype))
+        raise InvalidArgument(f"Expected output Tensor of DT_FLOAT.  Got: {got}")
+    for value in values.ravel().tolist():
+        result.regressions.add(value=value)
+
+
+def _shape(values: Array) -> str:
+    return f"[{','.join(map(str, values.shape))}]"

@@ -1,0 +1,63 @@
+"""GetModelMetadata and GetModelStatus."""
+
+from __future__ import annotations
+
+from serving.apis.messages import (
+    GetModelMetadataRequest,
+    GetModelMetadataResponse,
+    GetModelStatusRequest,
+    GetModelStatusResponse,
+    ModelSpec,
+    SignatureDefMap,
+)
+from serving.embedded.inference.predict import model_spec
+from serving.embedded.models.core import ServerCore
+from serving.embedded.models.versions import VersionStatus
+from serving.errors import Code, InvalidArgument, NotFound
+
+SIGNATURE_DEF = "signature_def"
+
+
+def metadata(core: ServerCore, request: GetModelMetadataRequest) -> GetModelMetadataResponse:
+    """The signatures of a version. Raises ServingError."""
+    if not request.HasField("model_spec"):
+        raise InvalidArgument("Missing ModelSpec")
+    if not request.metadata_field:
+        raise InvalidArgument("GetModelMetadataRequest must specify at least one metadata_field")
+    for field in request.metadata_field:
+        if field != SIGNATURE_DEF:
+            raise InvalidArgument(f"Metadata field {field} is not supported")
+    with core.use(request.model_spec) as version:
+        response = GetModelMetadataResponse(model_spec=model_spec(version))
+        signatures = SignatureDefMap(signature_def=version.servable.signatures)
+        response.metadata[SIGNATURE_DEF].Pack(signatures, deterministic=True)
+    return response
+
+
+def status(core: ServerCore, request: GetModelStatusRequest) -> GetModelStatusResponse:
+    """The state of a version, or of all versions newest first; a label is not looked at. Raises ServingError."""
+    if not request.HasField("model_spec"):
+        raise InvalidArgument("Missing ModelSpec")
+    spec = request.model_spec
+    statuses = core.manager.statuses(spec.name)
+    if spec.WhichOneof("version_choice") == "version":
+        statuses = [one for one in statuses if one.version == spec.version.value]
+        if not statuses:
+            raise NotFound(f"Could not find version {spec.version.value} of model {spec.name}")
+    if not statuses:
+        raise NotFound(_no_versions(core, spec))
+    response = GetModelStatusResponse()
+    for one in statuses:
+        _add(response, one)
+    return response
+
+
+def _no_versions(core: ServerCore, spec: ModelSpec) -> str:
+    error = core.errors().get(spec.name)
+    return f"Could not find any versions of model {spec.name}" + (f": {error}" if error else "")
+
+
+def _add(response: GetModelStatusResponse, one: VersionStatus) -> None:
+    added = response.model_version_status.add(version=one.version, state=int(one.state))
+    added.status.error_code = int(one.error.code if one.error else Code.OK)
+    added.status.error_message = str(one.error or "")

@@ -1,0 +1,227 @@
+"""Predict: the one place where gRPC and REST meet.
+
+Order of checks and texts are TF Serving's: the servable, the signature, the inputs' names, their contents, the output
+filter, and then what TensorFlow says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from serving.apis import tensors
+from serving.apis.messages import ModelSpec, SignatureDef, TensorProto
+from serving.embedded.inference.batching import Runs
+from serving.embedded.inference.runner import Run, Servable
+from serving.embedded.models.versions import Version
+from serving.errors import FailedPrecondition, Internal, InvalidArgument
+
+Array = npt.NDArray[Any]
+
+DEFAULT_SIGNATURE = "serving_default"
+PREDICT_METHOD = "tensorflow/serving/predict"
+CLASSIFY_METHOD = "tensorflow/serving/classify"
+REGRESS_METHOD = "tensorflow/serving/regress"
+
+
+class PredictCall(NamedTuple):
+    """A Predict request from either front end. inputs: by the signature's names, decoded or still on the wire."""
+
+    spec: ModelSpec
+    inputs: Mapping[str, TensorProto | Array]
+    output_filter: Sequence[str] = ()
+    deadline: float | None = None
+
+
+class Prediction(NamedTuple):
+    """The answer: the outputs by name, and which version and signature gave them."""
+
+    spec: ModelSpec
+    signature: Signature
+    outputs: dict[str, Array]
+
+
+class PredictOptions(NamedTuple):
+    """What is asked of requests. Limits: the bytes of a tensor, and the rows of a batch (0 = any)."""
+
+    check_method_names: bool = False
+    max_tensor_bytes: int = tensors.MAX_TENSOR_BYTES
+    max_rows: int = 0
+
+
+class Versions(Protocol):
+    """What finds the version that a request asks for: the ServerCore, or a version that is not served yet."""
+
+    def use(self, spec: ModelSpec) -> Version[Servable]:
+        """The version, counted as in use. Raises ServingError."""
+
+
+class Predictor:
+    """Answers Predict calls."""
+
+    def __init__(self, core: Versions, runner: Runs, options: PredictOptions | None = None) -> None:
+        self._core = core
+        self._runner = runner
+        self._options = options or PredictOptions()
+
+    async def predict(self, call: PredictCall) -> Prediction:
+        """Runs one call. Raises ServingError."""
+        with self._core.use(call.spec) as version:
+            return await self.predict_on(version, call)
+
+    async def predict_on(self, version: Version[Servable], call: PredictCall) -> Prediction:
+        """Runs one call on a version that its caller has in use. Raises ServingError."""
+        signature = find_signature(version, call.spec.signature_name)
+        if signature is None:
+            raise FailedPrecondition(
+                f'Serving signature key "{call.spec.signature_name or DEFAULT_SIGNATURE}" not found.'
+            )
+        if self._options.check_method_names:
+            check_predict_method(signature.definition)
+        feeds = _feeds(signature, call.inputs, self._options)
+        aliases, fetches = signature.aliases, signature.fetches
+        if call.output_filter:
+            aliases = _filtered(signature, call.output_filter)
+            fetches = tuple(signature.definition.outputs[alias].name for alias in aliases)
+        values = await self._runner.run(Run(version, feeds, fetches, call.deadline))
+        return Prediction(signature.spec, signature, dict(zip(aliases, values, strict=True)))
+
+
+class Signature(NamedTuple):
+    """One signature of a version, with what every request needs of it looked up once.
+
+    inputs: alias, tensor name and DataType, by alias. aliases, fetches: of all outputs, by alias. spec: of its answers.
+    """
+
+    definition: SignatureDef
+    inputs: tuple[tuple[str, str, int], ...]
+    aliases: tuple[str, ...]
+    fetches: tuple[str, ...]
+    output_types: Mapping[str, int]
+    spec: ModelSpec
+
+
+def find_signature(version: Version[Servable], name: str) -> Signature | None:
+    """A version's signature by name, `serving_default` for none; None when there is no such one."""
+    name = name or DEFAULT_SIGNATURE
+    found: Signature | None = version.cache.get(name)
+    if found is None and name in version.servable.signatures:
+        definition = version.servable.signatures[name]
+        aliases = tuple(sorted(definition.outputs))
+        found = version.cache[name] = Signature(
+            definition,
+            tuple((alias, info.name, info.dtype) for alias, info in sorted(definition.inputs.items())),
+            aliases,
+            tuple(definition.outputs[alias].name for alias in aliases),
+            {alias: definition.outputs[alias].dtype for alias in aliases},
+            model_spec(version, name),
+        )
+    return found
+
+
+def model_spec(version: Version[Servable], signature_name: str = "") -> ModelSpec:
+    """The ModelSpec of an answer: the version that gave it is always named."""
+    spec = ModelSpec(name=version.name, signature_name=signature_name)
+    spec.version.value = version.number
+    return spec
+
+
+def check_predict_method(signature: SignatureDef) -> None:
+    """Raises Internal when a signature's method is none of TF Serving's (only with its check enabled)."""
+    methods = (PREDICT_METHOD, CLASSIFY_METHOD, REGRESS_METHOD)
+    if signature.method_name not in methods:
+        raise Internal(
+            f"Expected prediction signature method_name to be one of {{{', '.join(methods)}}}. "
+            f"Was: {signature.method_name}"
+        )
+
+
+def _feeds(
+    signature: Signature, inputs: Mapping[str, TensorProto | Array], options: PredictOptions
+) -> dict[str, Array]:
+    """The values to feed, by tensor name, sorted by alias. Raises InvalidArgument."""
+    _check_count(signature.definition, inputs)
+    feeds: dict[str, Array] = {}
+    used = 0
+    for alias, tensor, data_type in signature.inputs:
+        sent = alias in inputs
+        used += sent
+        value = inputs[alias] if sent else _default(signature.definition, alias, inputs.keys())
+        array = _array(alias, value, data_type, options.max_tensor_bytes, len(feeds))
+        if options.max_rows and array.ndim and len(array) > options.max_rows:
+            raise InvalidArgument(
+                f"Input {alias} has {len(array)} rows: the limit is --max_request_rows={options.max_rows}"
+            )
+        feeds[tensor] = array
+    if used != len(inputs):
+        known = [alias for alias, _, _ in signature.inputs if alias in inputs]
+        raise InvalidArgument(
+            f"Inputs contains invalid name. Used request inputs: {','.join(known)}, "
+            f"request input: {','.join(sorted(inputs))}"
+        )
+    return feeds
+
+
+def _check_count(signature: SignatureDef, inputs: Mapping[str, object]) -> None:
+    wanted = signature.inputs
+    if len(inputs) == len(wanted) or (len(inputs) < len(wanted) and signature.defaults):
+        return
+    sent = inputs.keys()
+    raise InvalidArgument(
+        f"input size does not match signature: {len(sent)}!={len(wanted)} "
+        f"len({_set(sent)}) != len({_set(wanted)}). "
+        f"Sent extra: {_set(set(sent) - set(wanted))}. Missing but required: {_set(set(wanted) - set(sent))}."
+    )
+
+
+def _default(signature: SignatureDef, alias: str, sent: Collection[str]) -> TensorProto:
+    if alias in signature.defaults:
+        return signature.defaults[alias]
+    raise InvalidArgument(
+        f"Signature input alias: {alias}(feed name: {signature.inputs[alias].name}) not found in request and no "
+        f"default value provided. Inputs expected to be in the request {_set(sent)}, "
+        f"or default input alias set: {','.join(sorted(signature.defaults))}"
+    )
+
+
+def _array(alias: str, value: TensorProto | Array, data_type: int, max_bytes: int, position: int) -> Array:
+    if isinstance(value, np.ndarray):
+        if value.nbytes > max_bytes:
+            raise InvalidArgument(
+                f"Input {alias} has {value.nbytes} bytes: the limit is --max_tensor_bytes={max_bytes}"
+            )
+        return value
+    try:
+        array = tensors.make_ndarray(value, max_bytes=max_bytes)
+    except tensors.TensorError as error:
+        raise InvalidArgument(f"tensor parsing error: {alias}") from error
+    if value.dtype != data_type:
+        expected, got = type_name(data_type), type_name(value.dtype)
+        raise InvalidArgument(f"Expects arg[{position}] to be {expected} but {got} is provided")
+    return array
+
+
+def type_name(data_type: int) -> str:
+    """TensorFlow's short name of a DataType: 1 -> `float`, 4 -> `uint8`."""
+    return tensors.data_type_name(data_type).removeprefix("DT_").lower()
+
+
+def _filtered(signature: Signature, output_filter: Sequence[str]) -> tuple[str, ...]:
+    seen: list[str] = []
+    for alias in output_filter:
+        if alias not in signature.output_types:
+            raise InvalidArgument(
+                f"output tensor alias not found in signature: {alias} "
+                f"Outputs expected to be in the set {_set(signature.aliases)}."
+            )
+        if alias in seen:
+            raise InvalidArgument(f"duplicate output tensor alias: {alias}")
+        seen.append(alias)
+    return tuple(seen)
+
+
+def _set(names: Collection[str]) -> str:
+    return f"{{{','.join(sorted(names))}}}"

@@ -1,0 +1,1 @@
+"""The TensorFlow runtime; the only room of the server that imports TensorFlow."""

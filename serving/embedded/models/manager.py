@@ -1,0 +1,245 @@
+"""Which versions are loaded, which should be, and who uses them.
+
+TF Serving's AspiredVersionsManager with its availability-preserving policy: a new version is loaded first, then takes
+over; requests in flight finish on the old one; then it is unloaded. Knows no TensorFlow: it is given a load function.
+https://www.tensorflow.org/tfx/serving/architecture
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Generic, NamedTuple
+
+from serving.embedded.models.source import Aspired
+from serving.embedded.models.versions import (
+    S,
+    State,
+    Version,
+    VersionStatus,
+    fingerprint,
+)
+from serving.errors import Internal, NotFound, ServingError, StillLoading, Unavailable
+
+log = logging.getLogger(__name__)
+
+
+class ManagerOptions(NamedTuple):
+    """How loads run: parallelism, and how often and how long apart a failed one is tried again."""
+
+    num_load_threads: int = 1
+    num_unload_threads: int = 1
+    max_num_load_retries: int = 5
+    load_retry_interval_seconds: float = 60.0
+
+
+class _Model(Generic[S]):
+    def __init__(self) -> None:
+        self.versions: dict[int, Version[S]] = {}
+        self.error: ServingError | None = None
+        self.available: dict[int, Version[S]] = {}
+        self.latest: Version[S] | None = None
+
+    def refresh(self) -> None:
+        self.available = {n: v for n, v in self.versions.items() if v.state == State.AVAILABLE}
+        self.latest = self.available[max(self.available)] if self.available else None
+
+
+class Manager(Generic[S]):
+    """Loads and unloads versions as they are aspired to; `use` gives a loaded one to a request."""
+
+    def __init__(self, load: Callable[[str, int, Path], S], options: ManagerOptions | None = None) -> None:
+        self._load = load
+        self._options = options or ManagerOptions()
+        self._models: dict[str, _Model[S]] = {}
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
+        self._loaders = ThreadPoolExecutor(max(1, self._options.num_load_threads), "load")
+        self._unloaders = ThreadPoolExecutor(max(1, self._options.num_unload_threads), "unload")
+        self._stopped = False
+
+    def set_aspired(self, name: str, aspired: Aspired) -> None:
+        """Tells which versions of a model there should be; loads and unloads follow on their own."""
+        with self._lock:
+            if self._stopped:
+                return
+            model = self._models.setdefault(name, _Model())
+            model.error = aspired.error
+            if aspired.versions is not None:
+                self._aspire(name, model, aspired.versions)
+            self._reconcile(name)
+            self._changed.notify_all()
+
+    def use(self, name: str, version: int | None = None) -> Version[S]:
+        """The newest available version, or the given one, counted as in use: call its `release` at the end.
+
+        Raises NotFound, or Unavailable when the model is configured but could not be loaded.
+        """
+        with self._lock:
+            model = self._models.get(name)
+            found = None
+            if model is not None:
+                found = model.latest if version is None else model.available.get(version)
+            if found is None:
+                raise self._missing(name, version, model)
+            found.use()
+            return found
+
+    def statuses(self, name: str) -> list[VersionStatus]:
+        """The status of every version of a model that was ever aspired to, newest first."""
+        with self._lock:
+            model = self._models.get(name)
+            return [version.status() for _, version in sorted(model.versions.items(), reverse=True)] if model else []
+
+    def error(self, name: str) -> ServingError | None:
+        """Why a model has no version to serve, or None when it has one."""
+        with self._lock:
+            model = self._models.get(name)
+            if model is None or model.latest is not None:
+                return None
+            newest_first = [version for _, version in sorted(model.versions.items(), reverse=True)]
+            failed = [version.error for version in newest_first if version.error]
+            if failed or model.error:
+                return failed[0] if failed else model.error
+            coming = [version.number for version in newest_first if version.aspired]
+            return StillLoading(f"version {coming[0]} of {name} is being loaded") if coming else None
+
+    def has_version(self, name: str, version: int) -> bool:
+        """Whether a version is AVAILABLE."""
+        with self._lock:
+            model = self._models.get(name)
+            return model is not None and version in model.available
+
+    def wait_until_settled(self, names: Iterable[str], timeout: float | None = None) -> bool:
+        """Waits until every aspired version is AVAILABLE or has failed for now; whether that came in time."""
+        wanted = list(names)
+        with self._lock:
+            return self._changed.wait_for(lambda: self._stopped or all(map(self._settled, wanted)), timeout)
+
+    def stop(self) -> None:
+        """Unloads everything once its users are gone; nothing is loaded any more."""
+        with self._lock:
+            self._stopped = True
+            for model in self._models.values():
+                for version in model.versions.values():
+                    version.aspired = False
+                    if version.retry is not None:
+                        version.retry.cancel()
+                    if version.state == State.AVAILABLE:
+                        self._unload(version)
+                model.refresh()
+            self._changed.notify_all()
+        self._loaders.shutdown(cancel_futures=True)
+        self._unloaders.shutdown()
+
+    def _settled(self, name: str) -> bool:
+        model = self._models.get(name)
+        if model is None:
+            return False
+        aspired = [version for version in model.versions.values() if version.aspired]
+        if not aspired:
+            return model.error is not None
+        return all(version.state == State.AVAILABLE or version.error is not None for version in aspired)
+
+    def _missing(self, name: str, version: int | None, model: _Model[S] | None) -> ServingError:
+        wanted = f"Latest({name})" if version is None else f"Specific({name}, {version})"
+        text = f"Servable not found for request: {wanted}"
+        error = self.error(name) if model is not None and (model.error is not None or model.versions) else None
+        return NotFound(text) if error is None else Unavailable(f"{text}: {error}")
+
+    def _aspire(self, name: str, model: _Model[S], versions: Mapping[int, Path]) -> None:
+        for number, version in model.versions.items():
+            version.aspired = number in versions
+        for number, path in versions.items():
+            known = model.versions.get(number)
+            fresh = known is None or (known.state == State.END and known.error is None)
+            mended = known is not None and known.state == State.END and known.fingerprint != fingerprint(path)
+            if fresh or mended:
+                model.versions[number] = Version(name, number, path, self._lock)
+
+    def _reconcile(self, name: str) -> None:
+        model = self._models[name]
+        for version in model.versions.values():
+            if version.state == State.START and version.aspired and version.attempts == 0:
+                self._start_load(version)
+        self._unload_leftovers(model)
+        model.refresh()
+
+    def _unload_leftovers(self, model: _Model[S]) -> None:
+        aspired = [version for version in model.versions.values() if version.aspired]
+        leftovers = [
+            version for version in model.versions.values() if version.state == State.AVAILABLE and not version.aspired
+        ]
+        keep = None
+        if aspired and not any(version.state == State.AVAILABLE for version in aspired) and leftovers:
+            keep = max(leftovers, key=lambda version: version.number)
+        for version in leftovers:
+            if version is not keep:
+                self._unload(version)
+
+    def _start_load(self, version: Version[S]) -> None:
+        version.state = State.LOADING
+        version.attempts += 1
+        version.fingerprint = fingerprint(version.path)
+        self._loaders.submit(self._load_version, version)
+
+    def _load_version(self, version: Version[S]) -> None:
+        servable: S | None = None
+        error: ServingError | None = None
+        try:
+            if version.aspired and not self._stopped:
+                servable = self._load(version.name, version.number, version.path)
+        except ServingError as failure:
+            error = failure
+        except Exception as failure:
+            log.exception("loading %s version %d", version.name, version.number)
+            error = Internal(f"{type(failure).__name__}: {failure}")
+        with self._lock:
+            if servable is not None:
+                version.put(servable)
+                log.info("Successfully loaded servable version {name: %s version: %d}", version.name, version.number)
+            else:
+                version.state = State.END
+                version.error = error
+                if error is not None:
+                    log.error("Servable {name: %s version: %d} failed to load: %s", version.name, version.number, error)
+                    self._retry_later(version)
+            if self._stopped and version.state == State.AVAILABLE:
+                version.aspired = False
+            self._reconcile(version.name)
+            self._changed.notify_all()
+
+    def _retry_later(self, version: Version[S]) -> None:
+        if self._stopped or not version.aspired or version.attempts > self._options.max_num_load_retries:
+            return
+        version.retry = threading.Timer(self._options.load_retry_interval_seconds, self._retry, (version,))
+        version.retry.daemon = True
+        version.retry.start()
+
+    def _retry(self, version: Version[S]) -> None:
+        with self._lock:
+            model = self._models[version.name]
+            if self._stopped or not version.aspired or model.versions.get(version.number) is not version:
+                return
+            self._start_load(version)
+
+    def _unload(self, version: Version[S]) -> None:
+        def drained() -> None:
+            if self._stopped:
+                self._unload_version(version)
+            else:
+                self._unloaders.submit(self._unload_version, version)
+
+        version.take(drained)
+
+    def _unload_version(self, version: Version[S]) -> None:
+        servable = version.discard()
+        if servable is not None:
+            servable.close()
+        with self._lock:
+            version.state = State.END
+            log.info("Done unloading servable version {name: %s version: %d}", version.name, version.number)
+            self._changed.notify_all()

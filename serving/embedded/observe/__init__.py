@@ -1,0 +1,1 @@
+"""What is watched of every call: metrics and the access log."""

@@ -1,0 +1,210 @@
+"""Configuration from flags and from text-protobuf files."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import ssl
+import tempfile
+from pathlib import Path
+from typing import TypeVar
+
+from google.protobuf import text_format
+from google.protobuf.message import Message
+
+from serving.apis.messages import ConfigProto, ModelServerConfig
+from serving.apis.server_configs import BatchingParameters, MonitoringConfig, SSLConfig
+from serving.embedded.flags import Flags
+from serving.embedded.grpc.calls import MAX_STREAMS, CallOptions
+from serving.embedded.grpc.connection import ConnectionOptions
+from serving.embedded.inference.batching_options import BatchingOptions, OptionsOf, batching_options
+from serving.embedded.inference.runner import Servable
+from serving.embedded.models.core import PLATFORM
+from serving.embedded.models.manager import ManagerOptions
+from serving.embedded.models.versions import Version
+from serving.embedded.observe import metrics
+from serving.errors import InvalidArgument, ServerConfigError
+
+M = TypeVar("M", bound=Message)
+
+_INT_MAX = 2**31 - 1
+PER_MODEL_BATCHING_FILE = "batching_params.pbtxt"
+
+
+def read_text_proto(path: str, message: M) -> M:
+    """The message with what a text-protobuf file says. Raises ServerConfigError with TF Serving's words."""
+    name = message.DESCRIPTOR.full_name
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ServerConfigError(f"Cannot read {path}: {error}") from error
+    try:
+        return text_format.Parse(text, message)
+    except text_format.ParseError as error:
+        where = f"{error.GetLine() or 1}:{error.GetColumn() or 1}"
+        reason = str(error).removeprefix(f"{where} : ").strip("'")
+        raise ServerConfigError(
+            f"Error parsing text-format {name}: {where}: {reason}\nInvalid protobuf file: '{path}'"
+        ) from error
+
+
+def model_server_config(flags: Flags) -> ModelServerConfig:
+    """The models to serve: --model_config_file, else --model_name and --model_base_path."""
+    if flags.model_config_file:
+        return read_text_proto(flags.model_config_file, ModelServerConfig())
+    if not flags.model_base_path:
+        raise ServerConfigError(
+            "--model_base_path is missing: give the directory that holds the model's versions, or --model_config_file"
+        )
+    config = ModelServerConfig()
+    config.model_config_list.config.add(
+        name=flags.model_name, base_path=str(Path(flags.model_base_path).absolute()), model_platform=PLATFORM
+    )
+    return config
+
+
+def check(flags: Flags) -> None:
+    """Reads every configuration file once. Raises ServerConfigError for one that cannot be followed."""
+    model_server_config(flags)
+    session_config(flags)
+    batching_options_of(flags)
+    connection_options(flags)
+    tls_context(flags)
+    metrics_path(flags)
+
+
+def manager_options(flags: Flags) -> ManagerOptions:
+    """How versions are loaded."""
+    return ManagerOptions(
+        num_load_threads=flags.num_load_threads,
+        num_unload_threads=flags.num_unload_threads,
+        max_num_load_retries=flags.max_num_load_retries,
+        load_retry_interval_seconds=flags.load_retry_interval_micros / 1e6,
+    )
+
+
+def session_config(flags: Flags) -> ConfigProto:
+    """The session's ConfigProto: the file, then the flags."""
+    config = ConfigProto()
+    if flags.tensorflow_session_config_file:
+        read_text_proto(flags.tensorflow_session_config_file, config)
+    both = flags.tensorflow_session_parallelism
+    config.intra_op_parallelism_threads = (
+        flags.tensorflow_intra_op_parallelism or both or config.intra_op_parallelism_threads
+    )
+    # -1: operations run in the request's thread; handing each to a pool costs more than a small model's whole run.
+    config.inter_op_parallelism_threads = (
+        flags.tensorflow_inter_op_parallelism or both or config.inter_op_parallelism_threads or -1
+    )
+    if flags.per_process_gpu_memory_fraction:
+        config.gpu_options.per_process_gpu_memory_fraction = flags.per_process_gpu_memory_fraction
+    return config
+
+
+def run_threads(flags: Flags) -> int:
+    """The threads that run models: four for each CPU, as TF Serving has them for requests."""
+    return max(flags.grpc_max_threads, flags.rest_api_num_threads) or 4 * (os.cpu_count() or 1)
+
+
+def check_version(flags: Flags, directory: Path) -> None:
+    """Reads what the flags ask for in a version's directory. Raises InvalidArgument for what cannot be followed."""
+    if flags.enable_batching and flags.enable_per_model_batching_parameters:
+        try:
+            _own_batching_options(directory)
+        except ServerConfigError as error:
+            raise InvalidArgument(str(error)) from error
+
+
+def _own_batching_options(directory: Path) -> BatchingOptions | None:
+    file = directory / PER_MODEL_BATCHING_FILE
+    return batching_options(read_text_proto(str(file), BatchingParameters())) if file.is_file() else None
+
+
+def batching_options_of(flags: Flags) -> OptionsOf | None:
+    """What gives each version its batching options, or None when batching is off."""
+    if not flags.enable_batching:
+        return None
+    parameters = BatchingParameters()
+    if flags.batching_parameters_file:
+        read_text_proto(flags.batching_parameters_file, parameters)
+    common = batching_options(parameters)
+    if not flags.enable_per_model_batching_parameters:
+        return lambda _: common
+
+    def per_model(version: Version[Servable]) -> BatchingOptions | None:
+        if BatchingOptions not in version.cache:
+            version.cache[BatchingOptions] = _own_batching_options(version.path)
+        found: BatchingOptions | None = version.cache[BatchingOptions]
+        return found
+
+    return per_model
+
+
+def connection_options(flags: Flags) -> ConnectionOptions:
+    """What gRPC connections may do: --max_request_bytes, and those of --grpc_channel_arguments that we know.
+
+    https://github.com/grpc/grpc/blob/master/include/grpc/impl/channel_arg_names.h. Unknown ones are let pass.
+    """
+    arguments = _channel_arguments(flags)
+
+    def limit(name: str, default: int) -> int:
+        value = arguments.get(name, default)
+        # gRPC's -1: no limit.
+        return min(value, _INT_MAX) if value >= 0 else _INT_MAX
+
+    def seconds(name: str) -> float | None:
+        value = limit(name, _INT_MAX)
+        return None if value == _INT_MAX else value / 1000
+
+    return ConnectionOptions(
+        CallOptions(
+            max_receive_bytes=limit("grpc.max_receive_message_length", flags.max_request_bytes),
+            max_send_bytes=limit("grpc.max_send_message_length", _INT_MAX),
+            max_streams=limit("grpc.max_concurrent_streams", MAX_STREAMS),
+        ),
+        max_idle=seconds("grpc.max_connection_idle_ms"),
+        max_age=seconds("grpc.max_connection_age_ms"),
+        max_age_grace=seconds("grpc.max_connection_age_grace_ms"),
+    )
+
+
+def _channel_arguments(flags: Flags) -> dict[str, int]:
+    """Those whose value is a number. Raises ServerConfigError for one that has no value."""
+    arguments: dict[str, int] = {}
+    for argument in filter(None, flags.grpc_channel_arguments.split(",")):
+        key, has_value, value = argument.partition("=")
+        if not has_value:
+            raise ServerConfigError(f"--grpc_channel_arguments: {argument} has no value: expected {argument}=...")
+        with contextlib.suppress(ValueError):
+            arguments[key] = int(value)
+    return arguments
+
+
+def tls_context(flags: Flags) -> ssl.SSLContext | None:
+    """TLS for the gRPC port from --ssl_config_file, or None. Raises ServerConfigError for what is no certificate."""
+    if not flags.ssl_config_file:
+        return None
+    config = read_text_proto(flags.ssl_config_file, SSLConfig())
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.set_alpn_protocols(["h2"])
+    try:
+        # OpenSSL reads the pair from a file only.
+        with tempfile.NamedTemporaryFile("w", suffix=".pem") as pair:
+            pair.write(f"{config.server_key}\n{config.server_cert}")
+            pair.flush()
+            context.load_cert_chain(pair.name)
+        if config.custom_ca:
+            context.load_verify_locations(cadata=config.custom_ca)
+    except (OSError, ValueError) as error:
+        raise ServerConfigError(f"{flags.ssl_config_file}: {error}: PEM texts are expected") from error
+    if config.client_verify:
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+def metrics_path(flags: Flags) -> str:
+    """Where the metrics are, or an empty text when they are off."""
+    if not flags.monitoring_config_file:
+        return ""
+    config = read_text_proto(flags.monitoring_config_file, MonitoringConfig()).prometheus_config
+    return (config.path or metrics.DEFAULT_PATH) if config.enable else ""

@@ -1,0 +1,1 @@
+"""The REST port: the HTTP API of TF Serving."""

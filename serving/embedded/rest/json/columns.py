@@ -1,0 +1,159 @@
+"""JSON values of one input as one array, element by element, with every check of TF Serving's and its words."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from serving.apis import tensors
+from serving.apis.messages import DT_BOOL, DT_STRING
+from serving.embedded.inference.predict import type_name
+from serving.embedded.rest.json import values
+from serving.embedded.rest.json.values import Value, format_error
+from serving.errors import InvalidArgument, Unimplemented
+
+Array = npt.NDArray[Any]
+
+# TensorFlow's largest rank; a body that is nested deeper is a mistake or an attack.
+MAX_RANK = 254
+# JSON integers are held against these ranges; the small types wrap, as in TF Serving.
+_RANGES = {
+    "int64": (-(2**63), 2**63 - 1),
+    "uint32": (0, 2**32 - 1),
+    "uint64": (0, 2**64 - 1),
+}
+_INT32_RANGE = (-(2**31), 2**31 - 1)
+
+
+def integer_range(dtype: np.dtype[Any]) -> tuple[int, int]:
+    """The JSON integers that an input of a dtype takes."""
+    return _RANGES.get(dtype.name, _INT32_RANGE)
+
+
+class Column:
+    """One input being filled, item by item of the same shape."""
+
+    def __init__(self, item: Value, data_type: int) -> None:
+        self._data_type = data_type
+        self._convert = _converter(data_type)
+        self._values: list[Any] = []
+        self.shape = _dense_shape(item)
+        self._fill(item, 0, self.shape)
+        self._size = len(self._values)
+
+    def add(self, item: Value) -> None:
+        """Adds an item. Raises InvalidArgument when it is not like the first one."""
+        shape, before = _dense_shape(item), len(self._values)
+        self._fill(item, 0, shape)
+        size = len(self._values) - before
+        if size != self._size:
+            raise InvalidArgument(f"Expecting tensor size: {self._size} but got: {size}")
+        if shape != self.shape:
+            raise InvalidArgument(f"Expecting shape {_listed(self.shape)} but got: {_listed(shape)}")
+
+    def array(self, shape: tuple[int, ...]) -> Array:
+        """All items in one array of this shape."""
+        wanted = tensors.numpy_dtype(self._data_type)
+        if self._data_type == DT_STRING:
+            made = np.empty(len(self._values), object)
+            made[:] = self._values
+        elif wanted.kind in "iu" and wanted.name not in _RANGES:
+            made = np.array(self._values, np.int32).astype(wanted)
+        else:
+            with np.errstate(over="ignore"):
+                made = np.array(self._values, np.float64 if wanted.kind == "f" else wanted).astype(wanted, copy=False)
+        return made.reshape(shape)
+
+    def _fill(self, value: Value, level: int, shape: tuple[int, ...]) -> None:
+        if not isinstance(value, list):
+            if level != len(shape):
+                raise InvalidArgument(
+                    f"JSON Value: {values.text(value)} found at incorrect level: {level + 1} "
+                    f"in the JSON DOM. Expected at level: {len(shape)}"
+                )
+            self._values.append(self._convert(value))
+            return
+        if level >= len(shape):
+            raise InvalidArgument(f"Encountered list at unexpected level: {level} expected < {len(shape)}")
+        if len(value) != shape[level]:
+            raise InvalidArgument(
+                f"Encountered list at unexpected size: {len(value)} at level: {level} expected size: {shape[level]}"
+            )
+        for one in value:
+            self._fill(one, level + 1, shape)
+
+
+def _converter(data_type: int) -> Any:  # one of the functions below, each from a JSON value to its own type
+    kind = tensors.numpy_dtype(data_type).kind
+    if data_type == DT_STRING:
+        return _string
+    if data_type == DT_BOOL:
+        return lambda value: value if isinstance(value, bool) else _raise_type(value, data_type)
+    if kind in "fV":
+        return lambda value: _number(value, data_type)
+    if kind in "iu":
+        return lambda value: _integer(value, data_type)
+    raise Unimplemented(f"Conversion of JSON Value to type: {type_name(data_type)}")
+
+
+def _number(value: Value, data_type: int) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        _raise_type(value, data_type)
+    return float(value)
+
+
+def _integer(value: Value, data_type: int) -> int:
+    low, high = integer_range(tensors.numpy_dtype(data_type))
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        _raise_type(value, data_type)
+    return int(value)
+
+
+def _string(value: Value) -> bytes:
+    if isinstance(value, dict):
+        return decoded(value)
+    if not isinstance(value, str):
+        _raise_type(value, DT_STRING)
+    return str(value).encode("utf-8", "surrogateescape")
+
+
+def _raise_type(value: Value, data_type: int) -> Any:
+    raise format_error(value, f"Type: {values.type_name(value)} is not of expected type: {type_name(data_type)}")
+
+
+def is_base64(value: Value) -> bool:
+    """Whether a value is `{"b64": "..."}`, with no other key."""
+    return isinstance(value, dict) and len(value) == 1 and isinstance(value.get("b64"), str)
+
+
+def decoded(value: Value) -> bytes:
+    """The bytes of `{"b64": "..."}`. Raises InvalidArgument."""
+    if not is_base64(value):
+        raise format_error(value, "not formatted correctly for base64 data")
+    # Padding may be missing, and white space is skipped, as in TF Serving's decoder.
+    packed = "".join(value["b64"].split()).rstrip("=")
+    try:
+        return base64.b64decode(packed + "=" * (-len(packed) % 4), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise InvalidArgument("Unable to base64 decode") from error
+
+
+def _dense_shape(value: Value) -> tuple[int, ...]:
+    """The shape that the first elements promise; whether all keep it is checked while filling."""
+    shape: list[int] = []
+    while isinstance(value, list):
+        shape.append(len(value))
+        if len(shape) > MAX_RANK:
+            raise InvalidArgument(f"JSON lists are nested deeper than {MAX_RANK} levels, TensorFlow's largest rank")
+        if not value:
+            break
+        value = value[0]
+    return tuple(shape)
+
+
+def _listed(shape: tuple[int, ...]) -> str:
+    return f"[{','.join(map(str, shape))}]"

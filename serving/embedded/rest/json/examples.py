@@ -1,0 +1,87 @@
+"""REST bodies of Classify and Regress: JSON objects as tf.Examples, and the results as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from serving.apis.messages import ClassificationResult, Example, Feature, Input, RegressionResult
+from serving.embedded.rest.json import values
+from serving.embedded.rest.json.columns import decoded, is_base64
+from serving.embedded.rest.json.outputs import float_texts
+from serving.embedded.rest.json.values import Value, format_error
+from serving.errors import InvalidArgument
+
+_INT64_MAX = 2**63 - 1
+_KINDS = {"bytes_list": "bytes", "float_list": "float", "int64_list": "int64"}
+
+
+def examples_input(document: Mapping[str, Value]) -> Input:
+    """The `examples`, and the optional `context`, of a body. Raises InvalidArgument."""
+    result = Input()
+    with_context = "context" in document
+    if with_context:
+        result.example_list_with_context.context.CopyFrom(_example(document["context"]))
+    if "examples" not in document:
+        raise format_error(document, "When method is classify, key 'examples' is expected and was not found")
+    examples = document["examples"]
+    if not isinstance(examples, list):
+        raise format_error(document, "Expecting 'examples' value to be an list/array")
+    if not examples:
+        raise format_error(document, "'examples' value is an empty array")
+    target = result.example_list_with_context if with_context else result.example_list
+    target.examples.extend(map(_example, examples))
+    return result
+
+
+def classification_json(result: ClassificationResult) -> str:
+    """`{"results": [[["label", score], ...], ...]}`."""
+    rows = [
+        f"[{', '.join(f'[{values.quoted(one.label)}, {float_texts([one.score])[0]}]' for one in row.classes)}]"
+        for row in result.classifications
+    ]
+    if not rows:
+        raise InvalidArgument("Cannot convert empty ClassificationResults to JSON")
+    return f'{{\n    "results": [{", ".join(rows)}\n    ]\n}}'
+
+
+def regression_json(result: RegressionResult) -> str:
+    """`{"results": [value, ...]}`."""
+    if not result.regressions:
+        raise InvalidArgument("Cannot convert empty RegressionResults to JSON")
+    return f'{{\n    "results": [{", ".join(float_texts([one.value for one in result.regressions]))}]\n}}'
+
+
+def _example(value: Value) -> Example:
+    if not isinstance(value, dict):
+        raise InvalidArgument(f"Example must be JSON object but got JSON {values.type_name(value)}")
+    example = Example()
+    for name, content in value.items():
+        feature = example.features.feature[name]
+        for one in content if isinstance(content, list) else [content]:
+            _add(feature, name, one)
+    return example
+
+
+def _add(feature: Feature, name: str, value: Value) -> None:
+    if value is None or isinstance(value, list) or (isinstance(value, dict) and not is_base64(value)):
+        raise InvalidArgument(f"Feature: {name} has element with unexpected JSON type: {values.type_name(value)}")
+    if isinstance(value, dict):
+        _check_kind(feature, name, "bytes_list")
+        feature.bytes_list.value.append(decoded(value))
+    elif isinstance(value, str):
+        _check_kind(feature, name, "bytes_list")
+        feature.bytes_list.value.append(value.encode("utf-8", "surrogateescape"))
+    elif isinstance(value, int):
+        _check_kind(feature, name, "int64_list")
+        if value > _INT64_MAX:
+            raise InvalidArgument(f"Feature: {name} has uint64 element. Only int64 is supported.")
+        feature.int64_list.value.append(int(value))
+    else:
+        _check_kind(feature, name, "float_list")
+        feature.float_list.value.append(float(value))
+
+
+def _check_kind(feature: Feature, name: str, wanted: str) -> None:
+    kind = feature.WhichOneof("kind")
+    if kind not in (None, wanted):
+        raise InvalidArgument(f"Unexpected element type in feature: {name} expecting type: {_KINDS[kind]}")

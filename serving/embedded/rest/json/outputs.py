@@ -1,0 +1,119 @@
+"""Outputs as JSON: TF Serving's row and column formats, laid out as it lays them out."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from serving.apis import tensors
+from serving.embedded.inference.predict import type_name
+from serving.embedded.rest.json.values import non_finite, pretty_object, quoted
+from serving.errors import InvalidArgument
+
+Array = npt.NDArray[Any]
+
+# Outputs whose names end so are bytes, not text.
+BYTES_SUFFIX = "_bytes"
+
+
+def outputs_json(outputs: Mapping[str, Array], *, row_format: bool) -> str:
+    """The body of a Predict answer. Raises InvalidArgument for outputs that the format cannot hold."""
+    if not outputs:
+        raise InvalidArgument("Cannot convert empty tensor map to JSON")
+    if row_format:
+        return f'{{\n    "predictions": {_predictions(outputs)}\n}}'
+    if len(outputs) == 1:
+        ((name, array),) = outputs.items()
+        return f'{{\n    "outputs": {_column(_texts(name, array, 1 + array.ndim), array.shape, 1)}\n}}'
+    members = {name: _column(_texts(name, array, 2 + array.ndim), array.shape, 2) for name, array in outputs.items()}
+    return f'{{\n    "outputs": {pretty_object(members, 1)}\n}}'
+
+
+def float_texts(values: Sequence[float]) -> list[str]:
+    """float32 values as texts."""
+    return _numbers(np.asarray(values, np.float32))
+
+
+def _predictions(outputs: Mapping[str, Array]) -> str:
+    size = _batch_size(outputs)
+    if size == 0:
+        return "[]"
+    columns = {name: _rows(name, array, 2 if len(outputs) == 1 else 3) for name, array in outputs.items()}
+    if len(columns) == 1:
+        return f"[{', '.join(next(iter(columns.values())))}\n    ]"
+    rows = (dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True))
+    lines = ",\n".join(f"        {pretty_object(row, 2)}" for row in rows)
+    return f"[\n{lines}\n    ]"
+
+
+def _batch_size(outputs: Mapping[str, Array]) -> int:
+    size = -1
+    for name, array in outputs.items():
+        if array.ndim == 0:
+            raise InvalidArgument(f"Tensor name: {name} has no shape information ")
+        if size not in (-1, len(array)):
+            raise InvalidArgument(f"Tensor name: {name} has inconsistent batch size: {len(array)} expecting: {size}")
+        size = len(array)
+    return size
+
+
+def _rows(name: str, array: Array, level: int) -> list[str]:
+    """The text of each row: nested arrays on one line."""
+    texts = _texts(name, array, level + array.ndim - 1)
+    inner = array.shape[1:]
+    each = len(texts) // len(array)
+    return [_line(texts[row * each : (row + 1) * each], inner) for row in range(len(array))]
+
+
+def _line(texts: list[str], shape: tuple[int, ...]) -> str:
+    if not shape:
+        return texts[0]
+    return f"[{', '.join(_split(texts, shape, _line))}]"
+
+
+def _column(texts: list[str], shape: tuple[int, ...], level: int) -> str:
+    """An array over several lines, one element a line."""
+    if not shape:
+        return texts[0]
+    if shape[0] == 0:
+        return "[]"
+    indent = "    " * (level + 1)
+    parts = _split(texts, shape, lambda part, inner: _column(part, inner, level + 1))
+    return f"[\n{indent}" + f",\n{indent}".join(parts) + f"\n{'    ' * level}]"
+
+
+def _split(texts: list[str], shape: tuple[int, ...], form: Any) -> list[str]:  # form: _line or a bound _column
+    if len(shape) == 1:
+        return texts
+    each = len(texts) // shape[0] if shape[0] else 0
+    return [form(texts[start * each : (start + 1) * each], shape[1:]) for start in range(shape[0])]
+
+
+def _texts(name: str, array: Array, level: int) -> list[str]:
+    """Every element as JSON, in order."""
+    if array.dtype.kind == "O":
+        if name.endswith(BYTES_SUFFIX):
+            return [pretty_object({"b64": quoted(base64.b64encode(value).decode())}, level) for value in array.ravel()]
+        return [quoted(value.decode("utf-8", "surrogateescape")) for value in array.ravel()]
+    if array.dtype.kind not in "fiub":
+        if array.dtype.kind == "c" or array.dtype.names:
+            data_type = type_name(tensors.data_type(array.dtype))
+            raise InvalidArgument(f"Failed to write JSON value for tensor type: {data_type}")
+        array = array.astype(np.float32)
+    return _numbers(array)
+
+
+def _numbers(array: Array) -> list[str]:
+    flat = np.ascontiguousarray(array).ravel()
+    if not flat.size:
+        return []
+    texts = orjson.dumps(flat, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].decode().split(",")
+    if flat.dtype.kind == "f" and not np.isfinite(flat).all():
+        for position in np.flatnonzero(~np.isfinite(flat)):
+            texts[position] = non_finite(float(flat[position]))
+    return texts

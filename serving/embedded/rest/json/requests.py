@@ -1,0 +1,176 @@
+"""REST request bodies as the inputs of a request: `instances` or `inputs` for Predict, `examples` for the others.
+
+Clean numeric bodies take a fast way through numpy; whatever is not clean takes the exact one, element by element, which
+checks in TF Serving's order and answers with its texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from serving.apis import tensors
+from serving.apis.messages import SignatureDef, TensorInfo
+from serving.embedded.rest.json import values
+from serving.embedded.rest.json.columns import Column, integer_range, is_base64
+from serving.embedded.rest.json.values import Value, format_error
+from serving.errors import InvalidArgument, Unimplemented
+
+Array = npt.NDArray[Any]
+Infos = Mapping[str, TensorInfo]
+
+
+class JsonInputs(NamedTuple):
+    """The inputs of a Predict request by name, and whether they came in row format."""
+
+    arrays: dict[str, Array]
+    row_format: bool
+
+
+def signature_name(document: Mapping[str, Value]) -> str:
+    """The body's `signature_name`, or an empty text. Raises InvalidArgument when it is no text."""
+    name = document.get("signature_name", "")
+    if not isinstance(name, str):
+        raise format_error(document, "not formatted correctly. 'signature_name' key must be a string value.")
+    return name
+
+
+def predict_inputs(
+    document: Mapping[str, Value], signature: SignatureDef, asked_name: str, *, clean: bool = False
+) -> JsonInputs:
+    """The inputs in a Predict body. Raises InvalidArgument.
+
+    clean: the body is known to hold neither `true` nor `false`, which numpy would take for 1 and 0.
+    """
+    infos = signature.inputs
+    if not infos:
+        raise InvalidArgument(f"Failed to get input map for signature: {asked_name or 'DEFAULT'}")
+    if "instances" in document and "inputs" in document:
+        raise format_error(
+            document, "Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist "
+        )
+    if "instances" in document:
+        instances = document["instances"]
+        if not isinstance(instances, list):
+            raise format_error(document, "Expecting 'instances' to be an list/array")
+        if not instances:
+            raise format_error(document, "No values in 'instances' array")
+        return JsonInputs(_rows(instances, infos, clean=clean), row_format=True)
+    if "inputs" in document:
+        return JsonInputs(_columns(document["inputs"], infos, clean=clean), row_format=False)
+    raise InvalidArgument("Missing 'inputs' or 'instances' key")
+
+
+def _columns(value: Value, infos: Infos, *, clean: bool) -> dict[str, Array]:
+    if not _is_object(value):
+        if len(infos) > 1:
+            raise InvalidArgument(
+                "inputs is a plain value/list, but expecting an object as multiple "
+                "input tensors required as per tensorinfo_map"
+            )
+        name, info = next(iter(infos.items()))
+        return {name: _array(value, info.dtype, clean=clean)}
+    arrays = {}
+    for name in sorted(infos):
+        if name not in value:
+            raise InvalidArgument(f"Missing named input: {name} in 'inputs' object.")
+        arrays[name] = _array(value[name], infos[name].dtype, clean=clean)
+    return arrays
+
+
+def _rows(instances: list[Value], infos: Infos, *, clean: bool) -> dict[str, Array]:
+    if not isinstance(instances[0], dict) and len(infos) > 1:
+        raise InvalidArgument(
+            "instances is a plain list, but expecting list of objects as multiple "
+            "input tensors required as per tensorinfo_map"
+        )
+    if not _is_object(instances[0]):
+        name, info = next(iter(infos.items()))
+        fast = _fast_array(instances, info.dtype) if clean else None
+        if fast is not None:
+            return {name: fast}
+    elif clean:
+        arrays = _fast_named_rows(instances, infos)
+        if arrays is not None:
+            return arrays
+    return _exact_rows(instances, infos)
+
+
+def _fast_named_rows(instances: list[Value], infos: Infos) -> dict[str, Array] | None:
+    """The columns of rows that all have exactly the signature's names and plain numbers, else None."""
+    names = infos.keys()
+    if any(not isinstance(row, dict) or row.keys() != names for row in instances):
+        return None
+    arrays = {name: _fast_array([row[name] for row in instances], info.dtype) for name, info in infos.items()}
+    return None if any(array is None for array in arrays.values()) else arrays  # type: ignore[return-value]
+
+
+def _exact_rows(instances: list[Value], infos: Infos) -> dict[str, Array]:
+    named = _is_object(instances[0])
+    columns: dict[str, Column] = {}
+    for position, row in enumerate(instances):
+        if named != _is_object(row):
+            kinds = "object but got list" if named else "value/list but got object"
+            raise InvalidArgument(f"Expecting {kinds} at item {position} of input list")
+        items = row if named else {next(iter(infos)): row}
+        for name, item in items.items():
+            _add_item(columns, infos, name, item, f"{position} key: {name}" if named else f"{position}")
+        if named and row.keys() != infos.keys():
+            raise InvalidArgument(
+                f"Failed to process element: {position} of 'instances' list. JSON object: {values.text(row)} "
+                f"keys must be equal to: {','.join(sorted(infos))}"
+            )
+    return {name: column.array((len(instances), *column.shape)) for name, column in columns.items()}
+
+
+def _add_item(columns: dict[str, Column], infos: Infos, name: str, item: Value, where: str) -> None:
+    try:
+        if name in columns:
+            columns[name].add(item)
+        else:
+            columns[name] = Column(item, _info(infos, name).dtype)
+    except (InvalidArgument, Unimplemented) as error:
+        raise InvalidArgument(
+            f"Failed to process element: {where} of 'instances' list. Error: {error.code.name}: {error}"
+        ) from error
+
+
+def _info(infos: Infos, name: str) -> TensorInfo:
+    if name not in infos:
+        raise InvalidArgument(f"JSON object: does not have named input: {name}")
+    return infos[name]
+
+
+def _array(value: Value, data_type: int, *, clean: bool) -> Array:
+    fast = _fast_array(value, data_type) if clean else None
+    if fast is not None:
+        return fast
+    column = Column(value, data_type)
+    return column.array(column.shape)
+
+
+def _fast_array(value: Value, data_type: int) -> Array | None:
+    """The array of a value that is plainly of its type, else None: the exact way has the last word."""
+    wanted = tensors.numpy_dtype(data_type)
+    if wanted.kind not in "fiu":
+        return None
+    try:
+        made = np.asarray(value)
+    except (ValueError, OverflowError, RecursionError):
+        return None
+    if made.dtype.kind not in ("fi" if wanted.kind == "f" else "i"):
+        return None
+    if wanted.kind == "f":
+        with np.errstate(over="ignore"):
+            return made.astype(wanted, copy=False)
+    low, high = integer_range(wanted)
+    if made.size and (made.min() < low or made.max() > high):
+        return None
+    return made.astype(wanted, copy=False)
+
+
+def _is_object(value: Value) -> bool:
+    return isinstance(value, dict) and not is_base64(value)

@@ -1,0 +1,125 @@
+"""Several worker processes on the same ports (`--workers`): one answer for status and reload.
+
+Each worker is a whole server, and the kernel shares connections out among them (SO_REUSEPORT). Each also listens on a
+private UNIX socket, where its siblings ask it for its status and hand it a reload.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from pathlib import Path
+
+import grpc
+import grpc.aio
+from google.protobuf.message import Message
+
+from fashion_common.files import write_whole
+from serving.apis import services
+from serving.apis.messages import (
+    GetModelStatusRequest,
+    GetModelStatusResponse,
+    ModelServerConfig,
+    ModelVersionStatus,
+    ReloadConfigRequest,
+)
+from serving.embedded.api import ModelAdmin
+from serving.embedded.models.core import ServerCore
+from serving.errors import Code, ServingError
+
+_STATUS_SECONDS = 5.0
+_CODES = {grpc.StatusCode[code.name]: code for code in Code}
+
+
+class Siblings:
+    """The worker processes of one server. directory: private to them. index: this one's number, from 0."""
+
+    def __init__(self, directory: Path, index: int, count: int) -> None:
+        self._addresses = [f"unix:{directory / f'worker-{number}.sock'}" for number in range(count)]
+        self._index = index
+        self._config = directory / "reloaded.binpb"
+
+    @property
+    def own_path(self) -> str:
+        """The socket on which this worker listens for its siblings."""
+        return self._addresses[self._index].removeprefix("unix:")
+
+    @property
+    def others(self) -> list[str]:
+        """Where the others listen."""
+        return [address for number, address in enumerate(self._addresses) if number != self._index]
+
+    def keep(self, config: ModelServerConfig) -> None:
+        """Keeps a reloaded configuration for a worker that has to be started again."""
+        write_whole(self._config, config.SerializeToString())
+
+    def kept(self) -> ModelServerConfig | None:
+        """The configuration that was reloaded last, or None when the first one still holds."""
+        return ModelServerConfig.FromString(self._config.read_bytes()) if self._config.exists() else None
+
+    def admin(self, core: ServerCore) -> SharedAdmin:
+        """The ModelService of this worker."""
+        return SharedAdmin(core, self)
+
+
+class SharedAdmin(ModelAdmin):
+    """A ModelService that speaks for all workers."""
+
+    def __init__(self, core: ServerCore, siblings: Siblings) -> None:
+        super().__init__(core)
+        self._siblings = siblings
+
+    async def status(self, request: GetModelStatusRequest) -> GetModelStatusResponse:
+        """The state of a model's versions: of each, that of the worker that is furthest behind. Raises ServingError."""
+        answers = await asyncio.gather(
+            super().status(request),
+            *(_ask(address, services.GET_MODEL_STATUS, request, _STATUS_SECONDS) for address in self._siblings.others),
+            return_exceptions=True,
+        )
+        known = [answer for answer in answers if isinstance(answer, GetModelStatusResponse)]
+        if not known and isinstance(answers[0], BaseException):
+            raise answers[0]
+        return merged(known)
+
+    async def reload(self, config: ModelServerConfig) -> None:
+        """Replaces the configuration of every worker. Raises ServingError, the first that a worker gave."""
+        request = ReloadConfigRequest(config=config)
+        answers = await asyncio.gather(
+            super().reload(config),
+            *(_ask(address, services.HANDLE_RELOAD_CONFIG_REQUEST, request, None) for address in self._siblings.others),
+            return_exceptions=True,
+        )
+        failed = [answer for answer in answers if isinstance(answer, BaseException)]
+        if failed:
+            raise failed[0]
+        self._siblings.keep(config)
+
+
+def merged(answers: Iterable[GetModelStatusResponse]) -> GetModelStatusResponse:
+    """One status from those of all workers: for each version an error if there is one, else the earliest state."""
+    versions: dict[int, ModelVersionStatus] = {}
+    for answer in answers:
+        for one in answer.model_version_status:
+            other = versions.get(one.version)
+            if other is None or _rank(one) < _rank(other):
+                versions[one.version] = one
+    return GetModelStatusResponse(model_version_status=[versions[number] for number in sorted(versions, reverse=True)])
+
+
+def _rank(one: ModelVersionStatus) -> tuple[bool, int]:
+    return (one.status.error_code == 0, one.state)
+
+
+async def _ask(address: str, method: services.Method, request: Message, timeout: float | None) -> Message:
+    """Asks a sibling. Raises ServingError with its code and text."""
+    async with grpc.aio.insecure_channel(address) as channel:
+        call = channel.unary_unary(
+            method.path,
+            request_serializer=method.request_class.SerializeToString,
+            response_deserializer=method.response_class.FromString,
+        )
+        try:
+            answer: Message = await call(request, timeout=timeout)
+        except grpc.aio.AioRpcError as error:
+            raise ServingError(error.details() or "a worker did not answer", _CODES[error.code()]) from error
+        return answer

@@ -1,0 +1,1 @@
+"""`fashion serve`: a backend is chosen, prepared and run."""

@@ -1,0 +1,131 @@
+"""The servers that can serve a model base path: each is one command line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+TF_SERVING_VERSION = "2.21.0"
+OFFICIAL_IMAGE = f"tensorflow/serving:{TF_SERVING_VERSION}"
+MODEL_SERVER = "tensorflow_model_server"
+# Where the images have things, and the ports inside of them.
+CONTAINER_MODELS = "/models"
+CONTAINER_CONFIG = "/config"
+CONTAINER_PORT = 8500
+CONTAINER_REST_PORT = 8501
+# What every container is denied: the root file system, capabilities, new privileges, root.
+RESTRICTIONS = ("--read-only", "--tmpfs=/tmp", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--user=1000:1000")
+STOP_SECONDS = 10
+_CONFIG_POLL_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class ServeOptions:
+    """What is served, and where.
+
+    config_dir: models.config, batching.config and monitoring.config. image: empty for the official one. engine: docker
+    or podman. init: whether it has an init process to put before the server. server_flags: more of them, as they are.
+    """
+
+    model_base_path: Path = Path("models/fashion_mnist")
+    model_name: str = "fashion_mnist"
+    host: str = "127.0.0.1"
+    port: int = 8500
+    rest_port: int = 8501
+    verbose: bool = False
+    config_dir: Path = Path(__file__).parents[1] / "config"
+    engine: str = "docker"
+    init: bool = True
+    image: str = ""
+    gpu: bool = False
+    server_flags: Sequence[str] = ()
+
+    @property
+    def image_name(self) -> str:
+        """The image that a container runs."""
+        return self.image or OFFICIAL_IMAGE + ("-gpu" if self.gpu else "")
+
+    @property
+    def container_name(self) -> str:
+        """The container's name, one for each gRPC port."""
+        return f"fashion-serving-{self.port}"
+
+
+def config_flags(directory: object) -> list[str]:
+    """The flags that make a server use the three files in a directory: the same for every backend."""
+    return [
+        f"--model_config_file={directory}/models.config",
+        f"--model_config_file_poll_wait_seconds={_CONFIG_POLL_SECONDS}",
+        "--allow_version_labels_for_unavailable_models=true",
+        "--enable_batching=true",
+        f"--batching_parameters_file={directory}/batching.config",
+        f"--monitoring_config_file={directory}/monitoring.config",
+    ]
+
+
+def container(options: ServeOptions, *, detach: bool = False) -> list[str]:
+    """`docker run` or `podman run` of TF Serving's image, or of another that takes the same flags.
+
+    --init, because the official entry point does not pass SIGTERM on. Detached, it is kept after its end, for its log.
+    """
+    return [
+        options.engine,
+        "run",
+        "--detach" if detach else "--rm",
+        *(["--init"] if options.init else []),
+        f"--name={options.container_name}",
+        *RESTRICTIONS,
+        *(_gpu_flags(options.engine) if options.gpu else ()),
+        f"--publish={options.host}:{options.port}:{CONTAINER_PORT}",
+        f"--publish={options.host}:{options.rest_port}:{CONTAINER_REST_PORT}",
+        f"--volume={options.model_base_path.absolute()}:{CONTAINER_MODELS}/{options.model_name}:ro",
+        f"--volume={options.config_dir}:{CONTAINER_CONFIG}:ro",
+        options.image_name,
+        *config_flags(CONTAINER_CONFIG),
+        *options.server_flags,
+    ]
+
+
+def stop_container(options: ServeOptions) -> list[str]:
+    """Ends the container: SIGTERM, and SIGKILL for an entry point that does not pass it on."""
+    return [options.engine, "stop", f"--time={STOP_SECONDS}", options.container_name]
+
+
+def binary(options: ServeOptions) -> list[str]:
+    """`tensorflow_model_server` from the PATH. It listens on all addresses: it has no flag for that."""
+    return [
+        MODEL_SERVER,
+        f"--port={options.port}",
+        f"--rest_api_port={options.rest_port}",
+        *config_flags(options.config_dir),
+        *options.server_flags,
+    ]
+
+
+def embedded(options: ServeOptions) -> list[str]:
+    """`python -m serving.embedded`: any machine that has TensorFlow."""
+    return [
+        sys.executable,
+        "-m",
+        "serving.embedded",
+        f"--host={options.host}",
+        f"--port={options.port}",
+        f"--rest_api_port={options.rest_port}",
+        *config_flags(options.config_dir),
+        *(["--verbose"] if options.verbose else []),
+        *options.server_flags,
+    ]
+
+
+BACKENDS: Mapping[str, Callable[[ServeOptions], list[str]]] = {
+    "container": container,
+    "binary": binary,
+    "embedded": embedded,
+}
+
+
+def _gpu_flags(engine: str) -> list[str]:
+    # podman knows GPUs by their CDI names: https://docs.podman.io/en/latest/markdown/podman-run.1.html
+    return ["--device=nvidia.com/gpu=all"] if engine == "podman" else ["--gpus=all"]

@@ -1,0 +1,161 @@
+"""docs/tutorial.md does what it says: every block runs, in order, and prints what stands below it."""
+
+from __future__ import annotations
+
+import contextlib
+import doctest
+import io
+import linecache
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from training.data.dataset import Dataset
+
+TUTORIAL = Path(__file__).parents[2] / "docs" / "tutorial.md"
+FASHION = Path(sys.executable).with_name("fashion")
+_FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_ELLIPSIS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+
+
+class Block(NamedTuple):
+    """One fenced block; `expected` is the text block right behind a Python one."""
+
+    line: int
+    language: str
+    content: str
+    expected: str
+
+
+def blocks() -> list[Block]:
+    """The page's blocks in order, outputs joined to what prints them."""
+    page = TUTORIAL.read_text()
+    found: list[Block] = []
+    for match in _FENCE.finditer(page):
+        language, content = match.groups()
+        line = page[: match.start()].count("\n") + 1
+        if language == "text":
+            assert found, f"line {line}: an output without a program"
+            assert found[-1].language == "python", f"line {line}: an output without a program"
+            assert not found[-1].expected, f"line {line}: a second output"
+            found[-1] = found[-1]._replace(expected=content)
+        else:
+            found.append(Block(line, language, content, ""))
+    return found
+
+
+def assert_printed(block: Block, expected: str, printed: str) -> None:
+    """Equal but for `...`."""
+    same = doctest.OutputChecker().check_output(expected, printed, _ELLIPSIS)
+    assert same, f"docs/tutorial.md, line {block.line}:\nexpected\n{expected}\nprinted\n{printed}"
+
+
+def run_python(block: Block, namespace: dict[str, Any]) -> None:
+    """Runs the block in the page's namespace."""
+    printed = io.StringIO()
+    name = f"<tutorial.md:{block.line}>"
+    lines = block.content.splitlines(keepends=True)
+    linecache.cache[name] = (len(block.content), None, lines, name)  # tf.function reads the source, as in a notebook
+    with contextlib.redirect_stdout(printed):
+        exec(compile(block.content, name, "exec"), namespace)  # noqa: S102 - our own page
+    assert_printed(block, block.expected, printed.getvalue())
+
+
+class Terminal:
+    """Runs console blocks; a command that ends in `&` keeps running until the terminal is closed."""
+
+    def __init__(self, directory: Path) -> None:
+        grpc, rest = (free_port() for _ in range(2))
+        self._directory = directory
+        self._environment = {
+            **os.environ,
+            "PATH": f"{FASHION.parent}{os.pathsep}{os.environ['PATH']}",
+            "FASHION_SERVE_PORT": str(grpc),
+            "FASHION_SERVE_REST_PORT": str(rest),
+            "FASHION_SERVER": f"grpc://127.0.0.1:{grpc}",
+        }
+        self._background: list[subprocess.Popen[str]] = []
+
+    def run(self, block: Block) -> None:
+        """Each `$ command` and the lines that it prints."""
+        for command, expected in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", block.content, re.MULTILINE):
+            printed = self._begin(command) if command.endswith(" &") else self._complete(command)
+            assert_printed(block, expected, printed)
+
+    def _complete(self, command: str) -> str:
+        done = subprocess.run(
+            command.split(),
+            cwd=self._directory,
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, (command, done.stdout, done.stderr)
+        return done.stdout
+
+    def _begin(self, command: str) -> str:
+        process = subprocess.Popen(
+            command.removesuffix(" &").split(),
+            cwd=self._directory,
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self._background.append(process)
+        assert process.stdout is not None
+        printed = ""
+        for line in process.stdout:
+            printed += line
+            if "Ctrl-C" in line:
+                return printed
+        pytest.fail(f"{command} ended: {printed}")
+
+    def close(self) -> None:
+        """Stops what still runs."""
+        for process in self._background:
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=60)
+
+
+def free_port() -> int:
+    """A port that nothing listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Terminal]:
+    """A terminal in an empty directory."""
+    monkeypatch.chdir(tmp_path)
+    opened = Terminal(tmp_path)
+    yield opened
+    opened.close()
+
+
+def test_every_block_runs_and_prints_what_stands_below_it(real_data: Dataset, terminal: Terminal) -> None:
+    """From top to bottom, in one Python and one directory."""
+    namespace: dict[str, Any] = {"__name__": "tutorial"}
+    for block in blocks():
+        if block.language == "python":
+            run_python(block, namespace)
+        else:
+            assert block.language == "console", f"line {block.line}: {block.language} is not run"
+            terminal.run(block)
+
+
+def test_a_wrong_output_is_noticed() -> None:
+    """The comparison can fail."""
+    with pytest.raises(AssertionError, match=r"line 3:\n\s*expected\n\s*2\n"):
+        run_python(Block(3, "python", "print(1 + 2)", "2\n"), {})

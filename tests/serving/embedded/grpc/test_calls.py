@@ -1,0 +1,353 @@
+"""gRPC over HTTP/2: requests that are right, wrong, packed, cut short, given up, and what each is answered."""
+
+from __future__ import annotations
+
+import gzip
+import logging
+import zlib
+from collections.abc import Iterator
+
+import pytest
+
+from serving.embedded.grpc import calls
+from serving.embedded.grpc.calls import CallOptions
+from serving.embedded.grpc.connection import ConnectionOptions
+from tests.support.http2_peer import (
+    DATA,
+    END_HEADERS,
+    END_STREAM,
+    HEADERS,
+    RST_STREAM,
+    SECONDS,
+    Client,
+    Endpoint,
+    Peer,
+    block,
+    call,
+    endpoint,
+    frame,
+    message,
+    request,
+    settings,
+    window_update,
+)
+from tests.support.live import wait_until
+
+LIMIT = 1000
+OK, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNIMPLEMENTED, INTERNAL = 0, 4, 8, 12, 13
+REFUSED_STREAM, CANCEL, CALM = 7, 8, 11
+RESET = frame(RST_STREAM, 0, 1, CANCEL.to_bytes(4, "big"))
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Endpoint]:
+    """Connections with the methods of the tests, messages of up to LIMIT bytes, 3 calls at a time."""
+    with endpoint(ConnectionOptions(CallOptions(LIMIT, 2 * LIMIT, 3))) as made:
+        yield made
+
+
+@pytest.fixture
+def peer(server: Endpoint) -> Iterator[Peer]:
+    """A peer that has greeted."""
+    with Peer(server.address) as made:
+        yield made
+
+
+@pytest.fixture
+def client(server: Endpoint) -> Iterator[Client]:
+    """A client that keeps the rules."""
+    with Client(server.address) as made:
+        yield made
+
+
+def packed(data: bytes, encoding: str) -> bytes:
+    """Data as an encoding has it."""
+    return {"gzip": gzip.compress, "deflate": zlib.compress}.get(encoding, bytes)(data)
+
+
+def body(number: int, data: bytes) -> bytes:
+    """The last DATA frame of a stream."""
+    return frame(DATA, END_STREAM, number, data)
+
+
+def head(number: int, path: str = "/t/Echo", **changed: str | None) -> bytes:
+    """The HEADERS frame of a stream that goes on."""
+    return frame(HEADERS, END_HEADERS, number, block(request(path, **changed)))
+
+
+def test_an_answer(client: Client) -> None:
+    """Status 200, the content type, what encodings we take; the message; the status in the trailers."""
+    answer = client.ask(b"hello")
+
+    assert answer.headers == {
+        ":status": "200",
+        "content-type": "application/grpc",
+        "grpc-accept-encoding": "identity, deflate, gzip",
+        "grpc-status": "0",
+    }
+    assert answer.data == message(b"hello")
+
+
+@pytest.mark.parametrize(
+    ("changed", "status"),
+    [
+        ({"_method": "GET"}, "405"),
+        ({"_method": "PUT"}, "405"),
+        ({"content_type": None}, "415"),
+        ({"content_type": "application/json"}, "415"),
+        ({"content_type": "application/grpc-web"}, "415"),
+        ({"content_type": "application/grpcx"}, "415"),
+        ({"grpc_timeout": "1"}, "400"),
+        ({"grpc_timeout": "1s"}, "400"),
+        ({"grpc_timeout": "-1S"}, "400"),
+        ({"grpc_timeout": ""}, "400"),
+        ({"grpc_timeout": "123456789S"}, "400"),
+        ({"grpc_timeout": "1 S"}, "400"),
+    ],
+    ids=str,
+)
+def test_what_is_no_grpc_gets_an_http_status(client: Client, changed: dict[str, str | None], status: str) -> None:
+    """405, 415 or 400, and nothing else."""
+    assert client.ask(b"x", **changed).headers == {":status": status}
+    assert client.ask(b"x").status == OK
+
+
+@pytest.mark.parametrize("kind", ["application/grpc", "application/grpc+proto", "Application/gRPC; charset=utf-8"])
+def test_the_content_types_of_grpc(client: Client, kind: str) -> None:
+    """With any suffix or parameter."""
+    assert client.ask(b"x", content_type=kind).status == OK
+
+
+@pytest.mark.parametrize("timeout", ["1H", "1M", "30S", "99999999m", "99999999u", "99999999n", "99999999H"])
+def test_timeouts_that_are_far_off_do_nothing(client: Client, timeout: str) -> None:
+    """In every unit, for unary and streaming calls."""
+    assert client.ask(b"x", grpc_timeout=timeout).status == OK
+    assert client.ask(b"x", "/t/EchoAll", grpc_timeout=timeout).status == OK
+
+
+@pytest.mark.parametrize("timeout", ["0S", "1n", "50m"])
+def test_a_streaming_call_ends_at_its_deadline(peer: Peer, server: Endpoint, timeout: str) -> None:
+    """With DEADLINE_EXCEEDED, whatever its handler waits for, or its client does not read."""
+    peer.send(settings((4, 0)), call(1, path="/t/Watch", grpc_timeout=timeout))
+    peer.send(call(3, path="/t/Endless", grpc_timeout=timeout))
+
+    assert peer.answer(1).status == DEADLINE_EXCEEDED
+    wait_until(lambda: server.calls() == 0)
+
+
+def test_an_unknown_method(client: Client) -> None:
+    """UNIMPLEMENTED, and its name."""
+    answer = client.ask(b"x", "/t/No%20ne")
+
+    assert (answer.status, answer.data) == (UNIMPLEMENTED, b"")
+    assert answer.headers["grpc-message"] == "Method not found: /t/No%2520ne"
+
+
+def test_messages_of_errors_are_percent_encoded(client: Client, caplog: pytest.LogCaptureFixture) -> None:
+    """All but printable ASCII, and the percent sign (gRPC's PROTOCOL-HTTP2, Responses)."""
+    with caplog.at_level(logging.CRITICAL):
+        answer = client.ask("50% \u00fc\n\x7f~\u20ac".encode(), "/t/Fail")
+
+    assert answer.status == INTERNAL
+    assert answer.headers["grpc-message"] == "ValueError: 50%25 %C3%BC%0A%7F~%E2%82%AC"
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "identity", None])
+@pytest.mark.parametrize("path", ["/t/Echo", "/t/EchoAll"])
+def test_encodings(peer: Peer, encoding: str | None, path: str) -> None:
+    """A message may be packed, or not in spite of its grpc-encoding."""
+    flag = int(encoding in {"gzip", "deflate"})
+    peer.send(head(1, path, grpc_encoding=encoding), body(1, message(packed(b"hello", encoding or ""), flag)))
+    peer.send(head(3, path, grpc_encoding=encoding), body(3, message(b"plain")))
+
+    answers = {number: peer.answer(number).data for number in (1, 3)}
+
+    assert answers == {1: message(b"hello"), 3: message(b"plain")}
+
+
+@pytest.mark.parametrize(
+    ("encoding", "sent", "status", "told"),
+    [
+        ("snappy", message(b"x", 1), UNIMPLEMENTED, "grpc-encoding snappy is not known"),
+        (None, message(b"x", 1), INTERNAL, "names no grpc-encoding"),
+        ("identity", message(b"x", 1), INTERNAL, "names no grpc-encoding"),
+        ("gzip", message(b"x", 1), INTERNAL, "cannot be decompressed"),
+        ("gzip", message(gzip.compress(b"hello")[:-4], 1), INTERNAL, "ends too early"),
+        ("gzip", message(gzip.compress(b"hello") + b"more", 1), INTERNAL, "goes on after its end"),
+        ("deflate", message(b"", 1), INTERNAL, "ends too early"),
+        ("gzip", message(gzip.compress(bytes(LIMIT + 1)), 1), RESOURCE_EXHAUSTED, "when unpacked"),
+        ("gzip", message(gzip.compress(bytes(100 * 2**20)), 1), RESOURCE_EXHAUSTED, "larger than max"),
+        ("gzip", message(b"x", 2), INTERNAL, "flagged 2"),
+        (None, message(bytes(LIMIT + 1)), RESOURCE_EXHAUSTED, f"({LIMIT + 1} vs. {LIMIT})"),
+        (None, b"\0\xff\xff\xff\xff", RESOURCE_EXHAUSTED, f"({2**32 - 1} vs. {LIMIT})"),
+        (None, b"", UNIMPLEMENTED, "takes one message, not none"),
+        (None, message(b"x") * 2, UNIMPLEMENTED, "takes one message, not several"),
+        (None, b"\0\0", INTERNAL, "ends before its message"),
+        (None, message(b"hello")[:-1], INTERNAL, "ends before its message"),
+        (None, message(b"hello") + b"\0", INTERNAL, "ends before its message"),
+    ],
+)
+def test_messages_that_are_not_taken(peer: Peer, encoding: str | None, sent: bytes, status: int, told: str) -> None:
+    """The code of gRPC's doc/statuscodes.md, the reason, and what encodings there are; the next call goes on."""
+    peer.send(head(1, grpc_encoding=encoding), body(1, sent), call(3, b"next"))
+
+    answer = peer.answer(1)
+
+    assert answer.status == status
+    assert told in answer.headers["grpc-message"]
+    assert answer.headers["grpc-accept-encoding"] == "identity, deflate, gzip"
+    assert answer.data == b""
+    assert peer.answer(3).data == message(b"next")
+
+
+def test_messages_of_the_largest_size_are_taken(client: Client) -> None:
+    """LIMIT bytes, packed or not."""
+    assert client.ask(bytes(LIMIT)).data == message(bytes(LIMIT))
+
+
+def test_an_answer_that_is_too_long(client: Client) -> None:
+    """RESOURCE_EXHAUSTED instead of the answer; the longest that may be is sent."""
+    assert client.ask(b"2000", "/t/Big").status == OK
+    answer = client.ask(b"2001", "/t/Big")
+    assert (answer.status, answer.data) == (RESOURCE_EXHAUSTED, b"")
+    assert answer.headers["grpc-message"] == "Sent message larger than max (2001 vs. 2000)"
+
+
+def test_a_message_too_long_is_refused_before_it_is_there(peer: Peer) -> None:
+    """At its prefix, and what follows is ignored."""
+    peer.send(head(1), frame(DATA, 0, 1, message(bytes(LIMIT + 1))[:5]))
+
+    assert peer.answer(1).status == RESOURCE_EXHAUSTED
+    assert peer.until(RST_STREAM, 1).code == 0
+    peer.send(body(1, bytes(LIMIT + 1)), call(3, b"next"))
+    assert peer.answer(3).data == message(b"next")
+
+
+def test_a_streaming_call_that_is_cut_is_an_error(peer: Peer) -> None:
+    """Its messages are answered up to there."""
+    peer.send(head(1, "/t/EchoAll"), frame(DATA, 0, 1, message(b"one")))
+    assert peer.until(DATA, 1).payload == message(b"one")
+
+    peer.send(body(1, message(b"two")[:-1]))
+
+    assert peer.answer(1).status == INTERNAL
+
+
+def test_an_error_cuts_off_what_waits(peer: Peer) -> None:
+    """It is told at once, though the client reads nothing."""
+    peer.send(settings((4, 0)), head(1, "/t/EchoAll"), frame(DATA, 0, 1, message(b"one")))
+    peer.until(HEADERS, 1)
+
+    peer.send(frame(DATA, 0, 1, b"\x07\0\0\0\0"))
+
+    answer = peer.answer(1)
+    assert (answer.status, answer.data) == (INTERNAL, b"")
+
+
+def test_messages_that_nobody_takes_are_bounded(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A streaming call that sends faster than its handler works is RESOURCE_EXHAUSTED."""
+    monkeypatch.setattr(calls, "_MAX_QUEUED_MESSAGES", 10)
+    peer.send(head(1, "/t/Watch"), frame(DATA, 0, 1, message(b"") * 10))
+    peer.until(DATA, 1)
+    peer.send(frame(DATA, 0, 1, message(b"")))
+
+    assert peer.answer(1).status == RESOURCE_EXHAUSTED
+
+
+def test_calls_beyond_the_limit_are_refused(peer: Peer, server: Endpoint) -> None:
+    """REFUSED_STREAM: whoever asks may ask again. A call that is given up makes room."""
+    peer.send(*(call(number, path="/t/Wait") for number in (1, 3, 5)), call(7))
+    assert peer.until(RST_STREAM, 7).code == REFUSED_STREAM
+
+    peer.send(RESET, call(9, b"room"))
+
+    assert peer.answer(9).data == message(b"room")
+
+
+@pytest.mark.parametrize(
+    "end", [RESET, frame(DATA, 0, 1, b"late"), window_update(1, 0), None], ids=["reset", "late", "rules", "gone"]
+)
+def test_a_call_that_is_given_up_is_cancelled(server: Endpoint, end: bytes | None) -> None:
+    """Its handler ends, and its place is free."""
+    with Peer(server.address) as peer:
+        peer.send(call(1, path="/t/Wait"))
+        assert server.methods.started.acquire(timeout=SECONDS)
+
+        peer.close() if end is None else peer.send(end)
+
+        assert server.methods.cancelled.acquire(timeout=SECONDS)
+        wait_until(lambda: server.calls() == 0)
+
+
+def test_a_streaming_call_that_is_given_up_is_cancelled(peer: Peer, server: Endpoint) -> None:
+    """In the middle of its messages."""
+    peer.send(head(1, "/t/Watch"))
+    assert peer.until(DATA, 1).payload == message(b"begun")
+
+    peer.send(RESET)
+
+    assert server.methods.cancelled.acquire(timeout=SECONDS)
+    wait_until(lambda: server.calls() == 0)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [call(1)[:5], call(1)[:60], call(1)[:-2], head(1), head(1, "/t/EchoAll") + frame(DATA, 0, 1, message(b"x") * 9)],
+    ids=["head", "headers", "message", "no message", "answers"],
+)
+def test_a_connection_that_breaks_in_the_middle_leaves_nothing(server: Endpoint, sent: bytes) -> None:
+    """No call, no connection, and no exception (which the fixture would tell)."""
+    with Peer(server.address) as peer:
+        peer.send(sent)
+
+    wait_until(lambda: not server.connections)
+    with Client(server.address) as client:
+        assert client.ask(b"next").status == OK
+
+
+def test_rapid_resets_end_the_connection(server: Endpoint) -> None:
+    """CVE-2023-44487: more calls given up than answered, and a thousand, are too many."""
+    with Peer(server.address) as peer:
+        numbers = range(1, 2 * 1010, 2)
+        code = CANCEL.to_bytes(4, "big")
+        peer.send(*(call(number) + frame(RST_STREAM, 0, number, code) for number in numbers))
+
+        assert peer.goaway().code == CALM
+
+
+def test_resets_that_a_peer_provokes_end_the_connection(server: Endpoint) -> None:
+    """CVE-2025-8671: frames that make the server give calls up count like resets."""
+    with Peer(server.address) as peer:
+        numbers = range(1, 2 * 1010, 2)
+        peer.send(*(call(number) + window_update(number, 0) for number in numbers))
+
+        assert peer.goaway().code == CALM
+
+
+def test_settings_without_end_end_the_connection(server: Endpoint) -> None:
+    """CVE-2019-9515: each is work; a thousand more than calls are too many."""
+    with Peer(server.address) as peer:
+        peer.send(*[settings((4, 0))] * 1010)
+
+        assert peer.goaway().code == CALM
+
+
+def test_resets_of_a_client_that_is_answered_are_no_flood(server: Endpoint) -> None:
+    """As many more may be given up as were answered."""
+    with Peer(server.address) as peer:
+        code = CANCEL.to_bytes(4, "big")
+        for number in range(1, 2 * 1500, 4):
+            peer.send(call(number, b"x"), call(number + 2, path="/t/Wait"), frame(RST_STREAM, 0, number + 2, code))
+            assert peer.answer(number).status == OK
+        peer.send(*(frame(RST_STREAM, 0, number, code) for number in range(1, 2 * 900, 2)))
+        peer.send(call(9001, b"still"))
+        assert peer.answer(9001).data == message(b"still")
+
+
+def test_header_blocks_with_and_without_a_table_are_read_alike(server: Endpoint) -> None:
+    """A client whose encoder indexes, and changes what it sends with each call, is understood."""
+    with Client(server.address) as client:
+        for number in range(200):
+            path = ("/t/Echo", "/t/EchoAll", "/t/None")[number % 3]
+            answer = client.ask(b"x", path, x_request_id=str(number % 7), traceparent="p" * (number % 50))
+            assert answer.status == (UNIMPLEMENTED if path == "/t/None" else OK)

@@ -1,0 +1,206 @@
+"""What holds for all inputs: how bytes are cut does not matter, nor whether a header block was seen before."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import hpack
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from serving.embedded.grpc.connection import ConnectionOptions, GrpcProtocol
+from serving.embedded.grpc.frames import ProtocolError
+from serving.embedded.grpc.messages import HeadReader, MessageReader
+from serving.errors import ServingError
+from tests.support.http2_peer import (
+    CONTINUATION,
+    DATA,
+    END_HEADERS,
+    END_STREAM,
+    HEADERS,
+    PADDED,
+    PING,
+    PREFACE,
+    PRIORITY,
+    RST_STREAM,
+    SETTINGS,
+    Methods,
+    block,
+    call,
+    frame,
+    message,
+    request,
+    window_update,
+)
+
+cuts = st.lists(st.integers(0, 3000), max_size=12)
+numbers = st.sampled_from([0, 1, 3, 5, 7])
+payloads = st.sampled_from([b"", b"\0" * 4, b"\0" * 8, message(b"hello"), message(b"hello")[:7], b"\x02ab\0\0"])
+frames = st.one_of(
+    st.builds(frame, st.integers(0, 12), st.integers(0, 63), numbers, payloads | st.binary(max_size=20)),
+    st.builds(call, numbers, st.binary(max_size=20), st.sampled_from(["/t/Echo", "/t/EchoAll", "/t/None"])),
+    st.builds(window_update, numbers, st.integers(0, 2**31 - 1)),
+    st.sampled_from(
+        [
+            frame(DATA, PADDED | END_STREAM, 1, b"\x02" + message(b"padded") + b"\0\0"),
+            frame(HEADERS, END_HEADERS, 1, block(request())),
+            frame(HEADERS, 0, 3, block(request())[:9]) + frame(CONTINUATION, END_HEADERS, 3, block(request())[9:]),
+            frame(PING, 0, 0, b"12345678"),
+            frame(PRIORITY, 0, 9, bytes(5)),
+            frame(RST_STREAM, 0, 1, bytes(4)),
+            frame(77, 3, 5, bytes(100)),
+        ]
+    ),
+)
+
+
+class Wire(asyncio.Transport):
+    """A transport that notes what is written."""
+
+    def __init__(self) -> None:
+        super().__init__({"socket": self})
+        self.written = b""
+        self.ended = False
+
+    def setsockopt(self, *_: int) -> None:
+        """As a socket."""
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """No limits."""
+
+    def can_write_eof(self) -> bool:
+        """As TCP."""
+        return True
+
+    def write_eof(self) -> None:
+        """The end."""
+        assert not self.ended
+        self.ended = True
+
+    def write(self, data: Any) -> None:
+        """More."""
+        assert not self.ended
+        self.written += bytes(data)
+
+    def is_closing(self) -> bool:
+        """Never."""
+        return False
+
+
+def said(pieces: Sequence[bytes]) -> bytes:
+    """What a connection says to pieces of bytes that come in one go."""
+
+    async def talk() -> bytes:
+        wire = Wire()
+        protocol = GrpcProtocol(Methods().by_path(), ConnectionOptions(), set())
+        protocol.connection_made(wire)
+        for piece in pieces:
+            protocol.data_received(piece)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        protocol.connection_lost(None)
+        return wire.written
+
+    return asyncio.run(talk())
+
+
+def cut(data: bytes, places: Sequence[int]) -> list[bytes]:
+    """The data in pieces."""
+    ends = sorted({place % len(data) for place in places} - {0})
+    return [data[start:end] for start, end in zip([0, *ends], [*ends, len(data)], strict=True)]
+
+
+@settings(deadline=None, max_examples=150)
+@given(sent=st.lists(frames, max_size=8).map(b"".join), places=cuts)
+def test_how_the_bytes_are_cut_does_not_matter(sent: bytes, places: list[int]) -> None:
+    """The same frames come out, right or wrong: the same answers, the same errors."""
+    data = PREFACE + frame(SETTINGS) + sent
+
+    assert said(cut(data, places)) == said([data])
+
+
+@settings(deadline=None, max_examples=30)
+@given(sent=st.lists(frames, max_size=4).map(b"".join))
+def test_bytes_may_come_one_by_one(sent: bytes) -> None:
+    """The finest cut of all."""
+    data = PREFACE + frame(SETTINGS) + sent
+
+    assert said([data[at : at + 1] for at in range(len(data))]) == said([data])
+
+
+names = st.sampled_from(["x-a", "x-b", "grpc-timeout", "content-type", "te", "x-request-id"])
+values = st.sampled_from(["", "1S", "trailers", "application/grpc", "v" * 60, "w" * 3000])
+header_lists = st.lists(
+    st.tuples(names, values, st.booleans()).map(
+        lambda one: (hpack.NeverIndexedHeaderTuple if one[2] else hpack.HeaderTuple)(one[0], one[1])
+    ),
+    max_size=5,
+).map(lambda extra: [*(hpack.HeaderTuple(*pair) for pair in request()), *extra])
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    few=st.lists(header_lists, min_size=1, max_size=4),
+    order=st.lists(st.tuples(st.integers(0, 3), st.sampled_from([None, None, None, 0, 60, 4096])), max_size=30),
+)
+def test_a_remembered_block_means_what_it_meant(
+    few: list[list[hpack.HeaderTuple]], order: list[tuple[int, int | None]]
+) -> None:
+    """Blocks that index, evict and resize the table are read as a reader without a memory reads them."""
+    encoder, reader, plain = hpack.Encoder(), HeadReader(2**16), hpack.Decoder()
+    for index, size in order:
+        if size is not None:
+            encoder.header_table_size = size
+        headers = few[index % len(few)]
+        data = encoder.encode(headers)
+
+        assert reader.read(data).metadata == dict(plain.decode(data, raw=True))
+        # The same bytes once more: the table may have changed, and with it what they mean.
+        try:
+            expected = dict(plain.decode(data, raw=True))
+        except hpack.HPACKError:
+            return
+        assert reader.read(data).metadata == expected
+        for table in (encoder.header_table, plain.header_table):
+            if list(table.dynamic_entries) != list(reader._decoder.header_table.dynamic_entries):
+                return
+
+
+@settings(max_examples=500)
+@given(data=st.binary(max_size=60) | st.tuples(st.just(block(request())), st.binary(max_size=9)).map(b"".join))
+def test_any_header_block_is_read_or_refused(data: bytes) -> None:
+    """No other exception comes out."""
+    reader = HeadReader(200)
+    for _ in range(2):
+        try:
+            reader.read(data)
+        except ProtocolError:
+            return
+
+
+@given(
+    texts=st.lists(st.binary(max_size=30), max_size=6),
+    tail=st.sampled_from([b"", b"\0", b"\0\0\0\0\x05abc"]),
+    places=cuts,
+)
+def test_messages_do_not_depend_on_how_they_are_cut(texts: list[bytes], tail: bytes, places: list[int]) -> None:
+    """All that are complete come out, and whether one has begun is known."""
+    data = b"".join(map(message, texts)) + tail
+    reader = MessageReader(b"identity", 100)
+
+    found = [one for piece in (cut(data, places) if data else []) for one in reader.feed(piece)]
+
+    assert found == texts
+    assert reader.is_empty == (not tail)
+
+
+@given(data=st.binary(max_size=60), encoding=st.sampled_from([b"identity", b"gzip", b"deflate", b"x"]))
+def test_any_bytes_are_messages_or_refused(data: bytes, encoding: bytes) -> None:
+    """No other exception comes out, and no message is longer than it may be."""
+    reader = MessageReader(encoding, 20)
+    try:
+        assert all(len(one) <= 20 for one in reader.feed(data))
+    except ServingError:
+        return

@@ -1,0 +1,210 @@
+"""Merging of waiting requests: what is merged, split, padded and refused."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from google.protobuf import text_format
+
+from serving.apis.messages import SignatureDef
+from serving.apis.server_configs import BatchingParameters
+from serving.embedded.inference.batching import BatchingRunner
+from serving.embedded.inference.batching_options import BatchingOptions, batching_options
+from serving.embedded.inference.runner import Run, Runner, Servable
+from serving.embedded.models.versions import Version
+from serving.errors import DeadlineExceeded, InvalidArgument, ServerConfigError, Unavailable
+
+Array = npt.NDArray[Any]
+
+
+class Doubler:
+    """y = 2 x; remembers the batches; slow enough to make others wait; rows of -1 fail."""
+
+    def __init__(self) -> None:
+        self.signatures: Mapping[str, SignatureDef] = {}
+        self.loop_free: frozenset[str] = frozenset()
+        self.batches: list[list[Any]] = []
+        self.seconds = 0.02
+        self.whole = False
+
+    def run(self, feeds: Mapping[str, Array], fetches: Sequence[str]) -> list[Array]:
+        """One value a row, or one for all when `whole`."""
+        x = feeds["x"]
+        self.batches.append(x.tolist())
+        time.sleep(self.seconds)
+        if (x == -1).any():
+            raise InvalidArgument("row of -1")
+        return [np.array(x.sum()) if self.whole else 2 * x for _ in fetches]
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+class Bench:
+    """A servable behind a batching runner with these options."""
+
+    def __init__(self, **options: Any) -> None:
+        self.servable = Doubler()
+        self.version: Version[Servable] = Version("m", 1, Path("/m/1"), threading.RLock())
+        self.version.put(self.servable)
+        made = BatchingOptions(**{"max_batch_size": 8, "num_batch_threads": 1, "max_enqueued_batches": 100, **options})
+        self.runner = BatchingRunner(Runner(4), lambda _: made)
+
+    async def ask(self, *rows: float, seconds: float | None = None, dtype: npt.DTypeLike = np.float32) -> list[float]:
+        """One request of these rows."""
+        deadline = None if seconds is None else time.monotonic() + seconds
+        values = await self.runner.run(Run(self.version, {"x": np.array(rows, dtype)}, ("y",), deadline))
+        result: list[float] = values[0].tolist()
+        return result
+
+    def all(self, *requests: Any) -> list[Any]:
+        """Requests sent at the same time, and their answers or errors."""
+
+        async def together() -> list[Any]:
+            return await asyncio.gather(*requests, return_exceptions=True)
+
+        return asyncio.run(together())
+
+
+def test_waiting_requests_run_together() -> None:
+    """Each gets its own rows back."""
+    bench = Bench()
+
+    assert bench.all(bench.ask(1), bench.ask(2, 3), bench.ask(4)) == [[2], [4, 6], [8]]
+    assert bench.servable.batches == [[1, 2, 3, 4]]
+
+
+def test_a_batch_holds_whole_requests_up_to_its_size() -> None:
+    """What does not fit waits for the next one."""
+    bench = Bench(max_batch_size=3)
+
+    assert bench.all(bench.ask(1, 2), bench.ask(3, 4), bench.ask(5)) == [[2, 4], [6, 8], [10]]
+    assert bench.servable.batches == [[1, 2], [3, 4, 5]]
+
+
+def test_other_dtypes_and_scalars_are_not_merged() -> None:
+    """They run by themselves."""
+    bench = Bench()
+    scalar = bench.runner.run(Run(bench.version, {"x": np.array(7.0)}, ("y",)))
+
+    answers = bench.all(bench.ask(1), bench.ask(2, dtype=np.float64), scalar)
+
+    assert answers[:2] == [[2], [4]]
+    assert answers[2][0] == 14.0
+    assert len(bench.servable.batches) == 3
+
+
+def test_a_bad_row_fails_its_own_request_only() -> None:
+    """The others of its batch are run again without it."""
+    bench = Bench()
+
+    good, bad = bench.all(bench.ask(1), bench.ask(-1))
+
+    assert good == [2]
+    assert isinstance(bad, InvalidArgument)
+
+
+def test_outputs_that_do_not_go_by_rows_end_the_merging() -> None:
+    """Such a signature's requests run alone, this time and afterwards."""
+    bench = Bench()
+    bench.servable.whole = True
+
+    assert bench.all(bench.ask(1, 2), bench.ask(3)) == [3.0, 3.0]
+    assert bench.servable.batches == [[1, 2, 3], [1, 2], [3]]
+
+
+def test_allowed_batch_sizes_are_filled_up() -> None:
+    """With copies of a row, which nobody gets back."""
+    bench = Bench(allowed_batch_sizes=(4, 8))
+
+    assert bench.all(bench.ask(1), bench.ask(2)) == [[2], [4]]
+    assert bench.servable.batches == [[1, 2, 2, 2]]
+
+
+def test_variable_lengths_are_padded_where_asked() -> None:
+    """Shorter rows get zeros at their end."""
+    bench = Bench(pad_variable_length_inputs=True)
+    requests = [
+        bench.runner.run(Run(bench.version, {"x": np.array([row], np.float32)}, ("y",))) for row in ([1, 2, 3], [4])
+    ]
+
+    answers = bench.all(*requests)
+
+    assert [answer[0].tolist() for answer in answers] == [[[2, 4, 6]], [[8, 0, 0]]]
+    assert len(bench.servable.batches) == 1
+
+
+def test_requests_larger_than_a_batch() -> None:
+    """Refused, or split where that is enabled."""
+    bench, splitting = Bench(max_batch_size=2), Bench(max_batch_size=2, enable_large_batch_splitting=True)
+
+    (refused,) = bench.all(bench.ask(1, 2, 3))
+
+    assert str(refused) == "Task size 3 is larger than maximum input batch size 2"
+    assert splitting.all(splitting.ask(1, 2, 3)) == [[2, 4, 6]]
+
+
+def test_a_full_queue_is_unavailable() -> None:
+    """max_enqueued_batches counts batches that wait."""
+    bench = Bench(max_batch_size=1, max_enqueued_batches=2, num_batch_threads=1)
+
+    answers = bench.all(*(bench.ask(number) for number in range(5)))
+
+    refused = [answer for answer in answers if isinstance(answer, Unavailable)]
+    assert len(refused) == 3
+    assert "currently 2 batches enqueued and max_enqueued_batches is 2" in str(refused[0])
+
+
+def test_deadlines_while_waiting() -> None:
+    """A request whose time is over is answered, and not run."""
+    bench = Bench(max_batch_size=1)
+    bench.servable.seconds = 0.3
+
+    first, second = bench.all(bench.ask(1), bench.ask(2, seconds=0.05))
+
+    assert first == [2]
+    assert isinstance(second, DeadlineExceeded)
+    assert bench.servable.batches == [[1]]
+
+
+def test_the_timeout_waits_for_company() -> None:
+    """Requests that come within batch_timeout_micros of the first one run with it."""
+    bench = Bench(batch_timeout_seconds=0.2)
+
+    async def late() -> list[float]:
+        await asyncio.sleep(0.05)
+        return await bench.ask(2)
+
+    assert bench.all(bench.ask(1), late()) == [[2], [4]]
+    assert bench.servable.batches == [[1, 2]]
+
+
+def test_the_committed_configuration() -> None:
+    """What all backends are given."""
+    text = (Path(__file__).parents[4] / "serving" / "config" / "batching.config").read_text()
+
+    options = batching_options(text_format.Parse(text, BatchingParameters()))
+
+    assert options == BatchingOptions(8192, 0, 1_000_000, 8)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("max_batch_size { value: 0 }", "max_batch_size must be positive; was 0"),
+        ("allowed_batch_sizes: 4 allowed_batch_sizes: 2", "must be monotonically increasing"),
+        ("allowed_batch_sizes: 4 max_batch_size { value: 8 }", "last entry was 4; expected 8"),
+    ],
+)
+def test_parameters_that_cannot_be(text: str, message: str) -> None:
+    """In TF Serving's words."""
+    with pytest.raises(ServerConfigError, match=message):
+        batching_options(text_format.Parse(text, BatchingParameters()))

@@ -1,0 +1,165 @@
+"""Warmup and self-test, with a servable that is no model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from google.protobuf import text_format
+
+from serving.apis.messages import PredictionLog, SignatureDef
+from serving.embedded.inference.runner import Servable
+from serving.embedded.loading.load import Loader, version_load
+from serving.embedded.loading.self_test import SELF_TEST_FILE
+from serving.embedded.loading.warmup import WARMUP_FILE
+from serving.errors import Code, FailedPrecondition, ServingError
+
+Array = npt.NDArray[Any]
+
+SIGNATURE = text_format.Parse(
+    """
+    inputs { key: "x" value { name: "x:0" dtype: DT_FLOAT } }
+    outputs { key: "y" value { name: "y:0" dtype: DT_FLOAT } }
+    outputs { key: "name" value { name: "name:0" dtype: DT_STRING } }
+    """,
+    SignatureDef(),
+)
+EXAMPLES = text_format.Parse(
+    """
+    inputs { key: "inputs" value { name: "e:0" dtype: DT_STRING } }
+    outputs { key: "outputs" value { name: "v:0" dtype: DT_FLOAT } }
+    """,
+    SignatureDef(),
+)
+PREDICT = "predict_log { request { inputs { key: 'x' value { dtype: DT_FLOAT tensor_shape {} float_val: 1 } } } }"
+REGRESS = """
+regress_log { request { model_spec { name: "any" signature_name: "regress" } input { example_list { examples {} } } } }
+"""
+SESSION_RUN = "session_run_log { request { feed { name: 'x:0' tensor { dtype: DT_FLOAT } } fetch: 'y:0' } }"
+
+
+class Recorder:
+    """y = x; remembers what ran and whether it was closed."""
+
+    def __init__(self) -> None:
+        self.signatures: Mapping[str, SignatureDef] = {"serving_default": SIGNATURE, "regress": EXAMPLES}
+        self.fetched: list[tuple[str, ...]] = []
+        self.loop_free: frozenset[str] = frozenset()
+        self.closed = False
+
+    def run(self, feeds: Mapping[str, Array], fetches: Sequence[str]) -> list[Array]:
+        """What is fed, for every fetch."""
+        self.fetched.append(tuple(fetches))
+        value = feeds.get("x:0", np.zeros(1, np.float32))
+        return [np.array([b"a", b""], object) if fetch == "name:0" else value for fetch in fetches]
+
+    def close(self) -> None:
+        """Remembers it."""
+        self.closed = True
+
+
+def load(path: Path, logs: list[str] | None = None, *, iterations: int = 1, raw: bytes | None = None) -> Recorder:
+    """Loads a version whose warmup file holds these logs."""
+    servable = Recorder()
+    records = [text_format.Parse(log, PredictionLog()).SerializeToString() for log in logs or []]
+    if logs or raw:
+        (path / WARMUP_FILE).parent.mkdir(exist_ok=True)
+        (path / WARMUP_FILE).touch()
+
+    def give(_: Path) -> Servable:
+        return servable
+
+    try:
+        version_load(Loader(give, lambda _: [raw] if raw else records), iterations=iterations)("m", 1, path)
+    except ServingError:
+        assert servable.closed, "a version that fails must not stay open"
+        raise
+    return servable
+
+
+def test_every_kind_of_request_is_replayed(tmp_path: Path) -> None:
+    """As often as asked for, before the version serves."""
+    servable = load(tmp_path, [PREDICT, REGRESS, SESSION_RUN], iterations=2)
+
+    assert servable.fetched == [("name:0", "y:0")] * 2 + [("v:0",)] * 2 + [("y:0",)] * 2
+    assert not servable.closed
+
+
+@pytest.mark.parametrize(
+    ("logs", "raw", "message"),
+    [
+        ([PREDICT.replace("'x'", "'z'")], None, "Warmup request 1 of .* failed: Signature input alias: x"),
+        ([PREDICT] * 1001, None, r"Number of warmup records exceeds the maximum \(1000\) at "),
+        (["log_metadata {}"], None, "Unsupported log_type for warmup: None"),
+        (None, b"\xff", "Failed to parse warmup record: "),
+    ],
+    ids=["wrong input", "too many", "no kind", "garbage"],
+)
+def test_a_bad_record_fails_the_load(tmp_path: Path, logs: list[str] | None, raw: bytes | None, message: str) -> None:
+    """With what was wrong, and the servable closed."""
+    with pytest.raises(ServingError, match=message) as raised:
+        load(tmp_path, logs, raw=raw)
+    assert raised.value.code == Code.INVALID_ARGUMENT
+
+
+def golden(path: Path, **arrays: Array) -> None:
+    """Writes an archive; __ stands for /."""
+    (path / SELF_TEST_FILE).parent.mkdir()
+    np.savez(path / SELF_TEST_FILE, **{name.replace("__", "/"): array for name, array in arrays.items()})  # type: ignore[arg-type]
+
+
+X = np.array([1.0, 2.0], np.float32)
+
+
+def test_a_self_test_that_passes(tmp_path: Path) -> None:
+    """Numbers within the tolerance, strings exactly; outputs that are not in the archive do not matter."""
+    golden(
+        tmp_path,
+        serving_default__inputs__x=X,
+        serving_default__outputs__y=X + np.float32(5e-6),
+        serving_default__outputs__name__bytes=np.frombuffer(b"a", np.uint8),
+        serving_default__outputs__name__lengths=np.array([1, 0]),
+    )
+
+    assert load(tmp_path).fetched == [("y:0", "name:0")]
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"serving_default__outputs__y": X + np.float32(1e-3)}, "output y of serving_default differs by 0.001"),
+        ({"serving_default__outputs__y": X * np.float32(np.nan)}, "output y of serving_default differs by nan"),
+        ({"serving_default__outputs__y": X.astype(np.float64)}, r"is float32 \[2\]: expected float64 \[2\]"),
+        ({"serving_default__outputs__y": X[:1]}, r"is float32 \[2\]: expected float32 \[1\]"),
+        ({"serving_default__outputs__z": X}, "signature serving_default has no tensor z"),
+        ({"other__inputs__x": X}, "the model has no signature other"),
+        (
+            {
+                "serving_default__outputs__name__bytes": np.frombuffer(b"a", np.uint8),
+                "serving_default__outputs__name__lengths": np.array([0, 1]),
+            },
+            "output name of serving_default is not equal to the golden one",
+        ),
+    ],
+    ids=["value", "nan", "dtype", "shape", "output", "signature", "string"],
+)
+def test_a_self_test_that_fails(tmp_path: Path, arrays: dict[str, Array], message: str) -> None:
+    """The version does not serve, and the text has what differs."""
+    inputs = {} if "other__inputs__x" in arrays else {"serving_default__inputs__x": X}
+    golden(tmp_path, **inputs, **arrays)
+
+    with pytest.raises(FailedPrecondition, match=message):
+        load(tmp_path)
+
+
+def test_an_archive_that_cannot_be_read(tmp_path: Path) -> None:
+    """It fails the load too."""
+    (tmp_path / SELF_TEST_FILE).parent.mkdir()
+    (tmp_path / SELF_TEST_FILE).write_bytes(b"no zip")
+
+    with pytest.raises(FailedPrecondition, match="cannot be read"):
+        load(tmp_path)

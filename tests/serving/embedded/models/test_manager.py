@@ -1,0 +1,185 @@
+"""The manager's states and its availability-preserving order, without TensorFlow."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from serving.embedded.models.manager import Manager, ManagerOptions
+from serving.embedded.models.source import Aspired
+from serving.embedded.models.versions import State
+from serving.errors import Code, NotFound, Unavailable
+from tests.support.fakes import FakeLoader, FakeServable, aspire
+
+
+@pytest.fixture
+def loader() -> FakeLoader:
+    """A loader of fakes."""
+    return FakeLoader()
+
+
+@pytest.fixture
+def manager(loader: FakeLoader) -> Iterator[Manager[FakeServable]]:
+    """A manager that does not retry by itself."""
+    made: Manager[FakeServable] = Manager(loader, ManagerOptions(max_num_load_retries=0))
+    yield made
+    made.stop()
+
+
+def states(manager: Manager[FakeServable]) -> dict[int, State]:
+    """The state of each version."""
+    return {one.version: one.state for one in manager.statuses("m")}
+
+
+def test_the_newest_available_version_serves(manager: Manager[FakeServable], tmp_path: Path) -> None:
+    """Without a version asked for, the newest one; with one, that one; newest first in the status."""
+    aspire(manager, tmp_path, 2, 10)
+    assert manager.wait_until_settled(["m"], 10)
+
+    with manager.use("m") as newest, manager.use("m", 2) as older:
+        assert (newest.servable.version, older.servable.version) == (10, 2)
+    assert [one.version for one in manager.statuses("m")] == [10, 2]
+
+
+def test_the_new_version_is_loaded_before_the_old_one_goes(
+    manager: Manager[FakeServable], loader: FakeLoader, tmp_path: Path
+) -> None:
+    """While version 2 loads, version 1 still serves; afterwards it is unloaded."""
+    aspire(manager, tmp_path, 1)
+    assert manager.wait_until_settled(["m"], 10)
+    loader.gates[2] = threading.Event()
+
+    aspire(manager, tmp_path, 2)
+
+    with manager.use("m") as version:
+        assert version.number == 1
+    assert states(manager) == {2: State.LOADING, 1: State.AVAILABLE}
+    loader.gates[2].set()
+    assert loader.loaded[1].closed.wait(10)
+    with manager.use("m") as version:
+        assert version.number == 2
+
+
+def test_a_version_in_use_is_unloaded_after_its_last_user(
+    manager: Manager[FakeServable], loader: FakeLoader, tmp_path: Path
+) -> None:
+    """A request in flight finishes on the version that it began with."""
+    aspire(manager, tmp_path, 1)
+    assert manager.wait_until_settled(["m"], 10)
+    with manager.use("m") as version:
+        aspire(manager, tmp_path, 2)
+        assert manager.wait_until_settled(["m"], 10)
+        assert states(manager)[1] == State.UNLOADING
+        assert not loader.loaded[version.number].closed.is_set()
+    assert loader.loaded[1].closed.wait(10)
+
+
+def test_a_broken_version_leaves_the_old_one_serving(
+    manager: Manager[FakeServable], loader: FakeLoader, tmp_path: Path
+) -> None:
+    """The status shows the broken version's error; requests go to the old one."""
+    loader.broken = {2}
+    aspire(manager, tmp_path, 1)
+    assert manager.wait_until_settled(["m"], 10)
+
+    aspire(manager, tmp_path, 2)
+
+    assert manager.wait_until_settled(["m"], 10)
+    with manager.use("m") as version:
+        assert version.number == 1
+    broken = manager.statuses("m")[0]
+    assert (broken.version, broken.state, str(broken.error)) == (2, State.END, "version 2 is broken")
+
+
+def test_a_mended_version_is_taken_up(manager: Manager[FakeServable], loader: FakeLoader, tmp_path: Path) -> None:
+    """A version that failed is tried again as soon as its files change, and only then."""
+    loader.broken = {1}
+    aspire(manager, tmp_path, 1)
+    assert manager.wait_until_settled(["m"], 10)
+    loader.broken = set()
+
+    aspire(manager, tmp_path, 1)
+    assert loader.order == [1]
+    (tmp_path / "1" / "saved_model.pb").write_bytes(b"mended")
+    aspire(manager, tmp_path, 1)
+
+    assert manager.wait_until_settled(["m"], 10)
+    with manager.use("m") as version:
+        assert version.number == 1
+
+
+def test_a_failed_load_is_retried(loader: FakeLoader, tmp_path: Path) -> None:
+    """max_num_load_retries tries follow the first, load_retry_interval apart."""
+    loader.broken = {1}
+    manager: Manager[FakeServable] = Manager(
+        loader, ManagerOptions(max_num_load_retries=2, load_retry_interval_seconds=0.01)
+    )
+    done = threading.Event()
+    original = loader.__call__
+
+    def counting(name: str, version: int, path: Path) -> FakeServable:
+        if len(loader.order) == 2:
+            done.set()
+        return original(name, version, path)
+
+    manager._load = counting
+    aspire(manager, tmp_path, 1)
+
+    assert done.wait(10)
+    manager.stop()
+    assert loader.order == [1, 1, 1]
+
+
+def test_an_emptied_base_path_unloads_all_and_a_missing_one_nothing(
+    manager: Manager[FakeServable], loader: FakeLoader, tmp_path: Path
+) -> None:
+    """None means that the base path could not be read."""
+    aspire(manager, tmp_path, 1)
+    assert manager.wait_until_settled(["m"], 10)
+
+    manager.set_aspired("m", Aspired(None, NotFound("gone")))
+    assert states(manager) == {1: State.AVAILABLE}
+    manager.set_aspired("m", Aspired({}, NotFound("empty")))
+
+    assert loader.loaded[1].closed.wait(10)
+
+
+def test_what_is_not_served_is_not_found(manager: Manager[FakeServable], tmp_path: Path) -> None:
+    """An unknown model, and an unknown version of a known one, in TF Serving's words."""
+    aspire(manager, tmp_path, 1)
+    assert manager.wait_until_settled(["m"], 10)
+
+    with pytest.raises(NotFound, match=r"^Servable not found for request: Latest\(n\)$"):
+        manager.use("n")
+    with pytest.raises(NotFound, match=r"^Servable not found for request: Specific\(m, 9\)$"):
+        manager.use("m", 9)
+
+
+def test_a_configured_model_without_a_version_is_unavailable(
+    manager: Manager[FakeServable], loader: FakeLoader, tmp_path: Path
+) -> None:
+    """Its error is in the answer, and comes back as soon as it can be served."""
+    manager.set_aspired("m", Aspired(None, NotFound("no base path")))
+    assert manager.wait_until_settled(["m"], 10)
+
+    with pytest.raises(Unavailable, match=r"Latest\(m\): no base path") as raised:
+        manager.use("m")
+
+    assert raised.value.code == Code.UNAVAILABLE
+    aspire(manager, tmp_path, 1)
+    assert manager.wait_until_settled(["m"], 10)
+    manager.use("m").release()
+
+
+def test_stop_closes_what_is_loaded(loader: FakeLoader, tmp_path: Path) -> None:
+    """Nothing stays open."""
+    manager: Manager[FakeServable] = Manager(loader)
+    aspire(manager, tmp_path, 1, 2)
+    assert manager.wait_until_settled(["m"], 10)
+
+    manager.stop()
+
+    assert all(servable.closed.is_set() for servable in loader.loaded.values())

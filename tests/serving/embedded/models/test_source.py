@@ -1,0 +1,101 @@
+"""What the file-system source makes of base paths and policies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from google.protobuf import text_format
+
+from serving.apis.messages import ModelConfig
+from serving.embedded.models.source import Aspired, FileSystemSource, aspired, check_base_path
+from serving.errors import FailedPrecondition, NotFound
+
+
+def config(base: Path, policy: str = "") -> ModelConfig:
+    """The configuration of a model m."""
+    return text_format.Parse(policy, ModelConfig(name="m", base_path=str(base)))
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    """A base path with versions 1, 2, 7 and 123, and things that are none."""
+    for name in ("1", "2", "7", "00000123", "tmp", "1.5", "-3", ".8"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "9").write_text("a file")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("policy", "versions"),
+    [
+        ("", [123]),
+        ("model_version_policy { latest { } }", [123]),
+        ("model_version_policy { latest { num_versions: 2 } }", [7, 123]),
+        ("model_version_policy { all { } }", [1, 2, 7, 123]),
+        ("model_version_policy { specific { versions: 2 versions: 7 } }", [2, 7]),
+    ],
+)
+def test_policies(base: Path, policy: str, versions: list[int]) -> None:
+    """latest 1 is the default; whatever is not a directory with a number for a name is skipped."""
+    found = aspired(config(base, policy))
+
+    assert found.versions is not None
+    assert sorted(found.versions) == versions
+    assert found.error is None
+
+
+def test_a_specific_version_that_is_missing_is_told(base: Path) -> None:
+    """The others are served all the same."""
+    found = aspired(config(base, "model_version_policy { specific { versions: 1 versions: 5 } }"))
+
+    assert list(found.versions or ()) == [1]
+    assert str(found.error).endswith(
+        f"Version 5 of m, which its policy names, is not under {base}: there are 1, 2, 7, 123"
+    )
+
+
+def test_a_missing_base_path(tmp_path: Path) -> None:
+    """It unloads nothing, and the text has the fix."""
+    missing = tmp_path / "missing"
+
+    found = aspired(config(missing))
+
+    assert found.versions is None
+    assert str(found.error) == f"Could not find base path {missing}: create it, or correct the path"
+
+
+def test_an_empty_base_path(tmp_path: Path) -> None:
+    """It unloads all, and the text has the fix."""
+    found = aspired(config(tmp_path))
+
+    assert found.versions == {}
+    assert str(found.error) == f"No versions of m under {tmp_path}: expected numeric folders such as {tmp_path}/1"
+
+
+def test_a_model_without_a_version_directory(tmp_path: Path) -> None:
+    """The often-made mistake is recognized."""
+    (tmp_path / "saved_model.pb").write_bytes(b"")
+
+    with pytest.raises(FailedPrecondition, match=r"holds saved_model.pb itself: .* Move the model to .*/1"):
+        check_base_path("m", tmp_path)
+
+
+def test_a_file_for_a_base_path(tmp_path: Path) -> None:
+    """A base path is a directory."""
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(NotFound, match="is not a directory"):
+        check_base_path("m", tmp_path / "file")
+
+
+def test_a_model_that_is_configured_no_more_aspires_to_nothing(base: Path) -> None:
+    """So the manager unloads it."""
+    reported: list[tuple[str, Aspired]] = []
+    source = FileSystemSource(lambda name, found: reported.append((name, found)), 0)
+
+    source.set_models({"m": config(base)})
+    source.set_models({})
+
+    assert [name for name, _ in reported] == ["m", "m"]
+    assert reported[1][1] == Aspired({})

@@ -1,0 +1,206 @@
+"""JSON in and out, beyond the recordings: exact layout, numbers, and every refusal's words."""
+
+# ruff: noqa: E501, ISC004 - expected texts stand as they are printed
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from google.protobuf import text_format
+
+from serving.apis.messages import SignatureDef
+from serving.embedded.rest.json import examples, requests, values
+from serving.embedded.rest.json import outputs as json_tensors
+from serving.errors import InvalidArgument
+
+SIGNATURE: SignatureDef = text_format.Parse(
+    """
+    inputs { key: "x" value { name: "x:0" dtype: DT_FLOAT } }
+    """,
+    SignatureDef(),
+)
+PAIR: SignatureDef = text_format.Parse(
+    """
+    inputs { key: "n" value { name: "n:0" dtype: DT_INT64 } }
+    inputs { key: "s" value { name: "s:0" dtype: DT_STRING } }
+    """,
+    SignatureDef(),
+)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "row_format", "text"),
+    [
+        ({"y": np.array([3.5, 4.0], np.float32)}, True, '{\n    "predictions": [3.5, 4.0\n    ]\n}'),
+        ({"y": np.array([[1, 3], [2, 4]])}, True, '{\n    "predictions": [[1, 3], [2, 4]\n    ]\n}'),
+        ({"y": np.zeros((0, 2))}, True, '{\n    "predictions": []\n}'),
+        ({"y": np.zeros((2, 0))}, True, '{\n    "predictions": [[], []\n    ]\n}'),
+        (
+            {"a": np.array([1]), "b": np.array([[True, False]])},
+            True,
+            '{\n    "predictions": [\n        {\n            "a": 1,\n            "b": [true, false]\n        }\n    ]\n}',
+        ),
+        ({"y": np.array([1.0, 2.0])}, False, '{\n    "outputs": [\n        1.0,\n        2.0\n    ]\n}'),
+        ({"y": np.array(7.0)}, False, '{\n    "outputs": 7.0\n}'),
+        (
+            {"a": np.array([[1]]), "b": np.array([b"x"], object)},
+            False,
+            '{\n    "outputs": {\n        "a": [\n            [\n                1\n            ]\n        ],\n'
+            '        "b": [\n            "x"\n        ]\n    }\n}',
+        ),
+        (
+            {"y_bytes": np.array([b"hi"], object)},
+            True,
+            '{\n    "predictions": [{\n            "b64": "aGk="\n        }\n    ]\n}',
+        ),
+    ],
+)
+def test_layout(outputs: dict[str, Any], row_format: bool, text: str) -> None:
+    """RapidJSON's pretty layout, arrays of a row on one line."""
+    assert json_tensors.outputs_json(outputs, row_format=row_format) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (np.float32(0.1), "0.1"),
+        (np.float32(1 / 3), "0.33333334"),
+        (np.float32(16777216), "16777216.0"),
+        (np.float64(1 / 3), "0.3333333333333333"),
+        (np.float32(np.nan), "NaN"),
+        (np.float32(-np.inf), "-Infinity"),
+        (np.float16(0.5), "0.5"),
+        (np.uint64(2**64 - 1), "18446744073709551615"),
+        (np.bool_(True), "true"),
+    ],
+)
+def test_numbers(value: Any, text: str) -> None:
+    """The shortest text that gives the number back, `.0` on whole ones, bare tokens for the others."""
+    assert json_tensors.outputs_json({"y": np.array(value)}, row_format=False) == f'{{\n    "outputs": {text}\n}}'
+
+
+def test_texts_are_escaped_as_rapidjson_does() -> None:
+    """Quotes, backslashes and control characters; everything else as it is."""
+    text = '"\\\b\f\n\r\t\x01/ä€'.encode()
+
+    body = json_tensors.outputs_json({"y": np.array(text, object)}, row_format=False)
+
+    assert values.parse_object(body.encode())["outputs"] == text.decode()
+    assert "/ä€" in body
+
+
+def test_outputs_that_rows_cannot_hold() -> None:
+    """No first dimension, or different ones."""
+    with pytest.raises(InvalidArgument, match="Tensor name: y has no shape information "):
+        json_tensors.outputs_json({"y": np.array(1)}, row_format=True)
+    with pytest.raises(InvalidArgument, match="Tensor name: b has inconsistent batch size: 2 expecting: 1"):
+        json_tensors.outputs_json({"a": np.zeros(1), "b": np.zeros(2)}, row_format=True)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"", "JSON Parse error: The document is empty"),
+        (b"null", "JSON Value: null Is not object"),
+        (b"1.5", "JSON Value: 1.5 Is not object"),
+        (b'{"instances": [1], "inputs": [1]}', "only one of 'inputs' or 'instances' keys to exist "),
+        (b'{"instances": [true]}', "JSON Value: true Type: True is not of expected type: float"),
+        (b'{"instances": [1, [2]]}', "Failed to process element: 1 of 'instances' list. Error: INVALID_ARGUMENT: "
+         "Expecting shape [] but got: [1]"),
+        (b'{"instances": [[[1], [2]], [[1, 2]]]}', "Expecting shape [2,1] but got: [1,2]"),
+        (b'{"instances": [[1, [2]]]}', "Encountered list at unexpected level: 1 expected < 1"),
+        (b'{"instances": [[[1], 2]]}', "JSON Value: 2 found at incorrect level: 2 in the JSON DOM. Expected at level: 2"),
+        (b'{"instances": [[[1, 2], [3]]]}', "Encountered list at unexpected size: 1 at level: 1 expected size: 2"),
+        (b'{"instances": [1, {"x": 2}]}', "Expecting value/list but got object at item 1 of input list"),
+        (b'{"instances": [{"x": 1}, {}]}', "list. JSON object: {} keys must be equal to: x"),
+        (b'{"inputs": {"y": 1}}', "Missing named input: x in 'inputs' object."),
+        (b'{"inputs": {"b64": "aGk="}}', "is not of expected type: float"),
+        (b'{"inputs": [0, {"a": [1]}]}', 'JSON Value: {\n    "a": [1]\n} Type: Object is not of expected type: float'),
+    ],
+)  # fmt: skip
+def test_refusals(body: bytes, message: str) -> None:
+    """TF Serving's words."""
+    with pytest.raises(InvalidArgument) as raised:
+        requests.predict_inputs(values.parse_object(body), SIGNATURE, "")
+    assert message in str(raised.value)
+
+
+@pytest.mark.parametrize("clean", [True, False])
+def test_both_ways_give_the_same(clean: bool) -> None:
+    """The fast way through numpy and the exact one."""
+    bodies = [b'{"instances": [[1, 2.5], [3, 4]]}', b'{"instances": [{"x": 1}, {"x": 2}]}', b'{"inputs": [[1]]}']
+
+    arrays = [
+        requests.predict_inputs(values.parse_object(body), SIGNATURE, "", clean=clean).arrays["x"] for body in bodies
+    ]
+
+    assert [array.dtype for array in arrays] == [np.float32] * 3
+    assert [array.tolist() for array in arrays] == [[[1, 2.5], [3, 4]], [1, 2], [[1]]]
+
+
+def test_named_rows_of_several_types() -> None:
+    """Texts and bytes, integers to their limits."""
+    body = b'{"instances": [{"n": 9223372036854775807, "s": "\xc3\xa4"}, {"n": -1, "s": {"b64": "AP8"}}]}'
+
+    arrays = requests.predict_inputs(values.parse_object(body), PAIR, "", clean=True).arrays
+
+    assert arrays["n"].tolist() == [2**63 - 1, -1]
+    assert arrays["s"].tolist() == ["ä".encode(), b"\0\xff"]
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b'{"examples": 1}', "Expecting 'examples' value to be an list/array"),
+        (b'{"examples": [1]}', "Example must be JSON object but got JSON Number"),
+        (b'{"examples": [{"a": null}]}', "Feature: a has element with unexpected JSON type: Null"),
+        (b'{"examples": [{"a": [[1]]}]}', "Feature: a has element with unexpected JSON type: Array"),
+        (b'{"examples": [{"a": {"x": 1}}]}', "Feature: a has element with unexpected JSON type: Object"),
+        (b'{"examples": [{"a": [1, 2.5]}]}', "Unexpected element type in feature: a expecting type: int64"),
+        (b'{"examples": [{"a": 18446744073709551615}]}', "Feature: a has uint64 element. Only int64 is supported."),
+    ],
+)
+def test_examples_that_are_none(body: bytes, message: str) -> None:
+    """TF Serving's words."""
+    with pytest.raises(InvalidArgument) as raised:
+        examples.examples_input(values.parse_object(body))
+    assert message in str(raised.value)
+
+
+def test_features_by_type() -> None:
+    """Whole numbers and booleans are int64, decimals float, texts and base64 bytes."""
+    body = b'{"examples": [{"i": [1, true], "f": 1.0, "b": ["x", {"b64": "AA=="}], "none": []}]}'
+
+    feature = examples.examples_input(values.parse_object(body)).example_list.examples[0].features.feature
+
+    assert list(feature["i"].int64_list.value) == [1, 1]
+    assert list(feature["f"].float_list.value) == [1.0]
+    assert list(feature["b"].bytes_list.value) == [b"x", b"\0"]
+    assert feature["none"].WhichOneof("kind") is None
+
+
+@pytest.mark.parametrize("beside", ["0", "NaN"])
+@pytest.mark.parametrize(
+    ("number", "value"),
+    [
+        ("-9223372036854775808", -(2**63)),
+        ("-9223372036854775809", -9223372036854775809.0),
+        ("18446744073709551615", 2**64 - 1),
+        ("18446744073709551616", 18446744073709551616.0),
+    ],
+)
+def test_integers_that_64_bits_cannot_hold(number: str, value: float, beside: str) -> None:
+    """They are doubles, whichever parser the document needs."""
+    parsed = values.parse_object(f'{{"a": [{number}, {beside}]}}'.encode())["a"][0]
+
+    assert (parsed, type(parsed)) == (value, type(value))
+
+
+@pytest.mark.parametrize("beside", ["0", "NaN"])
+@pytest.mark.parametrize("number", ["1e999", "-1" + "0" * 400])
+def test_numbers_beyond_double(number: str, beside: str) -> None:
+    """Refused, whichever parser the document needs."""
+    with pytest.raises(InvalidArgument, match="number is infinity when parsed as double"):
+        values.parse_object(f'{{"a": [{number}, {beside}]}}'.encode())

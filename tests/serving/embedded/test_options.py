@@ -1,0 +1,186 @@
+"""What the flags and the files that they name come to."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serving.embedded import options
+from serving.embedded.flags import Flags
+from serving.embedded.inference.batching_options import BatchingOptions
+from serving.embedded.inference.runner import Servable
+from serving.embedded.models.versions import Version
+from serving.errors import InvalidArgument, ServerConfigError
+
+
+def version(path: Path, number: int) -> Version[Servable]:
+    """A version of a model in a directory of its own."""
+    directory = path / str(number)
+    directory.mkdir()
+    return Version("m", number, directory, threading.RLock())
+
+
+def written(path: Path, text: str) -> str:
+    """The path of a file with this text."""
+    path.write_text(text)
+    return str(path)
+
+
+def test_without_batching_there_are_no_options(tmp_path: Path) -> None:
+    """Whatever a version's directory holds."""
+    made = version(tmp_path, 1)
+    written(made.path / options.PER_MODEL_BATCHING_FILE, "max_batch_size { value: 4 }")
+
+    assert options.batching_options_of(Flags(enable_per_model_batching_parameters=True)) is None
+
+
+def test_common_batching_parameters(tmp_path: Path) -> None:
+    """Those of the file, or TF Serving's defaults; the versions' own do not count."""
+    made = version(tmp_path, 1)
+    written(made.path / options.PER_MODEL_BATCHING_FILE, "max_batch_size { value: 4 }")
+    file = written(tmp_path / "batching.config", "max_batch_size { value: 32 } batch_timeout_micros { value: 500 }")
+
+    common = options.batching_options_of(Flags(enable_batching=True, batching_parameters_file=file))
+    defaults = options.batching_options_of(Flags(enable_batching=True))
+
+    assert common is not None
+    assert common(made) == BatchingOptions(max_batch_size=32, batch_timeout_seconds=0.0005)
+    assert defaults is not None
+    assert defaults(made) == BatchingOptions()
+
+
+def test_per_model_batching_parameters(tmp_path: Path) -> None:
+    """A version with a file of its own has that one's, one without is not batched: the common ones do not count."""
+    own, other, none = (version(tmp_path, number) for number in (1, 2, 3))
+    written(own.path / options.PER_MODEL_BATCHING_FILE, "max_batch_size { value: 4 } allowed_batch_sizes: [2, 4]")
+    written(other.path / options.PER_MODEL_BATCHING_FILE, "max_enqueued_batches { value: 7 }")
+    common = written(tmp_path / "batching.config", "max_batch_size { value: 32 }")
+    flags = Flags(enable_batching=True, enable_per_model_batching_parameters=True, batching_parameters_file=common)
+
+    options_of = options.batching_options_of(flags)
+
+    assert options_of is not None
+    assert options_of(own) == BatchingOptions(max_batch_size=4, allowed_batch_sizes=(2, 4))
+    assert options_of(other) == BatchingOptions(max_enqueued_batches=7)
+    assert options_of(none) is None
+
+
+def test_a_version_read_anew(tmp_path: Path) -> None:
+    """One that is loaded again from the same directory has the parameters that are there by then."""
+    old = version(tmp_path, 1)
+    new: Version[Servable] = Version("m", 1, old.path, threading.RLock())
+    options_of = options.batching_options_of(Flags(enable_batching=True, enable_per_model_batching_parameters=True))
+    assert options_of is not None
+
+    for made, size in ((old, 4), (new, 8)):
+        written(made.path / options.PER_MODEL_BATCHING_FILE, f"max_batch_size {{ value: {size} }}")
+        assert options_of(made) == BatchingOptions(max_batch_size=size)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("nope: 1", "Error parsing text-format tensorflow.serving.BatchingParameters: 1:1: "),
+        ("max_batch_size { value: 0 }", "max_batch_size must be positive; was 0"),
+    ],
+)
+def test_per_model_parameters_that_cannot_be(tmp_path: Path, text: str, message: str) -> None:
+    """The version is not loaded, provided that the flags ask for them."""
+    made = version(tmp_path, 1)
+    written(made.path / options.PER_MODEL_BATCHING_FILE, text)
+
+    options.check_version(Flags(enable_batching=True), made.path)
+    options.check_version(Flags(enable_per_model_batching_parameters=True), made.path)
+    with pytest.raises(InvalidArgument, match=message):
+        options.check_version(Flags(enable_batching=True, enable_per_model_batching_parameters=True), made.path)
+
+
+@pytest.mark.parametrize(
+    ("flags", "intra", "inter"),
+    [
+        (Flags(), 0, -1),
+        (Flags(tensorflow_session_parallelism=3), 3, 3),
+        (Flags(tensorflow_session_parallelism=3, tensorflow_intra_op_parallelism=5), 5, 3),
+        (Flags(tensorflow_session_parallelism=3, tensorflow_inter_op_parallelism=6), 3, 6),
+    ],
+    ids=["defaults", "both", "intra", "inter"],
+)
+def test_session_parallelism(flags: Flags, intra: int, inter: int) -> None:
+    """Each of the two flags comes before the one for both; operations run in the request's thread unless asked."""
+    made = options.session_config(flags)
+
+    assert (made.intra_op_parallelism_threads, made.inter_op_parallelism_threads) == (intra, inter)
+
+
+def test_the_session_config_file(tmp_path: Path) -> None:
+    """What it says holds where no flag says otherwise."""
+    file = written(
+        tmp_path / "session.config",
+        "intra_op_parallelism_threads: 7 inter_op_parallelism_threads: 8 use_per_session_threads: true "
+        "gpu_options { per_process_gpu_memory_fraction: 0.25 allow_growth: true }",
+    )
+
+    alone = options.session_config(Flags(tensorflow_session_config_file=file))
+    combined = options.session_config(
+        Flags(
+            tensorflow_session_config_file=file,
+            tensorflow_intra_op_parallelism=2,
+            per_process_gpu_memory_fraction=0.5,
+        )
+    )
+
+    assert (alone.intra_op_parallelism_threads, alone.inter_op_parallelism_threads) == (7, 8)
+    assert alone.gpu_options.per_process_gpu_memory_fraction == 0.25
+    assert (combined.intra_op_parallelism_threads, combined.inter_op_parallelism_threads) == (2, 8)
+    assert combined.gpu_options.per_process_gpu_memory_fraction == 0.5
+    for made in (alone, combined):
+        assert made.use_per_session_threads
+        assert made.gpu_options.allow_growth
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("model_config_file", "ModelServerConfig"),
+        ("tensorflow_session_config_file", "ConfigProto"),
+        ("batching_parameters_file", "BatchingParameters"),
+        ("ssl_config_file", "SSLConfig"),
+        ("monitoring_config_file", "MonitoringConfig"),
+    ],
+)
+def test_files_that_do_not_parse(tmp_path: Path, flag: str, message: str) -> None:
+    """Each is told in TF Serving's words, with the place, before anything starts; so is one that is not there."""
+    file = tmp_path / "a.config"
+    given: dict[str, Any] = {"model_base_path": "/m", "enable_batching": True, flag: str(file)}
+    flags = Flags(**given)
+
+    with pytest.raises(ServerConfigError, match=f"Cannot read {file}: "):
+        options.check(flags)
+    file.write_text("\n nope: 1")
+    with pytest.raises(ServerConfigError) as raised:
+        options.check(flags)
+
+    first, last = str(raised.value).splitlines()
+    assert first.startswith("Error parsing text-format tensorflow.")
+    assert f'{message}: 2:2: Message type "' in first
+    assert last == f"Invalid protobuf file: '{file}'"
+
+
+@pytest.mark.parametrize(
+    ("flags", "threads"),
+    [
+        (Flags(), 4 * (os.cpu_count() or 1)),
+        (Flags(grpc_max_threads=3), 3),
+        (Flags(rest_api_num_threads=5), 5),
+        (Flags(grpc_max_threads=3, rest_api_num_threads=5), 5),
+        (Flags(grpc_max_threads=6, rest_api_num_threads=5), 6),
+    ],
+    ids=["defaults", "grpc", "rest", "rest is larger", "grpc is larger"],
+)
+def test_threads_that_run_models(flags: Flags, threads: int) -> None:
+    """The larger of the two flags, else four for each CPU."""
+    assert options.run_threads(flags) == threads

@@ -1,0 +1,229 @@
+"""What each backend runs, to the letter, and which one is chosen."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from client.cli import fashion
+from serving.launch import choose, cli, engines
+from serving.launch.engines import Engine
+from tests.support.live import KITCHEN
+
+ROOT = Path(__file__).parents[3]
+CONFIG = ROOT / "serving" / "config"
+CONFIG_FLAGS = (
+    "--model_config_file={0}/models.config --model_config_file_poll_wait_seconds=10 "
+    "--allow_version_labels_for_unavailable_models=true --enable_batching=true "
+    "--batching_parameters_file={0}/batching.config --monitoring_config_file={0}/monitoring.config"
+)
+RESTRICTIONS = "--read-only --tmpfs=/tmp --cap-drop=ALL --security-opt=no-new-privileges --user=1000:1000"
+
+
+@pytest.fixture(autouse=True)
+def _surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A directory with two versions of the model, an amd64 machine with docker, a state directory of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    for name in ("ENGINE", "SERVING_IMAGE"):
+        monkeypatch.delenv(name, raising=False)
+    for version in ("1", "2"):
+        shutil.copytree(KITCHEN / version, tmp_path / "models/fashion_mnist" / version)
+    monkeypatch.setattr(choose, "is_amd64", lambda: True)
+    monkeypatch.setattr(cli, "has_init", lambda _: True)
+    _engine(monkeypatch, "docker")
+
+
+def _engine(monkeypatch: pytest.MonkeyPatch, name: str | None) -> None:
+    found = Engine(name, f"{name} runs" if name else "docker is not on the PATH, podman is not on the PATH")
+    monkeypatch.setattr(choose, "find_engine", lambda wanted: found if wanted in (None, name) else Engine(None, "no"))
+
+
+def serve(*arguments: str) -> Result:
+    """`fashion serve` with these arguments."""
+    return CliRunner().invoke(fashion, ["serve", *arguments])
+
+
+def printed(*arguments: str) -> str:
+    """The command line that would be run."""
+    result = serve("--print-command", *arguments)
+    assert (result.exit_code, result.stderr) == (0, "")
+    return result.stdout
+
+
+def test_the_container(tmp_path: Path) -> None:
+    """The official image, restricted, on loopback, with our configuration as it is."""
+    assert printed() == (
+        f"docker run --rm --init --name=fashion-serving-8500 {RESTRICTIONS} "
+        "--publish=127.0.0.1:8500:8500 --publish=127.0.0.1:8501:8501 "
+        f"--volume={tmp_path}/models/fashion_mnist:/models/fashion_mnist:ro --volume={CONFIG}:/config:ro "
+        f"tensorflow/serving:2.21.0 {CONFIG_FLAGS.format('/config')}\n"
+    )
+
+
+def test_the_docker_run_of_readme_is_the_one_that_is_run() -> None:
+    """README's command, with its $PWD as the project's root, is what `fashion serve --backend container` runs."""
+    block = re.search(r"^\$ (docker run (?:.*\\\n)*.*)$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert block, "README.md shows no docker run"
+    readme = shlex.split(block[1].replace("\\\n", " ").replace("$PWD", str(ROOT)))
+    ours = shlex.split(printed("--backend", "container"))
+    models = f"--volume={Path.cwd()}/models"
+    assert readme == [word.replace(models, f"--volume={ROOT}/models") for word in ours]
+
+
+@pytest.mark.parametrize(
+    ("engine", "flag"), [("docker", "--gpus=all"), ("podman", "--device=nvidia.com/gpu=all")], ids=["docker", "podman"]
+)
+def test_the_gpu_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str, flag: str) -> None:
+    """The GPU image, with the engine's own way to hand GPUs in; other ports, another image name."""
+    _engine(monkeypatch, engine)
+    assert printed("--gpu", "--port", "9500", "--rest-port", "9501", "--host", "0.0.0.0") == (
+        f"{engine} run --rm --init --name=fashion-serving-9500 {RESTRICTIONS} {flag} "
+        "--publish=0.0.0.0:9500:8500 --publish=0.0.0.0:9501:8501 "
+        f"--volume={tmp_path}/models/fashion_mnist:/models/fashion_mnist:ro --volume={CONFIG}:/config:ro "
+        f"tensorflow/serving:2.21.0-gpu {CONFIG_FLAGS.format('/config')}\n"
+    )
+
+
+def test_the_binary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """tensorflow_model_server with a models.config of its own: the base path is another one."""
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
+    assert printed("--backend", "binary") == (
+        "tensorflow_model_server --port=8500 --rest_api_port=8501 "
+        f"{CONFIG_FLAGS.format(tmp_path / 'state/fashion-serving/8500/config')}\n"
+    )
+
+
+def test_the_embedded_server(tmp_path: Path) -> None:
+    """The same flags, the address to listen on, and whatever comes after --."""
+    assert printed("--backend", "embedded", "--", "--workers=2") == (
+        f"{sys.executable} -m serving.embedded --host=127.0.0.1 --port=8500 --rest_api_port=8501 "
+        f"{CONFIG_FLAGS.format(tmp_path / 'state/fashion-serving/8500/config')} --workers=2\n"
+    )
+
+
+def test_the_written_configuration_has_path_name_and_labels(tmp_path: Path) -> None:
+    """models.config as this server needs it, and the other two files as they are."""
+    shutil.copytree(KITCHEN / "1", tmp_path / "models/fashion_mnist/7")
+    printed("--backend", "embedded", "--model-name", "coats", "--label", "stable=7", "--label", "blue=8")
+
+    directory = tmp_path / "state/fashion-serving/8500/config"
+    assert (directory / "models.config").read_text() == (
+        "model_config_list {\n"
+        "  config {\n"
+        '    name: "coats"\n'
+        f'    base_path: "{tmp_path}/models/fashion_mnist"\n'
+        '    model_platform: "tensorflow"\n'
+        "    model_version_policy {\n      latest {\n        num_versions: 2\n      }\n    }\n"
+        '    version_labels {\n      key: "blue"\n      value: 8\n    }\n'
+        '    version_labels {\n      key: "canary"\n      value: 7\n    }\n'
+        '    version_labels {\n      key: "stable"\n      value: 7\n    }\n'
+        "  }\n}\n"
+    )
+    for name in ("batching.config", "monitoring.config"):
+        assert (directory / name).read_text() == (CONFIG / name).read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--label", "stable"], "stable: expected LABEL=VERSION, such as stable=3"),
+        (["--label", "old=0"], "version 0 is not served, only the newest two are: 1, 2"),
+        (["--gpu", "--backend", "embedded"], "--gpu chooses TF Serving's GPU image: it needs --backend container"),
+        (["--engine", "podman", "--backend", "container"], "no container engine"),
+        (["--backend", "binary"], "tensorflow_model_server is not on the PATH"),
+    ],
+    ids=["label", "old version", "gpu", "engine", "binary"],
+)
+def test_what_cannot_be_is_one_line_and_exit_code_2(arguments: list[str], message: str) -> None:
+    """Said before anything starts."""
+    result = serve("--print-command", *arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr.splitlines()[-1]
+
+
+def test_without_an_engine_auto_takes_the_embedded_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the choice tells why not the others."""
+    _engine(monkeypatch, None)
+    found = choose.choose("auto", choose.ServeOptions())
+    assert found == (
+        "embedded",
+        "",
+        (
+            "no container engine: docker is not on the PATH, podman is not on the PATH; "
+            "tensorflow_model_server is not on the PATH; TensorFlow is installed"
+        ),
+    )
+
+
+def test_on_arm_auto_leaves_the_container(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no official image for it; one's own image is taken."""
+    monkeypatch.setattr(choose, "is_amd64", lambda: False)
+    monkeypatch.setattr(choose, "has_image", lambda *_: True)
+    assert choose.choose("auto", choose.ServeOptions()).reason.startswith("TF Serving's image is for amd64 only")
+    assert choose.choose("auto", choose.ServeOptions(image="mine")).backend == "container"
+
+
+def test_an_image_that_cannot_be_fetched_is_a_reason_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """auto falls back; asked for by name, it is an error."""
+
+    def unreachable(engine: str, image: str) -> None:
+        raise engines.EngineError(f"{image} could not be fetched by {engine}: no route")
+
+    monkeypatch.setattr(choose, "has_image", lambda *_: False)
+    monkeypatch.setattr(choose, "pull", unreachable)
+    assert choose.choose("auto", choose.ServeOptions()).backend == "embedded"
+    result = serve("--backend", "container", "--port=0", "--rest-port=0")
+    assert (result.exit_code, result.stderr) == (
+        2,
+        "Error: tensorflow/serving:2.21.0 could not be fetched by docker: no route\n",
+    )
+
+
+def test_a_port_that_is_taken_is_named() -> None:
+    """With what to do."""
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = serve("--backend", "embedded", "--port", str(port), "--rest-port=0")
+    assert result.exit_code == 2
+    assert result.stderr == (
+        f"Error: 127.0.0.1:{port} cannot be listened on: Address already in use. "
+        "--port takes another one, or 0 for a free one; `fashion serve --stop` ends what --detach started\n"
+    )
+
+
+def test_a_model_that_the_containers_user_cannot_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the command that mends it."""
+    monkeypatch.setattr(choose, "has_image", lambda *_: True)
+    (tmp_path / "models/fashion_mnist/2/saved_model.pb").chmod(0o600)
+    result = serve("--backend", "container", "--port=0", "--rest-port=0")
+    assert result.exit_code == 2
+    assert result.stderr == (
+        "Error: models/fashion_mnist/2/saved_model.pb cannot be read by the container's user (UID 1000): "
+        "chmod -R a+rX models/fashion_mnist\n"
+    )
+
+
+def test_a_version_without_a_model_is_named(tmp_path: Path) -> None:
+    """TF Serving would try it again and again, with the ports closed."""
+    (tmp_path / "models/fashion_mnist/3").mkdir()
+    result = serve("--backend", "embedded")
+    assert result.exit_code == 2
+    assert "models/fashion_mnist/3 holds no saved_model.pb" in result.stderr
+
+
+def test_stopping_what_does_not_run_is_an_error() -> None:
+    """It says which port, and how to name another."""
+    result = serve("--stop", "--port", "9")
+    assert result.exit_code == 1
+    assert result.stderr == (
+        "Error: no server was started with --detach on port 9: `fashion serve --stop --port N` for another one\n"
+    )

@@ -1,0 +1,1 @@
+"""What tests share: live servers, toy models, peers and runs."""

@@ -1,0 +1,33 @@
+"""A run that Ctrl-C ended, for the tests of what comes after."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from training.config import TrainingConfig
+from training.errors import TrainingError
+from training.fit import loop
+from training.fit.loop import Steps
+from training.fit.stages import Watch
+from training.train import train
+
+
+def interrupted_after(epochs: int, config: TrainingConfig, run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Begins a run that Ctrl-C ends in the middle of the epoch after `epochs`; gives the error's text."""
+    original = loop._run_epoch
+
+    def run_epoch(run: Steps, drawn: loop.Batches, steps_per_execution: int) -> tuple[float, float]:
+        if run_epoch.calls == epochs:  # type: ignore[attr-defined]
+            original(run, loop.Batches(drawn.indices[:2], drawn.shifts[:2]), steps_per_execution)
+            raise KeyboardInterrupt
+        run_epoch.calls += 1  # type: ignore[attr-defined]
+        return original(run, drawn, steps_per_execution)
+
+    run_epoch.calls = 0  # type: ignore[attr-defined]
+    monkeypatch.setattr(loop, "_run_epoch", run_epoch)
+    with pytest.raises(TrainingError) as caught:
+        train(config, run_dir, watch=Watch(pictures=False))
+    monkeypatch.undo()
+    return str(caught.value)

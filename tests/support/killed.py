@@ -1,0 +1,82 @@
+"""An export that is killed at a named step: run in a process of its own."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import reduce
+from pathlib import Path
+from typing import Any, NamedTuple
+
+
+class Step(NamedTuple):
+    """Before (or after) the `call`-th call of a function."""
+
+    module: str
+    function: str
+    call: int = 1
+    after: bool = False
+
+    def __str__(self) -> str:
+        return f"{'after' if self.after else 'before'} {self.module}.{self.function}, call {self.call}"
+
+
+# In the order in which an export comes to them.
+STEPS = (
+    Step("training.export.export", "accept"),
+    Step("training.export.export", "golden_tensors"),
+    Step("training.export.publish", "remove_leftovers"),
+    Step("training.export.publish", "_lock"),
+    Step("training.export.export", "write_saved_model"),
+    Step("training.export.signatures", "_set_method_names"),
+    Step("training.export.export", "write_tensors"),
+    Step("training.export.export", "write_warmup"),
+    Step("training.export.export", "copy_files"),
+    Step("training.export.export", "run_self_test"),
+    Step("training.export.export", "write_manifest"),
+    Step("training.export.export", "publish"),
+    Step("training.export.publish", "_sync", call=6),
+    Step("pathlib", "Path.rename"),
+    Step("pathlib", "Path.rename", after=True),
+    Step("training.export.export", "remove_old_versions"),
+    Step("pathlib", "Path.rename", call=2),
+    Step("pathlib", "Path.rename", call=2, after=True),
+)
+
+
+def export_killed_at(step: Step, run: Path, base: Path) -> None:
+    """Exports with copies, keeps one version, and kills its own process at the step; never returns."""
+    from training.export import export
+    from training.export.trained import load_run
+
+    # The self-test in this process: another one would only take longer to start. Looked up late, for the patch below.
+    @contextmanager
+    def here() -> Iterator[Callable[[Path], dict[str, float]]]:
+        yield lambda path: export.run_self_test(path)  # noqa: PLW0108
+
+    export.self_test_process = here
+    _kill_at(step)
+    export.export_saved_model(load_run(run), export.Export(base, with_copies=True, keep=1))
+    os._exit(99)
+
+
+def _kill_at(step: Step) -> None:
+    *owner, name = step.function.split(".")
+    target: Any = reduce(getattr, owner, importlib.import_module(step.module))
+    function = getattr(target, name)
+    calls = 0
+
+    def wrapped(*arguments: Any, **options: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls < step.call:
+            return function(*arguments, **options)
+        if step.after:
+            function(*arguments, **options)
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError
+
+    setattr(target, name, wrapped)

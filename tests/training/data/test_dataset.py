@@ -1,0 +1,169 @@
+"""Fashion-MNIST: the splits, the checksums, the places it is looked for, and what is said where it is not there."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from training.data import dataset, prepare, sources
+from training.data.arrays import read_arrays, write_arrays
+from training.data.dataset import CLASS_NAMES, SIZES, Dataset
+from training.data.sources import FILES
+from training.errors import TrainingUsageError
+
+
+@pytest.fixture
+def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkout without data, and no variable that names any."""
+    monkeypatch.delenv(sources.DATA_DIR_VARIABLE, raising=False)
+    monkeypatch.delenv("TFDS_DATA_DIR", raising=False)
+    for module in (sources, dataset, prepare):
+        monkeypatch.setattr(module, "checkout", lambda: tmp_path / "checkout")
+    return tmp_path / "checkout"
+
+
+def fake_files(directory: Path) -> Path:
+    """Four files of the right names with the wrong content."""
+    directory.mkdir(parents=True)
+    for name in FILES:
+        (directory / name).write_bytes(b"not " + name.encode())
+    return directory
+
+
+def test_real_data_is_split_as_the_textbook_splits_it(real_data: Dataset) -> None:
+    """55,000, 5,000 and 10,000 images of the registered files, every class in each split."""
+    assert real_data.train_images.shape == (55_000, 28, 28)
+    assert real_data.validation_images.shape == (5_000, 28, 28)
+    assert real_data.test_images.shape == (10_000, 28, 28)
+    assert {array.dtype for array in (real_data.train_images, real_data.test_images)} == {np.dtype(np.uint8)}
+    assert np.bincount(real_data.test_labels).tolist() == [1000] * 10
+    assert np.unique(real_data.validation_labels).tolist() == list(range(10))
+    assert real_data.sha256 == prepare.registered_digests()
+
+
+def test_class_names_are_those_of_tensorflow_datasets() -> None:
+    """The label order is the registered one."""
+    import tensorflow_datasets as tfds
+
+    names = tfds.builder_cls("fashion_mnist")
+    assert names.__name__ == "FashionMNIST"
+    assert tuple(tfds.builder("fashion_mnist").info.features["label"].names) == CLASS_NAMES
+
+
+def test_named_directory_lacking_files_is_refused(nowhere: Path, tmp_path: Path) -> None:
+    """The message names the directory and the files that are missing; exit code 2."""
+    incomplete = fake_files(tmp_path / "files")
+    (incomplete / FILES[0]).unlink()
+    with pytest.raises(TrainingUsageError, match=rf"{incomplete} lacks {FILES[0]}: ") as caught:
+        dataset.load(incomplete)
+    assert caught.value.exit_code == 2
+
+
+def test_wrong_checksum_is_refused_by_name(nowhere: Path, tmp_path: Path) -> None:
+    """The file is named, and nothing is left of the attempt."""
+    wrong = fake_files(tmp_path / "files")
+    with pytest.raises(TrainingUsageError, match=rf"{wrong / FILES[0]} has a wrong checksum \(SHA-256 "):
+        dataset.load(wrong)
+    assert list((nowhere / "data" / "tensorflow_datasets").iterdir()) == []
+
+
+def test_wrong_checksum_is_refused_though_the_data_is_prepared(
+    real_data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files that are named are checked even where they need not be read."""
+    monkeypatch.setenv(sources.DATA_DIR_VARIABLE, str(fake_files(tmp_path / "files")))
+    with pytest.raises(TrainingUsageError, match="wrong checksum"):
+        dataset.load()
+
+
+def test_files_are_found_in_the_order_of_the_documentation(nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """--data-dir, then $FASHION_MNIST_DIR, then data/fashion-mnist/, then ../shared/fashion-mnist."""
+    shared = fake_files(nowhere.parent / "shared" / "fashion-mnist")
+    assert sources.default_directory() == shared
+    own = fake_files(nowhere / "data" / "fashion-mnist")
+    assert sources.default_directory() == own
+    variable = fake_files(nowhere.parent / "variable")
+    monkeypatch.setenv(sources.DATA_DIR_VARIABLE, str(variable))
+    assert sources.named_directory(None) == variable
+    assert sources.named_directory(own) == own
+
+
+def test_neither_files_nor_network(nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One message says what to fetch and where to put it; nothing half-written stays."""
+
+    def no_network(*_: object, **__: object) -> None:
+        raise socket.gaierror(-3, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(socket, "getaddrinfo", no_network)
+    with pytest.raises(TrainingUsageError) as caught:
+        dataset.load()
+    message = str(caught.value)
+    assert message.startswith("Fashion-MNIST is not at hand and cannot be downloaded (")
+    assert all(name in message for name in FILES)
+    assert str(nowhere / "data" / "fashion-mnist") in message
+    assert "\n" not in message
+    assert list((nowhere / "data" / "tensorflow_datasets").iterdir()) == []
+
+
+def test_unwritable_place_for_the_prepared_data_is_refused(nowhere: Path, tmp_path: Path) -> None:
+    """A file where a directory must be is named."""
+    taken = tmp_path / "taken"
+    taken.write_text("a file")
+    with pytest.raises(TrainingUsageError, match=rf"{taken} cannot take the prepared data set"):
+        dataset.load(prepared_dir=taken)
+
+
+def test_decoded_arrays_come_from_the_cache_the_second_time(
+    real_data: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the cache there, tensorflow_datasets is not asked."""
+    monkeypatch.setattr(prepare, "decode", lambda _: pytest.fail("decoded again"))
+    assert np.array_equal(dataset.load().test_images, real_data.test_images)
+
+
+@pytest.mark.parametrize("damage", ["flipped byte", "cut short", "other shape", "pickle"])
+def test_damaged_cache_is_not_used(damage: str, tmp_path: Path) -> None:
+    """A cache that is not what was written counts as missing."""
+    path = tmp_path / "cache.npz"
+    sizes = {"train": 3, "test": 2}
+    arrays = {
+        name: np.zeros((size, 28, 28), np.uint8) if kind == "images" else np.zeros(size, np.int64)
+        for split, size in sizes.items()
+        for kind in ("images", "labels")
+        if (name := f"{split}_{kind}")
+    }
+    sha256 = dict.fromkeys(FILES, "0" * 64)
+    write_arrays(path, arrays, sha256)
+    read = read_arrays(path, sizes, FILES)
+    assert read is not None
+    assert read.sha256 == sha256
+    content = bytearray(path.read_bytes())
+    if damage == "flipped byte":
+        content[1500] ^= 1
+        path.write_bytes(content)
+    elif damage == "cut short":
+        path.write_bytes(content[: len(content) // 2])
+    elif damage == "other shape":
+        assert read_arrays(path, SIZES, FILES) is None
+        return
+    else:
+        np.savez(path, sha256=np.array([object()], dtype=object), **arrays)
+    assert read_arrays(path, sizes, FILES) is None
+
+
+def test_preparing_leaves_only_the_data_set_and_the_cache(real_data: Dataset, tmp_path: Path) -> None:
+    """From the four files, with no download and nothing on stdout: 13 seconds, once."""
+    if not (files := sources.named_directory(None) or sources.default_directory()):
+        pytest.skip("the four original files of Fashion-MNIST are not on this machine (only prepared)")
+    prepared = tmp_path / "prepared"
+    heard: list[str] = []
+    data = dataset.load(files, prepared_dir=prepared, report=heard.append)
+    assert sorted(path.name for path in (prepared / "fashion_mnist").iterdir()) == ["3.0.1", "decoded-3.0.1.npz"]
+    assert [path.name for path in prepared.iterdir()] == ["fashion_mnist"]
+    assert [line.split()[0] for line in heard] == ["Preparing", "Decoding"]
+    assert np.array_equal(data.train_images, real_data.train_images)
+    shutil.rmtree(prepared)

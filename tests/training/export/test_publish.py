@@ -1,0 +1,99 @@
+"""Publishing: whole versions only, each with a number of its own, and nothing left lying about."""
+
+from __future__ import annotations
+
+import multiprocessing
+from pathlib import Path
+
+import pytest
+
+from training.errors import TrainingUsageError
+from training.export.publish import publish, staging_directory, version_directories
+
+PROCESSES, EACH = 6, 5
+
+
+def publish_some(base: Path, start, mark: str) -> None:
+    """Publishes versions as fast as it can once all are ready."""
+    start.wait(60)
+    for number in range(EACH):
+        with staging_directory(base) as staging:
+            (staging / "saved_model.pb").write_text(f"{mark}-{number}")
+            publish(staging, base)
+
+
+def hold_staging(base: Path, ready) -> None:
+    """Is killed while it writes a version."""
+    with staging_directory(base) as staging:
+        (staging / "saved_model.pb").write_text("half")
+        ready.set()
+        multiprocessing.Event().wait(60)
+
+
+def test_exports_at_once_never_take_the_same_number(tmp_path: Path) -> None:
+    """Six processes publish five versions each: thirty numbers without a gap, and none is lost or mixed."""
+    context = multiprocessing.get_context("spawn")
+    start = context.Barrier(PROCESSES)
+    processes = [context.Process(target=publish_some, args=(tmp_path, start, str(mark))) for mark in range(PROCESSES)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0] * PROCESSES
+    versions = version_directories(tmp_path)
+    assert sorted(versions) == list(range(1, PROCESSES * EACH + 1))
+    written = {(path / "saved_model.pb").read_text() for path in versions.values()}
+    assert written == {f"{mark}-{number}" for mark in range(PROCESSES) for number in range(EACH)}
+    assert sorted(child.name for child in tmp_path.iterdir()) == sorted(map(str, versions))
+
+
+def test_a_number_that_is_taken_in_between_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A directory cannot be renamed onto a version, whatever the count said before."""
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "saved_model.pb").write_text("other")
+    (tmp_path / "2").write_text("a file")
+    monkeypatch.setattr("training.export.publish.version_directories", lambda _: {})
+    with staging_directory(tmp_path) as staging:
+        (staging / "saved_model.pb").write_text("ours")
+        assert publish(staging, tmp_path) == tmp_path / "3"
+    assert (tmp_path / "1" / "saved_model.pb").read_text() == "other"
+
+
+def test_a_running_export_is_left_alone_and_a_killed_one_cleaned_up(tmp_path: Path) -> None:
+    """The lock on what is being written goes with the process that holds it."""
+    context = multiprocessing.get_context("spawn")
+    ready = context.Event()
+    other = context.Process(target=hold_staging, args=(tmp_path, ready))
+    other.start()
+    assert ready.wait(60)
+    (its_directory,) = tmp_path.iterdir()
+    with staging_directory(tmp_path) as ours:
+        assert sorted(tmp_path.iterdir()) == sorted([its_directory, ours])
+    assert list(tmp_path.iterdir()) == [its_directory]
+    other.kill()
+    other.join(60)
+    with staging_directory(tmp_path) as ours:
+        assert list(tmp_path.iterdir()) == [ours]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_while_writing_leaves_nothing(tmp_path: Path) -> None:
+    """What was begun is removed with the error."""
+
+    def fail() -> None:
+        with staging_directory(tmp_path) as staging:
+            (staging / "half").write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_base_path_that_cannot_be_written_is_asked_wrongly(tmp_path: Path) -> None:
+    """The message names it and the option."""
+    (tmp_path / "file").write_text("")
+    base = tmp_path / "file" / "fashion_mnist"
+    expected = f"^Cannot write versions under {base}: Not a directory: choose another --model-base-path$"
+    with pytest.raises(TrainingUsageError, match=expected), staging_directory(base):
+        pass

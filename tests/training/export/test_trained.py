@@ -1,0 +1,108 @@
+"""`fashion export --from`: models trained elsewhere, and models of other forms."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.support.exports import (
+    invoke,
+    make_run,
+    manifest,
+    pictures,
+    small_model,
+)
+from training.data.dataset import Dataset
+from training.fit import models
+from training.fit.evaluate import evaluate
+
+pytestmark = pytest.mark.usefixtures("self_test_here")
+
+
+@pytest.mark.parametrize("form", ["model.h5", "model.keras", "model.json"])
+def test_a_model_trained_elsewhere_is_measured_and_exported(
+    run: Path, base: Path, drawn: Dataset, monkeypatch, form: str
+) -> None:
+    """From HDF5, .keras, or JSON with the weights beside it; its accuracy is measured on the test images."""
+    monkeypatch.setattr("training.export.trained.dataset.load", lambda _: drawn)
+    result = invoke("export", "--from", run / form, "--model-base-path", base)
+    assert (result.exit_code, result.stdout) == (0, f"{base / '1'}\n")
+    found = manifest(base / "1")
+    expected = evaluate(small_model(), drawn.test_images, drawn.test_labels)
+    assert (found["run"], found["recipe"], found["data"]["name"]) == (form, None, "synthetic")
+    assert found["accuracy"] == pytest.approx(expected.accuracy)
+    images = pictures(16) / np.float32(255)
+    answer = tf.saved_model.load(str(base / "1")).signatures["float_images"](images=tf.constant(images))
+    np.testing.assert_allclose(answer["probabilities"], small_model().predict(images, verbose=0), rtol=0, atol=1e-6)
+
+
+def other_model(input_shape: tuple[int, ...], units: int, activation: str | None = "softmax") -> keras.Model:
+    """A model that is not ours."""
+    layers = [keras.layers.Flatten(), keras.layers.Dense(units, activation=activation)]
+    return keras.Sequential([keras.layers.Input(input_shape), *layers])
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (
+            lambda path: other_model((784,), 10).save(path),
+            "{path} maps (None, 784) to (None, 10): a served model maps (None, 28, 28) to (None, 10)",
+        ),
+        (
+            lambda path: other_model((28, 28), 2).save(path),
+            "{path} maps (None, 28, 28) to (None, 2): a served model maps (None, 28, 28) to (None, 10)",
+        ),
+        (
+            lambda path: path.write_bytes(b"not a model"),
+            "Keras cannot load {path}: ",
+        ),
+        (lambda _: None, "No file {path}: a model is a .keras or .h5 file, or a .json file with --weights"),
+    ],
+    ids=["input", "output", "damaged", "missing"],
+)
+def test_a_file_that_cannot_be_served_is_asked_wrongly(base: Path, tmp_path: Path, make, expected: str) -> None:
+    """The message names the file, what it is, and what it should be."""
+    path = tmp_path / "elsewhere.keras"
+    make(path)
+    result = invoke("export", "--from", path, "--model-base-path", base)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith(f"Error: {expected.format(path=path)}")
+    assert not base.exists()
+
+
+def test_a_model_that_gives_no_probabilities_is_asked_wrongly(base: Path, tmp_path: Path) -> None:
+    """Logits would be served under the name of probabilities."""
+    run = make_run(tmp_path / "run", model=other_model((28, 28), 10, activation="relu"))
+    result = invoke("export", run, "--model-base-path", base)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert re.fullmatch(
+        r"Error: The model's outputs are no probabilities: a row sums to [\d.]+, not to 1: end it in softmax\n",
+        result.stderr,
+    )
+
+
+def test_a_subclassed_model_is_served_without_its_code(base: Path, tmp_path: Path) -> None:
+    """Classes of our own answer as any model, and TensorFlow alone loads what was exported."""
+    subclassed = models.build("mlp", "subclassed")
+    run = make_run(tmp_path / "run", model=subclassed)
+    assert invoke("export", run, "--model-base-path", base).exit_code == 0
+    images = pictures(8)
+    load = (
+        "import sys, numpy, tensorflow as tf; images = numpy.load(sys.argv[2]);"
+        "answer = tf.saved_model.load(sys.argv[1]).signatures['serving_default'](images=images);"
+        "assert not any(name.partition('.')[0] in ('training', 'serving') for name in sys.modules);"
+        "numpy.save(sys.argv[3], answer['probabilities'])"
+    )
+    np.save(tmp_path / "images.npy", images)
+    paths = [base / "1", tmp_path / "images.npy", tmp_path / "answer.npy"]
+    subprocess.run([sys.executable, "-c", load, *map(str, paths)], cwd=tmp_path, check=True, stderr=subprocess.DEVNULL)
+    expected = subclassed(images / np.float32(255)).numpy()
+    np.testing.assert_allclose(np.load(tmp_path / "answer.npy"), expected, rtol=0, atol=1e-6)

@@ -1,0 +1,58 @@
+"""`fashion export --verify`: a version is tested where it arrived."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.support.exports import invoke
+
+pytestmark = pytest.mark.usefixtures("self_test_here")
+
+
+def test_verify_tests_a_version_where_it_arrived(exported: Path, tmp_path: Path) -> None:
+    """A whole copy passes, with its figures as text or JSON."""
+    copy = shutil.copytree(exported, tmp_path / "arrived" / "12")
+    result = invoke("export", "--verify", copy)
+    expected = rf"{copy}: 6 files as exported; 4 signatures answer as Keras does, within \d\.\de-\d\d\n"
+    assert result.exit_code == 0
+    assert re.fullmatch(expected, result.output)
+    as_json = json.loads(invoke("export", "--verify", copy, "--json").stdout)
+    assert (as_json["path"], as_json["files"], len(as_json["differences"])) == (str(copy), 6, 4)
+
+
+@pytest.mark.parametrize(
+    ("damage", "expected"),
+    [
+        (
+            lambda path: (path / "variables/variables.index").unlink(),
+            "{path}/variables/variables.index is missing: copy",
+        ),
+        (
+            lambda path: (path / "saved_model.pb").write_bytes(b""),
+            "{path}/saved_model.pb is not the file that was exported (SHA-256 differs): copy the version again",
+        ),
+        (
+            lambda path: (path / "assets.extra/manifest.json").write_text("{"),
+            "The manifest {path}/assets.extra/manifest.json is damaged (",
+        ),
+        (
+            lambda path: (path / "assets.extra/manifest.json").write_text(
+                '{"files": {"../../secret": {"sha256": ""}}}'
+            ),
+            "The manifest of {path} names ../../secret, a file outside of the version",
+        ),
+        (shutil.rmtree, "No version at {path}: name a version's directory such as "),
+    ],
+    ids=["missing", "changed", "manifest", "outside", "nothing"],
+)
+def test_verify_refuses_a_version_that_arrived_damaged(base: Path, version: Path, damage, expected: str) -> None:
+    """The message names the file."""
+    damage(version)
+    result = invoke("export", "--verify", version)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith(f"Error: {expected.format(path=version)}")

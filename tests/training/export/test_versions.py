@@ -1,0 +1,113 @@
+"""`fashion versions`: what lies under the model base path."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.exports import invoke
+from training.export.manifest import write_manifest
+from training.export.publish import version_directories
+from training.export.versions import remove_old_versions
+
+CONFIG = """
+model_config_list { config {
+  name: "fashion_mnist" base_path: "/models/fashion_mnist" model_platform: "tensorflow"
+  version_labels { key: "stable" value: 2 } version_labels { key: "canary" value: 10 }
+  version_labels { key: "first" value: 2 }
+} }
+"""
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    """Versions 2 and 10 as exported, 3 changed since, 7 made elsewhere."""
+    base = tmp_path / "fashion_mnist"
+    for number, accuracy in ((2, 0.8712), (3, 0.88), (10, 0.8853)):
+        facts = {"accuracy": accuracy, "recipe": "fast", "self_test": {"tolerance": 1e-5, "largest_differences": {}}}
+        make_version(base / str(number), lambda path, facts=facts: write_manifest(path, facts))
+        as_of_then(base / str(number))
+    (base / "3" / "saved_model.pb").write_bytes(b"changed")
+    make_version(base / "7", lambda _: None)
+    (base / ".export-abc").mkdir()
+    (base / "notes").mkdir()
+    return base
+
+
+def make_version(path: Path, finish: Callable[[Path], None]) -> None:
+    """A version of 500 kB."""
+    path.mkdir(parents=True)
+    (path / "saved_model.pb").write_bytes(bytes(500_000))
+    finish(path)
+
+
+def as_of_then(path: Path) -> None:
+    """The version's manifest with a date that does not change."""
+    file = path / "assets.extra" / "manifest.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"exported_at": "2026-01-02T03:04:05+00:00"}))
+
+
+def described(base: Path, number: int, **facts: Any) -> dict[str, Any]:
+    """One version as --json prints it."""
+    path = base / str(number)
+    size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    known = {"accuracy": None, "recipe": None, "exported_at": None, "self_test": "unknown", "labels": []}
+    return known | {"version": number, "path": str(path), "size": size} | facts
+
+
+def test_versions_are_listed_newest_first(base: Path, tmp_path: Path) -> None:
+    """Number, accuracy, recipe, date, size, self-test, labels; what is not known is a dash."""
+    (tmp_path / "models.config").write_text(CONFIG)
+    result = invoke("versions", "--model-base-path", base, "--model-config-file", tmp_path / "models.config")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout == (
+        "version  accuracy  recipe  exported          size    self-test  labels\n"
+        "10       0.8853    fast    2026-01-02 03:04  500 kB  passed     canary\n"
+        "7        -         -       -                 500 kB  unknown    -\n"
+        "3        -         -       -                 0 kB    damaged    -\n"
+        "2        0.8712    fast    2026-01-02 03:04  500 kB  passed     first, stable\n"
+    )
+
+
+def test_versions_as_json(base: Path) -> None:
+    """The same facts, sizes in bytes."""
+    result = invoke("versions", "--model-base-path", base, "--json")
+    assert (result.exit_code, result.stderr) == (0, "")
+    exported = {"recipe": "fast", "exported_at": "2026-01-02T03:04:05+00:00", "self_test": "passed"}
+    assert json.loads(result.stdout) == [
+        described(base, 10, accuracy=0.8853, **exported),
+        described(base, 7),
+        described(base, 3, self_test="damaged"),
+        # serving/config/models.config labels it.
+        described(base, 2, accuracy=0.8712, labels=["canary"], **exported),
+    ]
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, lambda _: None], ids=["empty", "missing"])
+def test_no_versions_says_what_is_expected(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    """One line, exit code 2."""
+    base = tmp_path / "fashion_mnist"
+    make(base)
+    result = invoke("versions", "--model-base-path", base)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == (
+        f"Error: No versions of fashion_mnist under {base}: expected numeric folders such as {base}/1, "
+        "which `fashion export` makes\n"
+    )
+
+
+def test_removing_keeps_the_newest_and_those_in_use(base: Path) -> None:
+    """By number, not by name: 10 is newer than 7."""
+    assert remove_old_versions(base, keep=1, in_use={3}) == [2, 7]
+    assert sorted(version_directories(base)) == [3, 10]
+    assert not list(base.glob(".export-*"))
+
+
+def test_removing_fewer_than_there_are_to_keep_removes_nothing(base: Path) -> None:
+    """Four versions, ten to keep."""
+    assert remove_old_versions(base, keep=10, in_use=set()) == []
+    assert sorted(version_directories(base)) == [2, 3, 7, 10]

@@ -1,0 +1,43 @@
+"""Which images a step sees, and how they are moved."""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+
+from training.fit import batches
+from training.fit.batches import SHIFTS, UNMOVED, ImageStore
+
+
+def test_an_epoch_sees_every_image_at_most_once() -> None:
+    """Whole batches of a permutation; another epoch is another permutation."""
+    first = batches.draw(1_000, 64, 0.0, seed=3, epoch=0)
+    assert first.indices.shape == (15, 64)
+    assert len(np.unique(first.indices)) == first.indices.size
+    assert np.all(first.shifts == UNMOVED)
+    assert np.array_equal(batches.draw(1_000, 64, 0.0, seed=3, epoch=0).indices, first.indices)
+    assert not np.array_equal(batches.draw(1_000, 64, 0.0, seed=3, epoch=1).indices, first.indices)
+
+
+def test_the_asked_share_of_images_is_moved() -> None:
+    """Half of them, one in nine of those back to where it was."""
+    shifts = batches.draw(9_000, 100, 0.5, seed=0, epoch=0).shifts
+    assert 0.41 < np.mean(shifts != UNMOVED) < 0.48
+    assert np.unique(shifts).tolist() == list(range(SHIFTS))
+
+
+def test_a_batch_larger_than_the_data_is_the_data() -> None:
+    """One step of all images."""
+    assert batches.draw(10, 64, 0.0, seed=0, epoch=0).indices.shape == (1, 10)
+
+
+def test_gathered_images_are_scaled_and_moved() -> None:
+    """Shift 0 looks one pixel up and left of the image: what was there comes one pixel lower and further right."""
+    images = np.random.default_rng(0).integers(0, 256, (3, 28, 28), dtype=np.uint8)
+    moved = ImageStore(images, moving=True).gather(tf.constant([2, 1, 0]), tf.constant([UNMOVED, 0, 8])).numpy()
+    np.testing.assert_allclose(moved[0], images[2] / 255, atol=1e-7)
+    np.testing.assert_allclose(moved[1, 1:, 1:], images[1, :-1, :-1] / 255, atol=1e-7)
+    np.testing.assert_allclose(moved[2, :-1, :-1], images[0, 1:, 1:] / 255, atol=1e-7)
+    assert moved[1, 0].sum() == moved[2, :, -1].sum() == 0
+    still = ImageStore(images, moving=False).gather(tf.constant([2]), tf.constant([0])).numpy()
+    np.testing.assert_allclose(still[0], images[2] / 255, atol=1e-7)

@@ -1,0 +1,64 @@
+"""The teacher, its answers, and what the model learns from them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from training.config import resolve
+from training.data import synthetic
+from training.data.dataset import Dataset
+from training.fit import distill, models
+from training.fit.batches import UNMOVED
+from training.fit.evaluate import probabilities
+from training.fit.stages import Watch
+from training.train import train
+
+
+@pytest.fixture
+def small() -> Dataset:
+    """Few enough images for a convolutional network in a test."""
+    return synthetic.load({"train": 600, "validation": 100, "test": 100})
+
+
+def test_a_model_is_asked_about_every_shift_of_every_image(small: Dataset) -> None:
+    """Unmoved answers are the model's own; a moved image gets those of the moved image."""
+    model = models.build()
+    answers = distill.ask(model, small.train_images)
+    assert answers.shape == (9, 600, 10)
+    np.testing.assert_allclose(answers[UNMOVED], probabilities(model, small.train_images), atol=1e-6)
+    moved = np.pad(small.train_images[:, :-1, :-1], ((0, 0), (1, 0), (1, 0)))
+    np.testing.assert_allclose(answers[0], probabilities(model, moved), atol=1e-6)
+
+
+def test_soft_labels_mix_labels_and_answers(small: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By teacher_weight; the answers are kept, so that a second call does not train again."""
+    monkeypatch.setattr(distill, "TEACHER", replace(distill.TEACHER, epochs=1, batch_size=100))
+    config = resolve("fast", dataset="synthetic", teacher="cnn", teacher_weight=0.25)
+    soft = distill.soft_labels(config, small, tmp_path, Watch())
+    np.testing.assert_allclose(soft.probabilities.sum(axis=-1), 1, atol=1e-5)
+    of_label = soft.probabilities[:, np.arange(600), small.train_labels]
+    assert of_label.min() >= 0.75
+    assert [path.name for path in tmp_path.iterdir()] == [distill.ANSWERS]
+    monkeypatch.setattr(distill, "_teach", lambda *_: pytest.fail("trained again"))
+    again = distill.soft_labels(config, small, tmp_path, Watch())
+    assert np.array_equal(again.probabilities, soft.probabilities)
+
+
+def test_a_run_with_a_teacher_leaves_the_model_alone(
+    small: Dataset, run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The teacher's files are gone, its time is counted, and the model has the textbook's size."""
+    monkeypatch.setattr(distill, "TEACHER", replace(distill.TEACHER, epochs=1))
+    monkeypatch.setattr(synthetic, "load", lambda **_: small)
+    result = train(
+        resolve("fast", dataset="synthetic", teacher="cnn", shift=0.5, epochs=20, batch_size=64),
+        run_dir,
+        watch=Watch(pictures=False),
+    )
+    assert result.model.count_params() == 101_770
+    assert result.test.accuracy > 0.7
+    assert not list(run_dir.glob("teacher*"))

@@ -1,0 +1,135 @@
+"""tf.distribute: two devices in one process, and two processes by TF_CONFIG, learn what one device learns."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tests.support.interrupted import interrupted_after
+from training import runs
+from training.config import resolve
+from training.data.dataset import Dataset
+from training.errors import TrainingUsageError
+from training.fit.evaluate import probabilities
+from training.fit.stages import Watch
+from training.train import train
+
+SETTINGS = {"dataset": "synthetic", "epochs": 2, "batch_size": 100, "learning_rate": 0.002, "weight_decay": 0.0}
+TRAIN = [
+    "train",
+    *(word for name, value in SETTINGS.items() for word in (f"--{name.replace('_', '-')}", str(value))),
+    *("--no-batch-norm", "--no-pictures", "--quiet", "--json"),
+]
+TWO_DEVICES = """
+import tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+"""
+
+
+def begin(arguments: list[str], prologue: str = "", tf_config: object = None) -> subprocess.Popen[str]:
+    """The command in a process of its own."""
+    environment = {name: value for name, value in os.environ.items() if name != "TF_CONFIG"}
+    if tf_config is not None:
+        environment["TF_CONFIG"] = json.dumps(tf_config)
+    return subprocess.Popen(
+        [sys.executable, "-c", f"{prologue}\nfrom client.cli import main; main()", *TRAIN, *arguments],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nothing listens on now."""
+    sockets = [socket.socket() for _ in range(count)]
+    for each in sockets:
+        each.bind(("127.0.0.1", 0))
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+@pytest.fixture(scope="module")
+def single(drawn: Dataset, tmp_path_factory: pytest.TempPathFactory) -> NDArray[np.float32]:
+    """What the same run on one device says of the test images."""
+    config = resolve("fast", batch_norm=False, **SETTINGS)
+    result = train(config, tmp_path_factory.mktemp("runs") / "one", watch=Watch(pictures=False))
+    assert result.test.accuracy > 0.9
+    return probabilities(result.model, drawn.test_images)
+
+
+def assert_same_answers(run_dir: Path, expected: NDArray[np.float32], drawn: Dataset) -> None:
+    """Equal but for the order in which gradients are added, which Adam makes a little of over sixty steps."""
+    found = probabilities(runs.load_model(run_dir), drawn.test_images)
+    assert np.abs(found - expected).mean() < 0.005
+    assert np.mean(found.argmax(axis=1) == expected.argmax(axis=1)) > 0.99
+
+
+def test_mirrored_strategy_learns_what_one_device_learns(
+    single: NDArray[np.float32], drawn: Dataset, tmp_path: Path
+) -> None:
+    """Two logical devices, each half of every batch."""
+    process = begin(["--strategy", "mirrored", "--run-dir", str(tmp_path / "run")], TWO_DEVICES)
+    _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 0, stderr
+    assert_same_answers(tmp_path / "run", single, drawn)
+
+
+def finish_two_workers(*arguments: list[str]) -> list[dict[str, float]]:
+    """The command on two workers of this machine, with arguments for both or for each; what they print."""
+    workers = [f"127.0.0.1:{port}" for port in free_ports(2)]
+    processes = [
+        begin(
+            arguments[index % len(arguments)],
+            tf_config={"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}},
+        )
+        for index in range(2)
+    ]
+    answers = [process.communicate(timeout=120) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], answers
+    return [json.loads(stdout) for stdout, _ in answers]
+
+
+def test_two_workers_learn_what_one_device_learns(single: NDArray[np.float32], drawn: Dataset, tmp_path: Path) -> None:
+    """Two processes on this machine; the chief alone writes the run."""
+    directories = [tmp_path / f"worker-{index}" for index in range(2)]
+    results = finish_two_workers(
+        *(["--strategy", "multi_worker", "--run-dir", str(directory)] for directory in directories)
+    )
+    assert results[0]["test_loss"] == pytest.approx(results[1]["test_loss"], abs=1e-6)
+    assert_same_answers(directories[0], single, drawn)
+    assert not directories[1].exists()
+
+
+def test_two_workers_resume_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both go on from the checkpoint in the directory that they share, to the last epoch."""
+    run_dir = tmp_path / "run"
+    config = resolve("fast", batch_norm=False, **SETTINGS)
+    interrupted_after(1, config, run_dir, monkeypatch)
+    runs.write_json(run_dir / "config.json", config.to_json() | {"strategy": "multi_worker"})
+    results = finish_two_workers(["--resume", str(run_dir)])
+    assert [result["epochs"] for result in results] == [2, 2]
+    assert results[0]["test_loss"] == pytest.approx(results[1]["test_loss"], abs=1e-6)
+    assert results[0]["test_accuracy"] > 0.9
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}']
+)
+def test_multi_worker_needs_a_cluster(text: str, run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A TF_CONFIG that is missing or wrong is refused with one that would do."""
+    monkeypatch.setenv("TF_CONFIG", text)
+    with pytest.raises(TrainingUsageError, match="strategy multi_worker needs a TF_CONFIG such as "):
+        train(resolve("fast", dataset="synthetic", strategy="multi_worker"), run_dir)
+    assert not run_dir.exists()

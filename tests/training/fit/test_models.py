@@ -1,0 +1,41 @@
+"""The three forms of the two models are the same function of the same weights."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from training.config import CHOICES
+from training.data.dataset import Dataset
+from training.fit import models
+from training.fit.evaluate import probabilities
+
+
+@pytest.mark.parametrize(("model", "parameters"), [("perceptron", 7_850), ("mlp", 101_770)])
+def test_three_forms_agree_on_one_set_of_weights(model: str, parameters: int, drawn: Dataset) -> None:
+    """Same parameters, same shapes, same outputs."""
+    built = [models.build(model, api) for api in CHOICES["api"]]
+    generator = np.random.default_rng(0)
+    weights = [generator.normal(0, 0.1, weight.shape) for weight in built[0].get_weights()]
+    for form in built:
+        assert form.count_params() == parameters
+        form.set_weights(weights)
+    outputs = [probabilities(form, drawn.test_images) for form in built]
+    np.testing.assert_allclose(outputs[1], outputs[0], atol=1e-6)
+    np.testing.assert_allclose(outputs[2], outputs[0], atol=1e-6)
+    np.testing.assert_allclose(outputs[0].sum(axis=1), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("api", CHOICES["api"])
+def test_perceptron_starts_from_zero(api: str, drawn: Dataset) -> None:
+    """With zero weights every class is equally probable."""
+    untrained = probabilities(models.build("perceptron", api), drawn.test_images[:5])
+    np.testing.assert_allclose(untrained, 0.1, atol=1e-7)
+
+
+def test_own_layer_can_be_made_again_from_its_configuration() -> None:
+    """`get_config` holds all that the constructor needs."""
+    layer = models.DenseLayer(7, "relu", "zeros", name="mine")
+    again = models.DenseLayer.from_config(layer.get_config())
+    assert again.get_config() == layer.get_config()
+    assert again.units == 7

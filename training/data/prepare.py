@@ -1,0 +1,102 @@
+"""The only module that talks to tensorflow_datasets: prepare the data set aside, rename it, decode it.
+
+https://www.tensorflow.org/datasets/api_docs/python/tfds/download/DownloadConfig
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import shutil
+import tempfile
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import requests
+import tensorflow_datasets as tfds
+from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
+from tensorflow_datasets.core.download.util import DownloadError
+
+from training.data.arrays import Arrays
+from training.data.sources import (
+    DATA_DIR_VARIABLE,
+    FILES,
+    NAME,
+    URL,
+    VERSION,
+    check_digests,
+    checkout,
+)
+from training.errors import TrainingUsageError
+
+_REACH_SECONDS = 10
+
+
+def registered_digests() -> dict[str, str]:
+    """The SHA-256 digest that TFDS has registered for each of the four files, by file name."""
+    registered = {info.filename: info.checksum for info in tfds.builder_cls(NAME).url_infos.values()}
+    return {name: registered[name] for name in FILES}
+
+
+def prepare(files: Path | None, prepared: Path) -> None:
+    """Writes `<prepared>/fashion_mnist/<version>/`, whole or not at all; downloads only where `files` is None.
+
+    Raises TrainingUsageError for a wrong checksum or a failed download, OSError where `prepared` cannot be written.
+    """
+    if files:
+        check_digests(files, registered_digests())
+    aside = Path(tempfile.mkdtemp(prefix=".preparing-", dir=prepared))
+    try:
+        try:
+            _download_and_prepare(aside, files)
+        except (requests.RequestException, urllib.error.URLError, TimeoutError, DownloadError) as error:
+            raise _cannot_download(str(error)) from error
+        except NonMatchingChecksumError as error:
+            raise _cannot_download(f"a downloaded file has a wrong checksum: {str(error).splitlines()[0]}") from error
+        _publish(aside / NAME / VERSION, prepared / NAME / VERSION)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def decode(prepared: Path) -> Arrays:
+    """The images and labels of both splits, in the fixed order of the prepared files."""
+    builder = tfds.builder(f"{NAME}:{VERSION}", data_dir=prepared)
+    arrays: Arrays = {}
+    for split in ("train", "test"):
+        columns = tfds.as_numpy(builder.as_dataset(split=split, batch_size=-1, shuffle_files=False))
+        arrays[f"{split}_images"] = np.ascontiguousarray(columns["image"][..., 0])
+        arrays[f"{split}_labels"] = columns["label"]
+    return arrays
+
+
+def _download_and_prepare(directory: Path, files: Path | None) -> None:
+    if not files:
+        # TFDS itself tries again for minutes before it says that there is no network.
+        with urllib.request.urlopen(urllib.request.Request(URL + FILES[-1], method="HEAD"), timeout=_REACH_SECONDS):  # noqa: S310 - a constant http address
+            pass
+    config = tfds.download.DownloadConfig(
+        manual_dir=files,
+        try_download_gcs=False,  # a ready-made copy would not be checked against the registered checksums
+        force_checksums_validation=True,
+    )
+    tfds.disable_progress_bar()
+    with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints its own progress there
+        tfds.builder(f"{NAME}:{VERSION}", data_dir=directory).download_and_prepare(download_config=config)
+
+
+def _publish(aside: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        aside.rename(target)
+    except OSError:
+        if not target.is_dir():  # else another process was first, with the same files
+            raise
+
+
+def _cannot_download(reason: str) -> TrainingUsageError:
+    return TrainingUsageError(
+        f"Fashion-MNIST is not at hand and cannot be downloaded ({reason}): fetch {', '.join(FILES)} from {URL} "
+        f"into {checkout() / 'data' / 'fashion-mnist'}, or name their directory with --data-dir or ${DATA_DIR_VARIABLE}"
+    )

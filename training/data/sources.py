@@ -1,0 +1,56 @@
+"""The four files of Fashion-MNIST: where they are looked for, and whether they are the published ones."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from training.errors import TrainingUsageError
+
+NAME = "fashion_mnist"
+VERSION = "3.0.1"  # of the data set in tensorflow_datasets
+FILES = (
+    "train-images-idx3-ubyte.gz",
+    "train-labels-idx1-ubyte.gz",
+    "t10k-images-idx3-ubyte.gz",
+    "t10k-labels-idx1-ubyte.gz",
+)
+URL = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
+DATA_DIR_VARIABLE = "FASHION_MNIST_DIR"
+
+
+def checkout() -> Path:
+    """The checkout that this package lies in, else the current directory: where `data/` is looked for."""
+    root = Path(__file__).resolve().parents[2]
+    return root if (root / "pyproject.toml").is_file() else Path.cwd()
+
+
+def named_directory(data_dir: Path | None) -> Path | None:
+    """`data_dir`, else $FASHION_MNIST_DIR, else None; TrainingUsageError where it lacks one of the four."""
+    variable = os.environ.get(DATA_DIR_VARIABLE)
+    directory = data_dir or (Path(variable) if variable else None)
+    if directory and (missing := [name for name in FILES if not (directory / name).is_file()]):
+        raise TrainingUsageError(f"{directory} lacks {', '.join(missing)}: put the four files of {URL} there")
+    return directory
+
+
+def default_directory() -> Path | None:
+    """`data/fashion-mnist/` in the checkout, else `../shared/fashion-mnist` beside it, else None."""
+    root = checkout()
+    for directory in (root / "data" / "fashion-mnist", root.parent / "shared" / "fashion-mnist"):
+        if all((directory / name).is_file() for name in FILES):
+            return directory
+    return None
+
+
+def check_digests(directory: Path, sha256: Mapping[str, str]) -> None:
+    """Raises TrainingUsageError naming the first file whose SHA-256 digest is not the registered one."""
+    for name, registered in sha256.items():
+        found = hashlib.sha256((directory / name).read_bytes()).hexdigest()
+        if found != registered:
+            raise TrainingUsageError(
+                f"{directory / name} has a wrong checksum (SHA-256 {found}, registered {registered}): "
+                f"delete it and fetch {URL}{name} again"
+            )

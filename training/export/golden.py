@@ -1,0 +1,70 @@
+"""Golden inputs and outputs: what Keras gives, written down so that a served version can be held to it anywhere."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from training.data import synthetic
+from training.data.dataset import CLASS_NAMES
+from training.errors import TrainingUsageError
+from training.export.examples import image_file, tf_example
+from training.export.self_test import Array, Tensors
+from training.fit import evaluate
+
+_ROWS = 16
+_CANDIDATES = 200
+_CLEAR_LEAD = 0.1
+# Formats without loss: the pixels of the file are the pixels that Keras saw.
+_FORMATS = ("PNG", "GIF", "BMP")
+
+
+def golden_tensors(model: keras.Model) -> Tensors:
+    """Inputs for every signature and the outputs that the Keras model gives for them; the same model, the same tensors.
+
+    Raises TrainingUsageError when the model's outputs are no probabilities.
+    """
+    images, probabilities = _telling_cases(model)
+    files = [image_file(image, _FORMATS[row % len(_FORMATS)]) for row, image in enumerate(images)]
+    names = np.array([name.encode() for name in CLASS_NAMES], object)
+    class_ids = probabilities.argmax(axis=1).astype(np.int64)
+    best = {"probabilities": probabilities, "class_ids": class_ids, "class_names": names[class_ids]}
+    cases: dict[str, tuple[dict[str, Array], dict[str, Array]]] = {
+        "serving_default": ({"images": images}, best),
+        "encoded_images": ({"image_bytes": np.array(files, object)}, best),
+        "float_images": ({"images": evaluate.scale(images)}, {"probabilities": probabilities}),
+        "classify": (
+            {"inputs": np.array([tf_example(file) for file in files], object)},
+            {"classes": np.tile(names, (_ROWS, 1)), "scores": probabilities},
+        ),
+    }
+    return {
+        (signature, side, name): tensor
+        for signature, case in cases.items()
+        for side, tensors in zip(("inputs", "outputs"), case, strict=True)
+        for name, tensor in tensors.items()
+    }
+
+
+def _telling_cases(model: keras.Model) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
+    """Drawn garments of as many predicted classes as there are, whose best class leads by about a half.
+
+    A class that leads by less may change with a rounding; probabilities near 0 and 1 would hide weights that drifted.
+    """
+    images, _ = synthetic.draw(_CANDIDATES, np.random.default_rng(0))
+    probabilities = evaluate.probabilities(model, images)
+    sums = probabilities.sum(axis=1)
+    if not (np.isfinite(probabilities).all() and (probabilities >= 0).all() and np.allclose(sums, 1, atol=1e-3)):
+        raise TrainingUsageError(
+            f"The model's outputs are no probabilities: a row sums to {sums[np.abs(sums - 1).argmax()]:.4g}, not to 1: "
+            "end it in softmax"
+        )
+    second, first = np.sort(probabilities, axis=1)[:, -2:].T
+    lead = first - second
+    order = np.argsort(np.abs(lead - 0.5), kind="stable")
+    classes = probabilities.argmax(axis=1)[order].tolist()
+    turns = [classes[:row].count(class_id) for row, class_id in enumerate(classes)]
+    # Clear rows first, and of those the classes by turns.
+    chosen = np.sort(order[np.lexsort((turns, lead[order] < _CLEAR_LEAD))[:_ROWS]])
+    return images[chosen], probabilities[chosen]

@@ -1,0 +1,122 @@
+"""Trained Keras models on disk: a run's, or a file from elsewhere, checked to be what the served signatures promise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from training import runs
+from training.data import dataset
+from training.data.dataset import CLASS_NAMES
+from training.errors import TrainingUsageError
+from training.export.decoding import IMAGE_SIZE
+from training.fit.evaluate import evaluate
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A model and what is known of it. source: the run's or file's name; files: its copies on disk, in Keras's formats.
+
+    metrics: accuracies from 0 to 1 by name; data: name, version and digests of what it was trained and measured on.
+    """
+
+    model: keras.Model
+    source: str
+    files: tuple[Path, ...]
+    config: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def accuracy(self) -> float | None:
+        """The share of right answers on the test images, which no choice in training depended on; None if unknown."""
+        return self.metrics.get("test_accuracy")
+
+    @property
+    def recipe(self) -> str | None:
+        """The recipe that it was trained with; None if it was trained elsewhere."""
+        return self.config.get("recipe")
+
+
+def load_run(run: Path) -> TrainedModel:
+    """The model of a run directory. Raises TrainingUsageError when there is none or its shapes are not served."""
+    file = run / runs.MODEL
+    if not file.is_file():
+        raise TrainingUsageError(f"No trained model at {file}: run `fashion train` first, or name a run directory")
+    metrics = dict(runs.read_json(run / runs.METRICS))
+    data = metrics.pop("data", {})
+    copies = (run / name for name in (runs.MODEL, runs.ARCHITECTURE, runs.WEIGHTS, runs.HDF5))
+    return TrainedModel(
+        model=_checked(runs.load_model(run), file),
+        source=run.resolve().name,
+        files=tuple(copy for copy in copies if copy.is_file()),
+        config=runs.read_json(run / runs.CONFIG),
+        metrics=metrics,
+        data=data,
+    )
+
+
+def load_file(file: Path, weights: Path | None = None, data_dir: Path | None = None) -> TrainedModel:
+    """A model trained elsewhere, measured on Fashion-MNIST's test images: .keras, .h5, or .json with its weights.
+
+    weights: for .json only; without it, the .weights.h5 file of the same name beside it. data_dir: as `dataset.load`.
+    Raises TrainingUsageError when Keras cannot load it, its shapes are not served, or the data cannot be had.
+    """
+    files = _named_files(file, weights)
+    model = _checked(_keras("load", file, lambda: _from_files(*files)), file)
+    data = dataset.load(data_dir)
+    measured = evaluate(model, data.test_images, data.test_labels)
+    metrics = {"test_accuracy": measured.accuracy, "test_loss": measured.loss}
+    return TrainedModel(model, file.name, files, metrics=metrics, data=data.manifest())
+
+
+def _named_files(file: Path, weights: Path | None) -> tuple[Path, ...]:
+    if file.suffix == ".json":
+        files: tuple[Path, ...] = (file, weights or file.with_suffix(".weights.h5"))
+    elif file.suffix in {".keras", ".h5"} and weights is None:
+        files = (file,)
+    else:
+        raise TrainingUsageError(f"{file}: a model is a .keras or .h5 file, or a .json file with --weights")
+    for path in files:
+        if not path.is_file():
+            raise TrainingUsageError(f"No file {path}: a model is a .keras or .h5 file, or a .json file with --weights")
+    return files
+
+
+def _from_files(file: Path, weights: Path | None = None) -> keras.Model:
+    if weights is None:
+        return keras.models.load_model(file, compile=False)
+    model = keras.models.model_from_json(file.read_text(encoding="utf-8"))
+    model.load_weights(weights)
+    return model
+
+
+def _keras(what: str, file: Path, action: Callable[[], T]) -> T:
+    try:
+        return action()
+    except (ValueError, OSError, TypeError, KeyError, AttributeError, NotImplementedError, tf.errors.OpError) as error:
+        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise TrainingUsageError(f"Keras cannot {what} {file}: {reason}") from error
+
+
+def _checked(model: keras.Model, file: Path) -> keras.Model:
+    """The model itself when it maps [N, 28, 28] to [N, 10]. Raises TrainingUsageError when it does not."""
+    takes, gives = (None, IMAGE_SIZE, IMAGE_SIZE), (None, len(CLASS_NAMES))
+    # A subclassed model does not say what it takes: it is asked what it makes of an image.
+    input_shape = getattr(model, "input_shape", takes)
+    if input_shape == takes:
+        image = np.zeros((1, IMAGE_SIZE, IMAGE_SIZE), np.float32)
+        output_shape = (None, *_keras("run", file, lambda: model(image, training=False)).shape[1:])
+    else:
+        output_shape = model.output_shape
+    if (input_shape, output_shape) != (takes, gives):
+        raise TrainingUsageError(f"{file} maps {input_shape} to {output_shape}: a served model maps {takes} to {gives}")
+    return model

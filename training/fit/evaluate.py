@@ -1,0 +1,70 @@
+"""How good a model is: loss, accuracy, and what happens in each class."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from training.data.dataset import CLASS_NAMES
+
+_BATCH = 5_000
+_SMALLEST = 1e-7  # keras.config.epsilon(): Keras clips probabilities there before it takes the logarithm
+
+
+@dataclass(frozen=True)
+class ClassReport:
+    """One class: precision, recall and F1 from 0 to 1 (0 where undefined), and its number of images."""
+
+    class_name: str
+    precision: float
+    recall: float
+    f1: float
+    images: int
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A model against labelled images; `confusion` is int64 [10,10], rows the true class, columns the predicted."""
+
+    loss: float
+    accuracy: float
+    confusion: NDArray[np.int64]
+
+    def per_class(self) -> list[ClassReport]:
+        """One report for each class, in label order."""
+        hits = np.diag(self.confusion)
+        predicted, true = self.confusion.sum(axis=0), self.confusion.sum(axis=1)
+        precision, recall = hits / np.maximum(predicted, 1), hits / np.maximum(true, 1)
+        f1 = 2 * hits / np.maximum(predicted + true, 1)
+        return [
+            ClassReport(name, float(precision[i]), float(recall[i]), float(f1[i]), int(true[i]))
+            for i, name in enumerate(CLASS_NAMES)
+        ]
+
+
+def probabilities(model: keras.Model, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Class probabilities, float32 [N,10], for raw images, uint8 [N,28,28]."""
+    batches = [images[start : start + _BATCH] for start in range(0, len(images), _BATCH)]
+    return np.concatenate([model(scale(batch), training=False).numpy() for batch in batches])
+
+
+def scale(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Raw pixels, 0 to 255, as the models take them: float32, 0 to 1."""
+    return images.astype(np.float32) / np.float32(255)
+
+
+def evaluate(model: keras.Model, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> Evaluation:
+    """Runs the model on raw images, uint8 [N,28,28], and compares with labels, int64 [N]."""
+    return compare(probabilities(model, images), labels)
+
+
+def compare(predicted: NDArray[np.float32], labels: NDArray[np.int64]) -> Evaluation:
+    """Compares probabilities, float32 [N,10], with labels, int64 [N]; the loss is the mean cross-entropy."""
+    class_ids = predicted.argmax(axis=1)
+    of_label = np.clip(predicted[np.arange(len(labels)), labels].astype(np.float64), _SMALLEST, 1.0)
+    count = len(CLASS_NAMES)
+    confusion = np.bincount(labels * count + class_ids, minlength=count * count).reshape(count, count)
+    return Evaluation(float(-np.log(of_label).mean()), float((class_ids == labels).mean()), confusion.astype(np.int64))

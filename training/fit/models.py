@@ -1,0 +1,117 @@
+"""The two models of the textbook, each in Keras's three forms.
+
+Input: float32 [N,28,28], pixels scaled to 0..1. Output: float32 [N,10], softmax probabilities.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from training.data.dataset import CLASS_NAMES
+
+INPUT_SHAPE = (28, 28)
+HIDDEN_UNITS = 128
+OUTPUT_UNITS = len(CLASS_NAMES)
+
+
+def build(model: str = "mlp", api: str = "sequential") -> keras.Model:
+    """A fresh, built model: `perceptron` (7,850 parameters) or `mlp` (101,770), in one of the three `APIS`.
+
+    Weights are in the same order and of the same shapes in all three forms: kernel and bias of each dense layer.
+    """
+    hidden_units = HIDDEN_UNITS if model == "mlp" else None
+    return {"sequential": _sequential, "functional": _functional, "subclassed": _subclassed}[api](hidden_units, model)
+
+
+def _dense_layers(hidden_units: int | None) -> list[keras.layers.Layer]:
+    if hidden_units is None:
+        return [keras.layers.Dense(OUTPUT_UNITS, activation="softmax", kernel_initializer="zeros", name="output")]
+    return [
+        keras.layers.Dense(hidden_units, activation="relu", name="hidden"),
+        keras.layers.Dense(OUTPUT_UNITS, activation="softmax", name="output"),
+    ]
+
+
+def _sequential(hidden_units: int | None, name: str) -> keras.Model:
+    layers = [keras.Input(INPUT_SHAPE, name="images"), keras.layers.Flatten(name="flatten")]
+    return keras.Sequential([*layers, *_dense_layers(hidden_units)], name=name)
+
+
+def _functional(hidden_units: int | None, name: str) -> keras.Model:
+    images = keras.Input(INPUT_SHAPE, name="images")
+    outputs = keras.layers.Flatten(name="flatten")(images)
+    for layer in _dense_layers(hidden_units):
+        outputs = layer(outputs)
+    return keras.Model(images, outputs, name=name)
+
+
+def _subclassed(hidden_units: int | None, name: str) -> keras.Model:
+    model = SubclassedModel(hidden_units, name=name)
+    model.build((None, *INPUT_SHAPE))
+    return model
+
+
+@keras.saving.register_keras_serializable("fashion")
+class DenseLayer(keras.layers.Layer):  # type: ignore[misc]  # Keras ships no types
+    """A dense layer of our own: float32 [N, inputs] -> `activation(inputs @ kernel + bias)`, float32 [N, units]."""
+
+    def __init__(self, units: int, activation: str, kernel_initializer: str = "glorot_uniform", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.units = units
+        self.activation = keras.activations.get(activation)
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Makes the kernel [inputs, units] and the bias [units] once the input's width is known."""
+        self.kernel = self.add_weight(
+            shape=(input_shape[-1], self.units), initializer=self.kernel_initializer, name="kernel"
+        )
+        self.bias = self.add_weight(shape=(self.units,), initializer="zeros", name="bias")
+
+    def call(self, inputs: keras.KerasTensor) -> keras.KerasTensor:
+        """The layer's output for one batch."""
+        return self.activation(keras.ops.add(keras.ops.matmul(inputs, self.kernel), self.bias))
+
+    def get_config(self) -> dict[str, Any]:
+        """What makes an equal layer."""
+        own = {
+            "units": self.units,
+            "activation": keras.activations.serialize(self.activation),
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+        }
+        return {**super().get_config(), **own}
+
+
+@keras.saving.register_keras_serializable("fashion")
+class SubclassedModel(keras.Model):  # type: ignore[misc]  # Keras ships no types
+    """The model as a subclass of keras.Model; `hidden_units` None makes the perceptron."""
+
+    def __init__(self, hidden_units: int | None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.hidden_units = hidden_units
+        self.flatten = keras.layers.Flatten(name="flatten")
+        self.hidden = None if hidden_units is None else DenseLayer(hidden_units, "relu", name="hidden")
+        initializer = "zeros" if hidden_units is None else "glorot_uniform"
+        self.classifier = DenseLayer(OUTPUT_UNITS, "softmax", initializer, name="output")
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Builds the layers for images [N, height, width]."""
+        shape = self.flatten.compute_output_shape(input_shape)
+        if self.hidden is not None:
+            self.hidden.build(shape)
+            shape = (None, self.hidden_units)
+        self.classifier.build(shape)
+        self.built = True
+
+    def call(self, images: keras.KerasTensor) -> keras.KerasTensor:
+        """Class probabilities for one batch of images."""
+        outputs = self.flatten(images)
+        if self.hidden is not None:
+            outputs = self.hidden(outputs)
+        return self.classifier(outputs)
+
+    def get_config(self) -> dict[str, Any]:
+        """What makes an equal model."""
+        return {**super().get_config(), "hidden_units": self.hidden_units}
