@@ -9,6 +9,7 @@ from serving.apis.messages import GetModelStatusRequest, GetModelStatusResponse,
 from serving.embedded.inference import info
 from serving.embedded.inference.examples import ExampleInference
 from serving.embedded.inference.predict import Predictor
+from serving.embedded.inference.servable import Servable
 from serving.embedded.models.core import ServerCore
 from serving.embedded.observe.calls import Observer
 
@@ -16,7 +17,7 @@ from serving.embedded.observe.calls import Observer
 class ModelAdmin:
     """What ModelService does; worker processes put one that asks their siblings in its place."""
 
-    def __init__(self, core: ServerCore) -> None:
+    def __init__(self, core: ServerCore[Servable]) -> None:
         self._core = core
 
     async def status(self, request: GetModelStatusRequest) -> GetModelStatusResponse:
@@ -31,7 +32,7 @@ class ModelAdmin:
 class Api(NamedTuple):
     """The methods, and what watches their requests."""
 
-    core: ServerCore
+    core: ServerCore[Servable]
     predictor: Predictor
     examples: ExampleInference
     admin: ModelAdmin

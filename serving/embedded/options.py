@@ -18,7 +18,7 @@ from serving.embedded.flags import Flags
 from serving.embedded.grpc.calls import MAX_STREAMS, CallOptions
 from serving.embedded.grpc.connection import ConnectionOptions
 from serving.embedded.inference.batching_options import BatchingOptions, OptionsOf, batching_options
-from serving.embedded.inference.runner import Servable
+from serving.embedded.inference.servable import Servable
 from serving.embedded.models.core import PLATFORM
 from serving.embedded.models.manager import ManagerOptions
 from serving.embedded.models.versions import Version

@@ -16,7 +16,8 @@ from serving.embedded.grpc.profiler import Tracer
 from serving.embedded.inference.batching import BatchingRunner, Runs
 from serving.embedded.inference.examples import ExampleInference
 from serving.embedded.inference.predict import PredictOptions, Predictor
-from serving.embedded.inference.runner import Runner, Servable
+from serving.embedded.inference.runner import Runner
+from serving.embedded.inference.servable import Servable
 from serving.embedded.loading.load import Load
 from serving.embedded.models.core import ServerCore
 from serving.embedded.models.manager import Manager
@@ -71,7 +72,8 @@ class ModelServer:
         )
         self._runner = Runner(config.run_threads(flags), self._metrics.run if self._metrics else None)
         api = self._api(self._batched(self._runner))
-        self._grpc = GrpcListener(api, flags, siblings, tracer) if flags.port >= 0 else None
+        connection, tls = config.connection_options(flags), config.tls_context(flags)
+        self._grpc = GrpcListener(api, flags, connection, tls, siblings, tracer) if flags.port >= 0 else None
         rest_port = flags.rest_api_port
         self._rest = RestListener(api, flags, metrics_path) if rest_port is not None and rest_port >= 0 else None
         self._config_watch = ConfigWatch(self.core, flags)
@@ -167,7 +169,7 @@ class ModelServer:
 class ConfigWatch:
     """Looks at --model_config_file now and then, and reloads it when it has changed."""
 
-    def __init__(self, core: ServerCore, flags: Flags) -> None:
+    def __init__(self, core: ServerCore[Servable], flags: Flags) -> None:
         self._core = core
         self._flags = flags
         self._stop = threading.Event()

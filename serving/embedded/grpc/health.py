@@ -16,6 +16,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from serving.apis import messages, services
 from serving.embedded.grpc.stream import Method, Stream
+from serving.embedded.inference.servable import Servable
 from serving.embedded.models.core import ServerCore
 from serving.errors import InvalidArgument, NotFound, Unimplemented
 
@@ -29,7 +30,7 @@ _REFLECTION = ("grpc.reflection.v1.ServerReflection", reflection.SERVICE_NAME)
 class Health:
     """The standard health service: SERVING while every configured model has a version that serves."""
 
-    def __init__(self, core: ServerCore) -> None:
+    def __init__(self, core: ServerCore[Servable]) -> None:
         self._core = core
         self._stopping = asyncio.Event()
 

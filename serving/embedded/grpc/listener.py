@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from serving.apis import services
-from serving.embedded import options
 from serving.embedded.api import Api, ModelAdmin
 from serving.embedded.flags import Flags
-from serving.embedded.grpc.connection import GrpcProtocol
+from serving.embedded.grpc.connection import ConnectionOptions, GrpcProtocol
 from serving.embedded.grpc.health import Health, reflection_methods
 from serving.embedded.grpc.profiler import Profiler, Tracer
 from serving.embedded.grpc.services import GrpcFrontEnd
@@ -27,13 +27,21 @@ _CLOSED_SECONDS = 0.02
 class GrpcListener:
     """Listens on the gRPC port, and on a UNIX socket where one is named. tracer: None for no profiler service."""
 
-    def __init__(self, api: Api, flags: Flags, siblings: Siblings | None, tracer: Tracer | None) -> None:
+    def __init__(
+        self,
+        api: Api,
+        flags: Flags,
+        options: ConnectionOptions,
+        tls: ssl.SSLContext | None,
+        siblings: Siblings | None,
+        tracer: Tracer | None,
+    ) -> None:
         self._api = api
         self._flags = flags
         self._siblings = siblings
         self._tracer = tracer
-        self._tls = options.tls_context(flags)
-        self._options = options.connection_options(flags)
+        self._tls = tls
+        self._options = options
         self._connections: set[GrpcProtocol] = set()
         self._servers: list[asyncio.Server] = []
         self._health: Health | None = None

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from serving.apis.server_configs import BatchingParameters
-from serving.embedded.inference.runner import Servable
+from serving.embedded.inference.servable import Servable
 from serving.embedded.models.versions import Version
 from serving.errors import ServerConfigError
 

@@ -11,6 +11,7 @@ from serving.apis.messages import (
     SignatureDefMap,
 )
 from serving.embedded.inference.predict import model_spec
+from serving.embedded.inference.servable import Servable
 from serving.embedded.models.core import ServerCore
 from serving.embedded.models.versions import VersionStatus
 from serving.errors import Code, InvalidArgument, NotFound
@@ -18,7 +19,7 @@ from serving.errors import Code, InvalidArgument, NotFound
 SIGNATURE_DEF = "signature_def"
 
 
-def metadata(core: ServerCore, request: GetModelMetadataRequest) -> GetModelMetadataResponse:
+def metadata(core: ServerCore[Servable], request: GetModelMetadataRequest) -> GetModelMetadataResponse:
     """The signatures of a version. Raises ServingError."""
     if not request.HasField("model_spec"):
         raise InvalidArgument("Missing ModelSpec")
@@ -34,7 +35,7 @@ def metadata(core: ServerCore, request: GetModelMetadataRequest) -> GetModelMeta
     return response
 
 
-def status(core: ServerCore, request: GetModelStatusRequest) -> GetModelStatusResponse:
+def status(core: ServerCore[Servable], request: GetModelStatusRequest) -> GetModelStatusResponse:
     """The state of a version, or of all versions newest first; a label is not looked at. Raises ServingError."""
     if not request.HasField("model_spec"):
         raise InvalidArgument("Missing ModelSpec")
@@ -52,7 +53,7 @@ def status(core: ServerCore, request: GetModelStatusRequest) -> GetModelStatusRe
     return response
 
 
-def _no_versions(core: ServerCore, spec: ModelSpec) -> str:
+def _no_versions(core: ServerCore[Servable], spec: ModelSpec) -> str:
     error = core.errors().get(spec.name)
     return f"Could not find any versions of model {spec.name}" + (f": {error}" if error else "")
 

@@ -15,7 +15,8 @@ import numpy.typing as npt
 from serving.apis import tensors
 from serving.apis.messages import ModelSpec, SignatureDef, TensorProto
 from serving.embedded.inference.batching import Runs
-from serving.embedded.inference.runner import Run, Servable
+from serving.embedded.inference.runner import Run
+from serving.embedded.inference.servable import Servable
 from serving.embedded.models.versions import Version
 from serving.errors import FailedPrecondition, Internal, InvalidArgument
 

@@ -5,17 +5,13 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 
-import numpy.typing as npt
-
-from serving.apis.messages import SignatureDef
+from serving.embedded.inference.servable import Array, Servable
 from serving.embedded.models.versions import Version
 from serving.errors import DeadlineExceeded
-
-Array = npt.NDArray[Any]
 
 # A hand-over to a thread and back costs as much as a small model's whole run: one that is sure to be quick stays on the
 # event loop. Sure means: the quicker of its last two runs (the other may have been interrupted) took no longer than
@@ -24,24 +20,6 @@ QUICK_SECONDS = 0.001
 QUICK_BYTES = 65536
 # A client may ask for outputs in any order: beyond this many, the rest are not remembered and run in threads.
 MAX_REMEMBERED = 1000
-
-
-class Servable(Protocol):
-    """A loaded model, as the loader gives it."""
-
-    @property
-    def signatures(self) -> Mapping[str, SignatureDef]:
-        """The signatures by name."""
-
-    @property
-    def loop_free(self) -> frozenset[str]:
-        """The outputs, by tensor name, whose time the size of the inputs bounds."""
-
-    def run(self, feeds: Mapping[str, Array], fetches: Sequence[str]) -> list[Array]:
-        """The values of the tensors `fetches`, given those of `feeds`. Raises ServingError."""
-
-    def close(self) -> None:
-        """Frees the model."""
 
 
 class Run(NamedTuple):

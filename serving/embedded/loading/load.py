@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from serving.embedded.inference.runner import Servable
+from serving.embedded.inference.servable import Servable
 from serving.embedded.loading.self_test import self_test
 from serving.embedded.loading.warmup import warm_up
 from serving.embedded.models.versions import Version

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.apis.messages import SignatureDef
-from serving.embedded.inference.runner import Servable
+from serving.embedded.inference.servable import Servable
 from serving.errors import FailedPrecondition
 
 Array = npt.NDArray[Any]

@@ -17,7 +17,8 @@ from serving.apis import tensors
 from serving.apis.messages import ModelSpec, PredictionLog, SessionRunRequest
 from serving.embedded.inference.examples import ExampleInference
 from serving.embedded.inference.predict import PredictCall, Predictor
-from serving.embedded.inference.runner import Run, Servable
+from serving.embedded.inference.runner import Run
+from serving.embedded.inference.servable import Servable
 from serving.embedded.models.versions import Version
 from serving.errors import InvalidArgument, ServingError
 

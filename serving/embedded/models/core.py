@@ -8,23 +8,23 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Generic
 
 from serving.apis.messages import TENSORFLOW, ModelConfig, ModelServerConfig, ModelSpec
-from serving.embedded.inference.runner import Servable
 from serving.embedded.models.manager import Manager
 from serving.embedded.models.source import FileSystemSource, check_base_path
-from serving.embedded.models.versions import Version
+from serving.embedded.models.versions import S, Version
 from serving.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument, ServingError
 
 PLATFORM = "tensorflow"
 
 
-class ServerCore:
+class ServerCore(Generic[S]):
     """Holds what is configured, and gives requests the version that they ask for."""
 
     def __init__(
         self,
-        manager: Manager[Servable],
+        manager: Manager[S],
         source: FileSystemSource,
         *,
         labels_for_unavailable: bool = False,
@@ -43,7 +43,7 @@ class ServerCore:
         """The names of the configured models."""
         return list(self._models)
 
-    def use(self, spec: ModelSpec) -> Version[Servable]:
+    def use(self, spec: ModelSpec) -> Version[S]:
         """The loaded version that a request asks for, counted as in use: leave it as a `with` block, or `release` it.
 
         Raises InvalidArgument for a spec without a name or with an unknown label, NotFound, or Unavailable.

@@ -12,7 +12,7 @@ import pytest
 from serving.embedded import options
 from serving.embedded.flags import Flags
 from serving.embedded.inference.batching_options import BatchingOptions
-from serving.embedded.inference.runner import Servable
+from serving.embedded.inference.servable import Servable
 from serving.embedded.models.versions import Version
 from serving.errors import InvalidArgument, ServerConfigError
 

@@ -18,7 +18,8 @@ from serving.apis.messages import SignatureDef
 from serving.apis.server_configs import BatchingParameters
 from serving.embedded.inference.batching import BatchingRunner
 from serving.embedded.inference.batching_options import BatchingOptions, batching_options
-from serving.embedded.inference.runner import Run, Runner, Servable
+from serving.embedded.inference.runner import Run, Runner
+from serving.embedded.inference.servable import Servable
 from serving.embedded.models.versions import Version
 from serving.errors import DeadlineExceeded, InvalidArgument, ServerConfigError, Unavailable
 

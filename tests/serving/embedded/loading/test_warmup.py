@@ -12,7 +12,7 @@ import pytest
 from google.protobuf import text_format
 
 from serving.apis.messages import PredictionLog, SignatureDef
-from serving.embedded.inference.runner import Servable
+from serving.embedded.inference.servable import Servable
 from serving.embedded.loading.load import Loader, version_load
 from serving.embedded.loading.self_test import SELF_TEST_FILE
 from serving.embedded.loading.warmup import WARMUP_FILE
