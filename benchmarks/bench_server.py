@@ -26,6 +26,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fashion_common.layout import version_directories
 from serving.apis import services, tensors
 from serving.apis.messages import PredictRequest
 
@@ -39,7 +40,7 @@ ECHO_BYTES = 134  # what our model's answer to one image has
 TICKS = os.sysconf("SC_CLK_TCK")
 WRITE_MODEL = """
 import sys, numpy as np, tensorflow as tf
-names = "T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot".split(",")
+from fashion_common.served_model import CLASS_NAMES
 module, random = tf.Module(), np.random.default_rng(0)
 module.w = [tf.Variable(random.normal(0, 0.05, shape).astype("f")) for shape in ((784, 128), (128, 10))]
 @tf.function(input_signature=[tf.TensorSpec([None, 28, 28], tf.uint8, name="images")])
@@ -47,7 +48,7 @@ def predict(images):
     hidden = tf.nn.relu(tf.reshape(tf.cast(images, tf.float32) / 255.0, [-1, 784]) @ module.w[0])
     probabilities = tf.nn.softmax(hidden @ module.w[1])
     class_ids = tf.argmax(probabilities, -1)
-    return dict(probabilities=probabilities, class_ids=class_ids, class_names=tf.gather(tf.constant(names), class_ids))
+    return dict(probabilities=probabilities, class_ids=class_ids, class_names=tf.gather(CLASS_NAMES, class_ids))
 tf.saved_model.save(module, sys.argv[1], signatures=predict)
 """
 
@@ -112,7 +113,8 @@ def servers(options: argparse.Namespace, directory: Path) -> Iterator[list[Conte
         print(f"No model under {options.model_base_path}: one of the same shape with random weights is measured")
         base = directory / "fashion_mnist"
         subprocess.run([sys.executable, "-c", WRITE_MODEL, str(base / "1")], check=True, capture_output=True)
-    newest = max((path for path in base.iterdir() if path.name.isdigit()), key=lambda path: int(path.name))
+    versions = version_directories(base)
+    newest = versions[max(versions)]
     ports = [free_port() for _ in range(6)]
     model = ["--model_name=fashion_mnist", f"--model_base_path={base}"]
     embedded = [sys.executable, "-m", "serving.embedded", *model]

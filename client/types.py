@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-IMAGE_SHAPE = (28, 28)
-IMAGE_BYTES = 28 * 28
+from fashion_common.served_model import CLASS_NAMES, IMAGE_SHAPE, MODEL_NAME
+
+IMAGE_BYTES = math.prod(IMAGE_SHAPE)
 # TensorFlow keeps entries such as __saved_model_init_op among the signatures; nobody can ask for them.
 INTERNAL = "__"
-# In label order (Xiao et al. 2017, https://arxiv.org/abs/1708.07747); for servers that answer probabilities only.
-CLASS_NAMES = (
-    "T-shirt/top",
-    "Trouser",
-    "Pullover",
-    "Dress",
-    "Coat",
-    "Sandal",
-    "Shirt",
-    "Sneaker",
-    "Bag",
-    "Ankle boot",
-)
 
 
 @dataclass(frozen=True)
 class ModelSpec:
     """Which model, and which of its versions: a number, a label, or neither for the newest."""
 
-    name: str = "fashion_mnist"
+    name: str = MODEL_NAME
     version: int | None = None
     version_label: str | None = None
 

@@ -1,1 +1,4 @@
-"""What all parts share: errors with exit codes, whole files, a quiet stderr. Standard library only."""
+"""What all parts must agree on: errors and exit codes, whole files, a quiet stderr, the served model, its directories.
+
+Standard library only.
+"""

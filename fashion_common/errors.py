@@ -1,4 +1,16 @@
-"""The root of the three error families, and the exit codes."""
+"""The root of every package's errors, the exit codes, and the errors of a model base path.
+
+    FashionError
+    ├── BasePathError                 a model base path without versions
+    │   └── MisplacedModelError       a SavedModel where its versions should be
+    ├── training.errors               training and export
+    ├── serving.errors                a request that failed, a server that cannot be configured
+    ├── serving.launch                a server that cannot be started
+    └── client.errors                 a call that failed, or was asked wrongly
+
+Each is raised where the fact is known and becomes one line on stderr and an exit code in one place (`client.cli`;
+`serving.embedded.__main__` for a server of its own).
+"""
 
 from __future__ import annotations
 
@@ -13,3 +25,13 @@ class FashionError(Exception):
     """
 
     exit_code = EXIT_FAILED
+
+
+class BasePathError(FashionError):
+    """A model base path that is missing, cannot be read, or holds no version."""
+
+    exit_code = EXIT_USAGE
+
+
+class MisplacedModelError(BasePathError):
+    """A model base path that holds a SavedModel itself, where numbered versions are expected."""

@@ -69,7 +69,8 @@ def _run(*arguments: object) -> None:
 def _write_pictures() -> tuple[list[Path], Images, list[str]]:
     """The first test image of each class as PNG."""
     with native_stderr_silenced():
-        from training.data.dataset import CLASS_NAMES, load
+        from fashion_common.served_model import CLASS_NAMES
+        from training.data.dataset import load
 
         data = load()
     chosen = [int(np.flatnonzero(data.test_labels == class_id)[0]) for class_id in range(len(CLASS_NAMES))]

@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fashion_common.errors import FashionError
+from fashion_common.layout import MANIFEST_FILE, MODEL_BASE_PATH
 from serving.launch.backends import ServeOptions
 from serving.launch.engines import EngineError, find_engine
 from serving.launch.prepare import checked_versions
 
 ROOT = Path(__file__).parents[1]
-MODEL = ServeOptions(model_base_path=Path("models/fashion_mnist"))
-MANIFEST = "assets.extra/manifest.json"
 _OCI = "org.opencontainers.image"
 
 
@@ -70,11 +69,11 @@ def build_command(
 
 def model_labels(context: Path) -> dict[str, str]:
     """OCI labels of the newest version, from its manifest where it has one. Raises FashionError without a version."""
-    base_path = context / MODEL.model_base_path
+    base_path = context / MODEL_BASE_PATH
     versions = checked_versions(ServeOptions(model_base_path=base_path))
     newest = max(versions)
     labels = {f"{_OCI}.version": str(newest)}
-    manifest_path = versions[newest] / MANIFEST
+    manifest_path = versions[newest] / MANIFEST_FILE
     manifest = json.loads(manifest_path.read_text(encoding="utf-8")) if manifest_path.is_file() else {}
     facts = {
         f"{_OCI}.created": manifest.get("exported_at"),

@@ -1,4 +1,11 @@
-"""The errors of training and export; each text names the value, the rule and the fix."""
+"""The errors of training and export; each text names the value, the rule and the fix.
+
+TrainingError                    exit code 1
+├── TrainingUsageError           exit code 2
+├── NotAcceptedError
+├── SelfTestError
+└── DamagedVersionError
+"""
 
 from __future__ import annotations
 
@@ -13,3 +20,15 @@ class TrainingUsageError(TrainingError):
     """Training or export was asked for something that cannot be: a bad option, missing data, a wrong path."""
 
     exit_code = EXIT_USAGE
+
+
+class NotAcceptedError(TrainingError):
+    """A model is worse than it may be; nothing was written."""
+
+
+class SelfTestError(TrainingError):
+    """A version does not answer as the model that it was made from."""
+
+
+class DamagedVersionError(TrainingError):
+    """A version's files are not those that were exported."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from client.errors import ClientUsageError
 from client.pictures.sources import Block, blocks
-from client.types import CLASS_NAMES
+from fashion_common.served_model import CLASS_NAMES
 
 _IMAGES, _LABELS = "t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"
 _IDX_LABELS = b"\0\0\x08\x01"

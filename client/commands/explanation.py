@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from client.connection import Connection
 from client.pictures.batch import Batch
 from client.pictures.images import trimmed_pixels
-from client.types import IMAGE_BYTES, IMAGE_SHAPE, Prediction
+from client.types import IMAGE_BYTES, Prediction
+from fashion_common.served_model import IMAGE_SHAPE
 
 # Of the 60,000 training images: the mean pixel, and the share of pixels above 0; both measured on the data set.
 TRAINING_MEAN = 72.94

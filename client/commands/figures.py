@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from client.errors import ClientUsageError
-from client.types import CLASS_NAMES, IMAGE_SHAPE
+from fashion_common.served_model import CLASS_NAMES, IMAGE_SHAPE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from client.transports.address import DEFAULT_SERVER
+from fashion_common.served_model import MODEL_NAME
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -27,7 +28,7 @@ def with_connection(command: Callable[..., None]) -> Callable[..., None]:
     )
     @click.option(
         "--model-name",
-        default="fashion_mnist",
+        default=MODEL_NAME,
         envvar="FASHION_MODEL_NAME",
         show_default=True,
         help="The served model.",

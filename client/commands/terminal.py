@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from itertools import zip_longest
 
-from client.types import CLASS_NAMES, IMAGE_SHAPE, Prediction
+from client.types import Prediction
+from fashion_common.served_model import CLASS_NAMES, IMAGE_SHAPE
 
 _ROWS, _COLUMNS = IMAGE_SHAPE
 _BAR = 20

@@ -13,18 +13,8 @@ from operator import itemgetter
 from typing import Protocol, cast, runtime_checkable
 
 from client.errors import ClientUsageError, ServerError
-from client.types import (
-    CLASS_NAMES,
-    IMAGE_BYTES,
-    IMAGE_SHAPE,
-    Call,
-    Metadata,
-    Output,
-    Prediction,
-    Signature,
-    Tensor,
-    TensorInfo,
-)
+from client.types import IMAGE_BYTES, Call, Metadata, Output, Prediction, Signature, Tensor, TensorInfo
+from fashion_common.served_model import CLASS_NAMES, IMAGE_SHAPE
 
 DEFAULT_SIGNATURE_NAME = "serving_default"
 _ENCODED = "encoded_images"

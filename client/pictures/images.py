@@ -13,7 +13,7 @@ from typing import BinaryIO, Literal, cast
 from PIL import Image, ImageChops, ImageFilter, ImageOps, UnidentifiedImageError
 
 from client.errors import ImageError
-from client.types import IMAGE_SHAPE
+from fashion_common.served_model import IMAGE_SHAPE
 
 Preprocess = Literal["auto", "photo", "none"]
 PREPROCESS: tuple[Preprocess, ...] = ("auto", "photo", "none")

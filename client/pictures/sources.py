@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from client.errors import ClientUsageError, ImageError
 from client.pictures.batch import Batch
 from client.pictures.images import Preprocess, read_image
-from client.types import IMAGE_BYTES, IMAGE_SHAPE
+from client.types import IMAGE_BYTES
+from fashion_common.served_model import IMAGE_SHAPE
 
 if TYPE_CHECKING:
     import numpy as np

@@ -12,6 +12,7 @@ from typing import TypeVar
 from google.protobuf import text_format
 from google.protobuf.message import Message
 
+from fashion_common.layout import BATCHING_FILE
 from serving.apis.messages import ConfigProto, ModelServerConfig
 from serving.apis.server_configs import BatchingParameters, MonitoringConfig, SSLConfig
 from serving.embedded.flags import Flags
@@ -28,7 +29,6 @@ from serving.errors import InvalidArgument, ServerConfigError
 M = TypeVar("M", bound=Message)
 
 _INT_MAX = 2**31 - 1
-PER_MODEL_BATCHING_FILE = "batching_params.pbtxt"
 
 
 def read_text_proto(path: str, message: M) -> M:
@@ -116,7 +116,7 @@ def check_version(flags: Flags, directory: Path) -> None:
 
 
 def _own_batching_options(directory: Path) -> BatchingOptions | None:
-    file = directory / PER_MODEL_BATCHING_FILE
+    file = directory / BATCHING_FILE
     return batching_options(read_text_proto(str(file), BatchingParameters())) if file.is_file() else None
 
 

@@ -7,6 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fashion_common.layout import MODEL_BASE_PATH
+from fashion_common.served_model import MODEL_NAME
+
 TF_SERVING_VERSION = "2.21.0"
 OFFICIAL_IMAGE = f"tensorflow/serving:{TF_SERVING_VERSION}"
 MODEL_SERVER = "tensorflow_model_server"
@@ -29,8 +32,8 @@ class ServeOptions:
     or podman. init: whether it has an init process to put before the server. server_flags: more of them, as they are.
     """
 
-    model_base_path: Path = Path("models/fashion_mnist")
-    model_name: str = "fashion_mnist"
+    model_base_path: Path = MODEL_BASE_PATH
+    model_name: str = MODEL_NAME
     host: str = "127.0.0.1"
     port: int = 8500
     rest_port: int = 8501

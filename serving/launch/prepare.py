@@ -8,9 +8,8 @@ import stat
 from dataclasses import replace
 from pathlib import Path
 
-from fashion_common.errors import EXIT_USAGE, FashionError
-from serving.embedded.models.source import check_base_path
-from serving.errors import ServingError
+from fashion_common.errors import EXIT_USAGE, BasePathError, FashionError
+from fashion_common.layout import SAVED_MODEL_FILE, SAVED_MODEL_TEXT_FILE, check_base_path
 from serving.launch.backends import ServeOptions
 
 
@@ -24,15 +23,13 @@ def checked_versions(options: ServeOptions) -> dict[int, Path]:
     """The versions under the base path. Raises ServeUsageError, with the fix, where there is nothing to serve."""
     try:
         versions = check_base_path(options.model_name, options.model_base_path)
-    except ServingError as error:
-        missing = not options.model_base_path.exists()
-        raise ServeUsageError(
-            f"{error}. `fashion export` writes the first version" if missing else str(error)
-        ) from error
+    except BasePathError as error:
+        fix = "" if options.model_base_path.exists() else ". `fashion export` writes the first version"
+        raise ServeUsageError(f"{error}{fix}") from error
     newest = versions[max(versions)]
-    if not any((newest / name).is_file() for name in ("saved_model.pb", "saved_model.pbtxt")):
+    if not any((newest / name).is_file() for name in (SAVED_MODEL_FILE, SAVED_MODEL_TEXT_FILE)):
         raise ServeUsageError(
-            f"{newest} holds no saved_model.pb: a version is a SavedModel. Remove the directory, or export again"
+            f"{newest} holds no {SAVED_MODEL_FILE}: a version is a SavedModel. Remove the directory, or export again"
         )
     return versions
 

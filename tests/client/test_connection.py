@@ -9,8 +9,7 @@ from client.connection import Connection, connect
 from client.errors import ClientUsageError, ServerError, server_error
 from client.pictures.batch import Batch
 from client.transports.fake import FakeTransport
-from client.types import CLASS_NAMES, Metadata, ModelSpec, Output, Prediction, Signature, TensorInfo
-from training.data.dataset import CLASS_NAMES as TRAINED_CLASS_NAMES
+from client.types import Metadata, ModelSpec, Output, Prediction, Signature, TensorInfo
 
 _PREDICT = "tensorflow/serving/predict"
 
@@ -53,11 +52,6 @@ def test_top_gives_the_likeliest_classes_first() -> None:
     """Ties keep the label order."""
     [prediction] = _connection(FakeTransport(class_id=8)).predict(np.zeros((1, 28, 28), np.uint8))
     assert prediction.top(3) == [("Bag", 0.91), ("T-shirt/top", 0.01), ("Trouser", 0.01)]
-
-
-def test_the_clients_class_names_are_those_of_training() -> None:
-    """The client may not import training, so it has a table of its own."""
-    assert CLASS_NAMES == TRAINED_CLASS_NAMES
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ import keras
 import numpy as np
 import pytest
 
+from fashion_common.served_model import CLASS_NAMES
 from tests.support.road import FASHION, Road, fashion
-from training.data.dataset import CLASS_NAMES
 
 
 @pytest.mark.parametrize("api", ["grpc", "rest"])

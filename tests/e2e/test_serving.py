@@ -13,10 +13,10 @@ import httpx
 import numpy as np
 import pytest
 
+from fashion_common.served_model import CLASS_NAMES
 from tests.support.containers import run
 from tests.support.live_backend import STOP_SECONDS, Live, listening
 from tests.support.road import FASHION, fashion
-from training.data.dataset import CLASS_NAMES
 
 # The first of them builds an image.
 pytestmark = pytest.mark.timeout(1800)

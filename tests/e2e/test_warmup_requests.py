@@ -12,10 +12,11 @@ import tensorflow as tf
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
 
+from fashion_common.layout import WARMUP_FILE
 from tests.support.exports import small_model
 from tests.support.live import running
 from training.export.signatures import write_saved_model
-from training.export.warmup import WARMUP_FILE, write_warmup
+from training.export.warmup import write_warmup
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fashion_common.layout import MODEL_BASE_PATH
 from training.errors import TrainingUsageError
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ _SERVING_CONFIG = Path(__file__).parents[2] / "serving" / "config"
 _model_base_path = click.option(
     "--model-base-path",
     type=click.Path(file_okay=False, path_type=Path),
-    default=Path("models/fashion_mnist"),
+    default=MODEL_BASE_PATH,
     show_default=True,
     help="Where the numbered versions of the model lie.",
 )

@@ -26,19 +26,6 @@ from training.data.sources import (
 )
 from training.errors import TrainingUsageError
 
-# In label order (Xiao et al. 2017, https://arxiv.org/abs/1708.07747, table 2).
-CLASS_NAMES = (
-    "T-shirt/top",
-    "Trouser",
-    "Pullover",
-    "Dress",
-    "Coat",
-    "Sandal",
-    "Shirt",
-    "Sneaker",
-    "Bag",
-    "Ankle boot",
-)
 VALIDATION_SIZE = 5_000
 SIZES = {"train": 60_000, "test": 10_000}
 

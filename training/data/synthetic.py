@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from training.data.dataset import CLASS_NAMES, Dataset
+from fashion_common.served_model import CLASS_NAMES, IMAGE_SHAPE
+from training.data.dataset import Dataset
 
 NAME = "synthetic"
 VERSION = "1"
 SIZES = {"train": 3_000, "validation": 500, "test": 500}
 
-_SIDE = 28
+_SIDE, _ = IMAGE_SHAPE
 _NOISE = 18.0  # standard deviation, in gray levels
 
 # In label order: the polygons of each class, their points as x,y in percent of the garment's width and height.

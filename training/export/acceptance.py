@@ -5,14 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from training.errors import TrainingError
+from training.errors import NotAcceptedError
 from training.export.manifest import Manifest, recorded_accuracy
 from training.export.trained import TrainedModel
 from training.export.versions import newest_with_manifest
-
-
-class NotAcceptedError(TrainingError):
-    """A model is worse than it may be; nothing was written."""
 
 
 @dataclass(frozen=True)

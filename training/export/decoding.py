@@ -6,7 +6,9 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-IMAGE_SIZE = 28
+from fashion_common.served_model import IMAGE_SHAPE
+
+IMAGE_SIZE, _ = IMAGE_SHAPE  # square
 # What a file may unfold to: a few kilobytes of PNG can claim gigabytes of pixels.
 MAX_PIXELS = 2**26
 

@@ -10,11 +10,12 @@ from typing import Any
 
 import tensorflow as tf
 
-from training.data.dataset import CLASS_NAMES
+from fashion_common.layout import ASSETS_EXTRA, SELF_TEST_FILE, WARMUP_FILE
+from fashion_common.served_model import CLASS_NAMES
+from training.errors import DamagedVersionError
 from training.export.acceptance import Demands, accept
 from training.export.golden import golden_tensors
 from training.export.manifest import (
-    DamagedVersionError,
     check_files,
     read_manifest,
     recorded_accuracy,
@@ -22,7 +23,6 @@ from training.export.manifest import (
 )
 from training.export.publish import publish, staging_directory
 from training.export.self_test import (
-    SELF_TEST_FILE,
     TOLERANCE,
     Tensors,
     run_self_test,
@@ -32,7 +32,7 @@ from training.export.self_test_process import self_test_process
 from training.export.signatures import describe_signatures, write_saved_model
 from training.export.trained import TrainedModel
 from training.export.versions import newest_with_manifest, remove_old_versions
-from training.export.warmup import WARMUP_FILE, write_warmup
+from training.export.warmup import write_warmup
 
 Report = Callable[[str], None]
 
@@ -106,7 +106,7 @@ def _write(trained: TrainedModel, export: Export, golden: Tensors, staging: Path
     except tf.errors.OpError as error:
         raise OSError(f"TensorFlow says {error.message}") from error
     if export.with_copies:
-        copy_files(trained.files, staging / "assets.extra")
+        copy_files(trained.files, staging / ASSETS_EXTRA)
 
 
 def copy_files(files: tuple[Path, ...], directory: Path) -> None:

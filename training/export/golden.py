@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from fashion_common.served_model import CLASS_NAMES
 from training.data import synthetic
-from training.data.dataset import CLASS_NAMES
 from training.errors import TrainingUsageError
 from training.export.examples import image_file, tf_example
 from training.export.self_test import Array, Tensors

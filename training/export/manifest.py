@@ -13,16 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from fashion_common.files import write_whole
-from training.errors import TrainingError
+from fashion_common.layout import MANIFEST_FILE
+from training.errors import DamagedVersionError
 
-MANIFEST_FILE = "assets.extra/manifest.json"
 _PACKAGES = ("fashion-mnist-serving", "keras", "numpy", "pillow", "tensorflow")
 
 Manifest = dict[str, Any]  # JSON, as written by any release: read it with .get
-
-
-class DamagedVersionError(TrainingError):
-    """A version's files are not those that were exported."""
 
 
 def write_manifest(version_path: Path, facts: Mapping[str, Any]) -> None:

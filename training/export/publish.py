@@ -14,16 +14,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from fashion_common.layout import version_directories
 from training.errors import TrainingError, TrainingUsageError
 
 PREFIX = ".export-"
-
-
-def version_directories(model_base_path: Path) -> dict[int, Path]:
-    """The version directories under a base path by number: as in TF Serving, every child whose name is an integer."""
-    if not model_base_path.is_dir():
-        return {}
-    return {int(child.name): child for child in model_base_path.iterdir() if child.name.isdecimal() and child.is_dir()}
 
 
 @contextmanager

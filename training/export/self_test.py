@@ -22,18 +22,14 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from training.errors import TrainingError
+from fashion_common.layout import SELF_TEST_FILE
+from training.errors import SelfTestError
 
-SELF_TEST_FILE = "assets.extra/self_test.npz"
 TOLERANCE = 1e-5  # absolute, of probabilities
 
 Array = npt.NDArray[Any]
 # (signature, "inputs" or "outputs", name) -> the tensor; strings are object arrays of bytes.
 Tensors = dict[tuple[str, str, str], Array]
-
-
-class SelfTestError(TrainingError):
-    """A version does not answer as the model that it was made from."""
 
 
 def write_tensors(path: Path, tensors: Tensors) -> None:

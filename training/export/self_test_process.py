@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import training
-from training.export.self_test import SelfTestError
+from training.errors import SelfTestError
 
 Differences = dict[str, float]
 

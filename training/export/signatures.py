@@ -16,7 +16,8 @@ import tensorflow as tf
 from tensorflow.core.protobuf import fingerprint_pb2, saved_model_pb2
 from tensorflow.python.saved_model.pywrap_saved_model import fingerprinting
 
-from training.data.dataset import CLASS_NAMES
+from fashion_common.layout import SAVED_MODEL_FILE
+from fashion_common.served_model import CLASS_NAMES
 from training.export.decoding import IMAGE_SIZE, decoded
 
 METHOD_NAMES = {"classify": tf.saved_model.CLASSIFY_METHOD_NAME}
@@ -120,11 +121,11 @@ def _set_method_names(path: Path) -> None:
     saved_model = _read(path)
     for signature, method_name in METHOD_NAMES.items():
         saved_model.meta_graphs[0].signature_def[signature].method_name = method_name
-    (path / "saved_model.pb").write_bytes(saved_model.SerializeToString(deterministic=True))
+    (path / SAVED_MODEL_FILE).write_bytes(saved_model.SerializeToString(deterministic=True))
     fingerprint = fingerprint_pb2.FingerprintDef.FromString(fingerprinting.CreateFingerprintDef(str(path)))
     fingerprint.uuid = str(uuid.uuid5(uuid.NAMESPACE_OID, str(fingerprint.saved_model_checksum)).int)
     (path / "fingerprint.pb").write_bytes(fingerprint.SerializeToString(deterministic=True))
 
 
 def _read(path: Path) -> saved_model_pb2.SavedModel:
-    return saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
+    return saved_model_pb2.SavedModel.FromString((path / SAVED_MODEL_FILE).read_bytes())

@@ -11,9 +11,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from fashion_common.served_model import CLASS_NAMES
 from training import runs
 from training.data import dataset
-from training.data.dataset import CLASS_NAMES
 from training.errors import TrainingUsageError
 from training.export.decoding import IMAGE_SIZE
 from training.fit.evaluate import evaluate

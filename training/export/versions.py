@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from training.errors import TrainingUsageError
+from fashion_common.layout import version_directories
+from training.errors import DamagedVersionError, TrainingUsageError
 from training.export.manifest import (
-    DamagedVersionError,
     Manifest,
     check_files,
     read_manifest,
     recorded_accuracy,
 )
-from training.export.publish import PREFIX, remove_leftovers, version_directories
+from training.export.publish import PREFIX, remove_leftovers
 from training.export.server_config import NamedVersions
 
 # passed: its files are those that passed before it was published; damaged: a file is missing or differs since;

@@ -17,7 +17,6 @@ from training.export.decoding import IMAGE_SIZE
 from training.export.examples import image_file, tf_example
 from training.export.serving_messages import message, read_text
 
-WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
 _GREATEST = 128
 _MOST_RECORDS = 1000  # TF Serving fails the load of a version with more
 

@@ -8,7 +8,9 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-SIDE = 28
+from fashion_common.served_model import IMAGE_SHAPE
+
+SIDE, _ = IMAGE_SHAPE
 SHIFTS = 9  # up to one pixel up, down, left and right: shift 3 * dy + dx, unmoved is 4
 UNMOVED = 4
 

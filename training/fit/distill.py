@@ -15,8 +15,9 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from fashion_common.served_model import CLASS_NAMES
 from training.config import TrainingConfig
-from training.data.dataset import CLASS_NAMES, Dataset
+from training.data.dataset import Dataset
 from training.fit import checkpoint, networks, optimizers
 from training.fit.batches import SHIFTS, ImageStore
 from training.fit.checkpoint import Checkpoint

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.dataset import CLASS_NAMES
+from fashion_common.served_model import CLASS_NAMES
 
 _BATCH = 5_000
 _SMALLEST = 1e-7  # keras.config.epsilon(): Keras clips probabilities there before it takes the logarithm

@@ -9,9 +9,8 @@ from typing import Any
 
 import keras
 
-from training.data.dataset import CLASS_NAMES
+from fashion_common.served_model import CLASS_NAMES, IMAGE_SHAPE
 
-INPUT_SHAPE = (28, 28)
 HIDDEN_UNITS = 128
 OUTPUT_UNITS = len(CLASS_NAMES)
 
@@ -35,12 +34,12 @@ def _dense_layers(hidden_units: int | None) -> list[keras.layers.Layer]:
 
 
 def _sequential(hidden_units: int | None, name: str) -> keras.Model:
-    layers = [keras.Input(INPUT_SHAPE, name="images"), keras.layers.Flatten(name="flatten")]
+    layers = [keras.Input(IMAGE_SHAPE, name="images"), keras.layers.Flatten(name="flatten")]
     return keras.Sequential([*layers, *_dense_layers(hidden_units)], name=name)
 
 
 def _functional(hidden_units: int | None, name: str) -> keras.Model:
-    images = keras.Input(INPUT_SHAPE, name="images")
+    images = keras.Input(IMAGE_SHAPE, name="images")
     outputs = keras.layers.Flatten(name="flatten")(images)
     for layer in _dense_layers(hidden_units):
         outputs = layer(outputs)
@@ -49,7 +48,7 @@ def _functional(hidden_units: int | None, name: str) -> keras.Model:
 
 def _subclassed(hidden_units: int | None, name: str) -> keras.Model:
     model = SubclassedModel(hidden_units, name=name)
-    model.build((None, *INPUT_SHAPE))
+    model.build((None, *IMAGE_SHAPE))
     return model
 
 

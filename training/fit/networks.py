@@ -9,6 +9,7 @@ import keras
 import numpy as np
 from keras import layers
 
+from fashion_common.served_model import IMAGE_SHAPE
 from training.config import TrainingConfig
 from training.fit import models
 
@@ -19,7 +20,7 @@ def training_network(config: TrainingConfig, model: keras.Model) -> keras.Model:
     """What is trained in the place of `model`: `model` itself unless batch_norm or dropout add layers to it."""
     if not config.batch_norm and not config.dropout:
         return model
-    images = keras.Input(models.INPUT_SHAPE)
+    images = keras.Input(IMAGE_SHAPE)
     outputs = layers.Dense(models.HIDDEN_UNITS, use_bias=not config.batch_norm, name="hidden")(layers.Flatten()(images))
     if config.batch_norm:
         outputs = layers.BatchNormalization(momentum=_MOMENTUM, name="normalization")(outputs)
@@ -50,8 +51,8 @@ def fold(network: keras.Model, model: keras.Model) -> None:
 
 def teacher() -> keras.Model:
     """A small convolutional network (825,514 weights), trained on the same images and then asked for soft labels."""
-    images = keras.Input(models.INPUT_SHAPE)
-    outputs = layers.Reshape((*models.INPUT_SHAPE, 1))(images)
+    images = keras.Input(IMAGE_SHAPE)
+    outputs = layers.Reshape((*IMAGE_SHAPE, 1))(images)
     for filters in (32, 64):
         outputs = layers.Conv2D(filters, 3, padding="same", use_bias=False)(outputs)
         outputs = layers.MaxPooling2D()(layers.ReLU()(layers.BatchNormalization()(outputs)))

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from training.data.dataset import CLASS_NAMES
+from fashion_common.served_model import CLASS_NAMES
 from training.fit.evaluate import Evaluation
 
 INK = "#7d838c"  # contrast of 3.8 on white, 4.9 on #0d1117

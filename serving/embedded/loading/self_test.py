@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fashion_common.layout import SELF_TEST_FILE
 from serving.apis.messages import SignatureDef
 from serving.embedded.inference.servable import Servable
 from serving.errors import FailedPrecondition
 
 Array = npt.NDArray[Any]
 
-SELF_TEST_FILE = Path("assets.extra") / "self_test.npz"
 TOLERANCE = 1e-5
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy.typing as npt
 from google.protobuf.message import DecodeError
 
+from fashion_common.layout import WARMUP_FILE
 from serving.apis import tensors
 from serving.apis.messages import ModelSpec, PredictionLog, SessionRunRequest
 from serving.embedded.inference.examples import ExampleInference
@@ -24,7 +25,6 @@ from serving.errors import InvalidArgument, ServingError
 
 Array = npt.NDArray[Any]
 
-WARMUP_FILE = Path("assets.extra") / "tf_serving_warmup_requests"
 MAX_RECORDS = 1000
 
 

@@ -1,23 +1,20 @@
 """What is on disk: which versions of each model there are, and which of them the policy wants.
 
-Follows TF Serving's FileSystemStoragePathSource: a version is a child directory whose name is a number.
+Follows TF Serving's FileSystemStoragePathSource.
 https://www.tensorflow.org/tfx/serving/serving_config
 """
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from fashion_common import layout
+from fashion_common.errors import BasePathError, MisplacedModelError
 from serving.apis.messages import ModelConfig
 from serving.errors import FailedPrecondition, NotFound, ServingError
-
-# 19 digits hold every int64, which versions are.
-_NUMBER = re.compile(r"[0-9]{1,19}")
-_MAX_VERSION = 2**63 - 1
 
 
 class Aspired(NamedTuple):
@@ -30,34 +27,17 @@ class Aspired(NamedTuple):
     error: ServingError | None = None
 
 
-def versions_in(base_path: Path) -> dict[int, Path]:
-    """The version directories under a base path. Raises NotFound when the path is not a directory."""
-    try:
-        children = sorted(base_path.iterdir())
-    except OSError as error:
-        raise NotFound(_no_base_path(base_path)) from error
-    found = {}
-    for child in children:
-        if _NUMBER.fullmatch(child.name) and int(child.name) <= _MAX_VERSION and child.is_dir():
-            found[int(child.name)] = child
-    return found
-
-
 def check_base_path(model_name: str, base_path: Path) -> dict[int, Path]:
     """The versions under a base path, at least one.
 
     Raises NotFound or FailedPrecondition with the fix in its text when there is none.
     """
-    found = versions_in(base_path)
-    if found:
-        return found
-    example = base_path / "1"
-    if (base_path / "saved_model.pb").is_file():
-        raise FailedPrecondition(
-            f"{base_path} holds saved_model.pb itself: a base path holds numbered versions. "
-            f"Move the model to {example}, or give the parent when {base_path.name} is the version"
-        )
-    raise NotFound(f"No versions of {model_name} under {base_path}: expected numeric folders such as {example}")
+    try:
+        return layout.check_base_path(model_name, base_path)
+    except MisplacedModelError as error:
+        raise FailedPrecondition(str(error)) from error
+    except BasePathError as error:
+        raise NotFound(str(error)) from error
 
 
 def aspired(config: ModelConfig) -> Aspired:
@@ -130,9 +110,3 @@ class FileSystemSource:
     def _run(self) -> None:
         while not self._stop.wait(self._poll_wait_seconds):
             self.poll()
-
-
-def _no_base_path(base_path: Path) -> str:
-    if base_path.exists():
-        return f"{base_path} is not a directory: a base path is a directory of numbered versions"
-    return f"Could not find base path {base_path}: create it, or correct the path"

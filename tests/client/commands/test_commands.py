@@ -20,7 +20,8 @@ from PIL import Image
 from client import aio
 from client.cli import fashion
 from client.connection import connect
-from client.types import CLASS_NAMES, Prediction
+from client.types import Prediction
+from fashion_common.served_model import CLASS_NAMES
 from tests.support.road import FASHION, Road
 
 APIS = pytest.mark.parametrize("api", ["grpc", "rest"])

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from fashion_common.layout import BATCHING_FILE
 from serving.embedded import options
 from serving.embedded.flags import Flags
 from serving.embedded.inference.batching_options import BatchingOptions
@@ -33,7 +34,7 @@ def written(path: Path, text: str) -> str:
 def test_without_batching_there_are_no_options(tmp_path: Path) -> None:
     """Whatever a version's directory holds."""
     made = version(tmp_path, 1)
-    written(made.path / options.PER_MODEL_BATCHING_FILE, "max_batch_size { value: 4 }")
+    written(made.path / BATCHING_FILE, "max_batch_size { value: 4 }")
 
     assert options.batching_options_of(Flags(enable_per_model_batching_parameters=True)) is None
 
@@ -41,7 +42,7 @@ def test_without_batching_there_are_no_options(tmp_path: Path) -> None:
 def test_common_batching_parameters(tmp_path: Path) -> None:
     """Those of the file, or TF Serving's defaults; the versions' own do not count."""
     made = version(tmp_path, 1)
-    written(made.path / options.PER_MODEL_BATCHING_FILE, "max_batch_size { value: 4 }")
+    written(made.path / BATCHING_FILE, "max_batch_size { value: 4 }")
     file = written(tmp_path / "batching.config", "max_batch_size { value: 32 } batch_timeout_micros { value: 500 }")
 
     common = options.batching_options_of(Flags(enable_batching=True, batching_parameters_file=file))
@@ -56,8 +57,8 @@ def test_common_batching_parameters(tmp_path: Path) -> None:
 def test_per_model_batching_parameters(tmp_path: Path) -> None:
     """A version with a file of its own has that one's, one without is not batched: the common ones do not count."""
     own, other, none = (version(tmp_path, number) for number in (1, 2, 3))
-    written(own.path / options.PER_MODEL_BATCHING_FILE, "max_batch_size { value: 4 } allowed_batch_sizes: [2, 4]")
-    written(other.path / options.PER_MODEL_BATCHING_FILE, "max_enqueued_batches { value: 7 }")
+    written(own.path / BATCHING_FILE, "max_batch_size { value: 4 } allowed_batch_sizes: [2, 4]")
+    written(other.path / BATCHING_FILE, "max_enqueued_batches { value: 7 }")
     common = written(tmp_path / "batching.config", "max_batch_size { value: 32 }")
     flags = Flags(enable_batching=True, enable_per_model_batching_parameters=True, batching_parameters_file=common)
 
@@ -77,7 +78,7 @@ def test_a_version_read_anew(tmp_path: Path) -> None:
     assert options_of is not None
 
     for made, size in ((old, 4), (new, 8)):
-        written(made.path / options.PER_MODEL_BATCHING_FILE, f"max_batch_size {{ value: {size} }}")
+        written(made.path / BATCHING_FILE, f"max_batch_size {{ value: {size} }}")
         assert options_of(made) == BatchingOptions(max_batch_size=size)
 
 
@@ -91,7 +92,7 @@ def test_a_version_read_anew(tmp_path: Path) -> None:
 def test_per_model_parameters_that_cannot_be(tmp_path: Path, text: str, message: str) -> None:
     """The version is not loaded, provided that the flags ask for them."""
     made = version(tmp_path, 1)
-    written(made.path / options.PER_MODEL_BATCHING_FILE, text)
+    written(made.path / BATCHING_FILE, text)
 
     options.check_version(Flags(enable_batching=True), made.path)
     options.check_version(Flags(enable_per_model_batching_parameters=True), made.path)

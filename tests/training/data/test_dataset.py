@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fashion_common.served_model import CLASS_NAMES
 from training.data import dataset, prepare, sources
 from training.data.arrays import read_arrays, write_arrays
-from training.data.dataset import CLASS_NAMES, SIZES, Dataset
+from training.data.dataset import SIZES, Dataset
 from training.data.sources import FILES
 from training.errors import TrainingUsageError
 

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from fashion_common.served_model import CLASS_NAMES
 from tests.support.exports import (
     DATA,
     PASSED,
@@ -25,7 +26,6 @@ from tests.support.exports import (
     pictures,
     small_model,
 )
-from training.data.dataset import CLASS_NAMES
 from training.export.self_test_process import self_test_process
 
 pytestmark = pytest.mark.usefixtures("self_test_here")

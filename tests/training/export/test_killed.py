@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from fashion_common.layout import version_directories
 from tests.support.exports import invoke
 from tests.support.killed import STEPS, Step, export_killed_at
 from training.export.manifest import check_files, read_manifest
-from training.export.publish import version_directories
 
 
 @pytest.fixture(scope="module")

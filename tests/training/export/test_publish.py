@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from fashion_common.layout import version_directories
 from training.errors import TrainingUsageError
-from training.export.publish import publish, staging_directory, version_directories
+from training.export.publish import publish, staging_directory
 
 PROCESSES, EACH = 6, 5
 
@@ -57,6 +58,13 @@ def test_a_number_that_is_taken_in_between_is_passed_over(tmp_path: Path, monkey
         (staging / "saved_model.pb").write_text("ours")
         assert publish(staging, tmp_path) == tmp_path / "3"
     assert (tmp_path / "1" / "saved_model.pb").read_text() == "other"
+
+
+def test_digits_of_another_script_are_no_version(tmp_path: Path) -> None:
+    """`\N{ARABIC-INDIC DIGIT THREE}` is no version to a server, so the next export takes no notice of it."""
+    (tmp_path / "\N{ARABIC-INDIC DIGIT THREE}").mkdir()
+    with staging_directory(tmp_path) as staging:
+        assert publish(staging, tmp_path) == tmp_path / "1"
 
 
 def test_a_running_export_is_left_alone_and_a_killed_one_cleaned_up(tmp_path: Path) -> None:

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fashion_common.layout import SELF_TEST_FILE
 from tests.support.exports import small_model
+from training.errors import SelfTestError
 from training.export.decoding import IMAGE_SIZE
 from training.export.self_test import (
-    SELF_TEST_FILE,
-    SelfTestError,
     Tensors,
     read_tensors,
     run_self_test,

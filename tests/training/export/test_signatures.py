@@ -12,8 +12,8 @@ import pytest
 import tensorflow as tf
 from tensorflow.python.saved_model import fingerprinting_utils
 
+from fashion_common.served_model import CLASS_NAMES
 from tests.support.exports import encoded, pictures, small_model
-from training.data.dataset import CLASS_NAMES
 from training.export.examples import tf_example
 from training.export.signatures import write_saved_model
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from fashion_common.layout import version_directories
 from tests.support.exports import invoke
 from training.export.manifest import write_manifest
-from training.export.publish import version_directories
 from training.export.versions import remove_old_versions
 
 CONFIG = """

@@ -11,11 +11,10 @@ import numpy.typing as npt
 import pytest
 from google.protobuf import text_format
 
+from fashion_common.layout import SELF_TEST_FILE, WARMUP_FILE
 from serving.apis.messages import PredictionLog, SignatureDef
 from serving.embedded.inference.servable import Servable
 from serving.embedded.loading.load import Loader, version_load
-from serving.embedded.loading.self_test import SELF_TEST_FILE
-from serving.embedded.loading.warmup import WARMUP_FILE
 from serving.errors import Code, FailedPrecondition, ServingError
 
 Array = npt.NDArray[Any]
