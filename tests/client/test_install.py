@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import venv
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,8 @@ def test_the_wheel_installs_light_and_works(tmp_path: Path, capsys: pytest.Captu
         pytest.skip(f"no package index to install from: {online.stderr.strip().splitlines()[-1]}")
     subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
     [wheel] = tmp_path.glob("*.whl")
+    packages = {name.partition("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
+    assert {name for name in packages if "." not in name} == {"training", "serving", "client", "fashion_common"}
     subprocess.run([*pip, "--no-deps", str(wheel)], check=True)
     size = _size(environment) - before
     with capsys.disabled():

@@ -24,7 +24,6 @@ _CONTEXT = (
     "serving",
     "client",
     "training",
-    "tools",
 )
 
 
