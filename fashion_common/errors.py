@@ -5,7 +5,7 @@
     │   └── MisplacedModelError       a SavedModel where its versions should be
     ├── training.errors               training and export
     ├── serving.errors                a request that failed, a server that cannot be configured
-    ├── serving.launch                a server that cannot be started
+    ├── serving.launch.errors         a server that cannot be started
     └── client.errors                 a call that failed, or was asked wrongly
 
 Each is raised where the fact is known and becomes one line on stderr and an exit code in one place (`client.cli`;

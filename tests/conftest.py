@@ -14,7 +14,8 @@ import pytest
 from PIL import Image
 
 from serving.launch.backends import BACKENDS
-from serving.launch.engines import find_engine
+from serving.launch.choose import find_engine
+from serving.launch.errors import BackendUnavailableError
 from tests.support.containers import BuiltImage, build, image_size, write_context
 from tests.support.road import FASHION, Road, fashion
 
@@ -34,13 +35,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture(scope="session")
 def engine(request: pytest.FixtureRequest) -> str:
     """The container engine. Skipped, with the reason, where none runs."""
-    found = find_engine(os.environ.get("ENGINE"))
-    if found.name is None:
-        reason = f"no container engine: {found.reason}"
+    try:
+        return find_engine(os.environ.get("ENGINE"))
+    except BackendUnavailableError as error:
         if request.config.getoption("require_container"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return found.name
+            pytest.fail(str(error))
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="session")

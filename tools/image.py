@@ -17,8 +17,8 @@ from typing import NamedTuple
 from fashion_common.errors import FashionError
 from fashion_common.layout import MANIFEST_FILE, MODEL_BASE_PATH
 from serving.launch.backends import ServeOptions
-from serving.launch.engines import EngineError, find_engine
-from serving.launch.prepare import checked_versions
+from serving.launch.choose import find_engine
+from serving.launch.prepare import versions_to_serve
 
 ROOT = Path(__file__).parents[1]
 _OCI = "org.opencontainers.image"
@@ -69,8 +69,7 @@ def build_command(
 
 def model_labels(context: Path) -> dict[str, str]:
     """OCI labels of the newest version, from its manifest where it has one. Raises FashionError without a version."""
-    base_path = context / MODEL_BASE_PATH
-    versions = checked_versions(ServeOptions(model_base_path=base_path))
+    versions = versions_to_serve(ServeOptions(model_base_path=context / MODEL_BASE_PATH))
     newest = max(versions)
     labels = {f"{_OCI}.version": str(newest)}
     manifest_path = versions[newest] / MANIFEST_FILE
@@ -92,21 +91,18 @@ def main() -> int:
     parser.add_argument("--base-image", default="", help="in place of TF Serving's image")
     parser.add_argument("--network", default="", help="the network of the build's steps: host, for example")
     parser.add_argument("--tag", default="", help="the image's name [default: fashion-NAME]")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
+    tag = arguments.tag or f"fashion-{arguments.name}"
     try:
-        engine = find_engine(given.engine)
-        if engine.name is None:
-            raise EngineError(f"no container engine: {engine.reason}")
-        command = build_command(
-            given.name, engine.name, tag=given.tag, base_image=given.base_image, network=given.network
-        )
+        engine = find_engine(arguments.engine)
+        options = {"base_image": arguments.base_image, "network": arguments.network}
+        command = build_command(arguments.name, engine, tag=tag, **options)
     except FashionError as error:
         print(f"Error: {error}", file=sys.stderr)
         return error.exit_code
     if code := subprocess.run(command, check=False).returncode:
         return code
-    tag = given.tag or f"fashion-{given.name}"
-    inspect = [engine.name, "image", "inspect", "--format={{.Size}}", tag]
+    inspect = [engine, "image", "inspect", "--format={{.Size}}", tag]
     size = int(subprocess.run(inspect, check=True, capture_output=True, text=True).stdout)
     print(f"{tag}: {size / 1e6:.0f} MB")
     return 0

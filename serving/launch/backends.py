@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ CONTAINER_REST_PORT = 8501
 RESTRICTIONS = ("--read-only", "--tmpfs=/tmp", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--user=1000:1000")
 STOP_SECONDS = 10
 _CONFIG_POLL_SECONDS = 10
+# Where a client on this machine finds a server that listens on all addresses.
+_LOOPBACK = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}  # noqa: S104 - to connect to, not to listen on
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,22 @@ class ServeOptions:
     def container_name(self) -> str:
         """The container's name, one for each gRPC port."""
         return f"fashion-serving-{self.port}"
+
+    @property
+    def grpc_url(self) -> str:
+        """Where a client on this machine finds the server."""
+        return f"grpc://{self._reachable_host}:{self.port}"
+
+    @property
+    def status_url(self) -> str:
+        """The model's state over REST."""
+        name = urllib.parse.quote(self.model_name, safe="")
+        return f"http://{self._reachable_host}:{self.rest_port}/v1/models/{name}"
+
+    @property
+    def _reachable_host(self) -> str:
+        host = _LOOPBACK.get(self.host, self.host)
+        return f"[{host}]" if ":" in host else host
 
 
 def config_flags(directory: object) -> list[str]:
@@ -91,9 +110,9 @@ def container(options: ServeOptions, *, detach: bool = False) -> list[str]:
     ]
 
 
-def stop_container(options: ServeOptions) -> list[str]:
+def stop_container(engine: str, name: str) -> list[str]:
     """Ends the container: SIGTERM, and SIGKILL for an entry point that does not pass it on."""
-    return [options.engine, "stop", f"--time={STOP_SECONDS}", options.container_name]
+    return [engine, "stop", f"--time={STOP_SECONDS}", name]
 
 
 def binary(options: ServeOptions) -> list[str]:

@@ -9,19 +9,11 @@ from pathlib import Path
 
 import click
 
-from serving.launch import detached, run
-from serving.launch.backends import (
-    BACKENDS,
-    MODEL_SERVER,
-    ServeOptions,
-    container,
-    stop_container,
-)
-from serving.launch.choose import AUTO, Choice, choose
-from serving.launch.engines import ENGINES, has_init
-from serving.launch.labels import checked_labels, with_config
-from serving.launch.prepare import check_readable, checked_versions, with_free_ports
-from serving.launch.readiness import ServerEndedError, address, status_url, wait_until_available
+from serving.launch import detached
+from serving.launch.backends import BACKENDS, MODEL_SERVER, ServeOptions, stop_container
+from serving.launch.choose import AUTO, ENGINES, Choice, choose, has_init
+from serving.launch.prepare import check_readable, complete_labels, versions_to_serve, with_config, with_free_ports
+from serving.launch.run import run_until_stopped
 
 _DEFAULTS = ServeOptions()
 _EXAMPLES = """Example: fashion serve --rest-port 0
@@ -33,9 +25,9 @@ fashion serve --print-command -- --rest_api_enable_cors_support
 """
 
 
-def _labels(_ctx: click.Context, _option: click.Parameter, given: tuple[str, ...]) -> dict[str, int]:
+def _labels(_ctx: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> dict[str, int]:
     labels = {}
-    for text in given:
+    for text in values:
         label, _, version = text.partition("=")
         if not label or not version.isascii() or not version.isdigit():
             raise click.BadParameter(f"{text}: expected LABEL=VERSION, such as stable=3")
@@ -108,81 +100,68 @@ def serve(
     print_command: bool,
     detach: bool,
     stop: bool,
-    **given: object,
+    **settings: object,
 ) -> None:
     """Serve the newest version over gRPC and REST, in the foreground, until Ctrl-C or SIGTERM.
 
     SERVER_FLAGS, after --, go to the server as they are: those of tensorflow_model_server.
     """
-    options = ServeOptions(verbose=bool(ctx.find_root().meta.get("verbose")), **given)  # type: ignore[arg-type]
+    options = ServeOptions(verbose=bool(ctx.find_root().meta.get("verbose")), **settings)  # type: ignore[arg-type]
     if stop:
         detached.stop(options.port)
         click.echo("Stopped.")
         return
-    versions = checked_versions(options)
-    labels = checked_labels(labels, versions)
+    versions = versions_to_serve(options)
+    labels = complete_labels(labels, versions)
     choice = choose(backend, options, engine, fetch=not print_command)
     if 0 in (options.port, options.rest_port) or not print_command:
         options = with_free_ports(options)
     options = replace(options, engine=choice.engine, init=has_init(choice.engine))
-    state = detached.state_directory(options.port)
+    config_dir = detached.state_directory(options.port) / "config"
     if print_command:
-        click.echo(shlex.join(BACKENDS[choice.backend](with_config(options, choice.backend, labels, state / "config"))))
+        click.echo(shlex.join(BACKENDS[choice.backend](with_config(options, choice.backend, labels, config_dir))))
         return
     if choice.reason:
         click.echo(f"Backend {choice.backend}: {choice.reason}")
     if choice.backend == "container":
-        check_readable(options)
+        check_readable(options.model_base_path, versions[max(versions)])
         if not options.init:
             click.echo("Note: podman has no init process here (install catatonit): stopping may take 10 s", err=True)
     click.echo(f"Loading {options.model_name} from {options.model_base_path} ...")
     # A signature that mixes rows would answer differently: it is never silent.
     click.echo("Waiting requests are merged into one run (serving/config/batching.config)")
     if detach:
-        _detach(with_config(options, choice.backend, labels, state / "config"), choice, wait)
+        _detach(with_config(options, choice.backend, labels, config_dir), choice, wait)
         return
     with tempfile.TemporaryDirectory() as directory:
+        # A temporary directory is open to its owner alone; the one in it can be mounted for a container's user.
         _run(with_config(options, choice.backend, labels, Path(directory) / "config"), choice, wait)
     click.echo("Stopped.")
 
 
 def _run(options: ServeOptions, choice: Choice, wait: float) -> None:
-    run.run(
+    run_until_stopped(
         BACKENDS[choice.backend](options),
         options,
         wait,
-        lambda: _say_where(options, choice, "Ctrl-C"),
-        stop_command=stop_container(options) if choice.backend == "container" else (),
-        # What our own server says is meant for the user; TensorFlow Serving's log is for when something is wrong.
-        pass_on=choice.backend == "embedded" or options.verbose,
+        lambda: _echo_addresses(options, choice, "Ctrl-C"),
+        stop_command=stop_container(options.engine, options.container_name) if choice.backend == "container" else (),
+        # The embedded server's log is meant for the user; TensorFlow Serving's is for when something is wrong.
+        show_log=choice.backend == "embedded" or options.verbose,
     )
 
 
 def _detach(options: ServeOptions, choice: Choice, wait: float) -> None:
-    directory = detached.state_directory(options.port)
-    if choice.backend == "container":
-        command = container(options, detach=True)
-        server = detached.start_container(command, choice.engine, options.container_name, directory)
-    else:
-        server = detached.start_process(BACKENDS[choice.backend](options), directory)
-    try:
-        wait_until_available(server, options, wait)
-    except BaseException as error:
-        # Ctrl-C too: nothing is left behind that was not told about.
-        if isinstance(error, ServerEndedError):
-            click.echo("\n".join(server.last_lines()), err=True)
-        detached.end(server, directory)
-        raise
+    log_command = detached.start(choice.backend, options, wait)
     port = "" if options.port == _DEFAULTS.port else f" --port {options.port}"
-    _say_where(options, choice, f"fashion serve --stop{port}")
-    click.echo(f"Log   {server.log_hint()}")
+    _echo_addresses(options, choice, f"fashion serve --stop{port}")
+    click.echo(f"Log   {log_command}")
 
 
-def _say_where(options: ServeOptions, choice: Choice, stop: str) -> None:
-    grpc = f"grpc://{address(options.host, options.port)}"
-    click.echo(f"gRPC  {grpc}")
-    click.echo(f"REST  {status_url(options)}")
-    click.echo(f"Try   fashion predict --server {grpc} IMAGE.png")
+def _echo_addresses(options: ServeOptions, choice: Choice, stop: str) -> None:
+    click.echo(f"gRPC  {options.grpc_url}")
+    click.echo(f"REST  {options.status_url}")
+    click.echo(f"Try   fashion predict --server {options.grpc_url} IMAGE.png")
     click.echo(f"Stop  {stop}")
     if choice.backend == "binary":
         click.echo(

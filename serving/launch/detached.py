@@ -1,6 +1,6 @@
 """Servers that outlive the command: `fashion serve --detach` and `--stop`.
 
-What was started on a gRPC port is written down in the user's state directory. A process holds a lock on a file there
+What was started on a gRPC port is recorded in the user's state directory. A process holds a lock on a file there
 for as long as it lives, so that a process id that was given to another program is never taken for the server's.
 """
 
@@ -10,42 +10,31 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Protocol
 
-from fashion_common.errors import FashionError
 from fashion_common.files import write_whole
-from serving.launch.backends import STOP_SECONDS
-from serving.launch.readiness import ServerEndedError
+from serving.launch.backends import BACKENDS, STOP_SECONDS, ServeOptions, container, stop_container
+from serving.launch.errors import LaunchError, ServerEndedError, last_line
+from serving.launch.run import KEPT_LINES, POLL_SECONDS, Server, wait_until_available
 
-_POLL_SECONDS = 0.05
-_KEPT_LINES = 20
 _RECORD, _LOCK, _LOG = "server.json", "server.lock", "server.log"
 
 
-class DetachedError(FashionError):
-    """A detached server cannot be started or found."""
-
-
-class Detached(Protocol):
+class _Detached(Server, Protocol):
     """A server in the background."""
-
-    def alive(self) -> bool:
-        """Whether it still runs."""
-
-    def last_lines(self) -> Sequence[str]:
-        """What it said last."""
 
     def stop(self) -> None:
         """Ends it, and returns when it has ended."""
 
-    def log_hint(self) -> str:
-        """How to read what it says."""
+    def log_command(self) -> str:
+        """The command that follows its log."""
 
 
-class Container:
+class _Container:
     """A container, known to its engine by its name."""
 
     def __init__(self, engine: str, name: str) -> None:
@@ -54,29 +43,25 @@ class Container:
 
     def alive(self) -> bool:
         """Whether the engine says that it runs."""
-        return self._ask("inspect", "--format={{.State.Running}}", self._name).stdout.strip() == "true"
+        state = _run_engine([self._engine, "inspect", "--format={{.State.Running}}", self._name])
+        return state.stdout.strip() == "true"
 
     def last_lines(self) -> Sequence[str]:
         """The end of the container's log."""
-        said = self._ask("logs", f"--tail={_KEPT_LINES}", self._name)
-        return [line for line in (said.stdout + said.stderr).splitlines() if line.strip()]
+        log = _run_engine([self._engine, "logs", f"--tail={KEPT_LINES}", self._name])
+        return [line for line in (log.stdout + log.stderr).splitlines() if line.strip()]
 
     def stop(self) -> None:
         """Ends the container, and removes it."""
-        self._ask("stop", f"--time={STOP_SECONDS}", self._name)
-        self._ask("rm", "--force", self._name)
+        _run_engine(stop_container(self._engine, self._name))
+        _run_engine([self._engine, "rm", "--force", self._name])
 
-    def log_hint(self) -> str:
+    def log_command(self) -> str:
         """The engine's command."""
         return f"{self._engine} logs --follow {self._name}"
 
-    def _ask(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [self._engine, *arguments], capture_output=True, text=True, check=False, timeout=STOP_SECONDS * 3
-        )
 
-
-class Process:
+class _Process:
     """A process that holds the lock in its directory."""
 
     def __init__(self, directory: Path, pid: int) -> None:
@@ -91,44 +76,92 @@ class Process:
     def last_lines(self) -> Sequence[str]:
         """The end of the log file."""
         text = (self._directory / _LOG).read_text(encoding="utf-8", errors="replace")
-        return [line for line in text.splitlines() if line.strip()][-_KEPT_LINES:]
+        return [line for line in text.splitlines() if line.strip()][-KEPT_LINES:]
 
     def stop(self) -> None:
         """SIGTERM; SIGKILL when that is not followed within STOP_SECONDS."""
         for number in (signal.SIGTERM, signal.SIGKILL):
-            give_up = time.monotonic() + STOP_SECONDS
+            deadline = time.monotonic() + STOP_SECONDS
             if self.alive():
                 os.kill(self._pid, number)
-            while self.alive() and time.monotonic() < give_up:
-                time.sleep(_POLL_SECONDS)
+            while self.alive() and time.monotonic() < deadline:
+                time.sleep(POLL_SECONDS)
 
-    def log_hint(self) -> str:
-        """Where the log file is."""
+    def log_command(self) -> str:
+        """The log is a file."""
         return f"tail -f {self._directory / _LOG}"
 
 
 def state_directory(port: int) -> Path:
-    """Where the server on a gRPC port is written down: under XDG_STATE_HOME."""
+    """Where the server on a gRPC port is recorded: under XDG_STATE_HOME."""
     base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     return Path(base) / "fashion-serving" / str(port)
 
 
-def start_container(command: Sequence[str], engine: str, name: str, directory: Path) -> Detached:
-    """Runs `docker run --detach ...`. Raises DetachedError with the engine's words."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        raise DetachedError(f"{engine} cannot start the container: {said}")
-    _write(directory, {"engine": engine, "container": name})
-    return Container(engine, name)
+def start(backend: str, options: ServeOptions, wait_seconds: float) -> str:
+    """Starts a server that outlives us; returns when the model is AVAILABLE, with the command that follows its log.
+
+    Raises LaunchError when it cannot be started; ServerEndedError, with the end of its log on stderr, when it ends or
+    is not AVAILABLE within wait_seconds. Nothing is left running then.
+    """
+    directory = state_directory(options.port)
+    server = (
+        _start_container(options, directory)
+        if backend == "container"
+        else _start_process(BACKENDS[backend](options), directory)
+    )
+    try:
+        wait_until_available(server, options, wait_seconds)
+    except BaseException as error:
+        # Ctrl-C too: the user was not told yet how to stop it.
+        if isinstance(error, ServerEndedError):
+            print(*server.last_lines(), sep="\n", file=sys.stderr, flush=True)
+        _end(server, directory)
+        raise
+    return server.log_command()
 
 
-def start_process(command: Sequence[str], directory: Path) -> Detached:
-    """Starts a process in a session of its own; its output goes to a file. Raises DetachedError, OSError."""
+def stop(port: int) -> None:
+    """Ends what was detached on a gRPC port.
+
+    Raises LaunchError when nothing was; ServerEndedError, with its last line, when it had ended by itself.
+    """
+    directory = state_directory(port)
+    try:
+        record = json.loads((directory / _RECORD).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise LaunchError(
+            f"no server was started with --detach on port {port}: `fashion serve --stop --port N` for another one"
+        ) from error
+    server: _Detached
+    if "engine" in record:
+        server = _Container(record["engine"], record["container"])
+    else:
+        server = _Process(directory, record["pid"])
+    failure = None
+    if not server.alive():
+        failure = ServerEndedError(f"the server had ended by itself: {last_line(server.last_lines())}")
+    _end(server, directory)
+    if failure:
+        raise failure
+
+
+def _start_container(options: ServeOptions, directory: Path) -> _Detached:
+    """Runs `docker run --detach ...`. Raises LaunchError with the engine's last line."""
+    run = subprocess.run(container(options, detach=True), capture_output=True, text=True, check=False)
+    if run.returncode:
+        reason = last_line(run.stderr.strip().splitlines())
+        raise LaunchError(f"{options.engine} cannot start the container: {reason}")
+    _record(directory, {"engine": options.engine, "container": options.container_name})
+    return _Container(options.engine, options.container_name)
+
+
+def _start_process(command: Sequence[str], directory: Path) -> _Detached:
+    """Starts a process in a session of its own; its output goes to a file. Raises LaunchError, OSError."""
     directory.mkdir(parents=True, exist_ok=True)
     with (directory / _LOCK).open("wb") as lock, (directory / _LOG).open("wb") as log:
         if not _locked(lock):
-            raise DetachedError(f"a server of this port runs already, see {directory / _LOG}: fashion serve --stop")
+            raise LaunchError(f"a server of this port runs already, see {directory / _LOG}: fashion serve --stop")
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -137,42 +170,18 @@ def start_process(command: Sequence[str], directory: Path) -> Detached:
             start_new_session=True,
             pass_fds=[lock.fileno()],
         )
-    # It is not waited for: whoever asks looks at the lock.
+    # It is not waited for, the lock says whether it lives: a Popen with an exit code does not warn about that.
     process.returncode = 0
-    _write(directory, {"pid": process.pid})
-    return Process(directory, process.pid)
+    _record(directory, {"pid": process.pid})
+    return _Process(directory, process.pid)
 
 
-def stop(port: int) -> None:
-    """Ends what was detached on a gRPC port.
-
-    Raises DetachedError when nothing was; ServerEndedError, with its last line, when it had ended by itself.
-    """
-    directory = state_directory(port)
-    try:
-        record = json.loads((directory / _RECORD).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise DetachedError(
-            f"no server was started with --detach on port {port}: `fashion serve --stop --port N` for another one"
-        ) from error
-    server: Detached
-    server = (
-        Container(record["engine"], record["container"]) if "engine" in record else Process(directory, record["pid"])
-    )
-    ran = server.alive()
-    last = [] if ran else server.last_lines()
-    end(server, directory)
-    if not ran:
-        raise ServerEndedError(f"the server had ended by itself: {last[-1] if last else 'it said nothing'}")
-
-
-def end(server: Detached, directory: Path) -> None:
-    """Ends a server that was started from here, and forgets it."""
+def _end(server: _Detached, directory: Path) -> None:
     server.stop()
     (directory / _RECORD).unlink(missing_ok=True)
 
 
-def _write(directory: Path, record: dict[str, object]) -> None:
+def _record(directory: Path, record: dict[str, object]) -> None:
     write_whole(directory / _RECORD, json.dumps(record) + "\n")
 
 
@@ -185,3 +194,7 @@ def _locked(lock: IO[bytes]) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _run_engine(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=STOP_SECONDS * 3)

@@ -1,26 +1,32 @@
-"""What is checked before a server starts, each with its fix: base path, version directories, ports."""
+"""What happens before a server starts: base path, version directories and ports are checked, models.config is written.
+
+Every refusal names its fix.
+"""
 
 from __future__ import annotations
 
 import os
 import socket
 import stat
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from fashion_common.errors import EXIT_USAGE, BasePathError, FashionError
+from google.protobuf import text_format
+
+from fashion_common.errors import BasePathError
+from fashion_common.files import write_whole
 from fashion_common.layout import SAVED_MODEL_FILE, SAVED_MODEL_TEXT_FILE, check_base_path
-from serving.launch.backends import ServeOptions
+from serving.apis.messages import ModelServerConfig
+from serving.launch.backends import CONTAINER_MODELS, ServeOptions
+from serving.launch.errors import ServeUsageError
+
+_MODELS_FILE = "models.config"
 
 
-class ServeUsageError(FashionError):
-    """What was asked for cannot be served."""
-
-    exit_code = EXIT_USAGE
-
-
-def checked_versions(options: ServeOptions) -> dict[int, Path]:
-    """The versions under the base path. Raises ServeUsageError, with the fix, where there is nothing to serve."""
+def versions_to_serve(options: ServeOptions) -> dict[int, Path]:
+    """The version directories under the base path, by version. Raises ServeUsageError when nothing can be served."""
     try:
         versions = check_base_path(options.model_name, options.model_base_path)
     except BasePathError as error:
@@ -34,14 +40,13 @@ def checked_versions(options: ServeOptions) -> dict[int, Path]:
     return versions
 
 
-def check_readable(options: ServeOptions) -> None:
-    """Raises ServeUsageError when a container's user, who is not the owner, could not read the model."""
-    newest = checked_versions(options)[max(checked_versions(options))]
-    for path in (options.model_base_path, newest, *newest.rglob("*")):
-        wanted = stat.S_IROTH | (stat.S_IXOTH if path.is_dir() else 0)
-        if path.stat().st_mode & wanted != wanted:
+def check_readable(model_base_path: Path, version: Path) -> None:
+    """Raises ServeUsageError when a container's user, who is not the owner, cannot read a version's directory."""
+    for path in (model_base_path, version, *version.rglob("*")):
+        permission = stat.S_IROTH | (stat.S_IXOTH if path.is_dir() else 0)
+        if path.stat().st_mode & permission != permission:
             raise ServeUsageError(
-                f"{path} cannot be read by the container's user (UID 1000): chmod -R a+rX {options.model_base_path}"
+                f"{path} cannot be read by the container's user (UID 1000): chmod -R a+rX {model_base_path}"
             )
 
 
@@ -50,29 +55,79 @@ def with_free_ports(options: ServeOptions) -> ServeOptions:
     if options.port == options.rest_port != 0:
         raise ServeUsageError(f"--port and --rest-port are both {options.port}: give each its own")
     with (
-        _bound(options.host, options.port, "--port") as grpc,
-        _bound(options.host, options.rest_port, "--rest-port") as rest,
+        _held_port(options.host, options.port, "--port") as port,
+        _held_port(options.host, options.rest_port, "--rest-port") as rest_port,
     ):
-        return replace(options, port=grpc.getsockname()[1], rest_port=rest.getsockname()[1])
+        return replace(options, port=port, rest_port=rest_port)
 
 
-def _bound(host: str, port: int, option: str) -> socket.socket:
-    """A socket that holds the port. Raises ServeUsageError."""
+def default_labels(versions: Collection[int]) -> dict[str, int]:
+    """`stable` is the newest version but one and `canary` the newest; with one version, canary is the next to come."""
+    newest = sorted(versions)[-2:]
+    return {"stable": newest[0], "canary": newest[1] if len(newest) > 1 else newest[0] + 1}
+
+
+def complete_labels(labels: Mapping[str, int], versions: Collection[int]) -> dict[str, int]:
+    """These labels over the default ones.
+
+    Raises ServeUsageError for a version that will not be loaded: neither one of the newest two nor yet to come.
+    """
+    loaded = sorted(versions)[-2:]
+    for label, version in labels.items():
+        if version not in loaded and version < loaded[-1]:
+            raise ServeUsageError(
+                f"--label {label}={version}: version {version} is not served, only the newest two are: "
+                f"{', '.join(map(str, loaded))}"
+            )
+    return {**default_labels(versions), **labels}
+
+
+def models_config(
+    template: ModelServerConfig, options: ServeOptions, backend: str, labels: Mapping[str, int]
+) -> ModelServerConfig:
+    """The configuration of a backend: the template's policy, with the served name, base path and labels."""
+    config = ModelServerConfig()
+    config.CopyFrom(template)
+    model = config.model_config_list.config[0]
+    model.name = options.model_name
+    in_container = f"{CONTAINER_MODELS}/{options.model_name}"
+    model.base_path = in_container if backend == "container" else str(options.model_base_path.absolute())
+    model.version_labels.clear()
+    for label, version in labels.items():
+        model.version_labels[label] = version
+    return config
+
+
+def with_config(options: ServeOptions, backend: str, labels: Mapping[str, int], directory: Path) -> ServeOptions:
+    """The options with a config_dir that holds the backend's models.config. Raises OSError.
+
+    That is the present one where it says the same already, else a copy in `directory`.
+    """
+    text = (options.config_dir / _MODELS_FILE).read_text(encoding="utf-8")
+    template = text_format.Parse(text, ModelServerConfig())
+    config = models_config(template, options, backend, labels)
+    if config == template:
+        return options
+    for file in options.config_dir.glob("*.config"):
+        write_whole(directory / file.name, file.read_text(encoding="utf-8"))
+    write_whole(directory / _MODELS_FILE, text_format.MessageToString(config))
+    return replace(options, config_dir=directory)
+
+
+@contextmanager
+def _held_port(host: str, port: int, option: str) -> Iterator[int]:
+    """The number of a port that is held meanwhile: a free one for 0. Raises ServeUsageError."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        bound = socket.socket(family, socket.SOCK_STREAM)
-        try:
+        with socket.socket(family, socket.SOCK_STREAM) as holder:
             if os.name == "posix":
-                # As servers do: connections that linger from the last one are no hindrance.
-                bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            bound.bind((host, port))
-        except BaseException:
-            bound.close()
-            raise
+                # As servers do: connections that linger from the last server are no hindrance.
+                holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            holder.bind((host, port))
+            yield holder.getsockname()[1]
     except OSError as error:
         fix = f"{option} takes another one, or 0 for a free one" if port else "--host takes an address of this machine"
         raise ServeUsageError(
             f"{host}:{port} cannot be listened on: {error.strerror or error}. {fix}; "
             "`fashion serve --stop` ends what --detach started"
         ) from error
-    return bound

@@ -16,7 +16,7 @@ from serving.apis.messages import ModelServerConfig
 from serving.apis.server_configs import BatchingParameters, MonitoringConfig
 from serving.embedded.observe import metrics
 from serving.launch.backends import RESTRICTIONS, TF_SERVING_VERSION, config_flags
-from serving.launch.labels import default_labels
+from serving.launch.prepare import default_labels
 
 ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "docker"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
+import socket
 import sys
 from pathlib import Path
 
@@ -12,8 +13,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from client.cli import fashion
-from serving.launch import choose, cli, engines
-from serving.launch.engines import Engine
+from serving.launch import choose, cli
+from serving.launch.backends import ServeOptions
+from serving.launch.errors import BackendUnavailableError
 from tests.support.live import KITCHEN
 
 ROOT = Path(__file__).parents[3]
@@ -41,8 +43,14 @@ def _surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _engine(monkeypatch: pytest.MonkeyPatch, name: str | None) -> None:
-    found = Engine(name, f"{name} runs" if name else "docker is not on the PATH, podman is not on the PATH")
-    monkeypatch.setattr(choose, "find_engine", lambda wanted: found if wanted in (None, name) else Engine(None, "no"))
+    """Makes one engine run here, or none."""
+
+    def find_engine(wanted: str | None) -> str:
+        if name is None or wanted not in (None, name):
+            raise BackendUnavailableError("no container engine: docker is not on the PATH, podman is not on the PATH")
+        return name
+
+    monkeypatch.setattr(choose, "find_engine", find_engine)
 
 
 def serve(*arguments: str) -> Result:
@@ -151,14 +159,11 @@ def test_what_cannot_be_is_one_line_and_exit_code_2(arguments: list[str], messag
 def test_without_an_engine_auto_takes_the_embedded_server(monkeypatch: pytest.MonkeyPatch) -> None:
     """And the choice tells why not the others."""
     _engine(monkeypatch, None)
-    found = choose.choose("auto", choose.ServeOptions())
-    assert found == (
-        "embedded",
-        "",
-        (
-            "no container engine: docker is not on the PATH, podman is not on the PATH; "
-            "tensorflow_model_server is not on the PATH; TensorFlow is installed"
-        ),
+    choice = choose.choose("auto", ServeOptions())
+    assert choice.backend == "embedded"
+    assert choice.reason == (
+        "no container engine: docker is not on the PATH, podman is not on the PATH; "
+        "tensorflow_model_server is not on the PATH; TensorFlow is installed"
     )
 
 
@@ -166,19 +171,19 @@ def test_on_arm_auto_leaves_the_container(monkeypatch: pytest.MonkeyPatch) -> No
     """There is no official image for it; one's own image is taken."""
     monkeypatch.setattr(choose, "is_amd64", lambda: False)
     monkeypatch.setattr(choose, "has_image", lambda *_: True)
-    assert choose.choose("auto", choose.ServeOptions()).reason.startswith("TF Serving's image is for amd64 only")
-    assert choose.choose("auto", choose.ServeOptions(image="mine")).backend == "container"
+    assert choose.choose("auto", ServeOptions()).reason.startswith("TF Serving's image is for amd64 only")
+    assert choose.choose("auto", ServeOptions(image="mine")).backend == "container"
 
 
 def test_an_image_that_cannot_be_fetched_is_a_reason_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """auto falls back; asked for by name, it is an error."""
 
     def unreachable(engine: str, image: str) -> None:
-        raise engines.EngineError(f"{image} could not be fetched by {engine}: no route")
+        raise BackendUnavailableError(f"{image} could not be fetched by {engine}: no route")
 
     monkeypatch.setattr(choose, "has_image", lambda *_: False)
     monkeypatch.setattr(choose, "pull", unreachable)
-    assert choose.choose("auto", choose.ServeOptions()).backend == "embedded"
+    assert choose.choose("auto", ServeOptions()).backend == "embedded"
     result = serve("--backend", "container", "--port=0", "--rest-port=0")
     assert (result.exit_code, result.stderr) == (
         2,
@@ -188,10 +193,8 @@ def test_an_image_that_cannot_be_fetched_is_a_reason_to_go_on(monkeypatch: pytes
 
 def test_a_port_that_is_taken_is_named() -> None:
     """With what to do."""
-    import socket
-
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
         result = serve("--backend", "embedded", "--port", str(port), "--rest-port=0")
     assert result.exit_code == 2
     assert result.stderr == (
