@@ -28,8 +28,8 @@ ACCURATE_SEEDS = (0, 1, 2)
 
 def measure(recipe: str, seed: int, **overrides: Any) -> dict[str, float]:
     """One run into a directory that is thrown away: fit_seconds and accuracies."""
-    from training.config import resolve
     from training.fit.stages import Watch
+    from training.recipes import resolve
     from training.train import metrics, train
 
     with tempfile.TemporaryDirectory() as directory:
@@ -53,7 +53,7 @@ def summary(runs: list[dict[str, float]]) -> dict[str, float]:
 
 def compare() -> dict[str, Any]:
     """`textbook` against `fast`, and `fast` with the textbook's time."""
-    from training.config import RECIPES
+    from training.recipes import RECIPES
 
     measure("fast", 0, epochs=1)  # the first use of TensorFlow in a process costs both alike
     pairs = [(measure("textbook", seed), measure("fast", seed)) for seed in range(ROUNDS)]

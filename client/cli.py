@@ -24,7 +24,7 @@ class _Part(NamedTuple):
 _PARTS = {
     "train": _Part("training.commands.train", "training", "Train the model on Fashion-MNIST into a run directory."),
     "export": _Part("training.commands.export", "training", "Export a run as the next version of the served model."),
-    "versions": _Part("training.commands.export", "training", "List the exported versions of the served model."),
+    "versions": _Part("training.commands.versions", "training", "List the exported versions of the served model."),
     "serve": _Part("serving.launch.cli", "embedded", "Serve the newest version over gRPC and REST."),
     "predict": _Part("client.commands.predict", None, "Print the class names of images."),
     "status": _Part("client.commands.status", None, "Print the state of the served model's versions."),

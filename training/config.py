@@ -1,171 +1,136 @@
-"""What a run is: every choice in one frozen, validated record, and the recipes that are known to work."""
+"""The settings of a run: the type, the choices or the range, and the help of each stand here and nowhere else."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields, replace
+import math
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from training.errors import TrainingUsageError
 
-CHOICES = {
-    "dataset": ("fashion_mnist", "synthetic"),
-    "model": ("perceptron", "mlp"),
-    "api": ("sequential", "functional", "subclassed"),
-    "loop": ("fit", "custom"),
-    "schedule": ("constant", "exponential", "cosine"),
-    "teacher": ("none", "cnn"),
-    "strategy": ("none", "mirrored", "multi_worker"),
-}
-# The least value, the limit, whether the limit itself is allowed, and the rule in words.
-_RANGES = {
-    "epochs": (1, 1e9, True, "must be at least 1"),
-    "batch_size": (1, 1e9, True, "must be at least 1"),
-    "steps_per_execution": (1, 1e9, True, "must be at least 1"),
-    "learning_rate": (1e-12, float("inf"), False, "must be greater than 0"),
-    "warmup": (0, 1, False, "must be a share from 0 to below 1"),
-    "weight_decay": (0, float("inf"), False, "must be 0 or greater"),
-    "dropout": (0, 1, False, "must be a share from 0 to below 1"),
-    "shift": (0, 1, True, "must be a share from 0 to 1"),
-    "teacher_weight": (0, 1, True, "must be a share from 0 to 1"),
-    "early_stopping": (0, 1e9, True, "must be a number of epochs, 0 for never"),
-    "seed": (0, 2**32 - 1, True, "must be from 0 to 4294967295"),
-}
-_NOT_DISTRIBUTED = {"jit_compile": False, "teacher": "none"}
-_SYNTHETIC_BATCH = 64  # 3,000 drawn images in large batches would be too few steps to learn anything
-_KINDS: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "bool": (bool,), "float": (int, float)}
-_ONLY_CUSTOM = {"shift": 0.0, "teacher": "none", "strategy": "none"}
+
+@dataclass(frozen=True)
+class Range:
+    """The numbers from `start` to `end`; an open end is not one of them, and NaN is in no range."""
+
+    start: float
+    end: float = math.inf
+    start_open: bool = False
+    end_open: bool = False
+
+    def __contains__(self, value: Any) -> bool:
+        above = value > self.start if self.start_open else value >= self.start
+        return bool(above and (value < self.end if self.end_open else value <= self.end))
+
+    def __str__(self) -> str:
+        start, end = "above" if self.start_open else "at least", "below" if self.end_open else "at most"
+        return f"{start} {self.start:,} and {end} {self.end:,}"
+
+
+_COUNT = Range(1, 10**9)
+_SHARE = Range(0, 1)
+_SHARE_BELOW_1 = Range(0, 1, end_open=True)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a field of TrainingConfig may hold: a value of type `kind` that is one of a tuple, or in a range, if any."""
+
+    kind: type
+    help: str
+    rule: tuple[str, ...] | Range | None = None
+
+    def check(self, name: str, value: object) -> None:
+        """Raises TrainingUsageError, naming the setting and the rule, for a value that it may not hold."""
+        kinds = (int, float) if self.kind is float else (self.kind,)
+        if not isinstance(value, kinds) or (isinstance(value, bool) and self.kind is not bool):
+            raise TrainingUsageError(f"{name} {value!r} must be of type {self.kind.__name__}")
+        if isinstance(self.rule, tuple) and value not in self.rule:
+            raise TrainingUsageError(f"{name} {value!r} is unknown: choose one of {', '.join(self.rule)}")
+        if isinstance(self.rule, Range) and value not in self.rule:
+            raise TrainingUsageError(f"{name} {value} must be {self.rule}")
+
+
+def _setting(default: Any, text: str, rule: tuple[str, ...] | Range | None = None) -> Any:
+    return field(default=default, metadata={"setting": Setting(type(default), text, rule)})
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """A run's configuration. Raises TrainingUsageError where a value, or two together, cannot be.
+    """A run's configuration; SETTINGS says what each field is.
 
-    loop: `fit` (keras.Model.fit) or `custom` (training/fit/loop.py). steps_per_execution: optimizer steps in one call
-    into the graph. schedule: `exponential` lowers the rate by a tenth each epoch, `cosine` each step after it has risen
-    over the share `warmup` of all steps. weight_decay: AdamW's, on kernels. batch_norm: normalises the hidden units
-    while training, folded into their weights afterwards. shift: share of the images moved by up to a pixel each way.
-    teacher: `cnn` trains a convolutional network first; its probabilities are then learned, by the share
-    teacher_weight, with the labels. checkpoint: keeps the best epoch by validation accuracy. early_stopping: epochs
-    without a better one before the run ends; 0 never.
+    Raises TrainingUsageError for a value that its setting does not allow, and for values that exclude one another.
     """
 
-    recipe: str
-    dataset: str = "fashion_mnist"
-    model: str = "mlp"
-    api: str = "sequential"
-    loop: str = "custom"
-    epochs: int = 5
-    batch_size: int = 256
-    learning_rate: float = 0.003
-    schedule: str = "cosine"
-    warmup: float = 0.1
-    weight_decay: float = 0.0
-    dropout: float = 0.0
-    batch_norm: bool = False
-    shift: float = 0.0
-    teacher: str = "none"
-    teacher_weight: float = 0.5
-    steps_per_execution: int = 256
-    jit_compile: bool = False
-    checkpoint: bool = False
-    early_stopping: int = 0
-    strategy: str = "none"
-    seed: int = 0
+    recipe: str = _setting("unknown", "The recipe that the other settings started from.")
+    dataset: str = _setting(
+        "fashion_mnist",
+        "The images to train on; synthetic ones are drawn, for trying out.",
+        ("fashion_mnist", "synthetic"),
+    )
+    model: str = _setting("mlp", "perceptron (7,850 parameters) or mlp (101,770).", ("perceptron", "mlp"))
+    api: str = _setting(
+        "sequential", "The Keras form that the model is built in.", ("sequential", "functional", "subclassed")
+    )
+    loop: str = _setting("custom", "keras.Model.fit, or our own loop over arrays in memory.", ("fit", "custom"))
+    epochs: int = _setting(5, "Times through the training images.", _COUNT)
+    batch_size: int = _setting(256, "Images in one optimizer step.", _COUNT)
+    learning_rate: float = _setting(0.003, "The (highest) learning rate.", Range(0, start_open=True, end_open=True))
+    schedule: str = _setting(
+        "cosine",
+        "How the learning rate goes: a tenth less each epoch, or along a cosine, step by step.",
+        ("constant", "exponential", "cosine"),
+    )
+    warmup: float = _setting(0.1, "Share of all steps in which a cosine schedule first rises.", _SHARE_BELOW_1)
+    weight_decay: float = _setting(0.0, "AdamW's decay of the kernels.", Range(0, end_open=True))
+    dropout: float = _setting(0.0, "Share of the hidden units left out in each step.", _SHARE_BELOW_1)
+    batch_norm: bool = _setting(False, "Normalise the hidden units while training; folded into the weights afterwards.")
+    shift: float = _setting(0.0, "Share of the images moved by up to a pixel each way.", _SHARE)
+    teacher: str = _setting(
+        "none", "Train a larger network first, a convolutional one, and learn from it.", ("none", "cnn")
+    )
+    teacher_weight: float = _setting(0.5, "Share of the teacher's probabilities in what is learned.", _SHARE)
+    steps_per_execution: int = _setting(256, "Optimizer steps in one call into the graph.", _COUNT)
+    jit_compile: bool = _setting(False, "Compile the steps with XLA.")
+    checkpoint: bool = _setting(False, "Keep the best epoch by validation accuracy; the run's model is that one.")
+    early_stopping: int = _setting(0, "Stop after so many epochs without a better one; 0 never.", Range(0, 10**9))
+    strategy: str = _setting(
+        "none",
+        "tf.distribute: all devices of this machine, or the workers of TF_CONFIG.",
+        ("none", "mirrored", "multi_worker"),
+    )
+    seed: int = _setting(0, "The seed of every random choice.", Range(0, 2**32 - 1))
 
     def __post_init__(self) -> None:
-        self._check_values()
+        for name, setting in SETTINGS.items():
+            setting.check(name, getattr(self, name))
         self._check_together()
 
-    def _check_values(self) -> None:
-        for name, choices in CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise TrainingUsageError(
-                    f"{name} {getattr(self, name)!r} is unknown: choose one of {', '.join(choices)}"
-                )
-        for name, (least, limit, limit_too, rule) in _RANGES.items():
-            value = getattr(self, name)
-            if not (least <= value < limit or (limit_too and value == limit)):
-                raise TrainingUsageError(f"{name} {value} {rule}")
-
-    def _check_together(self) -> None:
-        if self.loop == "fit":
-            for name, off in _ONLY_CUSTOM.items():
-                if getattr(self, name) != off:
-                    raise TrainingUsageError(f"{name} {getattr(self, name)} needs loop custom, not fit")
-        if self.model == "perceptron" and (self.batch_norm or self.dropout):
-            raise TrainingUsageError("batch_norm and dropout act on hidden units, and the perceptron has none: use mlp")
-        for name, off in _NOT_DISTRIBUTED.items():
-            if self.strategy != "none" and getattr(self, name) != off:
-                raise TrainingUsageError(f"{name} does not go with strategy {self.strategy}: leave one of them out")
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> TrainingConfig:
+        """What `to_json` gave; raises TrainingUsageError for an unknown field too."""
+        if unknown := values.keys() - SETTINGS.keys():
+            raise TrainingUsageError(f"unknown setting {', '.join(sorted(unknown))}: known are {', '.join(SETTINGS)}")
+        return cls(**values)
 
     def to_json(self) -> dict[str, Any]:
         """The fields as plain values, as `config.json` holds them."""
         return asdict(self)
 
+    def _check_together(self) -> None:
+        if self.loop == "fit":
+            self._check_off("needs loop custom, not fit", "shift", "teacher", "strategy")
+        if self.strategy != "none":
+            self._check_off(
+                f"does not go with strategy {self.strategy}: leave one of them out", "jit_compile", "teacher"
+            )
+        if self.model == "perceptron" and (self.batch_norm or self.dropout):
+            raise TrainingUsageError("batch_norm and dropout act on hidden units, and the perceptron has none: use mlp")
 
-RECIPES = {
-    # The textbook's program: Adam's defaults, batches of 32, five epochs of keras.Model.fit.
-    "textbook": TrainingConfig(
-        recipe="textbook",
-        loop="fit",
-        epochs=5,
-        batch_size=32,
-        learning_rate=0.001,
-        schedule="constant",
-        warmup=0.0,
-        steps_per_execution=1,
-    ),
-    # The same model from memory, in larger batches, many steps a call, its hidden units normalised while it learns, at
-    # a high rate that rises and falls.
-    "fast": TrainingConfig(
-        recipe="fast",
-        epochs=3,
-        batch_size=512,
-        learning_rate=0.02,
-        warmup=0.2,
-        weight_decay=0.2,
-        batch_norm=True,
-    ),
-    # Still the same model, as good as it gets in minutes: it learns from a larger one and from moved images, for long.
-    "accurate": TrainingConfig(
-        recipe="accurate",
-        epochs=150,
-        batch_size=512,
-        learning_rate=0.015,
-        warmup=0.1,
-        weight_decay=0.02,
-        batch_norm=True,
-        shift=0.6,
-        teacher="cnn",
-        teacher_weight=0.5,
-        jit_compile=True,
-    ),
-}
+    def _check_off(self, rule: str, *names: str) -> None:
+        for name in names:
+            if getattr(self, name) not in (False, 0, "none"):
+                raise TrainingUsageError(f"{name} {getattr(self, name)} {rule}")
 
 
-def resolve(recipe: str, **overrides: Any) -> TrainingConfig:
-    """The recipe with every override that is not None; raises TrainingUsageError for an unknown recipe or field."""
-    if recipe not in RECIPES:
-        raise TrainingUsageError(f"recipe {recipe!r} is unknown: choose one of {', '.join(RECIPES)}")
-    _refuse_unknown(overrides)
-    changes = {name: value for name, value in overrides.items() if value is not None}
-    if changes.get("dataset") == "synthetic":
-        changes = {"batch_size": min(RECIPES[recipe].batch_size, _SYNTHETIC_BATCH), **changes}
-    if changes.get("model") == "perceptron":
-        changes = {"batch_norm": False, "dropout": 0.0, **changes}  # it has no hidden units to act on
-    return replace(RECIPES[recipe], **changes)
-
-
-def from_json(values: dict[str, Any]) -> TrainingConfig:
-    """What `to_json` gave; raises TrainingUsageError for an unknown field or a value of another type."""
-    _refuse_unknown(values)
-    for field in fields(TrainingConfig):
-        if field.name in values and not isinstance(values[field.name], _KINDS[str(field.type)]):
-            raise TrainingUsageError(f"{field.name} {values[field.name]!r} must be of type {field.type}")
-    return TrainingConfig(**{"recipe": "unknown", **values})
-
-
-def _refuse_unknown(values: dict[str, Any]) -> None:
-    known = [field.name for field in fields(TrainingConfig)]
-    if unknown := set(values) - set(known):
-        raise TrainingUsageError(f"unknown setting {', '.join(sorted(unknown))}: known are {', '.join(known)}")
+SETTINGS: dict[str, Setting] = {each.name: each.metadata["setting"] for each in fields(TrainingConfig)}

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 
 from fashion_common.files import write_whole
-from training.config import TrainingConfig, from_json
+from training.config import TrainingConfig
 from training.errors import TrainingUsageError
 from training.fit import models
 
@@ -52,7 +52,7 @@ def unfinished_config(run_dir: Path) -> TrainingConfig:
         raise TrainingUsageError(f"{run_dir} holds no run to resume ({CONFIG} is missing): name an interrupted run")
     if (run_dir / METRICS).exists():
         raise TrainingUsageError(f"{run_dir} is finished: there is nothing to resume; begin a new run")
-    return from_json(read_json(run_dir / CONFIG))
+    return TrainingConfig.from_json(read_json(run_dir / CONFIG))
 
 
 def write_json(path: Path, content: object) -> None:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from training.config import resolve
 from training.data import dataset, synthetic
 from training.data.dataset import Dataset
 from training.errors import TrainingUsageError
+from training.recipes import resolve
 from training.train import TrainingResult, train
 
 

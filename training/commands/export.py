@@ -1,44 +1,32 @@
-"""The commands `fashion export` and `fashion versions`: options to one call, and what is printed of its result."""
+"""The command `fashion export`: options to one call, and what is printed of its result."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from fashion_common.layout import MODEL_BASE_PATH
+from training.commands.options import (
+    SERVING_CONFIG,
+    json_option,
+    model_base_path_option,
+    model_config_file_option,
+    named_versions,
+    print_json,
+)
 from training.errors import TrainingUsageError
 
 if TYPE_CHECKING:
     from training.export.export import ExportedVersion
-    from training.export.server_config import NamedVersions
-    from training.export.versions import Version
 
-# The server's configuration lies beside this package; it is read as a file, no code of the server is needed.
-_SERVING_CONFIG = Path(__file__).parents[2] / "serving" / "config"
-
-_model_base_path = click.option(
-    "--model-base-path",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=MODEL_BASE_PATH,
-    show_default=True,
-    help="Where the numbered versions of the model lie.",
-)
-_model_config_file = click.option(
-    "--model-config-file",
-    type=click.Path(dir_okay=False, exists=True, path_type=Path),
-    help="The server's model configuration, for its version labels.  [default: serving/config/models.config]",
-)
-_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _file = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.command(epilog="Example: fashion export runs/latest --min-accuracy 0.86 --keep 3")
 @click.argument("run", type=click.Path(path_type=Path), required=False)
-@_model_base_path
+@model_base_path_option
 @click.option("--from", "from_", type=_file, help="Export a model trained elsewhere: .keras, .h5 or .json.")
 @click.option("--weights", type=_file, help="The weights of --from's .json.  [default: its name with .weights.h5]")
 @click.option(
@@ -60,12 +48,12 @@ _file = click.Path(dir_okay=False, path_type=Path)
 @click.option(
     "--batching-config",
     type=click.Path(dir_okay=False, exists=True, path_type=Path),
-    default=_SERVING_CONFIG / "batching.config",
+    default=SERVING_CONFIG / "batching.config",
     help="Batch sizes of the warmup requests.  [default: serving/config/batching.config]",
 )
-@_model_config_file
+@model_config_file_option
 @click.option("--verify", type=click.Path(path_type=Path), help="Export nothing: test the version that lies at PATH.")
-@_json
+@json_option
 def export(
     *,
     run: Path | None,
@@ -107,48 +95,17 @@ def export(
         demands=Demands(min_accuracy, max_regression, force),
         with_copies=with_copies,
         keep=keep,
-        in_use=_named_versions(model_config_file, model_base_path).in_use,
+        in_use=named_versions(model_config_file, model_base_path).in_use,
     )
     with Console(stderr=True).status("Loading the model") as status:
         trained = load_file(from_, weights, data_dir) if from_ else load_run(run or Path("runs/latest"))
         exported = export_saved_model(trained, settings, report=status.update)
     if as_json:
-        _print_json(dataclasses.asdict(exported))
+        print_json(dataclasses.asdict(exported))
     else:
         click.echo(exported.path)
         for line in _remarks(exported):
             click.echo(line, err=True)
-
-
-@click.command(epilog="Example: fashion versions --json")
-@_model_base_path
-@_model_config_file
-@_json
-def versions(*, model_base_path: Path, model_config_file: Path | None, as_json: bool) -> None:
-    """List the exported versions, newest first: number, accuracy, recipe, date, size, self-test, labels."""
-    from training.export.versions import list_versions
-
-    found = list_versions(model_base_path, _named_versions(model_config_file, model_base_path))
-    if as_json:
-        _print_json([dataclasses.asdict(version) for version in found])
-        return
-    rows: list[tuple[str, ...]] = [("version", "accuracy", "recipe", "exported", "size", "self-test", "labels")]
-    rows += [_cells(version) for version in found]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-
-
-def _cells(version: Version) -> tuple[str, ...]:
-    return (
-        str(version.version),
-        "-" if version.accuracy is None else f"{version.accuracy:.4f}",
-        version.recipe or "-",
-        (version.exported_at or "-").replace("T", " ")[:16],
-        f"{version.size / 1000:.0f} kB",
-        version.self_test,
-        ", ".join(version.labels) or "-",
-    )
 
 
 def _verify(path: Path, as_json: bool) -> None:
@@ -156,7 +113,7 @@ def _verify(path: Path, as_json: bool) -> None:
 
     files, differences = verify(path)
     if as_json:
-        _print_json({"path": path, "files": files, "differences": differences})
+        print_json({"path": path, "files": files, "differences": differences})
         return
     whole = f"{files} files as exported" if files else "no manifest, so its files were not compared"
     click.echo(f"{path}: {whole}; {_agreement(differences)}")
@@ -172,16 +129,3 @@ def _remarks(exported: ExportedVersion) -> list[str]:
 
 def _agreement(differences: dict[str, float]) -> str:
     return f"{len(differences)} signatures answer as Keras does, within {max(differences.values(), default=0):.1e}"
-
-
-def _named_versions(model_config_file: Path | None, model_base_path: Path) -> NamedVersions:
-    from training.export.server_config import NamedVersions, read_named_versions
-
-    default = _SERVING_CONFIG / "models.config"
-    if model_config_file is None and not default.is_file():
-        return NamedVersions()
-    return read_named_versions(model_config_file or default, model_base_path)
-
-
-def _print_json(value: object) -> None:
-    click.echo(json.dumps(value, indent=2, default=str))

@@ -4,71 +4,37 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import click
 
-from training.config import CHOICES, RECIPES, TrainingConfig, resolve
+from training.commands.options import json_option
+from training.config import SETTINGS, TrainingConfig
 from training.errors import TrainingUsageError
+from training.recipes import RECIPES, resolve
 
 Command = Callable[..., None]
 
 
-def json_option(command: Command) -> Command:
-    """`--json`: the result as one JSON object on stdout, nothing else there."""
-    return click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")(command)
-
-
-_HELP = {
-    "dataset": "The images to train on; synthetic ones are drawn, for trying out.",
-    "model": "perceptron (7,850 parameters) or mlp (101,770).",
-    "api": "The Keras form that the model is built in.",
-    "loop": "keras.Model.fit, or our own loop over arrays in memory.",
-    "epochs": "Times through the training images.",
-    "batch_size": "Images in one optimizer step.",
-    "learning_rate": "The (highest) learning rate.",
-    "schedule": "How the learning rate goes: a tenth less each epoch, or along a cosine, step by step.",
-    "warmup": "Share of all steps in which a cosine schedule first rises.",
-    "weight_decay": "AdamW's decay of the kernels.",
-    "dropout": "Share of the hidden units left out in each step.",
-    "batch_norm": "Normalise the hidden units while training; folded into the weights afterwards.",
-    "shift": "Share of the images moved by up to a pixel.",
-    "teacher": "Train a larger network first and learn from it.",
-    "teacher_weight": "Share of the teacher's probabilities in what is learned.",
-    "steps_per_execution": "Optimizer steps in one call into the graph.",
-    "jit_compile": "Compile the steps with XLA.",
-    "checkpoint": "Keep the best epoch by validation accuracy (best.keras); the run's model is that one.",
-    "early_stopping": "Stop after so many epochs without a better one; 0 never.",
-    "strategy": "tf.distribute: all devices of this machine, or the workers of TF_CONFIG.",
-    "seed": "The seed of every random choice.",
-}
-
-
 def _settings(command: Command) -> Command:
-    """One option for each field of TrainingConfig; left out, the recipe's value holds."""
-    kinds = {"int": int, "float": float, "str": str}
-    for field in reversed(fields(TrainingConfig)):
-        if field.name == "recipe":
+    """One option for each setting but the recipe; left out, the recipe's value holds."""
+    for name, setting in reversed(SETTINGS.items()):
+        if name == "recipe":
             continue
-        flag, text = f"--{field.name.replace('_', '-')}", _HELP[field.name]
-        if field.type == "bool":
-            option = click.option(f"{flag}/--no-{flag[2:]}", field.name, default=None, help=text)
+        flag, rule, text = f"--{name.replace('_', '-')}", setting.rule, setting.help
+        if setting.kind is bool:
+            option = click.option(f"{flag}/--no-{flag[2:]}", name, default=None, help=text)
+        elif isinstance(rule, tuple):
+            option = click.option(flag, name, type=click.Choice(rule), help=text)
         else:
-            choices = CHOICES.get(field.name)
-            kind = click.Choice(choices) if choices else kinds[str(field.type)]
-            option = click.option(flag, field.name, type=kind, default=None, help=text)
+            option = click.option(flag, name, type=setting.kind, help=f"{text}  [{rule}]" if rule else text)
         command = option(command)
     return command
 
 
-@click.command(
-    epilog="Example: fashion train --recipe fast --epochs 20 --run-dir runs/mine",
-)
-@click.option(
-    "--recipe", type=click.Choice(list(RECIPES)), default=None, help="The settings to start from.  [default: fast]"
-)
+@click.command(epilog="Example: fashion train --recipe fast --epochs 20 --run-dir runs/mine")
+@click.option("--recipe", type=click.Choice(list(RECIPES)), help="The settings to start from.  [default: fast]")
 @click.option("--run-dir", type=click.Path(path_type=Path), help="Where the run goes.  [default: runs/<time>-<recipe>]")
 @click.option("--resume", type=click.Path(path_type=Path), metavar="RUN_DIR", help="Go on with an interrupted run.")
 @click.option(

@@ -55,5 +55,13 @@ def test_bad_setting_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
     """Nothing is written for it."""
     done = fashion("train", "--epochs", "0", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "Error: epochs 0 must be at least 1\n"
+    assert done.stderr == "Error: epochs 0 must be at least 1 and at most 1,000,000,000\n"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_help_shows_the_range_of_each_number(tmp_path: Path) -> None:
+    """As the messages say it, at the end of the option's text."""
+    text = " ".join(fashion("train", "--help", cwd=tmp_path).stdout.split())
+    assert "--epochs INTEGER Times through the training images. [at least 1 and at most 1,000,000,000]" in text
+    assert "--learning-rate FLOAT The (highest) learning rate. [above 0 and below inf]" in text
+    assert "--seed INTEGER The seed of every random choice. [at least 0 and at most 4,294,967,295]" in text

@@ -7,11 +7,11 @@ from pathlib import Path
 import keras
 import pytest
 
-from training.config import resolve
 from training.data.dataset import Dataset
 from training.fit import callbacks
 from training.fit.evaluate import evaluate
 from training.fit.stages import Watch
+from training.recipes import resolve
 from training.train import train
 
 PLAIN = Watch(pictures=False)

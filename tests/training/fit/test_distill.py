@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training.config import resolve
 from training.data import synthetic
 from training.data.dataset import Dataset
 from training.fit import distill, models
 from training.fit.batches import UNMOVED
 from training.fit.evaluate import probabilities
 from training.fit.stages import Watch
+from training.recipes import resolve
 from training.train import train
 
 

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from tests.support.interrupted import interrupted_after
 from training import runs
-from training.config import resolve
 from training.data.dataset import Dataset
 from training.errors import TrainingUsageError
 from training.fit.evaluate import probabilities
 from training.fit.stages import Watch
+from training.recipes import resolve
 from training.train import train
 
 SETTINGS = {"dataset": "synthetic", "epochs": 2, "batch_size": 100, "learning_rate": 0.002, "weight_decay": 0.0}

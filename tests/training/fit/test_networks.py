@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.config import resolve
 from training.data.dataset import Dataset
 from training.fit import models, networks
 from training.fit.evaluate import probabilities
+from training.recipes import resolve
 
 
 @pytest.mark.parametrize("helpers", [{"batch_norm": True}, {"batch_norm": True, "dropout": 0.3}, {"dropout": 0.3}])

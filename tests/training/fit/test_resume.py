@@ -15,9 +15,9 @@ import pytest
 
 from tests.support.interrupted import interrupted_after
 from training import runs
-from training.config import resolve
 from training.errors import TrainingUsageError
 from training.fit.stages import Watch
+from training.recipes import resolve
 from training.train import CHECKPOINT, resume, train
 
 PLAIN = Watch(pictures=False)

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from training.config import resolve
 from training.fit.stages import Watch
+from training.recipes import resolve
 from training.report.page import FIGURES_DIR
 from training.train import TrainingResult, train
 

@@ -1,0 +1,46 @@
+"""Options that several of training's commands have, and what is printed for them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from fashion_common.layout import MODEL_BASE_PATH
+
+if TYPE_CHECKING:
+    from training.export.server_config import NamedVersions
+
+# The server's configuration lies beside this package; it is read as a file, no code of the server is needed.
+SERVING_CONFIG = Path(__file__).parents[2] / "serving" / "config"
+
+model_base_path_option = click.option(
+    "--model-base-path",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=MODEL_BASE_PATH,
+    show_default=True,
+    help="Where the numbered versions of the model lie.",
+)
+model_config_file_option = click.option(
+    "--model-config-file",
+    type=click.Path(dir_okay=False, exists=True, path_type=Path),
+    help="The server's model configuration, for its version labels.  [default: serving/config/models.config]",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+
+
+def named_versions(model_config_file: Path | None, model_base_path: Path) -> NamedVersions:
+    """The versions that the server's configuration labels or pins; none where the default file is not there."""
+    from training.export.server_config import NamedVersions, read_named_versions
+
+    default = SERVING_CONFIG / "models.config"
+    if model_config_file is None and not default.is_file():
+        return NamedVersions()
+    return read_named_versions(model_config_file or default, model_base_path)
+
+
+def print_json(value: object) -> None:
+    """Prints the value as indented JSON; paths as text."""
+    click.echo(json.dumps(value, indent=2, default=str))
