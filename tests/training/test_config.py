@@ -41,9 +41,9 @@ BOUNDS: list[tuple[str, float, float, str]] = [
 @pytest.mark.parametrize(("name", "last", "beyond", "rule"), BOUNDS)
 def test_each_bound_is_held_exactly_and_named(name: str, last: float, beyond: float, rule: str) -> None:
     """The last value is taken, the next one is refused by a rule that is true for both ends."""
-    assert getattr(TrainingConfig(**{name: last}), name) == last
+    assert getattr(TrainingConfig.from_json({name: last}), name) == last
     with pytest.raises(TrainingUsageError) as caught:
-        TrainingConfig(**{name: beyond})
+        TrainingConfig.from_json({name: beyond})
     assert str(caught.value) == f"{name} {beyond} must be {rule}"
 
 
@@ -81,7 +81,7 @@ def test_every_range_has_its_bounds_tested() -> None:
 def test_impossible_values_are_refused(settings: dict[str, Any], message: str) -> None:
     """The message names the value and the rule."""
     with pytest.raises(TrainingUsageError) as caught:
-        TrainingConfig(**settings)
+        TrainingConfig.from_json(settings)
     assert str(caught.value) == message
 
 
