@@ -4,43 +4,6 @@ from __future__ import annotations
 
 from fashion_common.errors import EXIT_USAGE, FashionError
 
-# gRPC's status codes by number (https://grpc.io/docs/guides/status-codes/).
-STATUS_CODES = (
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-)
-# What TF Serving's REST API answers for these codes, read backwards; where several share a status, the likeliest.
-_CODE_OF_HTTP_STATUS = {
-    400: "INVALID_ARGUMENT",
-    401: "UNAUTHENTICATED",
-    403: "PERMISSION_DENIED",
-    404: "NOT_FOUND",
-    409: "ABORTED",
-    413: "RESOURCE_EXHAUSTED",
-    429: "RESOURCE_EXHAUSTED",
-    499: "CANCELLED",
-    500: "INTERNAL",
-    501: "UNIMPLEMENTED",
-    502: "UNAVAILABLE",
-    503: "UNAVAILABLE",
-    504: "DEADLINE_EXCEEDED",
-}
-
 
 class ClientError(FashionError):
     """The root of the client's errors."""
@@ -91,8 +54,3 @@ _CLASSES: dict[str, type[ServerError]] = {
 def server_error(code: str, details: str) -> ServerError:
     """The error for a gRPC status code's name, with a hint where there is one."""
     return _CLASSES.get(code, ServerError)(code, " ".join(details.split()), _HINTS.get(code, ""))
-
-
-def code_of_http_status(status: int) -> str:
-    """The gRPC status code's name that an HTTP status of TF Serving's REST API stands for; UNKNOWN for others."""
-    return _CODE_OF_HTTP_STATUS.get(status, "UNKNOWN")

@@ -10,11 +10,12 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError, Message
 
-from client.errors import STATUS_CODES, ClientUsageError, ServerError, server_error
+from client.errors import ClientUsageError, ServerError, server_error
 from client.transports.address import ServerAddress
 from client.transports.security import Security
 from client.types import INTERNAL, Call, Metadata, ModelSpec, Output, Signature, TensorInfo, VersionStatus
 from serving.apis import messages, services
+from serving.apis.status import Code
 
 # TF Serving sends up to 2 GiB; gRPC's own limit of 4 MB for received messages would refuse its larger answers.
 _OPTIONS = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
@@ -83,7 +84,7 @@ def status_answer(response: messages.GetModelStatusResponse) -> list[VersionStat
         VersionStatus(
             version=entry.version,
             state=_STATES.values_by_number[entry.state].name,
-            error_code=STATUS_CODES[entry.status.error_code],
+            error_code=Code(entry.status.error_code).name,
             error_message=entry.status.error_message,
         )
         for entry in response.model_version_status

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 from urllib.parse import quote
 
-from client.errors import ClientUsageError, ServerError, code_of_http_status, server_error
+from client.errors import ClientUsageError, ServerError, server_error
 from client.transports.address import ServerAddress
 from client.transports.security import Security
 from client.types import (
@@ -28,6 +28,7 @@ from client.types import (
     TensorInfo,
     VersionStatus,
 )
+from serving.apis.status import Code
 
 _OK = 200
 # memoryview's format codes for the dtypes that an image model takes.
@@ -141,7 +142,7 @@ def _answer(status: int, body: bytes) -> dict[str, Any]:
         answer = None
     if status != _OK:
         details = answer.get("error") if isinstance(answer, dict) else None
-        raise server_error(code_of_http_status(status), str(details or f"HTTP status {status}"))
+        raise server_error(Code.of_http_status(status).name, str(details or f"HTTP status {status}"))
     if not isinstance(answer, dict):
         raise ServerError("INTERNAL", "the answer is not a JSON object: is this TF Serving's REST port?")
     return answer

@@ -13,8 +13,9 @@ from urllib.parse import quote_from_bytes
 
 import hpack
 
+from serving.apis.status import Code
 from serving.embedded.grpc import frames
-from serving.errors import Code, Internal, ResourceExhausted, ServingError
+from serving.errors import Internal, ResourceExhausted, ServingError
 
 PREFIX_BYTES = 5
 # Identical header blocks mean identical requests while the dynamic table stays as it is; a client has few of them.

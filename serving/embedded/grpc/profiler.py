@@ -15,8 +15,9 @@ from typing import NamedTuple
 from google.protobuf.message import DecodeError
 
 from serving.apis.profiler import SERVICE, ProfileRequest, ProfileResponse, TerminateRequest, TerminateResponse
+from serving.apis.status import Code
 from serving.embedded.grpc.stream import Method, Stream
-from serving.errors import Code, InvalidArgument, ServingError, Unimplemented
+from serving.errors import InvalidArgument, ServingError, Unimplemented
 
 
 class Levels(NamedTuple):

@@ -19,13 +19,14 @@ from serving.apis.messages import (
     ReloadConfigRequest,
     ReloadConfigResponse,
 )
+from serving.apis.status import Code
 from serving.embedded.api import Api
 from serving.embedded.grpc.frames import header
 from serving.embedded.grpc.stream import Method, Stream
 from serving.embedded.inference import info
 from serving.embedded.inference.predict import PredictCall
 from serving.embedded.observe.calls import REQUEST_ID_HEADER, Call, request_id
-from serving.errors import Code, InvalidArgument, ServingError
+from serving.errors import InvalidArgument, ServingError
 
 _REQUEST_ID = REQUEST_ID_HEADER.encode()
 

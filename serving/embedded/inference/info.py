@@ -10,11 +10,12 @@ from serving.apis.messages import (
     ModelSpec,
     SignatureDefMap,
 )
+from serving.apis.status import Code
 from serving.embedded.inference.predict import model_spec
 from serving.embedded.inference.servable import Servable
 from serving.embedded.models.core import ServerCore
 from serving.embedded.models.versions import VersionStatus
-from serving.errors import Code, InvalidArgument, NotFound
+from serving.errors import InvalidArgument, NotFound
 
 SIGNATURE_DEF = "signature_def"
 

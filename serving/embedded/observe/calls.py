@@ -11,8 +11,9 @@ import time
 from collections.abc import Callable, Collection
 from typing import TextIO
 
+from serving.apis.status import Code
 from serving.embedded.observe.metrics import Metrics
-from serving.errors import Code, ResourceExhausted
+from serving.errors import ResourceExhausted
 
 REQUEST_ID_HEADER = "x-request-id"
 # A longer id of a client's is no id: it would fill the log.

@@ -13,7 +13,7 @@ import time
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Histogram, multiprocess
 
-from serving.errors import Code
+from serving.apis.status import Code
 
 CONTENT_TYPE = b"text/plain"
 DEFAULT_PATH = "/monitoring/prometheus/metrics"

@@ -27,13 +27,14 @@ from serving.apis.messages import (
     RegressionRequest,
     SignatureDefMap,
 )
+from serving.apis.status import Code
 from serving.embedded.api import Api
 from serving.embedded.inference import info
 from serving.embedded.inference.predict import DEFAULT_SIGNATURE, PredictCall, find_signature
 from serving.embedded.observe import metrics
 from serving.embedded.observe.calls import REQUEST_ID_HEADER, Call, request_id
 from serving.embedded.rest.json import examples, outputs, requests, values
-from serving.errors import Code, Internal, InvalidArgument, ResourceExhausted, ServingError, http_status
+from serving.errors import Internal, InvalidArgument, ResourceExhausted, ServingError
 
 log = logging.getLogger(__name__)
 
@@ -226,7 +227,7 @@ def _message_json(message: Message) -> str:
 
 def _error_reply(error: ServingError) -> Reply:
     body = f'{{\n    "error": {values.quoted(str(error))}\n}}'
-    return Reply(body.encode("utf-8", "replace"), error.code, http_status(error.code))
+    return Reply(body.encode("utf-8", "replace"), error.code, error.code.http_status)
 
 
 def _path(scope: Scope) -> str:

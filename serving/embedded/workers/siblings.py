@@ -23,13 +23,13 @@ from serving.apis.messages import (
     ModelVersionStatus,
     ReloadConfigRequest,
 )
+from serving.apis.status import Code
 from serving.embedded.api import ModelAdmin
 from serving.embedded.inference.servable import Servable
 from serving.embedded.models.core import ServerCore
-from serving.errors import Code, ServingError
+from serving.errors import ServingError
 
 _STATUS_SECONDS = 5.0
-_CODES = {grpc.StatusCode[code.name]: code for code in Code}
 
 
 class Siblings:
@@ -122,5 +122,5 @@ async def _ask(address: str, method: services.Method, request: Message, timeout:
         try:
             answer: Message = await call(request, timeout=timeout)
         except grpc.aio.AioRpcError as error:
-            raise ServingError(error.details() or "a worker did not answer", _CODES[error.code()]) from error
+            raise ServingError(error.details() or "a worker did not answer", Code(error.code().value[0])) from error
         return answer

@@ -14,8 +14,9 @@ import grpc
 import pytest
 
 from client.connection import connect
-from client.errors import STATUS_CODES, DeadlineExceededError, ServerError, ServerUnreachableError, code_of_http_status
+from client.errors import DeadlineExceededError, ServerError, ServerUnreachableError
 from serving.apis import services
+from serving.apis.status import Code
 
 
 @contextmanager
@@ -62,7 +63,7 @@ def test_every_grpc_status_is_an_error_with_its_code_and_text(code: grpc.StatusC
     assert caught.value.code == code.name
     assert caught.value.details == "as the test wants it"
     assert isinstance(caught.value.__cause__, grpc.RpcError)
-    assert STATUS_CODES[code.value[0]] == code.name
+    assert Code(code.value[0]).name == code.name
     assert caught.value.exit_code == 1
 
 
@@ -72,7 +73,7 @@ def test_every_http_status_is_an_error_with_its_code_and_text(status: int) -> No
     body = json.dumps({"error": "as the test wants it"}).encode()
     with _http_server(status, body) as server, connect(server) as connection, pytest.raises(ServerError) as caught:
         connection.status()
-    assert caught.value.code == code_of_http_status(status)
+    assert caught.value.code == Code.of_http_status(status).name
     assert (caught.value.code == "UNKNOWN") == (status == 418)
     assert caught.value.details == "as the test wants it"
 

@@ -27,8 +27,9 @@ from serving.apis.messages import (
     MetaGraphDef,
     SignatureDef,
 )
+from serving.apis.status import Code
 from serving.embedded.loading.tensorflow import graphs
-from serving.errors import Code, ServingError
+from serving.errors import ServingError
 
 Array = npt.NDArray[Any]
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import tensorflow as tf
 from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
+from serving.apis.status import Code
 from serving.embedded.grpc.profiler import Levels, Trace
-from serving.errors import Code, ServingError
+from serving.errors import ServingError
 
 
 def take(levels: Levels, seconds: float, ended: threading.Event) -> Trace:

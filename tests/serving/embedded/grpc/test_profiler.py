@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 
 from serving.apis.profiler import SERVICE, ProfileOptions, ProfileRequest, ProfileResponse, TerminateRequest
+from serving.apis.status import Code
 from serving.embedded.grpc.profiler import Levels, Profiler, Trace, Tracer
-from serving.errors import Code, ServingError
+from serving.errors import ServingError
 from tests.support.asking import predict
 from tests.support.live import Server, wait_until
 

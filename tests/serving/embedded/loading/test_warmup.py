@@ -13,9 +13,10 @@ from google.protobuf import text_format
 
 from fashion_common.layout import SELF_TEST_FILE, WARMUP_FILE
 from serving.apis.messages import PredictionLog, SignatureDef
+from serving.apis.status import Code
 from serving.embedded.inference.servable import Servable
 from serving.embedded.loading.load import Loader, version_load
-from serving.errors import Code, FailedPrecondition, ServingError
+from serving.errors import FailedPrecondition, ServingError
 
 Array = npt.NDArray[Any]
 

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from serving.apis.status import Code
 from serving.embedded.models.manager import Manager, ManagerOptions
 from serving.embedded.models.source import Aspired
 from serving.embedded.models.versions import State
-from serving.errors import Code, NotFound, Unavailable
+from serving.errors import NotFound, Unavailable
 from tests.support.fakes import FakeLoader, FakeServable, aspire
 
 
