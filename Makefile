@@ -62,15 +62,15 @@ predict: $(READY) ## Ask a running server for class names (ARGS="IMAGE...")
 
 .PHONY: bench-server
 bench-server: $(READY) ## Measure the embedded server against its bars (needs h2load and wrk)
-	@PYTHONPATH=. $(BIN)/python benchmarks/bench_server.py $(ARGS)
+	@$(BIN)/python -m benchmarks.bench_server $(ARGS)
 
 .PHONY: bench-client
 bench-client: $(READY) ## Measure the client against tensorflow-serving-api and h2load (ARGS="--server URL")
-	@$(BIN)/python benchmarks/bench_client.py $(ARGS)
+	@$(BIN)/python -m benchmarks.bench_client $(ARGS)
 
 .PHONY: bench-training
 bench-training: $(READY) ## Measure the recipes against the textbook's program (ARGS="--accurate")
-	@$(BIN)/python benchmarks/bench_training.py $(ARGS)
+	@$(BIN)/python -m benchmarks.bench_training $(ARGS)
 
 # An engine that reaches no network by itself builds with NETWORK=host; ENGINE=docker|podman chooses one.
 IMAGE = $(BIN)/python tools/image.py $(if $(ENGINE),--engine $(ENGINE)) $(if $(NETWORK),--network $(NETWORK)) \
@@ -100,12 +100,22 @@ test-container: $(READY) ## Build the images and test them alive; fails where no
 test: $(READY) ## Run all tests (ARGS=...)
 	@$(BIN)/python -m pytest $(ARGS)
 
+# Started processes are measured too; each writes a file of its own, which `combine` adds up.
+.PHONY: coverage
+coverage: $(READY) ## Run all tests, report the branches that none reaches, fail below the floor (ARGS=...)
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest $(ARGS)
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report --skip-covered
+
 .PHONY: check
-check: $(READY) ## ruff, ruff format --check, mypy --strict, import-linter
+check: $(READY) ## ruff, ruff format --check, mypy --strict, import-linter; check-jsonschema and zizmor for workflows
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	@$(BIN)/zizmor --offline --no-progress --quiet --pedantic --strict-collection .
 
 .PHONY: format
 format: $(READY) ## Let ruff mend and format the code
@@ -115,6 +125,10 @@ format: $(READY) ## Let ruff mend and format the code
 .PHONY: apis
 apis: $(READY) ## Generate the API's descriptors and stubs from tensorflow-serving-api
 	@$(BIN)/python tools/generate_apis.py
+
+.PHONY: dist
+dist: $(READY) ## Build the wheel and the source archive into dist/
+	@$(BIN)/hatchling build
 
 LOCK = uv pip compile pyproject.toml --quiet --universal --python-version 3.10 --generate-hashes \
   --no-emit-index-url --no-emit-find-links --no-header --no-annotate
@@ -132,5 +146,5 @@ lock: $(READY) ## Pin and hash all dependencies anew under requirements/ (UPGRAD
 
 .PHONY: clean
 clean: ## Remove what was built, trained and cached (not .venv, not data/)
-	rm -rf build dist models runs .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf build dist models runs .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage*
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

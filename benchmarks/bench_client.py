@@ -21,13 +21,13 @@ import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.live import served
 from client.connection import Connection, connect
 from client.pictures.batch import Batch, calls
 from client.pictures.sources import Block
 from client.pipeline import answers
 from client.transports.grpc_wire import predict_request
 from client.types import IMAGE_BYTES, ModelSpec
-from tests.support.live import served
 
 RESULT = Path(__file__).parent / "results" / "client.json"
 FASHION = Path(sys.executable).with_name("fashion")

@@ -1,6 +1,6 @@
 """The embedded server against a bare grpc.aio echo server and a FastAPI program, in one run on the loopback.
 
-`make bench-server`, or `python benchmarks/bench_server.py --rounds 5`. Load comes from h2load (gRPC) and wrk (REST),
+`make bench-server`, or `python -m benchmarks.bench_server --rounds 5`. Load comes from h2load (gRPC) and wrk (REST),
 one image a request. Short rounds alternate between the servers, so that a busy machine is busy for all of them; the
 table has medians. CPU is the server's own time for a request: a loaded machine changes it least.
 """

@@ -20,8 +20,9 @@ async def main(port: int, size: int) -> None:
         return reply
 
     server = grpc.aio.server()
-    handlers = {"Predict": grpc.unary_unary_rpc_method_handler(predict)}
-    service = grpc.method_handlers_generic_handler("tensorflow.serving.PredictionService", handlers)
+    service = grpc.method_handlers_generic_handler(
+        "tensorflow.serving.PredictionService", {"Predict": grpc.unary_unary_rpc_method_handler(predict)}
+    )
     server.add_generic_rpc_handlers((service,))
     server.add_insecure_port(f"127.0.0.1:{port}")
     await server.start()

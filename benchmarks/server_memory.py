@@ -1,6 +1,6 @@
 """The embedded server's memory: 200,000 requests and 100 reloads leave it within 10 percent of its size after warm-up.
 
-`python benchmarks/server_memory.py`, some minutes; the suite has a short form (tests/serving/embedded/test_memory.py).
+`python -m benchmarks.server_memory`, some minutes; tests/serving/embedded/test_memory.py is the short form.
 """
 
 from __future__ import annotations
