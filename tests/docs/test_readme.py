@@ -1,4 +1,4 @@
-"""What README and the pages under docs name is there."""
+"""What the pages of the project, README first, name is there."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ import pytest
 from client.cli import fashion
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-README = PAGES[0].read_text()
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
+README = (ROOT / "README.md").read_text()
 EACH_PAGE = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
 
-@pytest.mark.parametrize("target", sorted(set(re.findall(r"`make ([a-z-]+)|\$ make ([a-z-]+) ?([a-z-]*)", README))))
-def test_every_make_target_is_in_the_makefile(target: tuple[str, ...]) -> None:
+@EACH_PAGE
+def test_every_make_target_is_in_the_makefile(page: Path) -> None:
     """Whether it is named in the text or in a code block."""
     makefile = (ROOT / "Makefile").read_text()
-    for name in filter(None, target):
+    named = re.findall(r"`make ([a-z-]+)|\$ make ([a-z-]+) ?([a-z-]*)", page.read_text())
+    for name in sorted({name for names in named for name in names if name}):
         assert re.search(rf"^{name}:.*## ", makefile, re.MULTILINE), name
 
 
