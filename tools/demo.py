@@ -11,7 +11,6 @@ import json
 import os
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -23,120 +22,99 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from client import connect
-from client.errors import ClientError
 from fashion_common.native_stderr import native_stderr_silenced
+from fashion_common.served_model import CLASS_NAMES
 
 Images = npt.NDArray[np.uint8]
 FASHION = Path(sys.executable).with_name("fashion")
 PICTURES = Path("build/demo")
 MODEL_BASE_PATH = Path("build/demo-models/fashion_mnist")
 FIGURE = Path("build/demo.png")
-READY_SECONDS = 60
 
 
 def main() -> None:
-    """Walks the road; ends with status 1 where a step fails."""
-    began = time.monotonic()
+    """Runs all steps; ends with the exit code of the one that fails."""
+    start = time.monotonic()
     _run("train", *sys.argv[1:])
     _run("export", "--model-base-path", MODEL_BASE_PATH)
-    files, images, class_names = _write_pictures()
-    with _served() as (grpc, rest):
+    files, images = _write_pictures()
+    with _server() as (grpc, rest):
         answers = {server: _predict(server, files) for server in (grpc, rest)}
-    _save_figure(images, class_names, answers[grpc])
-    _print_table(files, class_names, answers[grpc], answers[rest])
-    print(f"\n{FIGURE} shows the ten. All of it took {time.monotonic() - began:.0f} s. Try next:\n")
-    print(
-        "  make train export serve                          the same, step by step: the server stays, on 8500 and 8501"
-    )
-    print(f"  .venv/bin/fashion predict {PICTURES}/*.png       ask it, from a second terminal")
-    print("  .venv/bin/fashion --help                         all commands")
+    _save_figure(images, answers[grpc])
+    _print_table(files, answers[grpc], answers[rest])
+    print(f"\n{FIGURE} shows the ten. All of it took {time.monotonic() - start:.0f} s. Try next:\n")
+    print("  make train export serve                     the same, step by step: the server stays, on 8500 and 8501")
+    print(f"  .venv/bin/fashion predict {PICTURES}/*.png  ask it, from a second terminal")
+    print("  .venv/bin/fashion --help                    all commands")
 
 
-def _say(*arguments: object, files: Sequence[Path] = ()) -> list[str]:
+def _echo(*arguments: object, files: Sequence[Path] = ()) -> list[str]:
     """Prints a command as a user would type it, and gives it as it is run."""
-    typed = shlex.join(["fashion", *map(str, arguments)])
-    print(f"\n$ {typed}{f' {PICTURES}/*.png' if files else ''}", flush=True)
+    command = shlex.join(["fashion", *map(str, arguments)])
+    print(f"\n$ {command}{f' {PICTURES}/*.png' if files else ''}", flush=True)
     return [str(FASHION), *map(str, [*arguments, *files])]
 
 
 def _run(*arguments: object) -> None:
-    done = subprocess.run(_say(*arguments), check=False)
-    if done.returncode:
-        sys.exit(done.returncode)
+    if code := subprocess.run(_echo(*arguments), check=False).returncode:
+        sys.exit(code)
 
 
-def _write_pictures() -> tuple[list[Path], Images, list[str]]:
+def _write_pictures() -> tuple[list[Path], Images]:
     """The first test image of each class as PNG."""
     with native_stderr_silenced():
-        from fashion_common.served_model import CLASS_NAMES
         from training.data.dataset import load
 
         data = load()
-    chosen = [int(np.flatnonzero(data.test_labels == class_id)[0]) for class_id in range(len(CLASS_NAMES))]
+    rows = [int(np.flatnonzero(data.test_labels == class_id)[0]) for class_id in range(len(CLASS_NAMES))]
     PICTURES.mkdir(parents=True, exist_ok=True)
     files = []
-    for index, class_name in zip(chosen, CLASS_NAMES, strict=True):
+    for row, class_name in zip(rows, CLASS_NAMES, strict=True):
         file = PICTURES / f"{class_name.lower().replace('/', '-').replace(' ', '-')}.png"
-        Image.fromarray(data.test_images[index]).save(file)
+        Image.fromarray(data.test_images[row]).save(file)
         files.append(file)
-    return files, data.test_images[chosen], list(CLASS_NAMES)
+    return files, data.test_images[rows]
 
 
 @contextmanager
-def _served() -> Iterator[tuple[str, str]]:
-    """Serves the newest version on free ports and gives both addresses once it is AVAILABLE."""
-    port, rest_port = _free_ports(2)
-    grpc, rest = f"grpc://127.0.0.1:{port}", f"http://127.0.0.1:{rest_port}"
-    with subprocess.Popen(
-        _say("serve", "--model-base-path", MODEL_BASE_PATH, "--port", port, "--rest-port", rest_port)
-    ) as server:
+def _server() -> Iterator[tuple[str, str]]:
+    """Serves the newest version on free ports; gives the URLs of gRPC and REST once it is AVAILABLE."""
+    command = _echo("serve", "--model-base-path", MODEL_BASE_PATH, "--port", 0, "--rest-port", 0)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        urls = {}
+        for line in server.stdout:
+            print(line, end="", flush=True)
+            name, _, value = line.strip().partition("  ")
+            urls[name] = value
+            # The last of the lines that say where it listens.
+            if name == "Stop":
+                break
+        else:
+            sys.exit(f"demo: fashion serve ended with exit code {server.wait()}")
         try:
-            for address in (grpc, rest):
-                _wait_until_available(address, server)
-            yield grpc, rest
+            yield urls["gRPC"], urls["REST"].partition("/v1/")[0]
         finally:
             server.send_signal(signal.SIGTERM)
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
-
-
-def _wait_until_available(address: str, server: subprocess.Popen[bytes]) -> None:
-    give_up = time.monotonic() + READY_SECONDS
-    while server.poll() is None:
-        try:
-            with connect(address, timeout=1) as connection:
-                if any(version.state == "AVAILABLE" for version in connection.status()):
-                    return
-        except ClientError as error:
-            if time.monotonic() > give_up:
-                sys.exit(f"demo: no answer from {address} within {READY_SECONDS} s: {error}")
-        time.sleep(0.05)
-    sys.exit(f"demo: fashion serve ended with status {server.returncode}")
+            print(server.stdout.read(), end="", flush=True)
 
 
 def _predict(server: str, files: list[Path]) -> list[dict[str, object]]:
-    command = _say("predict", "--server", server, "--json", files=files)
-    done = subprocess.run(command, check=False, stdout=subprocess.PIPE)
-    if done.returncode:
-        sys.exit(done.returncode)
-    answers: list[dict[str, object]] = json.loads(done.stdout)
-    return answers
+    command = _echo("predict", "--server", server, "--json", files=files)
+    process = subprocess.run(command, check=False, stdout=subprocess.PIPE)
+    if process.returncode:
+        sys.exit(process.returncode)
+    predictions: list[dict[str, object]] = json.loads(process.stdout)
+    return predictions
 
 
-def _save_figure(images: Images, class_names: list[str], answers: list[dict[str, object]]) -> None:
+def _save_figure(images: Images, answers: list[dict[str, object]]) -> None:
     os.environ.setdefault("MPLBACKEND", "Agg")
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(2, 5, figsize=(10, 5), layout="constrained")
     figure.suptitle("Ten test images and what the server answered", fontsize=14)
-    for axis, image, truth, answer in zip(axes.flat, images, class_names, answers, strict=True):
+    for axis, image, truth, answer in zip(axes.flat, images, CLASS_NAMES, answers, strict=True):
         axis.imshow(image, cmap="gray_r")
         axis.set_axis_off()
         right = answer["class_name"] == truth
@@ -148,13 +126,11 @@ def _save_figure(images: Images, class_names: list[str], answers: list[dict[str,
     plt.close(figure)
 
 
-def _print_table(
-    files: list[Path], class_names: list[str], grpc: list[dict[str, object]], rest: list[dict[str, object]]
-) -> None:
+def _print_table(files: list[Path], grpc: list[dict[str, object]], rest: list[dict[str, object]]) -> None:
     print(f"\n{'file':<28}{'it is':<14}{'over gRPC':<22}over REST")
-    for file, truth, over_grpc, over_rest in zip(files, class_names, grpc, rest, strict=True):
-        told = [f"{answer['class_name']} {answer['probability']:.4f}" for answer in (over_grpc, over_rest)]
-        print(f"{file!s:<28}{truth:<14}{told[0]:<22}{told[1]}")
+    for file, truth, over_grpc, over_rest in zip(files, CLASS_NAMES, grpc, rest, strict=True):
+        left, right = (f"{answer['class_name']} {answer['probability']:.4f}" for answer in (over_grpc, over_rest))
+        print(f"{file!s:<28}{truth:<14}{left:<22}{right}")
 
 
 if __name__ == "__main__":

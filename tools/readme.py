@@ -1,4 +1,4 @@
-"""Puts what was really printed and measured into README.md, between `<!-- NAME -->` and `<!-- /NAME -->`.
+"""Puts the demo's output and the measured figures into README.md, between `<!-- NAME -->` and `<!-- /NAME -->`.
 
 Run by `make readme`, after `make demo`. A block whose source is not there stays as it is.
 """
@@ -17,7 +17,7 @@ RESULTS = Path("benchmarks/results")
 
 
 def demo() -> str | None:
-    """What `make demo` printed, as it is."""
+    """The output of `make demo`, unchanged."""
     if not DEMO_OUTPUT.is_file():
         return None
     shutil.copyfile("build/demo.png", "docs/demo.png")
@@ -59,10 +59,10 @@ def training() -> str | None:
     result = json.loads(file.read_text())
     rows = {key: key for key in ("textbook", "fast", "accurate")} | {"fast_in_the_textbooks_time": "fast --epochs N"}
     lines = [
-        f"| `{name}` | {of['epochs']:.0f} | {of['fit_seconds']:.1f} s | {of['validation_accuracy']:.4f} "
-        f"| {of['test_accuracy']:.4f} |"
+        f"| `{name}` | {run['epochs']:.0f} | {run['fit_seconds']:.1f} s | {run['validation_accuracy']:.4f} "
+        f"| {run['test_accuracy']:.4f} |"
         for key, name in rows.items()
-        if (of := result.get(key))
+        if (run := result.get(key))
     ]
     return (
         "\n| recipe | epochs | fit | validation accuracy | test accuracy |\n| --- | --- | --- | --- | --- |\n"
@@ -78,11 +78,11 @@ def server() -> str | None:
         return None
     result = json.loads(file.read_text())
     rows = [
-        f"| {one['server']} | {one['connections']} | {one['rate']:,.0f} | {one['p50']:,.0f} us | {one['p99']:,.0f} us |"
-        for one in result["medians"]
-        if one["connections"] in {1, 32}
+        f"| {row['server']} | {row['connections']} | {row['rate']:,.0f} | {row['p50']:,.0f} us | {row['p99']:,.0f} us |"
+        for row in result["medians"]
+        if row["connections"] in {1, 32}
     ]
-    ratios = [f"| {one['text']} | {one['value']:.2f} |" for one in result["ratios"] if one["bar"]]
+    ratios = [f"| {ratio['text']} | {ratio['value']:.2f} |" for ratio in result["ratios"] if ratio["bar"]]
     return "\n".join(
         [
             "\n| server | connections | requests/s | p50 | p99 |\n| --- | --- | --- | --- | --- |",
@@ -98,16 +98,16 @@ BLOCKS = {"demo": demo, "server": server, "client": client, "training": training
 
 
 def filled(text: str) -> str:
-    """The README with every block made anew. Raises ValueError for a block that is not in it."""
-    for name, make in BLOCKS.items():
-        content = make()
+    """The README's text with every block replaced. Raises ValueError for a block that is not in it."""
+    for name, block in BLOCKS.items():
+        content = block()
         if content is None:
             print(f"{name}: nothing to put in, left as it is", file=sys.stderr)
             continue
-        found = re.search(rf"<!-- {name} -->\n(.*?)<!-- /{name} -->", text, re.DOTALL)
-        if not found:
+        match = re.search(rf"<!-- {name} -->\n(.*?)<!-- /{name} -->", text, re.DOTALL)
+        if not match:
             raise ValueError(f"README.md has no block <!-- {name} --> ... <!-- /{name} -->")
-        text = text[: found.start(1)] + content + "\n" + text[found.end(1) :]
+        text = text[: match.start(1)] + content + "\n" + text[match.end(1) :]
     return text
 
 

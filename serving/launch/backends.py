@@ -14,12 +14,12 @@ from fashion_common.served_model import MODEL_NAME
 TF_SERVING_VERSION = "2.21.0"
 OFFICIAL_IMAGE = f"tensorflow/serving:{TF_SERVING_VERSION}"
 MODEL_SERVER = "tensorflow_model_server"
-# Where the images have things, and the ports inside of them.
+# Directories and ports inside the images.
 CONTAINER_MODELS = "/models"
 CONTAINER_CONFIG = "/config"
 CONTAINER_PORT = 8500
 CONTAINER_REST_PORT = 8501
-# What every container is denied: the root file system, capabilities, new privileges, root.
+# No container may write to its root file system, have capabilities, gain privileges, or run as root.
 RESTRICTIONS = ("--read-only", "--tmpfs=/tmp", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--user=1000:1000")
 STOP_SECONDS = 10
 _CONFIG_POLL_SECONDS = 10
@@ -31,8 +31,9 @@ _LOOPBACK = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}  # noqa: S104
 class ServeOptions:
     """What is served, and where.
 
-    config_dir: models.config, batching.config and monitoring.config. image: empty for the official one. engine: docker
-    or podman. init: whether it has an init process to put before the server. server_flags: more of them, as they are.
+    config_dir: holds models.config, batching.config and monitoring.config. engine: docker or podman. init: whether the
+    engine has an init process to run before the server. image: empty for the official one. server_flags: more flags,
+    handed on unchanged.
     """
 
     model_base_path: Path = MODEL_BASE_PATH
@@ -50,7 +51,7 @@ class ServeOptions:
 
     @property
     def image_name(self) -> str:
-        """The image that a container runs."""
+        """The image of a container: the one asked for, or the official one."""
         return self.image or OFFICIAL_IMAGE + ("-gpu" if self.gpu else "")
 
     @property
@@ -76,7 +77,7 @@ class ServeOptions:
 
 
 def config_flags(directory: object) -> list[str]:
-    """The flags that make a server use the three files in a directory: the same for every backend."""
+    """The flags that make a server read the three files in a directory, the same for every backend."""
     return [
         f"--model_config_file={directory}/models.config",
         f"--model_config_file_poll_wait_seconds={_CONFIG_POLL_SECONDS}",
@@ -90,7 +91,7 @@ def config_flags(directory: object) -> list[str]:
 def container(options: ServeOptions, *, detach: bool = False) -> list[str]:
     """`docker run` or `podman run` of TF Serving's image, or of another that takes the same flags.
 
-    --init, because the official entry point does not pass SIGTERM on. Detached, it is kept after its end, for its log.
+    --init, because the official entry point does not pass SIGTERM on. Detached, it remains after its end, for its log.
     """
     return [
         options.engine,
@@ -127,7 +128,7 @@ def binary(options: ServeOptions) -> list[str]:
 
 
 def embedded(options: ServeOptions) -> list[str]:
-    """`python -m serving.embedded`: any machine that has TensorFlow."""
+    """`python -m serving.embedded`, on any machine that has TensorFlow."""
     return [
         sys.executable,
         "-m",

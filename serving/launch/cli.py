@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from fashion_common.layout import version_number
 from serving.launch import detached
 from serving.launch.backends import BACKENDS, MODEL_SERVER, ServeOptions, stop_container
 from serving.launch.choose import AUTO, ENGINES, Choice, choose, has_init
@@ -28,10 +29,11 @@ fashion serve --print-command -- --rest_api_enable_cors_support
 def _labels(_ctx: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> dict[str, int]:
     labels = {}
     for text in values:
-        label, _, version = text.partition("=")
-        if not label or not version.isascii() or not version.isdigit():
+        label, _, number = text.partition("=")
+        version = version_number(number)
+        if not label or version is None:
             raise click.BadParameter(f"{text}: expected LABEL=VERSION, such as stable=3")
-        labels[label] = int(version)
+        labels[label] = version
     return labels
 
 

@@ -1,4 +1,4 @@
-"""What the pages of the project, README first, name is there."""
+"""README, the other pages and docs name only targets, commands, options and files that exist."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EACH_PAGE = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
 @EACH_PAGE
 def test_every_make_target_is_in_the_makefile(page: Path) -> None:
-    """Whether it is named in the text or in a code block."""
+    """Named in the text or in a code block."""
     makefile = (ROOT / "Makefile").read_text()
     named = re.findall(r"`make ([a-z-]+)|\$ make ([a-z-]+) ?([a-z-]*)", page.read_text())
     for name in sorted({name for names in named for name in names if name}):

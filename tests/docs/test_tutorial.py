@@ -1,4 +1,4 @@
-"""docs/tutorial.md does what it says: every block runs, in order, and prints what stands below it."""
+"""docs/tutorial.md: every block runs, in order, and prints the output below it."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ class Block(NamedTuple):
 def blocks() -> list[Block]:
     """The page's blocks in order, outputs joined to what prints them."""
     page = TUTORIAL.read_text()
-    found: list[Block] = []
+    result: list[Block] = []
     for match in _FENCE.finditer(page):
         language, content = match.groups()
         line = page[: match.start()].count("\n") + 1
         if language == "text":
-            assert found, f"line {line}: an output without a program"
-            assert found[-1].language == "python", f"line {line}: an output without a program"
-            assert not found[-1].expected, f"line {line}: a second output"
-            found[-1] = found[-1]._replace(expected=content)
+            assert result, f"line {line}: an output without a program"
+            assert result[-1].language == "python", f"line {line}: an output without a program"
+            assert not result[-1].expected, f"line {line}: a second output"
+            result[-1] = result[-1]._replace(expected=content)
         else:
-            found.append(Block(line, language, content, ""))
-    return found
+            result.append(Block(line, language, content, ""))
+    return result
 
 
 def assert_printed(block: Block, expected: str, printed: str) -> None:
@@ -91,7 +91,7 @@ class Terminal:
             assert_printed(block, expected, printed)
 
     def _complete(self, command: str) -> str:
-        done = subprocess.run(
+        process = subprocess.run(
             command.split(),
             cwd=self._directory,
             env=self._environment,
@@ -100,8 +100,8 @@ class Terminal:
             timeout=120,
             check=False,
         )
-        assert done.returncode == 0, (command, done.stdout, done.stderr)
-        return done.stdout
+        assert process.returncode == 0, (command, process.stdout, process.stderr)
+        return process.stdout
 
     def _begin(self, command: str) -> str:
         process = subprocess.Popen(
@@ -122,7 +122,7 @@ class Terminal:
         pytest.fail(f"{command} ended: {printed}")
 
     def close(self) -> None:
-        """Stops what still runs."""
+        """Stops the commands in the background."""
         for process in self._background:
             process.send_signal(signal.SIGTERM)
             process.communicate(timeout=60)
@@ -139,12 +139,12 @@ def free_port() -> int:
 def terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Terminal]:
     """A terminal in an empty directory."""
     monkeypatch.chdir(tmp_path)
-    opened = Terminal(tmp_path)
-    yield opened
-    opened.close()
+    instance = Terminal(tmp_path)
+    yield instance
+    instance.close()
 
 
-def test_every_block_runs_and_prints_what_stands_below_it(real_data: Dataset, terminal: Terminal) -> None:
+def test_every_block_runs_and_prints_the_output_below_it(real_data: Dataset, terminal: Terminal) -> None:
     """From top to bottom, in one Python and one directory."""
     namespace: dict[str, Any] = {"__name__": "tutorial"}
     for block in blocks():
