@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -18,6 +19,9 @@ from serving.launch.choose import find_engine
 from serving.launch.errors import BackendUnavailableError
 from tests.support.containers import BuiltImage, build, image_size, write_context
 from tests.support.road import FASHION, Road, fashion
+
+if TYPE_CHECKING:
+    from training.data.dataset import Dataset
 
 START_SECONDS = 60
 _LISTENING = re.compile(r"gRPC  (grpc://\S+)\nREST  (http://[^/\s]+)/v1/models/fashion_mnist\n")
@@ -94,6 +98,18 @@ def road(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Road]:
             code = server.wait(timeout=15)
     assert code == 0
     assert log.read_text().endswith("Stopped.\n")
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Dataset:
+    """Fashion-MNIST as the package finds it; the test is skipped, with the reason, where it cannot be had."""
+    from training.data import dataset
+    from training.errors import TrainingUsageError
+
+    try:
+        return dataset.load()
+    except TrainingUsageError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 import re
 from pathlib import Path
 
@@ -52,3 +53,14 @@ def test_every_linked_file_is_there(page: Path) -> None:
     """Pictures and pages."""
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
         assert (page.parent / target).is_file(), target
+
+
+@EACH_PAGE
+def test_every_file_and_module_of_the_project_is_there(page: Path) -> None:
+    """`serving/config/models.config`, `training.fit.models.build`."""
+    folders = "benchmarks|client|docker|docs|fashion_common|serving|tests|tools|training"
+    for name in re.findall(rf"`((?:{folders})[./][\w./]*\w)", page.read_text()):
+        if "/" in name:
+            assert (ROOT / name).exists(), name
+        else:
+            assert pkgutil.resolve_name(name), name

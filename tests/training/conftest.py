@@ -1,4 +1,4 @@
-"""What the tests of training share: drawn data, runs trained once on it, and the real data where it is at hand."""
+"""What the tests of training share: drawn data, and runs trained once on it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from training.data import dataset, synthetic
+from training.data import synthetic
 from training.data.dataset import Dataset
-from training.errors import TrainingUsageError
 from training.recipes import resolve
 from training.train import TrainingResult, train
 
@@ -23,15 +22,6 @@ def drawn() -> Dataset:
 def synthetic_run(tmp_path_factory: pytest.TempPathFactory) -> TrainingResult:
     """One finished run of recipe `fast` on synthetic data."""
     return train(resolve("fast", dataset="synthetic"), tmp_path_factory.mktemp("runs") / "synthetic")
-
-
-@pytest.fixture(scope="session")
-def real_data() -> Dataset:
-    """Fashion-MNIST as the package finds it; the test is skipped, with the reason, where it cannot be had."""
-    try:
-        return dataset.load()
-    except TrainingUsageError as error:
-        pytest.skip(str(error))
 
 
 @pytest.fixture
