@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,10 @@ import tensorflow as tf
 
 from fashion_common.layout import ASSETS_EXTRA, SELF_TEST_FILE, WARMUP_FILE
 from fashion_common.served_model import CLASS_NAMES
+from serving.apis.self_test import TOLERANCE, Case, write_archive
 from training.errors import DamagedVersionError
 from training.export.acceptance import Demands, accept
-from training.export.golden import golden_tensors
+from training.export.golden import golden_cases
 from training.export.manifest import (
     check_files,
     read_manifest,
@@ -22,13 +23,7 @@ from training.export.manifest import (
     write_manifest,
 )
 from training.export.publish import publish, staging_directory
-from training.export.self_test import (
-    TOLERANCE,
-    Tensors,
-    run_self_test,
-    write_tensors,
-)
-from training.export.self_test_process import self_test_process
+from training.export.self_test import run_self_test, self_test_process
 from training.export.signatures import describe_signatures, write_saved_model
 from training.export.trained import TrainedModel
 from training.export.versions import newest_with_manifest, remove_old_versions
@@ -72,7 +67,7 @@ def export_saved_model(trained: TrainedModel, export: Export, report: Report = l
     when the SavedModel differs from Keras, TrainingUsageError when the base path cannot be written.
     """
     forced = accept(trained, export.model_base_path, export.demands)
-    golden = golden_tensors(trained.model)
+    golden = golden_cases(trained.model)
     with self_test_process() as self_test, staging_directory(export.model_base_path) as staging:
         report("Writing the SavedModel")
         _write(trained, export, golden, staging)
@@ -98,10 +93,10 @@ def verify(version_path: Path) -> tuple[int, dict[str, float]]:
     return files, run_self_test(version_path)
 
 
-def _write(trained: TrainedModel, export: Export, golden: Tensors, staging: Path) -> None:
+def _write(trained: TrainedModel, export: Export, golden: Mapping[str, Case], staging: Path) -> None:
     try:
         write_saved_model(trained.model, staging)
-        write_tensors(staging / SELF_TEST_FILE, golden)
+        write_archive(staging / SELF_TEST_FILE, golden)
         write_warmup(staging / WARMUP_FILE, export.model_base_path.absolute().name, list(export.batch_sizes))
     except tf.errors.OpError as error:
         raise OSError(f"TensorFlow says {error.message}") from error

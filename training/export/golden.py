@@ -7,10 +7,10 @@ import numpy as np
 import numpy.typing as npt
 
 from fashion_common.served_model import CLASS_NAMES
+from serving.apis.self_test import Case
 from training.data import synthetic
 from training.errors import TrainingUsageError
 from training.export.examples import image_file, tf_example
-from training.export.self_test import Array, Tensors
 from training.fit import evaluate
 
 _ROWS = 16
@@ -20,8 +20,8 @@ _CLEAR_LEAD = 0.1
 _FORMATS = ("PNG", "GIF", "BMP")
 
 
-def golden_tensors(model: keras.Model) -> Tensors:
-    """Inputs for every signature and the outputs that the Keras model gives for them; the same model, the same tensors.
+def golden_cases(model: keras.Model) -> dict[str, Case]:
+    """Inputs for every signature and the outputs that the Keras model gives for them; the same model, the same cases.
 
     Raises TrainingUsageError when the model's outputs are no probabilities.
     """
@@ -30,20 +30,14 @@ def golden_tensors(model: keras.Model) -> Tensors:
     names = np.array([name.encode() for name in CLASS_NAMES], object)
     class_ids = probabilities.argmax(axis=1).astype(np.int64)
     best = {"probabilities": probabilities, "class_ids": class_ids, "class_names": names[class_ids]}
-    cases: dict[str, tuple[dict[str, Array], dict[str, Array]]] = {
-        "serving_default": ({"images": images}, best),
-        "encoded_images": ({"image_bytes": np.array(files, object)}, best),
-        "float_images": ({"images": evaluate.scale(images)}, {"probabilities": probabilities}),
-        "classify": (
+    return {
+        "serving_default": Case({"images": images}, best),
+        "encoded_images": Case({"image_bytes": np.array(files, object)}, best),
+        "float_images": Case({"images": evaluate.scale(images)}, {"probabilities": probabilities}),
+        "classify": Case(
             {"inputs": np.array([tf_example(file) for file in files], object)},
             {"classes": np.tile(names, (_ROWS, 1)), "scores": probabilities},
         ),
-    }
-    return {
-        (signature, side, name): tensor
-        for signature, case in cases.items()
-        for side, tensors in zip(("inputs", "outputs"), case, strict=True)
-        for name, tensor in tensors.items()
     }
 
 

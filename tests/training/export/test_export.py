@@ -26,7 +26,7 @@ from tests.support.exports import (
     pictures,
     small_model,
 )
-from training.export.self_test_process import self_test_process
+from training.export.self_test import self_test_process
 
 pytestmark = pytest.mark.usefixtures("self_test_here")
 
@@ -138,7 +138,7 @@ def test_a_version_that_answers_otherwise_is_not_published(run: Path, base: Path
     result = invoke("export", run, "--model-base-path", base)
     assert (result.exit_code, result.stdout) == (1, "")
     assert re.fullmatch(
-        r"Error: Not published, the self-test failed: serving_default/probabilities differs by up to 0\.\d+: "
+        r"Error: Not published, the self-test failed: output probabilities of serving_default differs by up to 0\.\d+: "
         r"at most 1e-05 is allowed\n",
         result.stderr,
     )
