@@ -75,10 +75,10 @@ def _supervise(flags: Flags, arguments: Sequence[str], stopping: threading.Event
 
 def _serve(flags: Flags, stopping: threading.Event) -> int:
     from serving.embedded import options as config
-    from serving.embedded.grpc.profiler import Tracer
     from serving.embedded.inference.servable import Servable
     from serving.embedded.loading.load import Loader, version_load
     from serving.embedded.loading.tensorflow import saved_model, tracing
+    from serving.embedded.observe.tracer import Tracer
     from serving.embedded.server import ModelServer
     from serving.embedded.workers.siblings import Siblings
 

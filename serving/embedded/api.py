@@ -11,7 +11,6 @@ from serving.embedded.inference.examples import ExampleInference
 from serving.embedded.inference.predict import Predictor
 from serving.embedded.inference.servable import Servable
 from serving.embedded.models.core import ServerCore
-from serving.embedded.observe.calls import Observer
 
 
 class ModelAdmin:
@@ -30,10 +29,9 @@ class ModelAdmin:
 
 
 class Api(NamedTuple):
-    """The methods, and what watches their requests."""
+    """What the models' methods need."""
 
     core: ServerCore[Servable]
     predictor: Predictor
     examples: ExampleInference
     admin: ModelAdmin
-    observer: Observer

@@ -16,10 +16,11 @@ from fashion_common.layout import BATCHING_FILE
 from serving.apis.messages import ConfigProto, ModelServerConfig
 from serving.apis.server_configs import BatchingParameters, MonitoringConfig, SSLConfig
 from serving.embedded.flags import Flags
-from serving.embedded.grpc.calls import MAX_STREAMS, CallOptions
+from serving.embedded.grpc.calls import CallOptions
 from serving.embedded.grpc.connection import ConnectionOptions
 from serving.embedded.inference.batching_options import BatchingOptions, OptionsOf, batching_options
 from serving.embedded.inference.servable import Servable
+from serving.embedded.limits import Limits
 from serving.embedded.models.core import PLATFORM
 from serving.embedded.models.manager import ManagerOptions
 from serving.embedded.models.versions import Version
@@ -140,28 +141,32 @@ def batching_options_of(flags: Flags) -> OptionsOf | None:
     return per_model
 
 
-def connection_options(flags: Flags) -> ConnectionOptions:
-    """What gRPC connections may do: --max_request_bytes, and those of --grpc_channel_arguments that we know.
+def limits(flags: Flags) -> Limits:
+    """What clients are held to: the flags of our own, and those of --grpc_channel_arguments that are limits."""
+    arguments = _channel_arguments(flags)
+    defaults = Limits()
+    return Limits(
+        max_message_bytes=arguments.get("grpc.max_receive_message_length", _bounded(flags.max_request_bytes)),
+        max_response_bytes=arguments.get("grpc.max_send_message_length", defaults.max_response_bytes),
+        max_body_bytes=flags.max_request_bytes,
+        max_tensor_bytes=flags.max_tensor_bytes,
+        max_streams=arguments.get("grpc.max_concurrent_streams", defaults.max_streams),
+        max_concurrent_requests=flags.max_concurrent_requests,
+        max_rows=flags.max_request_rows,
+    )
 
-    https://github.com/grpc/grpc/blob/master/include/grpc/impl/channel_arg_names.h. Unknown ones are let pass.
-    """
+
+def connection_options(flags: Flags) -> ConnectionOptions:
+    """How long gRPC connections may live, and their limits."""
     arguments = _channel_arguments(flags)
 
-    def limit(name: str, default: int) -> int:
-        value = arguments.get(name, default)
-        # gRPC's -1: no limit.
-        return min(value, _INT_MAX) if value >= 0 else _INT_MAX
-
     def seconds(name: str) -> float | None:
-        value = limit(name, _INT_MAX)
+        value = arguments.get(name, _INT_MAX)
         return None if value == _INT_MAX else value / 1000
 
+    bounds = limits(flags)
     return ConnectionOptions(
-        CallOptions(
-            max_receive_bytes=limit("grpc.max_receive_message_length", flags.max_request_bytes),
-            max_send_bytes=limit("grpc.max_send_message_length", _INT_MAX),
-            max_streams=limit("grpc.max_concurrent_streams", MAX_STREAMS),
-        ),
+        CallOptions(bounds.max_message_bytes, bounds.max_response_bytes, bounds.max_streams),
         max_idle=seconds("grpc.max_connection_idle_ms"),
         max_age=seconds("grpc.max_connection_age_ms"),
         max_age_grace=seconds("grpc.max_connection_age_grace_ms"),
@@ -169,15 +174,24 @@ def connection_options(flags: Flags) -> ConnectionOptions:
 
 
 def _channel_arguments(flags: Flags) -> dict[str, int]:
-    """Those whose value is a number. Raises ServerConfigError for one that has no value."""
+    """Those of --grpc_channel_arguments whose value is a number; ones that are not known are let pass.
+
+    https://github.com/grpc/grpc/blob/master/include/grpc/impl/channel_arg_names.h. Raises ServerConfigError for one
+    that has no value.
+    """
     arguments: dict[str, int] = {}
     for argument in filter(None, flags.grpc_channel_arguments.split(",")):
         key, has_value, value = argument.partition("=")
         if not has_value:
             raise ServerConfigError(f"--grpc_channel_arguments: {argument} has no value: expected {argument}=...")
         with contextlib.suppress(ValueError):
-            arguments[key] = int(value)
+            arguments[key] = _bounded(int(value))
     return arguments
+
+
+def _bounded(value: int) -> int:
+    """gRPC's -1 is no limit, and there is none beyond 2^31-1."""
+    return min(value, _INT_MAX) if value >= 0 else _INT_MAX
 
 
 def tls_context(flags: Flags) -> ssl.SSLContext | None:

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from serving.embedded import options as config
 from serving.embedded.api import Api, ModelAdmin
 from serving.embedded.flags import Flags
+from serving.embedded.grpc import reflection
+from serving.embedded.grpc.health import Health
 from serving.embedded.grpc.listener import GrpcListener
-from serving.embedded.grpc.profiler import Tracer
+from serving.embedded.grpc.methods import Methods
+from serving.embedded.grpc.profiler import Profiler
+from serving.embedded.grpc.services import ModelServices
 from serving.embedded.inference.batching import BatchingRunner, Runs
 from serving.embedded.inference.examples import ExampleInference
 from serving.embedded.inference.predict import PredictOptions, Predictor
@@ -22,10 +28,16 @@ from serving.embedded.loading.load import Load
 from serving.embedded.models.core import ServerCore
 from serving.embedded.models.manager import Manager
 from serving.embedded.models.source import FileSystemSource
-from serving.embedded.observe import calls
+from serving.embedded.observe.access_log import AccessLog
+from serving.embedded.observe.calls import Interceptor
 from serving.embedded.observe.metrics import Metrics
+from serving.embedded.observe.tracer import Tracer
+from serving.embedded.rest.application import RestApplication
+from serving.embedded.rest.handlers import ModelHandlers, ServerHandlers
 from serving.embedded.rest.listener import RestListener
+from serving.embedded.rest.routes import routes
 from serving.embedded.workers.siblings import Siblings
+from serving.embedded.workers.sockets import Port
 from serving.errors import ServerConfigError, ServingError, StillLoading
 
 log = logging.getLogger(__name__)
@@ -60,8 +72,9 @@ class ModelServer:
     ) -> None:
         self._flags = flags
         self._siblings = siblings
-        metrics_path = config.metrics_path(flags)
-        self._metrics = Metrics() if metrics_path else None
+        self._limits = config.limits(flags)
+        self._metrics_path = config.metrics_path(flags)
+        self._metrics = Metrics() if self._metrics_path else None
         self._manager: Manager[Servable] = Manager(load, config.manager_options(flags))
         self._source = FileSystemSource(self._manager.set_aspired, flags.file_system_poll_wait_seconds)
         self.core = ServerCore(
@@ -71,12 +84,23 @@ class ModelServer:
             reload_deadline_seconds=flags.reload_deadline_seconds,
         )
         self._runner = Runner(config.run_threads(flags), self._metrics.run if self._metrics else None)
-        api = self._api(self._batched(self._runner))
-        connection, tls = config.connection_options(flags), config.tls_context(flags)
-        self._grpc = GrpcListener(api, flags, connection, tls, siblings, tracer) if flags.port >= 0 else None
+        self._interceptor = Interceptor(
+            lambda: self.core.model_names,
+            max_concurrent=self._limits.max_concurrent_requests,
+            metrics=self._metrics,
+            access_log=AccessLog(sys.stdout).write if flags.access_log else None,
+        )
+        self._api = self._new_api(self._batched(self._runner))
+        self._health = Health(self.core) if flags.enable_grpc_healthcheck_service else None
+        self._profiler = Profiler(tracer) if flags.enable_profiler and tracer is not None else None
+        self._grpc = self._grpc_listener() if flags.port >= 0 else None
         rest_port = flags.rest_api_port
-        self._rest = RestListener(api, flags, metrics_path) if rest_port is not None and rest_port >= 0 else None
-        self._config_watch = ConfigWatch(self.core, flags)
+        self._rest = self._rest_listener(rest_port) if rest_port is not None and rest_port >= 0 else None
+        self._config_watch = ConfigWatch(
+            flags.model_config_file,
+            flags.model_config_file_poll_wait_seconds,
+            lambda: self.core.reload(config.model_server_config(flags)),
+        )
         self._loop = _new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="event-loop", daemon=True)
         self._stopping = stopping or threading.Event()
@@ -127,23 +151,46 @@ class ModelServer:
         self._runner.stop()
         self._loop.close()
 
-    def _api(self, runs: Runs) -> Api:
-        flags = self._flags
-        check = flags.enable_signature_method_name_check
-        options = PredictOptions(check, flags.max_tensor_bytes, flags.max_request_rows)
-        watched = calls.Observer(
-            lambda: self.core.model_names,
-            max_concurrent=flags.max_concurrent_requests,
-            metrics=self._metrics,
-            access_log=calls.stdout() if flags.access_log else None,
-        )
+    def _new_api(self, runs: Runs) -> Api:
+        check = self._flags.enable_signature_method_name_check
+        limits = self._limits
         return Api(
             self.core,
-            Predictor(self.core, runs, options),
+            Predictor(self.core, runs, PredictOptions(check, limits.max_tensor_bytes, limits.max_rows)),
             ExampleInference(self.core, runs, check_method_names=check),
             ModelAdmin(self.core) if self._siblings is None else self._siblings.admin(self.core),
-            watched,
         )
+
+    def _grpc_listener(self) -> GrpcListener:
+        """The gRPC port with all its services; the socket for siblings speaks for this process alone."""
+        flags = self._flags
+        methods = ModelServices(self._api, tensor_content=flags.enable_serialization_as_tensor_content).rpcs()
+        methods += reflection.rpcs()
+        if self._health is not None:
+            methods += self._health.rpcs()
+        if self._profiler is not None:
+            methods += self._profiler.rpcs()
+        front = Methods(self._interceptor, methods)
+        sockets = {flags.grpc_socket_path: front} if flags.grpc_socket_path else {}
+        if self._siblings is not None:
+            own = ModelServices(self._api._replace(admin=ModelAdmin(self.core)))
+            sockets[self._siblings.own_path] = Methods(self._interceptor, own.rpcs())
+        options, tls = config.connection_options(flags), config.tls_context(flags)
+        return GrpcListener(self._port(flags.port), front, sockets, options, tls)
+
+    def _rest_listener(self, port: int) -> RestListener:
+        flags = self._flags
+        table = routes(
+            ModelHandlers(self._api, flags.rest_api_timeout_in_ms / 1000),
+            ServerHandlers(self.core.errors, self._metrics),
+            cors=flags.rest_api_enable_cors_support,
+            metrics_path=self._metrics_path,
+        )
+        application = RestApplication(self._interceptor, table, self._limits, cors=flags.rest_api_enable_cors_support)
+        return RestListener(self._port(port), application)
+
+    def _port(self, number: int) -> Port:
+        return Port(self._flags.host, number, shared=self._flags.workers > 1)
 
     def _batched(self, runner: Runner) -> Runs:
         options_of = config.batching_options_of(self._flags)
@@ -162,44 +209,48 @@ class ModelServer:
         return Addresses(grpc_address, await self._rest.start() if self._rest else None)
 
     async def _close(self, grace_seconds: float) -> None:
+        if self._health is not None:
+            self._health.stop()
         listeners = [listener for listener in (self._grpc, self._rest) if listener is not None]
         await asyncio.gather(*(listener.stop(grace_seconds) for listener in listeners))
 
 
 class ConfigWatch:
-    """Looks at --model_config_file now and then, and reloads it when it has changed."""
+    """Looks at a file, --model_config_file, every `seconds`, and calls `reload` when it has changed.
 
-    def __init__(self, core: ServerCore[Servable], flags: Flags) -> None:
-        self._core = core
-        self._flags = flags
+    Does nothing without a file, or with an interval of 0.
+    """
+
+    def __init__(self, file: str, seconds: float, reload: Callable[[], None]) -> None:
+        self._file = file
+        self._seconds = seconds
+        self._reload = reload
         self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
-        self._seen = self._text()
+        self._last = self._text()
 
     def start(self) -> None:
-        """Looks in a thread from now on, unless the interval is 0."""
-        if self._flags.model_config_file and self._flags.model_config_file_poll_wait_seconds > 0:
-            self._thread = threading.Thread(target=self._run, name="config", daemon=True)
-            self._thread.start()
+        """Looks in a thread from now on."""
+        if self._file and self._seconds > 0:
+            threading.Thread(target=self._run, name="config", daemon=True).start()
 
     def stop(self) -> None:
         """Ends the looking."""
         self._stop.set()
 
     def _run(self) -> None:
-        while not self._stop.wait(self._flags.model_config_file_poll_wait_seconds):
+        while not self._stop.wait(self._seconds):
             text = self._text()
-            if text == self._seen:
+            if text == self._last:
                 continue
-            self._seen = text
+            self._last = text
             try:
-                self._core.reload(config.model_server_config(self._flags))
+                self._reload()
             except (ServingError, ServerConfigError) as error:
-                log.error("%s was not taken over: %s", self._flags.model_config_file, error)  # noqa: TRY400 - no fault of ours
+                log.error("%s was not taken over: %s", self._file, error)  # noqa: TRY400 - no fault of ours
 
     def _text(self) -> bytes:
         try:
-            return Path(self._flags.model_config_file).read_bytes() if self._flags.model_config_file else b""
+            return Path(self._file).read_bytes() if self._file else b""
         except OSError:
             return b""
 

@@ -34,7 +34,10 @@ class CallOptions(NamedTuple):
 
 
 class Calls:
-    """The calls of one connection, by stream number. peer: who asks. over: called whenever one has ended."""
+    """The calls of one connection, by stream number.
+
+    peer: who asks. over: called whenever one has ended. refused: called with one that fails before its method begins.
+    """
 
     def __init__(
         self,
@@ -43,12 +46,14 @@ class Calls:
         outbox: Outbox,
         peer: Callable[[], str],
         over: Callable[[], None],
+        refused: Callable[[Stream, ServingError], None],
     ) -> None:
         self._methods = methods
         self._options = options
         self._outbox = outbox
         self._peer = peer
         self._over = over
+        self._refused = refused
         self._loop = asyncio.get_running_loop()
         self._streams: dict[int, Stream] = {}
         self._strikes = 0
@@ -189,16 +194,20 @@ class Calls:
                 self._outbox.answer(stream, answer, messages.OK_TRAILERS + stream.trailers)
 
     async def _answer_stream(self, stream: Stream) -> None:
-        left = None if stream.deadline is None else stream.deadline - time.monotonic()
+        timer = None
+        if stream.deadline is not None:
+            left = max(0.0, stream.deadline - time.monotonic())
+            timer = self._loop.call_later(left, self._cut, stream, DeadlineExceeded("Deadline Exceeded"))
         try:
-            await asyncio.wait_for(self._send_all(stream), left)
-        except asyncio.TimeoutError:
-            self._cut(stream, DeadlineExceeded("Deadline Exceeded"))
+            await self._send_all(stream)
         except Exception as error:  # noqa: BLE001 - every error becomes an answer
             self._fail(stream, error)
         else:
             if stream.number in self._streams:
                 self._outbox.end(stream, messages.OK_TRAILERS + stream.trailers)
+        finally:
+            if timer is not None:
+                timer.cancel()
 
     async def _send_all(self, stream: Stream) -> None:
         assert stream.method.streaming is not None
@@ -211,6 +220,8 @@ class Calls:
     def _cut(self, stream: Stream, error: ServingError) -> None:
         """Fails a call without what still waits of its answer."""
         self._outbox.forget(stream)
+        if stream.call is not None:
+            stream.call.code = error.code
         if stream.task is not None:
             stream.task.cancel()
         self._fail(stream, error)
@@ -221,6 +232,8 @@ class Calls:
         if not isinstance(error, ServingError):
             log.error("unforeseen error in a gRPC method", exc_info=error)
             error = Internal(f"{type(error).__name__}: {error}")
+        if stream.call is None:
+            self._refused(stream, error)
         self._outbox.end(stream, messages.status_trailers(error.code, str(error)) + stream.trailers)
 
     def _sent(self, stream: Stream) -> None:

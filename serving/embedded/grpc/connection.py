@@ -18,6 +18,7 @@ from serving.embedded.grpc.frames import ProtocolError, frame
 from serving.embedded.grpc.messages import HARD_LIMIT, HeadReader
 from serving.embedded.grpc.outbox import Outbox
 from serving.embedded.grpc.stream import Method, Stream
+from serving.errors import ServingError
 
 log = logging.getLogger(__name__)
 
@@ -52,14 +53,23 @@ class ConnectionOptions(NamedTuple):
 
 
 class GrpcProtocol(asyncio.Protocol):
-    """One connection. connections: those that are open, this one among them while it is."""
+    """One connection.
+
+    connections: those that are open, this one among them while it is. refused: called with a call that fails before its
+    method begins, or for want of one.
+    """
 
     def __init__(
-        self, methods: Mapping[str, Method], options: ConnectionOptions, connections: set[GrpcProtocol]
+        self,
+        methods: Mapping[str, Method],
+        options: ConnectionOptions,
+        connections: set[GrpcProtocol],
+        refused: Callable[[Stream, ServingError], None] = lambda *_: None,
     ) -> None:
         self._methods = methods
         self._options = options
         self._connections = connections
+        self._refused = refused
         self._loop = asyncio.get_running_loop()
         self._timers: dict[Callable[..., None], asyncio.TimerHandle] = {}
         self._heads = HeadReader(MAX_HEADER_BYTES)
@@ -98,7 +108,9 @@ class GrpcProtocol(asyncio.Protocol):
         self._transport.set_write_buffer_limits(high=_WRITE_BUFFER_BYTES)
         self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         self._outbox = Outbox(self._transport)
-        self._calls = Calls(self._methods, self._options.calls, self._outbox, self.peer, self._close_if_done)
+        self._calls = Calls(
+            self._methods, self._options.calls, self._outbox, self.peer, self._close_if_done, self._refused
+        )
         self._after(_PREFACE_SECONDS, self._check_greeted)
         if self._options.max_age is not None:
             self._after(self._options.max_age, self.drain)

@@ -9,40 +9,16 @@ import asyncio
 import ipaddress
 import platform
 import threading
-from collections.abc import Callable
-from typing import NamedTuple
 
-from google.protobuf.message import DecodeError
+from google.protobuf.empty_pb2 import Empty
+from google.protobuf.message import Message
 
 from serving.apis.profiler import SERVICE, ProfileRequest, ProfileResponse, TerminateRequest, TerminateResponse
 from serving.apis.status import Code
-from serving.embedded.grpc.stream import Method, Stream
+from serving.embedded.grpc.methods import Rpc
+from serving.embedded.observe.calls import Call
+from serving.embedded.observe.tracer import Levels, Tracer
 from serving.errors import InvalidArgument, ServingError, Unimplemented
-
-
-class Levels(NamedTuple):
-    """How much is traced of operations, of Python and of devices; the defaults are TensorFlow's."""
-
-    host: int = 2
-    python: int = 0
-    device: int = 1
-
-
-class Trace(NamedTuple):
-    """A serialized XSpace, and whether it has no event."""
-
-    xspace: bytes
-    empty: bool
-
-
-class Tracer(NamedTuple):
-    """What TensorFlow does for the service.
-
-    take: traces until the event is set, for so many seconds at the longest. save: writes a trace to a path.
-    """
-
-    take: Callable[[Levels, float, threading.Event], Trace]
-    save: Callable[[str, bytes], None]
 
 
 class Profiler:
@@ -52,17 +28,17 @@ class Profiler:
         self._tracer = tracer
         self._sessions: dict[str, threading.Event] = {}
 
-    def methods(self) -> dict[str, Method]:
-        """The service's methods, by path."""
-        unary = {"Profile": self._profile, "Terminate": self._terminate, "Monitor": self._monitor}
-        return {f"/{SERVICE}/{name}": Method(method) for name, method in unary.items()}
+    def rpcs(self) -> list[Rpc]:
+        """The service's methods."""
+        return [
+            Rpc(f"/{SERVICE}/Profile", ProfileRequest, self._profile),
+            Rpc(f"/{SERVICE}/Terminate", TerminateRequest, self._terminate),
+            # Its messages are not known here: any message is an Empty with fields that are not known.
+            Rpc(f"/{SERVICE}/Monitor", Empty, self._monitor),
+        ]
 
-    async def _profile(self, data: bytes, stream: Stream) -> bytes:
-        _check_local(stream.peer())
-        try:
-            request = ProfileRequest.FromString(data)
-        except DecodeError as error:
-            raise InvalidArgument(f"The request is not the method's message: {error}") from error
+    async def _profile(self, request: ProfileRequest, call: Call) -> Message:
+        _check_local(call.peer())
         path = "" if request.emit_xspace else _path(request)
         if request.session_id in self._sessions:
             raise ServingError(f"session {request.session_id} is being traced already", Code.ALREADY_EXISTS)
@@ -74,7 +50,7 @@ class Profiler:
             ended.set()
             del self._sessions[request.session_id]
 
-    def _traced(self, request: ProfileRequest, path: str, ended: threading.Event) -> bytes:
+    def _traced(self, request: ProfileRequest, path: str, ended: threading.Event) -> Message:
         seconds = min(request.duration_ms / 1000, threading.TIMEOUT_MAX)
         trace = self._tracer.take(_levels(request), seconds, ended)
         response = ProfileResponse(empty_trace=trace.empty)
@@ -82,19 +58,15 @@ class Profiler:
             response.xspace = trace.xspace
         elif not trace.empty:
             self._tracer.save(path, trace.xspace)
-        return response.SerializeToString()
+        return response
 
-    async def _terminate(self, data: bytes, stream: Stream) -> bytes:
-        _check_local(stream.peer())
-        try:
-            session = TerminateRequest.FromString(data).session_id
-        except DecodeError as error:
-            raise InvalidArgument(f"The request is not the method's message: {error}") from error
-        if session in self._sessions:
-            self._sessions[session].set()
-        return TerminateResponse().SerializeToString()
+    async def _terminate(self, request: TerminateRequest, call: Call) -> Message:
+        _check_local(call.peer())
+        if request.session_id in self._sessions:
+            self._sessions[request.session_id].set()
+        return TerminateResponse()
 
-    async def _monitor(self, _: bytes, __: Stream) -> bytes:
+    async def _monitor(self, _: Empty, __: Call) -> Message:
         raise Unimplemented("Monitor is there for Cloud TPUs only: Profile takes a trace of this server")
 
 

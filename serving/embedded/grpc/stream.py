@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import NamedTuple
 
 from serving.embedded.grpc.messages import Head, MessageReader
+from serving.embedded.observe.calls import Call
 
 
 class Method(NamedTuple):
@@ -21,22 +22,25 @@ class Method(NamedTuple):
 class Stream:
     """One call.
 
-    For its handler: `deadline` by `time.monotonic`; `metadata`, the request's headers; `peer()`, who asks; `trailers`,
-    what goes back beside the status. The rest belongs to the connection.
+    For its handler: `path`; `deadline` by `time.monotonic`; `metadata`, the request's headers; `peer()`, who asks;
+    `trailers`, what goes back beside the status; `call`, the interceptor's record once the handler has begun. The rest
+    belongs to the connection.
     """
 
     __slots__ = (
-        "credit", "deadline", "drained", "ended", "headed", "incoming", "length", "metadata", "method", "number",
-        "peer", "pending", "queued", "reader", "received", "taken", "task", "trailers",
+        "call", "credit", "deadline", "drained", "ended", "headed", "incoming", "length", "metadata", "method",
+        "number", "path", "peer", "pending", "queued", "reader", "received", "taken", "task", "trailers",
     )  # fmt: skip
 
     def __init__(self, number: int, method: Method, head: Head, reader: MessageReader, peer: Callable[[], str]) -> None:
         self.number = number
         self.method = method
+        self.path = head.path
         self.metadata = head.metadata
         self.deadline = None if head.timeout is None else time.monotonic() + head.timeout
         self.peer = peer
         self.trailers = b""
+        self.call: Call | None = None
         self.reader = reader
         # What has come: the one message of a unary call, or the queue of a streaming one; None ends the queue.
         self.received: bytes | None = None

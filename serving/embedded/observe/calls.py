@@ -1,47 +1,98 @@
-"""What is watched of every request: how many there are at a time, metrics, and the access log."""
+"""The one interceptor: every call that a port answers passes it, over gRPC and over REST."""
 
 from __future__ import annotations
 
-import datetime as dt
 import itertools
-import json
+import logging
 import secrets
-import sys
 import time
 from collections.abc import Callable, Collection
-from typing import TextIO
+from typing import NamedTuple
 
 from serving.apis.status import Code
 from serving.embedded.observe.metrics import Metrics
-from serving.errors import ResourceExhausted
+from serving.errors import Internal, ResourceExhausted, ServingError
+
+log = logging.getLogger(__name__)
 
 REQUEST_ID_HEADER = "x-request-id"
-# A longer id of a client's is no id: it would fill the log.
+# A client's own id that is longer is not taken over: it would fill the log.
 _MAX_REQUEST_ID = 128
 _UNKNOWN_MODEL = "unknown"
+# A new id is unique to this process's life and its number in it.
 _PREFIX = secrets.token_hex(6)
 _NUMBERS = itertools.count(1)
 
 
+class Operation(NamedTuple):
+    """A method of a gRPC service or a REST route, as the interceptor needs to know it.
+
+    entrypoint: GRPC or REST. measured: whether TF Serving's request metrics have it, with its name as their API.
+    counts: whether --max_concurrent_requests bounds it; what asks for the server's state is never refused.
+    """
+
+    entrypoint: str
+    name: str
+    measured: bool = False
+    counts: bool = True
+
+
 class Call:
-    """One request while it is answered; what is not known yet is empty."""
+    """One call from its begin to its end, which a `with` block is; what is not known yet is empty.
 
-    __slots__ = ("api", "begin", "entrypoint", "model", "path", "peer", "request_id")
+    Raises ResourceExhausted when it begins and there are too many. An error that is no ServingError leaves the block as
+    Internal. begin: by `time.perf_counter`. deadline: by `time.monotonic`. code: OK unless the call's handler sets
+    another or an error says so.
+    """
 
-    def __init__(self, entrypoint: str, api: str, path: str, peer: Callable[[], str], request_id: str) -> None:
+    __slots__ = (
+        "_interceptor", "_request_id", "begin", "code", "deadline", "model", "operation", "path", "peer",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        interceptor: Interceptor,
+        operation: Operation,
+        path: str,
+        peer: Callable[[], str],
+        request_id: str,
+        deadline: float | None,
+    ) -> None:
         self.begin = time.perf_counter()
-        self.entrypoint = entrypoint
-        self.api = api
+        self.operation = operation
         self.path = path
         self.peer = peer
-        self.request_id = request_id
+        self.deadline = deadline
         self.model = ""
+        self.code = Code.OK
+        self._interceptor = interceptor
+        self._request_id = request_id
+
+    @property
+    def request_id(self) -> str:
+        """The client's own, if it has one that can be printed, or else one that no other call has."""
+        own = self._request_id
+        if not (0 < len(own) <= _MAX_REQUEST_ID and own.isascii() and own.isprintable()):
+            self._request_id = own = f"{_PREFIX}-{next(_NUMBERS):x}"
+        return own
+
+    def __enter__(self) -> Call:
+        self._interceptor.enter(self)
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
+        if error is not None:
+            self.code = _code(self, error)
+        self._interceptor.leave(self)
+        if isinstance(error, Exception) and not isinstance(error, ServingError):
+            log.error("unforeseen error in %s", self.path, exc_info=error)
+            raise Internal(f"{type(error).__name__}: {error}") from error
 
 
-class Observer:
-    """Lets requests in up to a limit, and notes how each was answered.
+class Interceptor:
+    """Lets calls in up to a limit, counts and times them, and logs how each was answered.
 
-    max_concurrent: 0 = no limit. access_log: where a line of JSON for each request goes, or None.
+    max_concurrent: 0 = no limit. metrics, access_log: None for none; the log is called with each call that has ended.
     """
 
     def __init__(
@@ -50,12 +101,13 @@ class Observer:
         *,
         max_concurrent: int = 0,
         metrics: Metrics | None = None,
-        access_log: TextIO | None = None,
+        access_log: Callable[[Call], None] | None = None,
     ) -> None:
         self._model_names = model_names
         self._max_concurrent = max_concurrent
-        self.metrics = metrics
+        self._metrics = metrics
         self._access_log = access_log
+        self._is_watching = metrics is not None or access_log is not None
         self._under_way = 0
 
     @property
@@ -63,50 +115,50 @@ class Observer:
         """Whether there is an access log."""
         return self._access_log is not None
 
-    def enter(self) -> None:
-        """One request more. Raises ResourceExhausted when there are as many as may be."""
+    def call(
+        self,
+        operation: Operation,
+        path: str,
+        peer: Callable[[], str],
+        request_id: str,
+        deadline: float | None = None,
+    ) -> Call:
+        """A call to be answered within its `with` block. request_id: the client's own, or empty."""
+        return Call(self, operation, path, peer, request_id, deadline)
+
+    def enter(self, call: Call) -> None:
+        """Begins a call. Raises ResourceExhausted when as many are under way as may be."""
+        if not call.operation.counts:
+            return
         if self._max_concurrent and self._under_way >= self._max_concurrent:
+            call.code = Code.RESOURCE_EXHAUSTED
+            self._record(call)
             raise ResourceExhausted(
                 f"{self._under_way} requests are under way, as many as --max_concurrent_requests lets in: try again"
             )
         self._under_way += 1
 
-    def leave(self) -> None:
-        """One request that entered is done."""
-        self._under_way -= 1
+    def leave(self, call: Call) -> None:
+        """Ends a call that has its code."""
+        if call.operation.counts:
+            self._under_way -= 1
+        if self._is_watching:
+            self._record(call)
 
-    def answered(self, call: Call, code: Code) -> None:
-        """Notes how a request was answered."""
-        if self.metrics is not None and call.api:
+    def _record(self, call: Call) -> None:
+        if self._metrics is not None and call.operation.measured:
             # Names that clients make up must not become metrics.
             model = call.model if call.model in self._model_names() else _UNKNOWN_MODEL
-            self.metrics.request(model, call.api, call.entrypoint, code, call.begin)
+            self._metrics.request(model, call.operation.name, call.operation.entrypoint, call.code, call.begin)
         if self._access_log is not None:
-            _write(self._access_log, call, code)
+            self._access_log(call)
 
 
-def request_id(given: str) -> str:
-    """The client's own id, or a new one: unique to this process's life and its number in it."""
-    if 0 < len(given) <= _MAX_REQUEST_ID and given.isascii() and given.isprintable():
-        return given
-    return f"{_PREFIX}-{next(_NUMBERS):x}"
-
-
-def stdout() -> TextIO:
-    """Where the access log goes."""
-    return sys.stdout
-
-
-def _write(log: TextIO, call: Call, code: Code) -> None:
-    line = {
-        "time": dt.datetime.now(dt.timezone.utc).isoformat(timespec="milliseconds"),
-        "request_id": call.request_id,
-        "protocol": call.entrypoint,
-        "path": call.path,
-        "model": call.model,
-        "code": code.name,
-        "duration_ms": round((time.perf_counter() - call.begin) * 1e3, 3),
-        "peer": call.peer(),
-    }
-    log.write(json.dumps(line) + "\n")
-    log.flush()
+def _code(call: Call, error: BaseException) -> Code:
+    """What a call that ended with an error is answered."""
+    if isinstance(error, ServingError):
+        return error.code
+    if isinstance(error, Exception):
+        return Code.INTERNAL
+    # Cancelled: by the port, which has set its reason, or because the client went away.
+    return call.code or Code.CANCELLED

@@ -52,11 +52,18 @@ class Metrics:
             ["model_name"],
             _BATCH_BUCKETS,
         )
+        # Those of a kind of request: looking one up in prometheus_client costs more than everything else here.
+        self._series: dict[tuple[str, str, str, Code], tuple[Counter, Histogram]] = {}
 
     def request(self, model_name: str, api: str, entrypoint: str, code: Code, begin: float) -> None:
         """One request answered. begin: `time.perf_counter` when it came."""
-        self._count.labels(model_name, code.name).inc()
-        self._request.labels(model_name, api, entrypoint).observe((time.perf_counter() - begin) * 1e6)
+        key = (model_name, api, entrypoint, code)
+        series = self._series.get(key)
+        if series is None:
+            count, latency = self._count.labels(model_name, code.name), self._request.labels(*key[:3])
+            series = self._series[key] = (count, latency)
+        series[0].inc()
+        series[1].observe((time.perf_counter() - begin) * 1e6)
 
     def run(self, model_name: str, seconds: float) -> None:
         """One run of TensorFlow's."""

@@ -10,7 +10,7 @@ import tensorflow as tf
 from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
 from serving.apis.status import Code
-from serving.embedded.grpc.profiler import Levels, Trace
+from serving.embedded.observe.tracer import Levels, Trace
 from serving.errors import ServingError
 
 

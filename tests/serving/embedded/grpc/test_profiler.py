@@ -15,15 +15,18 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+from google.protobuf.message import Message
 
 from serving.apis.profiler import SERVICE, ProfileOptions, ProfileRequest, ProfileResponse, TerminateRequest
 from serving.apis.status import Code
-from serving.embedded.grpc.profiler import Levels, Profiler, Trace, Tracer
+from serving.embedded.grpc.profiler import Profiler
+from serving.embedded.observe.tracer import Levels, Trace, Tracer
 from serving.errors import ServingError
 from tests.support.asking import predict
 from tests.support.live import Server, wait_until
 
 LOCAL = "ipv4:127.0.0.1:50514"
+REQUESTS = {"Profile": ProfileRequest, "Terminate": TerminateRequest}
 _CAPTURE = """
 import sys
 import tensorflow as tf
@@ -43,16 +46,19 @@ class FakeTracer:
         self._waits = waits
         self.profiler = Profiler(Tracer(self._take, self._save))
 
-    def ask(self, method: str, request: Any, peer: str = LOCAL) -> Coroutine[Any, Any, bytes]:
+    def ask(self, method: str, request: Any, peer: str = LOCAL) -> Coroutine[Any, Any, Message]:
         """One call of a method."""
-        unary: Any = self.profiler.methods()[f"/{SERVICE}/{method}"].unary
-        made: Coroutine[Any, Any, bytes] = unary(request.SerializeToString(), SimpleNamespace(peer=lambda: peer))
-        return made
+        (rpc,) = (rpc for rpc in self.profiler.rpcs() if rpc.path == f"/{SERVICE}/{method}")
+        handler: Any = rpc.unary
+        answer: Coroutine[Any, Any, Message] = handler(request, SimpleNamespace(peer=lambda: peer))
+        return answer
 
     def profile(self, peer: str = LOCAL, **fields: Any) -> ProfileResponse:
         """One trace, whose fields may differ from the usual ones."""
         request = ProfileRequest(**{"duration_ms": 500, "repository_root": "/logs", "session_id": "one", **fields})
-        return ProfileResponse.FromString(asyncio.run(self.ask("Profile", request, peer)))
+        response = asyncio.run(self.ask("Profile", request, peer))
+        assert isinstance(response, ProfileResponse)
+        return response
 
     def _take(self, levels: Levels, seconds: float, ended: threading.Event) -> Trace:
         self.taken.append((levels, seconds))
@@ -84,7 +90,7 @@ def test_nobody_else_may_ask(method: str, peer: str) -> None:
     tracer = FakeTracer()
 
     with pytest.raises(ServingError, match="on the server's own machine only") as raised:
-        asyncio.run(tracer.ask(method, ProfileRequest(repository_root="/logs", session_id="one"), peer))
+        asyncio.run(tracer.ask(method, REQUESTS[method](session_id="one"), peer))
 
     assert raised.value.code == Code.PERMISSION_DENIED
     assert tracer.taken == []
@@ -192,9 +198,8 @@ def test_one_trace_at_a_time(toy_server: Server) -> None:
     """Of two that a live server is asked for one is taken, and ends when it is told to; Monitor cannot be had."""
     names = ("a", "b")
     with grpc.insecure_channel(toy_server.grpc) as channel, ThreadPoolExecutor(2) as pool:
-        profile, terminate, monitor = (
-            channel.unary_unary(f"/{SERVICE}/{name}") for name in ("Profile", "Terminate", "Monitor")
-        )
+        methods: list[Any] = [channel.unary_unary(f"/{SERVICE}/{name}") for name in ("Profile", "Terminate", "Monitor")]
+        profile, terminate, monitor = methods
 
         def take(name: str) -> grpc.StatusCode:
             request = ProfileRequest(duration_ms=3_600_000, session_id=name, emit_xspace=True)

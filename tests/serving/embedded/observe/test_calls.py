@@ -1,0 +1,290 @@
+"""Every call that a port answers passes the one interceptor, and is noted with the status that its client got."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import grpc
+import httpx
+import pytest
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection_pb2
+
+from serving.apis import messages, services
+from serving.apis.profiler import SERVICE as PROFILER
+from serving.apis.status import Code
+from serving.embedded.flags import Flags
+from serving.embedded.grpc.methods import Methods
+from serving.embedded.observe.calls import Interceptor, Operation
+from serving.embedded.observe.tracer import Trace, Tracer
+from serving.embedded.rest.routes import Route
+from serving.embedded.server import ModelServer
+from serving.errors import InvalidArgument, ResourceExhausted
+from tests.support.fakes import FakeLoader
+from tests.support.http2_peer import Peer, call
+from tests.support.live import wait_until
+
+UNKNOWN = "/no.Service/NoMethod"
+# A request of each REST route, by the name of its operation.
+REQUESTS = {
+    "Predict": ("POST", "/v1/models/m:predict"),
+    "Classify": ("POST", "/v1/models/m/versions/1:classify"),
+    "Regress": ("POST", "/v1/models/m/labels/stable:regress"),
+    "GetModelStatus": ("GET", "/v1/models/m"),
+    "GetModelMetadata": ("GET", "/v1/models/m/metadata"),
+    "NoModel": ("GET", "/v1/models"),
+    "Preflight": ("OPTIONS", "/v1/models/m:predict"),
+    "Malformed": ("PUT", "/v1/models/m"),
+    "Health": ("GET", "/healthz"),
+    "Readiness": ("HEAD", "/readyz?verbose"),
+    "Metrics": ("GET", "/metrics"),
+    "NotFound": ("GET", "/favicon.ico"),
+}
+NEVER_REFUSED = {"Check", "Watch", "ServerReflectionInfo", "Health", "Readiness", "Metrics", "NotFound"}
+HTTP_CODES = {200: "OK", 400: "INVALID_ARGUMENT", 404: "NOT_FOUND", 429: "RESOURCE_EXHAUSTED", 500: "INTERNAL"}
+
+
+class Ports(NamedTuple):
+    """A server in this process whose models do nothing, where it listens, and its access log."""
+
+    server: ModelServer
+    address: str
+    grpc: grpc.Channel
+    rest: httpx.Client
+    log: io.StringIO
+
+    @property
+    def methods(self) -> Methods:
+        """What its gRPC connections answer with."""
+        assert self.server._grpc is not None
+        return self.server._grpc._methods
+
+    @property
+    def routes(self) -> list[Route]:
+        """What its REST connections answer with."""
+        assert self.server._rest is not None
+        application: Any = self.server._rest._server.config.app
+        return list(application._routes)
+
+    def line(self) -> dict[str, Any]:
+        """The one line of the log; it is taken out."""
+        wait_until(lambda: self.log.getvalue().endswith("\n"))
+        (line,) = self.log.getvalue().splitlines()
+        self.log.truncate(0)
+        self.log.seek(0)
+        fields: dict[str, Any] = json.loads(line)
+        return fields
+
+    def ask(self, path: str, data: bytes | None = b"", timeout: float = 10) -> str:
+        """The code that a method answers one message with, or none, whatever its type."""
+        method: Any = self.grpc.stream_stream(path)
+        answers = method(iter(() if data is None else (data,)), timeout=timeout)
+        with contextlib.suppress(grpc.RpcError):
+            for _ in answers:
+                # A Watch goes on: its first answer is enough.
+                if path.endswith("/Watch"):
+                    answers.cancel()
+        return str(answers.code().name)
+
+
+@contextlib.contextmanager
+def ports(path: Path, monkeypatch: pytest.MonkeyPatch, **flags: Any) -> Iterator[Ports]:
+    """A server with every service and every route switched on."""
+    (path / "m" / "1").mkdir(parents=True)
+    monitoring = path / "monitoring.config"
+    monitoring.write_text("prometheus_config { enable: true path: '/metrics' }")
+    log = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", log)
+    server = ModelServer(
+        Flags(
+            port=0,
+            rest_api_port=0,
+            model_name="m",
+            model_base_path=str(path / "m"),
+            monitoring_config_file=str(monitoring),
+            enable_grpc_healthcheck_service=True,
+            rest_api_enable_cors_support=True,
+            access_log=True,
+            **flags,
+        ),
+        FakeLoader(),
+        tracer=Tracer(lambda *_: Trace(b"", empty=True), lambda *_: None),
+    )
+    addresses = server.start()
+    assert addresses.grpc
+    try:
+        with (
+            grpc.insecure_channel(addresses.grpc) as channel,
+            httpx.Client(base_url=f"http://{addresses.rest}") as http,
+        ):
+            yield Ports(server, addresses.grpc, channel, http, log)
+    finally:
+        server.stop(1)
+
+
+@pytest.fixture
+def live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ports]:
+    """Such a server, with messages and bodies of up to 1000 bytes and one request at a time."""
+    with ports(tmp_path, monkeypatch, max_request_bytes=1000, max_concurrent_requests=1) as made:
+        yield made
+
+
+def described() -> set[str]:
+    """The paths of all methods that the services' own descriptors have."""
+    described = [messages.service(name) for name in (services.PREDICTION_SERVICE, services.MODEL_SERVICE)]
+    described += [file.services_by_name[name] for file, name in (
+        (health_pb2.DESCRIPTOR, "Health"), (reflection_pb2.DESCRIPTOR, "ServerReflection"),
+    )]  # fmt: skip
+    paths = {f"/{service.full_name}/{method.name}" for service in described for method in service.methods}
+    # TensorFlow ships no descriptor of the one, and grpcio-reflection none of the other, whose messages are the same.
+    paths |= {f"/{PROFILER}/{name}" for name in ("Profile", "Terminate", "Monitor")}
+    return paths | {path.replace("v1alpha", "v1") for path in paths if "v1alpha" in path}
+
+
+def test_every_method_passes_the_interceptor(live: Ports) -> None:
+    """Those of the descriptors, whatever else the port answers, and a method that there is not."""
+    missing = {"/grpc.health.v1.Health/List"}
+
+    assert set(live.methods.by_path) == described() - missing
+    for path in sorted(described() | set(live.methods.by_path) | {UNKNOWN}):
+        code = live.ask(path)
+        line = live.line()
+        assert (line["protocol"], line["path"], line["code"]) == ("GRPC", path, code)
+        assert (code == "UNIMPLEMENTED") == (path in missing | {UNKNOWN, f"/{PROFILER}/Monitor"})
+
+
+def test_every_route_passes_the_interceptor(live: Ports) -> None:
+    """Each has a request here, which that route answers, and no other."""
+    assert set(REQUESTS) == {route.operation.name for route in live.routes}
+    for name, (method, path) in REQUESTS.items():
+        answer = live.rest.request(method, path)
+        line = live.line()
+        (first, *_) = (
+            route
+            for route in live.routes
+            if (not route.methods or method in route.methods) and route.path.fullmatch(path)
+        )
+        assert first.operation.name == name
+        assert (line["protocol"], line["path"], line["code"]) == ("REST", path, HTTP_CODES[answer.status_code])
+        assert line["model"] == ("m" if "/models/m" in path and name not in {"Malformed", "Preflight"} else "")
+        assert answer.headers["x-request-id"] == line["request_id"]
+
+
+def test_what_is_never_refused(live: Ports) -> None:
+    """Probes, metrics and reflection are answered while everything else is refused; so is what there is not."""
+    held = live.server._interceptor.call(Operation("GRPC", "Held"), "", str, "")
+    assert set(NEVER_REFUSED) == {
+        operation.name
+        for operation in [*live.methods._operations.values(), *(route.operation for route in live.routes)]
+        if not operation.counts
+    }
+    # Log lines of `held` and of what it holds up do not matter here.
+    with held:
+        for path in live.methods.by_path:
+            refused = live.ask(path) == "RESOURCE_EXHAUSTED"
+            assert refused != (path.rpartition("/")[2] in NEVER_REFUSED), path
+        for name, (method, path) in REQUESTS.items():
+            refused = live.rest.request(method, path).status_code == 429
+            assert refused != (name in NEVER_REFUSED), path
+    assert live.ask(services.HANDLE_RELOAD_CONFIG_REQUEST.path) == "INVALID_ARGUMENT"
+
+
+@pytest.mark.parametrize("path", [services.PREDICT.path, "/grpc.health.v1.Health/Watch", UNKNOWN])
+def test_calls_that_never_reach_their_method(live: Ports, path: str) -> None:
+    """A message that is too long is noted with the status that its client gets."""
+    assert live.ask(path, bytes(1001)) == ("UNIMPLEMENTED" if path == UNKNOWN else "RESOURCE_EXHAUSTED")
+    line = live.line()
+    assert (line["path"], line["code"]) == (path, "UNIMPLEMENTED" if path == UNKNOWN else "RESOURCE_EXHAUSTED")
+
+
+def test_calls_without_a_message(live: Ports) -> None:
+    """They are noted too."""
+    assert live.ask(services.PREDICT.path, None) == "UNIMPLEMENTED"
+    assert live.line()["code"] == "UNIMPLEMENTED"
+
+
+def test_messages_that_are_none(live: Ports) -> None:
+    """Whatever the service, its request is decoded in one place, with one answer."""
+    for path in live.methods.by_path:
+        # A length-delimited field that ends too early.
+        assert live.ask(path, b"\x0a\x05a") == "INVALID_ARGUMENT", path
+        assert live.line()["code"] == "INVALID_ARGUMENT"
+
+
+def test_a_body_that_is_too_long(live: Ports) -> None:
+    """It is noted under its model, whose name is in the path."""
+    assert live.rest.post("/v1/models/m:predict", content=bytes(1001)).status_code == 429
+    line = live.line()
+    assert (line["model"], line["code"]) == ("m", "RESOURCE_EXHAUSTED")
+
+
+def test_a_stream_that_ends_at_its_deadline(live: Ports) -> None:
+    """It is noted when it ends, with DEADLINE_EXCEEDED."""
+    host, _, port = live.address.rpartition(":")
+    with Peer((host, int(port))) as peer:
+        peer.send(call(1, path="/grpc.health.v1.Health/Watch", grpc_timeout="200m"))
+        assert peer.answer(1).status == Code.DEADLINE_EXCEEDED
+    assert live.line()["code"] == "DEADLINE_EXCEEDED"
+
+
+@pytest.mark.parametrize(
+    ("error", "leaves", "code"),
+    [
+        (InvalidArgument("no"), InvalidArgument, Code.INVALID_ARGUMENT),
+        (KeyError("no"), Exception, Code.INTERNAL),
+        (KeyboardInterrupt(), KeyboardInterrupt, Code.CANCELLED),
+    ],
+    ids=["of the request", "unforeseen", "cancelled"],
+)
+def test_the_code_of_an_error(error: BaseException, leaves: type[BaseException], code: Code) -> None:
+    """Its own, INTERNAL for one that nobody foresaw, CANCELLED for what is no error of the call's."""
+    calls: list[Code] = []
+    interceptor = Interceptor(list, access_log=lambda call: calls.append(call.code))
+
+    with pytest.raises(leaves), interceptor.call(Operation("GRPC", "X"), "/s/X", str, ""):
+        raise error
+
+    assert calls == [code]
+
+
+def test_the_limit() -> None:
+    """It counts calls from their begin to their end, however they end; a refused one is noted and does not count."""
+    calls: list[Code] = []
+    interceptor = Interceptor(list, max_concurrent=1, access_log=lambda call: calls.append(call.code))
+    counted, free = Operation("GRPC", "X"), Operation("GRPC", "Y", counts=False)
+
+    def run(inner: Operation) -> None:
+        with interceptor.call(counted, "", str, ""):
+            with interceptor.call(inner, "", str, ""):
+                pass
+            raise InvalidArgument("no")
+
+    for _ in range(2):
+        with pytest.raises(ResourceExhausted, match="1 requests are under way"):
+            run(counted)
+        with pytest.raises(InvalidArgument):
+            run(free)
+
+    assert calls == [Code.RESOURCE_EXHAUSTED, Code.RESOURCE_EXHAUSTED, Code.OK, Code.INVALID_ARGUMENT] * 2
+
+
+@pytest.mark.parametrize("own", ["mine", "x" * 128])
+def test_a_clients_own_request_id_is_kept(own: str) -> None:
+    """As it is."""
+    assert Interceptor(list).call(Operation("GRPC", "X"), "", str, own).request_id == own
+
+
+@pytest.mark.parametrize("own", ["", "x" * 129, "a\nb", "\u00fc"])
+def test_what_is_no_request_id_is_replaced(own: str) -> None:
+    """By one of this server's own, which stays the call's."""
+    interceptor = Interceptor(list)
+    one, other = (interceptor.call(Operation("GRPC", "X"), "", str, own) for _ in range(2))
+
+    assert own not in {one.request_id, other.request_id}
+    assert one.request_id == one.request_id != other.request_id
