@@ -14,24 +14,14 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO
 
 from fashion_common.files import write_whole
 from serving.launch.backends import BACKENDS, STOP_SECONDS, ServeOptions, container, stop_container
 from serving.launch.errors import LaunchError, ServerEndedError, last_line
-from serving.launch.run import KEPT_LINES, POLL_SECONDS, Server, wait_until_available
+from serving.launch.run import KEPT_LINES, POLL_SECONDS, wait_until_available
 
 _RECORD, _LOCK, _LOG = "server.json", "server.lock", "server.log"
-
-
-class _Detached(Server, Protocol):
-    """A server in the background."""
-
-    def stop(self) -> None:
-        """Ends it, and returns when it has ended."""
-
-    def log_command(self) -> str:
-        """The command that follows its log."""
 
 
 class _Container:
@@ -105,11 +95,11 @@ def start(backend: str, options: ServeOptions, wait_seconds: float) -> str:
     is not AVAILABLE within wait_seconds. Nothing is left running then.
     """
     directory = state_directory(options.port)
-    server = (
-        _start_container(options, directory)
-        if backend == "container"
-        else _start_process(BACKENDS[backend](options), directory)
-    )
+    server: _Container | _Process
+    if backend == "container":
+        server = _start_container(options, directory)
+    else:
+        server = _start_process(BACKENDS[backend](options), directory)
     try:
         wait_until_available(server, options, wait_seconds)
     except BaseException as error:
@@ -133,7 +123,7 @@ def stop(port: int) -> None:
         raise LaunchError(
             f"no server was started with --detach on port {port}: `fashion serve --stop --port N` for another one"
         ) from error
-    server: _Detached
+    server: _Container | _Process
     if "engine" in record:
         server = _Container(record["engine"], record["container"])
     else:
@@ -146,7 +136,7 @@ def stop(port: int) -> None:
         raise failure
 
 
-def _start_container(options: ServeOptions, directory: Path) -> _Detached:
+def _start_container(options: ServeOptions, directory: Path) -> _Container:
     """Runs `docker run --detach ...`. Raises LaunchError with the engine's last line."""
     run = subprocess.run(container(options, detach=True), capture_output=True, text=True, check=False)
     if run.returncode:
@@ -156,7 +146,7 @@ def _start_container(options: ServeOptions, directory: Path) -> _Detached:
     return _Container(options.engine, options.container_name)
 
 
-def _start_process(command: Sequence[str], directory: Path) -> _Detached:
+def _start_process(command: Sequence[str], directory: Path) -> _Process:
     """Starts a process in a session of its own; its output goes to a file. Raises LaunchError, OSError."""
     directory.mkdir(parents=True, exist_ok=True)
     with (directory / _LOCK).open("wb") as lock, (directory / _LOG).open("wb") as log:
@@ -176,7 +166,7 @@ def _start_process(command: Sequence[str], directory: Path) -> _Detached:
     return _Process(directory, process.pid)
 
 
-def _end(server: _Detached, directory: Path) -> None:
+def _end(server: _Container | _Process, directory: Path) -> None:
     server.stop()
     (directory / _RECORD).unlink(missing_ok=True)
 

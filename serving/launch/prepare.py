@@ -72,12 +72,12 @@ def complete_labels(labels: Mapping[str, int], versions: Collection[int]) -> dic
 
     Raises ServeUsageError for a version that will not be loaded: neither one of the newest two nor yet to come.
     """
-    loaded = sorted(versions)[-2:]
+    newest = sorted(versions)[-2:]
     for label, version in labels.items():
-        if version not in loaded and version < loaded[-1]:
+        if version not in newest and version < newest[-1]:
             raise ServeUsageError(
                 f"--label {label}={version}: version {version} is not served, only the newest two are: "
-                f"{', '.join(map(str, loaded))}"
+                f"{', '.join(map(str, newest))}"
             )
     return {**default_labels(versions), **labels}
 
@@ -90,8 +90,8 @@ def models_config(
     config.CopyFrom(template)
     model = config.model_config_list.config[0]
     model.name = options.model_name
-    in_container = f"{CONTAINER_MODELS}/{options.model_name}"
-    model.base_path = in_container if backend == "container" else str(options.model_base_path.absolute())
+    container_path = f"{CONTAINER_MODELS}/{options.model_name}"
+    model.base_path = container_path if backend == "container" else str(options.model_base_path.absolute())
     model.version_labels.clear()
     for label, version in labels.items():
         model.version_labels[label] = version

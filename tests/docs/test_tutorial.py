@@ -52,21 +52,21 @@ def blocks() -> list[Block]:
     return result
 
 
-def assert_printed(block: Block, expected: str, printed: str) -> None:
+def assert_printed(block: Block, expected: str, output: str) -> None:
     """Equal but for `...`."""
-    same = doctest.OutputChecker().check_output(expected, printed, _ELLIPSIS)
-    assert same, f"docs/tutorial.md, line {block.line}:\nexpected\n{expected}\nprinted\n{printed}"
+    same = doctest.OutputChecker().check_output(expected, output, _ELLIPSIS)
+    assert same, f"docs/tutorial.md, line {block.line}:\nexpected\n{expected}\nprinted\n{output}"
 
 
 def run_python(block: Block, namespace: dict[str, Any]) -> None:
     """Runs the block in the page's namespace."""
-    printed = io.StringIO()
+    output = io.StringIO()
     name = f"<tutorial.md:{block.line}>"
     lines = block.content.splitlines(keepends=True)
     linecache.cache[name] = (len(block.content), None, lines, name)  # tf.function reads the source, as in a notebook
-    with contextlib.redirect_stdout(printed):
+    with contextlib.redirect_stdout(output):
         exec(compile(block.content, name, "exec"), namespace)  # noqa: S102 - our own page
-    assert_printed(block, block.expected, printed.getvalue())
+    assert_printed(block, block.expected, output.getvalue())
 
 
 class Terminal:
@@ -87,8 +87,8 @@ class Terminal:
     def run(self, block: Block) -> None:
         """Each `$ command` and the lines that it prints."""
         for command, expected in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", block.content, re.MULTILINE):
-            printed = self._begin(command) if command.endswith(" &") else self._complete(command)
-            assert_printed(block, expected, printed)
+            output = self._begin(command) if command.endswith(" &") else self._complete(command)
+            assert_printed(block, expected, output)
 
     def _complete(self, command: str) -> str:
         process = subprocess.run(
@@ -114,12 +114,12 @@ class Terminal:
         )
         self._background.append(process)
         assert process.stdout is not None
-        printed = ""
+        output = ""
         for line in process.stdout:
-            printed += line
+            output += line
             if "Ctrl-C" in line:
-                return printed
-        pytest.fail(f"{command} ended: {printed}")
+                return output
+        pytest.fail(f"{command} ended: {output}")
 
     def close(self) -> None:
         """Stops the commands in the background."""

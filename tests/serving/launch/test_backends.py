@@ -58,8 +58,8 @@ def serve(*arguments: str) -> Result:
     return CliRunner().invoke(fashion, ["serve", *arguments])
 
 
-def printed(*arguments: str) -> str:
-    """The command line that would be run."""
+def command_line(*arguments: str) -> str:
+    """The command line that `--print-command` prints."""
     result = serve("--print-command", *arguments)
     assert (result.exit_code, result.stderr) == (0, "")
     return result.stdout
@@ -67,7 +67,7 @@ def printed(*arguments: str) -> str:
 
 def test_the_container(tmp_path: Path) -> None:
     """The official image, restricted, on loopback, with our configuration as it is."""
-    assert printed() == (
+    assert command_line() == (
         f"docker run --rm --init --name=fashion-serving-8500 {RESTRICTIONS} "
         "--publish=127.0.0.1:8500:8500 --publish=127.0.0.1:8501:8501 "
         f"--volume={tmp_path}/models/fashion_mnist:/models/fashion_mnist:ro --volume={CONFIG}:/config:ro "
@@ -80,7 +80,7 @@ def test_the_docker_run_of_readme_is_the_one_that_is_run() -> None:
     block = re.search(r"^\$ (docker run (?:.*\\\n)*.*)$", (ROOT / "README.md").read_text(), re.MULTILINE)
     assert block, "README.md shows no docker run"
     readme = shlex.split(block[1].replace("\\\n", " ").replace("$PWD", str(ROOT)))
-    ours = shlex.split(printed("--backend", "container"))
+    ours = shlex.split(command_line("--backend", "container"))
     models = f"--volume={Path.cwd()}/models"
     assert readme == [word.replace(models, f"--volume={ROOT}/models") for word in ours]
 
@@ -91,7 +91,7 @@ def test_the_docker_run_of_readme_is_the_one_that_is_run() -> None:
 def test_the_gpu_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str, flag: str) -> None:
     """The GPU image, with the engine's own way to hand GPUs in; other ports, another image name."""
     _engine(monkeypatch, engine)
-    assert printed("--gpu", "--port", "9500", "--rest-port", "9501", "--host", "0.0.0.0") == (
+    assert command_line("--gpu", "--port", "9500", "--rest-port", "9501", "--host", "0.0.0.0") == (
         f"{engine} run --rm --init --name=fashion-serving-9500 {RESTRICTIONS} {flag} "
         "--publish=0.0.0.0:9500:8500 --publish=0.0.0.0:9501:8501 "
         f"--volume={tmp_path}/models/fashion_mnist:/models/fashion_mnist:ro --volume={CONFIG}:/config:ro "
@@ -102,7 +102,7 @@ def test_the_gpu_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engi
 def test_the_binary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """tensorflow_model_server with a models.config of its own: the base path is another one."""
     monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
-    assert printed("--backend", "binary") == (
+    assert command_line("--backend", "binary") == (
         "tensorflow_model_server --port=8500 --rest_api_port=8501 "
         f"{CONFIG_FLAGS.format(tmp_path / 'state/fashion-serving/8500/config')}\n"
     )
@@ -110,7 +110,7 @@ def test_the_binary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_embedded_server(tmp_path: Path) -> None:
     """The same flags, the address to listen on, and whatever comes after --."""
-    assert printed("--backend", "embedded", "--", "--workers=2") == (
+    assert command_line("--backend", "embedded", "--", "--workers=2") == (
         f"{sys.executable} -m serving.embedded --host=127.0.0.1 --port=8500 --rest_api_port=8501 "
         f"{CONFIG_FLAGS.format(tmp_path / 'state/fashion-serving/8500/config')} --workers=2\n"
     )
@@ -119,7 +119,7 @@ def test_the_embedded_server(tmp_path: Path) -> None:
 def test_the_written_configuration_has_path_name_and_labels(tmp_path: Path) -> None:
     """models.config as this server needs it, and the other two files as they are."""
     shutil.copytree(KITCHEN / "1", tmp_path / "models/fashion_mnist/7")
-    printed("--backend", "embedded", "--model-name", "coats", "--label", "stable=7", "--label", "blue=8")
+    command_line("--backend", "embedded", "--model-name", "coats", "--label", "stable=7", "--label", "blue=8")
 
     directory = tmp_path / "state/fashion-serving/8500/config"
     assert (directory / "models.config").read_text() == (

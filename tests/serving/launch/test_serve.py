@@ -6,32 +6,21 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
-from client.cli import fashion
+from client import cli
 from tests.support.live import KITCHEN
-
-FASHION = (sys.executable, "-c", "from client.cli import main; main()")
+from tests.support.road import FASHION, fashion
 
 
 def test_it_says_where_it_listens_and_stops_cleanly(tmp_path: Path) -> None:
     """gRPC and REST URLs and a command to try; SIGTERM ends it and its server with 0."""
     shutil.copytree(KITCHEN / "1", tmp_path / "kitchen/1")
-    command = [
-        *FASHION,
-        "serve",
-        "--backend=embedded",
-        "--model-base-path",
-        str(tmp_path / "kitchen"),
-        "--model-name",
-        "kitchen",
-        "--port=0",
-        "--rest-port=0",
-    ]
+    model = ("--model-base-path", str(tmp_path / "kitchen"), "--model-name", "kitchen")
+    command = [FASHION, "serve", "--backend=embedded", *model, "--port=0", "--rest-port=0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stderr is not None
@@ -68,7 +57,7 @@ def test_it_checks_before_it_starts(
     monkeypatch.chdir(tmp_path)
     Path("empty").mkdir()
 
-    result = CliRunner().invoke(fashion, ["serve", *arguments])
+    result = CliRunner().invoke(cli.fashion, ["serve", *arguments])
 
     assert result.exit_code == 2
     assert message in result.stderr
@@ -77,23 +66,9 @@ def test_it_checks_before_it_starts(
 
 def test_a_server_that_ends_by_itself_is_a_failure() -> None:
     """Exit code 1, with the server's last words."""
-    with subprocess.Popen(
-        [
-            *FASHION,
-            "serve",
-            "--backend=embedded",
-            "--model-base-path",
-            str(KITCHEN),
-            "--port=0",
-            "--rest-port=0",
-            "--",
-            "--grpc_channel_arguments=x",
-        ],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stderr is not None
-        last = process.stderr.read().splitlines()[-1]
+    model = ("--model-base-path", KITCHEN, "--port=0", "--rest-port=0")
+    process = fashion("serve", "--backend=embedded", *model, "--", "--grpc_channel_arguments=x")
     assert process.returncode == 1
-    assert last.startswith("Error: the server ended before the model was AVAILABLE: Error: --grpc_channel_arguments: x")
+    assert process.stderr.splitlines()[-1].startswith(
+        "Error: the server ended before the model was AVAILABLE: Error: --grpc_channel_arguments: x"
+    )
