@@ -129,7 +129,7 @@ def bulk(server: str, rounds: int) -> dict[str, float]:
 def _loop(connection: Connection, pixels: bytes) -> float:
     began = time.perf_counter()
     for index in range(LOOPED):
-        connection.predict_batch(Batch("DT_UINT8", pixels[index * IMAGE_BYTES : (index + 1) * IMAGE_BYTES]))
+        connection.predict(Batch("DT_UINT8", pixels[index * IMAGE_BYTES : (index + 1) * IMAGE_BYTES]))
     return LOOPED / (time.perf_counter() - began)
 
 

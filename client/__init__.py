@@ -19,19 +19,6 @@ if TYPE_CHECKING:
     from client.transports.security import Security
     from client.types import Metadata, ModelSpec, Prediction, VersionStatus
 
-_HOMES = {
-    "ClientError": "errors",
-    "ClientUsageError": "errors",
-    "Connection": "connection",
-    "ImageError": "errors",
-    "Metadata": "types",
-    "ModelSpec": "types",
-    "Prediction": "types",
-    "Security": "security",
-    "ServerError": "errors",
-    "VersionStatus": "types",
-    "connect": "connection",
-}
 __all__ = [
     "ClientError",
     "ClientUsageError",
@@ -45,10 +32,13 @@ __all__ = [
     "VersionStatus",
     "connect",
 ]
+_MODULES = ("client.errors", "client.types", "client.transports.security", "client.connection")
 
 
 def __getattr__(name: str) -> object:
     # The command line lives in this package too: `fashion --help` must not wait for gRPC.
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"client.{_HOMES[name]}"), name)
+    if name in __all__:
+        for module in map(importlib.import_module, _MODULES):
+            if hasattr(module, name):
+                return getattr(module, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""The console command `fashion`: a group that imports each part only when it is called.
+"""The console command `fashion`: a group that imports a command's module only when the command is called.
 
 It is also the one place where errors become a line on stderr and an exit code: 0, 1 (it failed), 2 (asked wrongly).
 """
@@ -11,53 +11,51 @@ from typing import Any, NamedTuple
 
 import click
 
-from fashion_common.errors import EXIT_FAILED, EXIT_USAGE, FashionError
+from fashion_common.errors import EXIT_USAGE, FashionError
 from fashion_common.native_stderr import native_stderr_silenced
 
 
-class _Part(NamedTuple):
+class _Command(NamedTuple):
     module: str
     extra: str | None
     help: str
 
 
-_PARTS = {
-    "train": _Part("training.commands.train", "training", "Train the model on Fashion-MNIST into a run directory."),
-    "export": _Part("training.commands.export", "training", "Export a run as the next version of the served model."),
-    "versions": _Part("training.commands.versions", "training", "List the exported versions of the served model."),
-    "serve": _Part("serving.launch.cli", "embedded", "Serve the newest version over gRPC and REST."),
-    "predict": _Part("client.commands.predict", None, "Print the class names of images."),
-    "status": _Part("client.commands.status", None, "Print the state of the served model's versions."),
-    "metadata": _Part("client.commands.status", None, "Print the served model's signatures."),
-    "evaluate": _Part("client.commands.evaluate", None, "Measure a live server's accuracy on the test set."),
-    "bench": _Part("client.commands.bench", None, "Measure a live server's throughput and latency."),
-    "explain": _Part("client.commands.explain", None, "Show what the model saw of a picture."),
-    "doctor": _Part("client.commands.doctor", None, "Check a server, each failure with its fix."),
+_COMMANDS = {
+    "train": _Command("training.commands.train", "training", "Train the model on Fashion-MNIST into a run directory."),
+    "export": _Command("training.commands.export", "training", "Export a run as the next version of the served model."),
+    "versions": _Command("training.commands.versions", "training", "List the exported versions of the served model."),
+    "serve": _Command("serving.launch.cli", "embedded", "Serve the newest version over gRPC and REST."),
+    "predict": _Command("client.commands.predict", None, "Print the class names of images."),
+    "status": _Command("client.commands.status", None, "Print the state of the served model's versions."),
+    "metadata": _Command("client.commands.metadata", None, "Print the served model's signatures."),
+    "evaluate": _Command("client.commands.evaluate", None, "Measure a live server's accuracy on the test set."),
+    "bench": _Command("client.commands.bench", None, "Measure a live server's throughput and latency."),
+    "explain": _Command("client.commands.explain", None, "Show what the model saw of a picture."),
+    "doctor": _Command("client.commands.doctor", None, "Check a server, each failure with its fix."),
 }
-
-
-_OURS = frozenset({"training", "serving", "client", "fashion_common"})
+# This project's packages; any other that cannot be imported belongs to an extra.
+_PACKAGES = frozenset({"training", "serving", "client", "fashion_common"})
 
 
 class LazyGroup(click.Group):
     """A group whose commands live in modules that are imported on use, by name."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        """The commands in the order of the road: train, export, serve, ask."""
-        return list(_PARTS)
+        """The commands in the order of their use: train, export, serve, predict."""
+        return list(_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         """Imports the command's module; every command also takes `--verbose`."""
-        part = _PARTS.get(cmd_name)
-        if part is None:
+        if cmd_name not in _COMMANDS:
             return None
-        command: click.Command = getattr(importlib.import_module(part.module), cmd_name)
+        command: click.Command = getattr(importlib.import_module(_COMMANDS[cmd_name].module), cmd_name)
         if not any(parameter.name == "verbose" for parameter in command.params):
             command.params.append(_verbose_option())
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Runs the command; our own errors, a missing extra and the unforeseen all become click's one line."""
+        """Runs the command; our own errors, a missing extra and unforeseen errors all become click's one line."""
         try:
             return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
@@ -70,27 +68,23 @@ class LazyGroup(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """Lists the commands from the table, without importing them."""
         with formatter.section("Commands"):
-            formatter.write_dl([(name, part.help) for name, part in _PARTS.items()])
+            formatter.write_dl([(name, command.help) for name, command in _COMMANDS.items()])
 
 
-class _Failed(click.ClickException):
-    exit_code = EXIT_FAILED
-
-
-class _AskedWrongly(click.ClickException):
+class _UsageFailure(click.ClickException):
     exit_code = EXIT_USAGE
 
 
 def _one_line(error: Exception, command: str | None) -> click.ClickException:
     if isinstance(error, FashionError):
-        return _AskedWrongly(str(error)) if error.exit_code == EXIT_USAGE else _Failed(str(error))
-    extra = _PARTS[command].extra if command in _PARTS else None
-    if isinstance(error, ModuleNotFoundError) and extra and (error.name or "").partition(".")[0] not in _OURS:
-        return _Failed(
+        return (_UsageFailure if error.exit_code == EXIT_USAGE else click.ClickException)(str(error))
+    extra = _COMMANDS[command].extra if command in _COMMANDS else None
+    if isinstance(error, ModuleNotFoundError) and extra and (error.name or "").partition(".")[0] not in _PACKAGES:
+        return click.ClickException(
             f"fashion {command} needs the extra [{extra}] ({error.name} is not installed): "
             f"pip install 'fashion-mnist-serving[{extra}]'"
         )
-    return _Failed(f"unforeseen {type(error).__name__}: {error} (--verbose shows where)")
+    return click.ClickException(f"unforeseen {type(error).__name__}: {error} (--verbose shows where)")
 
 
 def _verbose_option() -> click.Option:

@@ -1,4 +1,16 @@
-"""The client's errors: what was asked wrongly (exit 2), and what the server or the way to it answered (exit 1)."""
+"""The client's errors.
+
+    FashionError
+    └── ClientError
+        ├── ClientUsageError              exit 2: a bad address, a wrong option, images that the model cannot take
+        │   └── ImageError                a picture that cannot be read
+        └── ServerError                   exit 1: the server's error, by its gRPC status code, over either API
+            ├── ServerUnreachableError    UNAVAILABLE: no server answers at the address
+            └── DeadlineExceededError     DEADLINE_EXCEEDED: no answer in time
+
+Errors of gRPC and httpx become these in `client.transports.grpc` and `client.transports.rest`, those of Pillow and
+numpy in `client.pictures`; the library's error is kept as the cause.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +22,7 @@ class ClientError(FashionError):
 
 
 class ClientUsageError(ClientError):
-    """The client was asked for something that cannot be: a bad address, a wrong option, an unreadable picture."""
+    """The client cannot do what it was asked for: a bad address, a wrong option, an unreadable picture."""
 
     exit_code = EXIT_USAGE
 

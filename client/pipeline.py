@@ -5,16 +5,17 @@ The window of work is bounded, so memory does not grow with the number of images
 
 from __future__ import annotations
 
+import functools
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import chain
 from typing import NamedTuple, TypeVar
 
 from client.connection import Connection
 from client.errors import ImageError
+from client.limits import BATCH_SIZE, CONCURRENCY
 from client.pictures.batch import Batch
 from client.pictures.sources import Block
 from client.types import Prediction
@@ -24,7 +25,7 @@ _B = TypeVar("_B")
 
 
 class Answer(NamedTuple):
-    """One image's outcome: its name and pixels with the prediction, or what was wrong with it."""
+    """One image: its name and its pixels, uint8 [28, 28], with the prediction; or with the error of a bad picture."""
 
     name: str
     pixels: bytes = b""
@@ -32,11 +33,12 @@ class Answer(NamedTuple):
     error: ImageError | None = None
 
 
-@dataclass
-class _Loaded:
+class _Images(NamedTuple):
+    """A block that was read: its names, and its batch or the error."""
+
     names: list[str]
-    batch: Batch | None
-    error: ImageError | None
+    batch: Batch | None = None
+    error: ImageError | None = None
 
 
 def answers(
@@ -44,21 +46,17 @@ def answers(
     blocks: Iterable[Block],
     *,
     signature_name: str | None = None,
-    batch_size: int = 256,
-    concurrency: int = 4,
+    batch_size: int = BATCH_SIZE,
+    concurrency: int = CONCURRENCY,
 ) -> Iterator[Answer]:
-    """The outcome of every image, in order. Raises ServerError; a bad image is an Answer with its error."""
+    """An Answer for every image, in order. Raises ServerError; a bad picture is an Answer with its error."""
     decoders = os.cpu_count() or 1
     with ThreadPoolExecutor(decoders) as decoding, ThreadPoolExecutor(concurrency) as sending:
         # The windows count images and batches: a block may be one picture or thousands of rows.
-        loaded = in_order(decoding, _load, blocks, window=2 * batch_size, size=lambda block: len(block.names))
-        groups = _grouped(loaded, batch_size)
-
-        def ask(group: list[_Loaded]) -> Iterator[Answer]:
-            return _ask(connection, group, signature_name)
-
-        for result in in_order(sending, ask, groups, window=2 * concurrency):
-            yield from result
+        images = in_order(decoding, _load, blocks, window=2 * batch_size, size=lambda block: len(block.names))
+        send = functools.partial(_send, connection, signature_name)
+        for group in in_order(sending, send, _groups(images, batch_size), window=2 * concurrency):
+            yield from group
 
 
 def in_order(
@@ -69,46 +67,46 @@ def in_order(
     window: int,
     size: Callable[[_A], int] = lambda _: 1,
 ) -> Iterator[_B]:
-    """`map` on a pool; items are begun until those not yet taken fill `window`.
+    """`map` on a pool; starts items until those whose results were not taken fill `window`.
 
-    size: how much of the window an item takes.
+    size: how much of the window an item fills.
     """
-    running: deque[tuple[Future[_B], int]] = deque()
-    begun = 0
+    queue: deque[tuple[Future[_B], int]] = deque()
+    total = 0
     try:
         for item in items:
-            running.append((pool.submit(work, item), size(item)))
-            begun += running[-1][1]
-            while running and begun >= window:
-                future, taken = running.popleft()
-                begun -= taken
+            queue.append((pool.submit(work, item), size(item)))
+            total += queue[-1][1]
+            while queue and total >= window:
+                future, item_size = queue.popleft()
+                total -= item_size
                 yield future.result()
-        while running:
-            yield running.popleft()[0].result()
+        while queue:
+            yield queue.popleft()[0].result()
     finally:
-        for future, _ in running:
+        for future, _ in queue:
             future.cancel()
 
 
-def _load(block: Block) -> _Loaded:
+def _load(block: Block) -> _Images:
     try:
-        return _Loaded(list(block.names), block.load(), None)
+        return _Images([*block.names], batch=block.load())
     except ImageError as error:
-        return _Loaded(list(block.names), None, error)
+        return _Images([*block.names], error=error)
 
 
-def _grouped(loaded: Iterable[_Loaded], batch_size: int) -> Iterator[list[_Loaded]]:
-    """Neighbours of one dtype, `batch_size` images together and then given on at once; a larger block stays whole."""
-    group: list[_Loaded] = []
+def _groups(blocks: Iterable[_Images], batch_size: int) -> Iterator[list[_Images]]:
+    """Neighbours of one dtype, `batch_size` images together; a larger block stays whole."""
+    group: list[_Images] = []
     count, dtype = 0, ""
-    for one in loaded:
-        if one.batch:
-            if count and (one.batch.dtype != dtype or count + one.batch.count > batch_size):
+    for block in blocks:
+        if block.batch:
+            if count and (block.batch.dtype != dtype or count + block.batch.count > batch_size):
                 yield group
                 group, count = [], 0
-            count, dtype = count + one.batch.count, one.batch.dtype
-        group.append(one)
-        # Where nearly all pictures are bad, a batch would never be full.
+            count, dtype = count + block.batch.count, block.batch.dtype
+        group.append(block)
+        # Bad pictures fill no batch: without the second bound, a directory of them would be read to its end first.
         if count >= batch_size or len(group) >= 4 * batch_size:
             yield group
             group, count = [], 0
@@ -116,18 +114,19 @@ def _grouped(loaded: Iterable[_Loaded], batch_size: int) -> Iterator[list[_Loade
         yield group
 
 
-def _ask(connection: Connection, group: list[_Loaded], signature_name: str | None) -> Iterator[Answer]:
-    """Asks at once; the answers are made one by one when they are taken."""
-    batches = [one.batch for one in group if one.batch]
+def _send(connection: Connection, signature_name: str | None, group: list[_Images]) -> Iterator[Answer]:
+    """Sends the group's images as one batch; each Answer is made when it is taken."""
+    batches = [block.batch for block in group if block.batch]
     predictions: Iterator[Prediction] = iter(())
     if batches:
-        whole = batches[0] if len(batches) == 1 else Batch(batches[0].dtype, b"".join(one.content for one in batches))
-        predictions = connection.predict_lazily(whole, signature_name=signature_name)
-    return chain.from_iterable(_answered(one, predictions) for one in group)
+        content = batches[0].content if len(batches) == 1 else b"".join(batch.content for batch in batches)
+        batch = Batch(batches[0].dtype, content)
+        predictions = connection.predict_lazily(batch, signature_name=signature_name)
+    return chain.from_iterable(_block_answers(block, predictions) for block in group)
 
 
-def _answered(one: _Loaded, predictions: Iterator[Prediction]) -> Iterable[Answer]:
-    if one.batch is None:
-        return [Answer(one.names[0], error=one.error)]
-    # The names come first: at their end, nothing is taken of the predictions for the next one's images.
-    return map(Answer, one.names, one.batch.images(), predictions)
+def _block_answers(block: _Images, predictions: Iterator[Prediction]) -> Iterable[Answer]:
+    if block.batch is None:
+        return [Answer(block.names[0], error=block.error)]
+    # The names come first: at their end, map takes no prediction that belongs to the next block.
+    return map(Answer, block.names, block.batch.images(), predictions)

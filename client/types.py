@@ -1,16 +1,18 @@
-"""What passes through the client: models, tensors, answers; free of numpy, which takes longer to import than to ask."""
+"""What passes through the client: models, tensors, answers; free of numpy, whose import takes longer than an answer."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from fashion_common.served_model import CLASS_NAMES, IMAGE_SHAPE, MODEL_NAME
 
 IMAGE_BYTES = math.prod(IMAGE_SHAPE)
-# TensorFlow keeps entries such as __saved_model_init_op among the signatures; nobody can ask for them.
+# What a picture goes through before it is sent (client.pictures.images.read_image).
+Preprocess = Literal["auto", "photo", "none"]
+# TensorFlow keeps entries such as __saved_model_init_op among the signatures; they cannot be run.
 INTERNAL = "__"
 
 
@@ -55,7 +57,7 @@ class Signature:
 
 @dataclass(frozen=True)
 class Metadata:
-    """What a server says of a model: the version that answered, and its signatures by name."""
+    """A served model: its name, the version that answered, and its signatures by name."""
 
     model_name: str
     version: int
@@ -80,7 +82,7 @@ class Call(NamedTuple):
     inputs: Mapping[str, Tensor]
 
 
-# Makes calls that all ask the same, each when it is taken: PNG bytes cost time that gRPC need not spend.
+# Gives calls for the same images, each made when it is taken: gRPC need not wait for PNG bytes that it does not send.
 Calls = Callable[[], Iterator[Call]]
 
 
@@ -92,7 +94,7 @@ class Output(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """What the model says of one image.
+    """The model's answer for one image.
 
     `class_id` is 0 to 9, `class_name` its name, `probability` that class's share of 1, `probabilities` all ten.
     """

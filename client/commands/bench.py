@@ -1,35 +1,83 @@
-"""`fashion bench`."""
+"""`fashion bench`: a closed loop, in which each thread sends its next request when it has its last answer."""
 
 from __future__ import annotations
 
 import json
 import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from client.commands.options import with_connection
+from client.commands.options import (
+    FILE,
+    as_json_option,
+    batch_size_option,
+    concurrency_option,
+    signature_option,
+    with_connection,
+)
+from client.errors import ServerError
+from client.pictures.batch import Batch
+from client.types import IMAGE_BYTES
 from fashion_common.errors import EXIT_FAILED
 
 if TYPE_CHECKING:
     from client.connection import Connection
 
 
+@dataclass
+class BenchResult:
+    """The measurement: seconds of the loop, images a request, latencies in seconds, errors by code."""
+
+    seconds: float
+    batch_size: int
+    latencies: list[float] = field(default_factory=list)
+    errors: Counter[str] = field(default_factory=Counter)
+
+    def percentile(self, share: float) -> float:
+        """The latency, in seconds, that `share` percent of the requests do not exceed (nearest rank); NaN for none."""
+        ordered = sorted(self.latencies)
+        return ordered[min(len(ordered) - 1, int(len(ordered) * share / 100))] if ordered else float("nan")
+
+    def summary(self) -> dict[str, float | int | dict[str, int]]:
+        """Requests and images a second, latency percentiles in ms, errors by code."""
+        requests = len(self.latencies)
+        return {
+            "requests": requests,
+            "requests_per_second": requests / self.seconds,
+            "images_per_second": requests * self.batch_size / self.seconds,
+            **{f"p{share:g}_ms": 1000 * self.percentile(share) for share in (50, 90, 99, 99.9)},
+            "errors": dict(self.errors),
+        }
+
+    def __str__(self) -> str:
+        summary = self.summary()
+        errors = ", ".join(f"{count} {code}" for code, count in self.errors.items()) or "none"
+        return (
+            f"{summary['requests']} requests, {summary['requests_per_second']:.0f} requests/s, "
+            f"{summary['images_per_second']:.0f} images/s\n"
+            f"latency p50 {summary['p50_ms']:.2f} ms, p90 {summary['p90_ms']:.2f} ms, p99 {summary['p99_ms']:.2f} ms, "
+            f"p99.9 {summary['p99.9_ms']:.2f} ms\n"
+            f"errors: {errors}"
+        )
+
+
 @click.command(epilog="Example: fashion bench --concurrency 8 --batch-size 1 --duration 10")
-@click.option("--concurrency", type=click.IntRange(1, 256), default=4, show_default=True, help="Requests in flight.")
-@click.option("--batch-size", type=click.IntRange(1), default=1, show_default=True, help="Images a request.")
+@concurrency_option
+@batch_size_option(1)
 @click.option("--duration", type=click.FloatRange(0.1), default=5.0, show_default=True, help="Seconds that count.")
 @click.option(
     "--warm-up", type=click.FloatRange(0), default=1.0, show_default=True, help="Seconds before, not counted."
 )
-@click.option("--signature", "signature_name", help="The signature to run.  [default: serving_default]")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option(
-    "--save-figure",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Draw the latencies' distribution (.png, .svg).",
-)
+@signature_option
+@as_json_option
+@click.option("--save-figure", type=FILE, help="Draw the latencies' distribution (.png, .svg).")
 @with_connection
 def bench(
     connection: Connection,
@@ -45,38 +93,56 @@ def bench(
 
     The images are noise; each of the connections sends its next request when it has its last answer.
     """
-    from client.commands.closed_loop import bench as measure
-    from client.pictures.batch import Batch
-    from client.types import IMAGE_BYTES
-
     if save_figure:
         from client.commands.figures import check_name
 
         check_name(save_figure)
     batch = Batch("DT_UINT8", os.urandom(batch_size * IMAGE_BYTES))
-    result = measure(connection, batch, signature_name, concurrency=concurrency, duration=duration, warm_up=warm_up)
-    summary = result.summary()
-    click.echo(json.dumps(summary, indent=2) if as_json else _as_text(summary))
+
+    def request() -> None:
+        connection.predict(batch, signature_name=signature_name)
+
+    result = measure(request, batch_size, concurrency=concurrency, duration=duration, warm_up=warm_up)
+    click.echo(json.dumps(result.summary(), indent=2) if as_json else result)
     if save_figure:
         from client.commands.figures import save_latencies
 
-        save_latencies(
-            result.latencies,
-            save_figure,
-            f"{concurrency} in flight, {batch_size} image{'' if batch_size == 1 else 's'} a request",
-        )
+        images = f"{batch_size} image{'' if batch_size == 1 else 's'}"
+        save_latencies(result, save_figure, f"{concurrency} in flight, {images} a request")
     if result.errors:
         click.get_current_context().exit(EXIT_FAILED)
 
 
-def _as_text(summary: dict[str, float | int | dict[str, int]]) -> str:
-    errors = summary["errors"]
-    assert isinstance(errors, dict)
-    told = ", ".join(f"{count} {code}" for code, count in errors.items()) or "none"
-    return (
-        f"{summary['requests']} requests, {summary['requests_per_second']:.0f} requests/s, "
-        f"{summary['images_per_second']:.0f} images/s\n"
-        f"latency p50 {summary['p50_ms']:.2f} ms, p90 {summary['p90_ms']:.2f} ms, p99 {summary['p99_ms']:.2f} ms, "
-        f"p99.9 {summary['p99.9_ms']:.2f} ms\n"
-        f"errors: {told}"
-    )
+def measure(
+    request: Callable[[], None], batch_size: int, *, concurrency: int, duration: float, warm_up: float
+) -> BenchResult:
+    """Calls `request` in `concurrency` threads for `duration` seconds, after `warm_up` seconds that do not count.
+
+    Raises ServerError when the very first request fails; later errors are counted.
+    """
+    request()
+    results = [BenchResult(0, batch_size) for _ in range(concurrency)]
+    begin = time.perf_counter() + warm_up
+    threads = [threading.Thread(target=_loop, args=(request, begin, begin + duration, result)) for result in results]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    total = BenchResult(max(time.perf_counter() - begin, duration), batch_size)
+    for result in results:
+        total.latencies += result.latencies
+        total.errors += result.errors
+    return total
+
+
+def _loop(request: Callable[[], None], begin: float, end: float, result: BenchResult) -> None:
+    while (start := time.perf_counter()) < end:
+        try:
+            request()
+        except ServerError as error:
+            result.errors[error.code] += 1
+            # A dead server answers at once: a busy loop would only count how fast it is dead.
+            time.sleep(0.01)
+        else:
+            if start >= begin:
+                result.latencies.append(time.perf_counter() - start)

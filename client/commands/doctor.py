@@ -1,19 +1,45 @@
-"""`fashion doctor`."""
+"""`fashion doctor`: one check of a server after the other, each failure with its fix."""
 
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
 
 from client.commands.options import with_connection
+from client.errors import ClientError
+from client.pictures.batch import DEFAULT_SIGNATURE_NAME, Batch, calls
+from client.types import IMAGE_BYTES, Metadata
 from fashion_common.errors import EXIT_FAILED
 
 if TYPE_CHECKING:
     from client.connection import Connection
 
 _MARKS = {"ok": "ok     ", "warning": "warning", "failed": "FAILED "}
+_BLACK = Batch("DT_UINT8", bytes(IMAGE_BYTES))
+_SLOW_SECONDS = 0.1
+_LATENCY_REQUESTS = 20
+# What an export of `fashion export` serves (docs/architecture.md): signature -> (input, dtype, shape).
+_EXPORT = {
+    "serving_default": ("images", "DT_UINT8", (-1, 28, 28)),
+    "encoded_images": ("image_bytes", "DT_STRING", (-1,)),
+    "float_images": ("images", "DT_FLOAT", (-1, 28, 28)),
+    "classify": ("inputs", "DT_STRING", (-1,)),
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The result of a check: its name, its `state` (`ok`, `warning` or `failed`), what the check saw, and the fix."""
+
+    check: str
+    state: str
+    seen: str
+    fix: str = ""
 
 
 @click.command(epilog="Example: fashion doctor --server grpc://127.0.0.1:8500")
@@ -24,8 +50,6 @@ def doctor(connection: Connection, as_json: bool) -> None:
 
     Exit 0 when all is well (warnings included), 1 when a check failed.
     """
-    from client.commands.diagnosis import diagnose
-
     findings = list(diagnose(connection))
     if as_json:
         click.echo(json.dumps([vars(finding) for finding in findings], indent=2))
@@ -36,3 +60,79 @@ def doctor(connection: Connection, as_json: bool) -> None:
                 click.echo(f"{'':<9}{'':<12}fix: {finding.fix}")
     if any(finding.state == "failed" for finding in findings):
         click.get_current_context().exit(EXIT_FAILED)
+
+
+def diagnose(connection: Connection) -> Iterator[Finding]:
+    """The findings, in the order of the checks; ends at the first failure, since the next checks build on it."""
+    for name, (check, fix) in _CHECKS.items():
+        try:
+            findings = list(check(connection))
+        except ClientError as error:
+            findings = [Finding(name, "failed", str(error), fix)]
+        yield from findings
+        if any(finding.state == "failed" for finding in findings):
+            return
+
+
+def _reachable(connection: Connection) -> Iterator[Finding]:
+    versions = connection.status()
+    yield Finding("reachable", "ok", "the server answers")
+    name = connection.model.name
+    states = ", ".join(f"version {version.version} is {version.state}" for version in versions) or "no versions"
+    if any(version.state == "AVAILABLE" for version in versions):
+        yield Finding("model", "ok", f"{name}: {states}")
+    else:
+        messages = "; ".join(version.error_message for version in versions if version.error_message)
+        yield Finding("model", "failed", f"{name}: {states}{': ' if messages else ''}{messages}", _REACHABLE_FIX)
+
+
+def _signatures(connection: Connection) -> Iterator[Finding]:
+    metadata = connection.metadata()
+    # Raises when no image fits; a server without our default signature is judged by the first that it has.
+    default = DEFAULT_SIGNATURE_NAME in metadata.signatures
+    next(calls(_BLACK, metadata, None if default else next(iter(metadata.signatures), None)))
+    missing = [name for name in _EXPORT if name not in metadata.signatures]
+    other = [name for name in _EXPORT if name in metadata.signatures and not _is_export(metadata, name)]
+    if missing or other:
+        differences = [f"without {', '.join(missing)}"] if missing else []
+        differences += [f"{', '.join(other)} with other names, dtypes or shapes"] if other else []
+        seen = f"not an export of ours: {'; '.join(differences)}"
+        yield Finding("signatures", "warning", seen, "`fashion export` writes all four")
+    else:
+        yield Finding("signatures", "ok", ", ".join(_EXPORT))
+
+
+def _is_export(metadata: Metadata, name: str) -> bool:
+    input_name, dtype, shape = _EXPORT[name]
+    info = metadata.signatures[name].inputs.get(input_name)
+    return info is not None and (info.dtype, info.shape) == (dtype, shape)
+
+
+def _answer(connection: Connection) -> Iterator[Finding]:
+    [prediction] = connection.predict(_BLACK)
+    total = sum(prediction.probabilities)
+    if abs(total - 1) > 1e-3:  # noqa: PLR2004 - float32 rounding stays far below
+        seen = f"ten numbers that add up to {total:g}, not probabilities"
+        yield Finding("answer", "failed", seen, "end the model with a softmax and export it again")
+    else:
+        yield Finding("answer", "ok", "ten probabilities that add up to 1")
+    seconds = []
+    for _ in range(_LATENCY_REQUESTS):
+        start = time.perf_counter()
+        connection.predict(_BLACK)
+        seconds.append(time.perf_counter() - start)
+    median = sorted(seconds)[_LATENCY_REQUESTS // 2]
+    state, fix = ("warning", "is the server busy, or far away?") if median > _SLOW_SECONDS else ("ok", "")
+    yield Finding("latency", state, f"{1000 * median:.1f} ms a request (median of {_LATENCY_REQUESTS})", fix)
+
+
+_REACHABLE_FIX = "start it with `fashion serve`, or name the server with --server and the model with --model-name"
+# Name -> the check, and the fix for an error that it raises.
+_CHECKS: dict[str, tuple[Callable[[Connection], Iterator[Finding]], str]] = {
+    "reachable": (_reachable, _REACHABLE_FIX),
+    "signatures": (
+        _signatures,
+        "serve an export of `fashion export`, or name another signature with --signature",
+    ),
+    "answer": (_answer, "look at the server's log; `fashion export --verify PATH` checks the version on its disk"),
+}

@@ -1,18 +1,91 @@
-"""`fashion evaluate`."""
+"""`fashion evaluate`: accuracy, precision and recall of each class, and the confusion matrix of a live server."""
 
 from __future__ import annotations
 
+import gzip
 import json
+import os
+import struct
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from client.commands.options import with_connection
+from client.commands.options import (
+    as_json_option,
+    batch_size_option,
+    concurrency_option,
+    signature_option,
+    with_connection,
+)
+from client.errors import ClientUsageError
+from fashion_common.served_model import CLASS_NAMES
 
 if TYPE_CHECKING:
-    from client.commands.evaluation import Evaluation
     from client.connection import Connection
+    from client.pictures.sources import Block
+
+_IMAGES, _LABELS = "t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"
+_IDX_LABELS = b"\0\0\x08\x01"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """`confusion[label][class_id]` counts the images of a label that were answered with a class."""
+
+    confusion: list[list[int]]
+
+    @classmethod
+    def of(cls, pairs: Iterable[tuple[int, int]]) -> Evaluation:
+        """From (label, class_id) of every image."""
+        confusion = [[0] * len(CLASS_NAMES) for _ in CLASS_NAMES]
+        for label, class_id in pairs:
+            confusion[label][class_id] += 1
+        return cls(confusion)
+
+    @property
+    def images(self) -> int:
+        """The number of images."""
+        return sum(map(sum, self.confusion))
+
+    @property
+    def accuracy(self) -> float:
+        """The share of right answers."""
+        return _share(sum(row[label] for label, row in enumerate(self.confusion)), self.images)
+
+    def per_class(self) -> list[dict[str, float | int | str]]:
+        """Class name, precision, recall and number of images, in label order."""
+        return [
+            {
+                "class_name": name,
+                "precision": _share(self.confusion[label][label], sum(row[label] for row in self.confusion)),
+                "recall": _share(self.confusion[label][label], sum(self.confusion[label])),
+                "images": sum(self.confusion[label]),
+            }
+            for label, name in enumerate(CLASS_NAMES)
+        ]
+
+    def as_json(self) -> str:
+        """All of it as a JSON object."""
+        report = {
+            "images": self.images,
+            "accuracy": self.accuracy,
+            "classes": self.per_class(),
+            "confusion": self.confusion,
+        }
+        return json.dumps(report, indent=2)
+
+    def __str__(self) -> str:
+        lines = [f"accuracy {self.accuracy:.4f} on {self.images} images", ""]
+        lines.append(f"{'class':<12} {'precision':>9} {'recall':>7}   answered as 0 to 9")
+        for label, (row, counts) in enumerate(zip(self.per_class(), self.confusion, strict=True)):
+            cells = " ".join(f"{count:>5}" for count in counts)
+            lines.append(f"{label} {row['class_name']:<11} {row['precision']:>8.4f} {row['recall']:>7.4f}   {cells}")
+        return "\n".join(lines)
 
 
 @click.command(epilog="Example: fashion evaluate --data-dir data/fashion-mnist --server http://127.0.0.1:8501")
@@ -21,11 +94,11 @@ if TYPE_CHECKING:
     type=click.Path(file_okay=False, path_type=Path),
     help="Where the original t10k files lie.  [default: $FASHION_MNIST_DIR, else data/fashion-mnist]",
 )
-@click.option("--signature", "signature_name", help="The signature to run.  [default: serving_default]")
+@signature_option
 @click.option("--limit", type=click.IntRange(1), help="Only the first so many images.")
-@click.option("--batch-size", type=click.IntRange(1), default=256, show_default=True, help="Images a request.")
-@click.option("--concurrency", type=click.IntRange(1, 256), default=4, show_default=True, help="Requests in flight.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@batch_size_option()
+@concurrency_option
+@as_json_option
 @with_connection
 def evaluate(
     connection: Connection,
@@ -37,38 +110,46 @@ def evaluate(
     as_json: bool,
 ) -> None:
     """Ask a live server for the whole test set: accuracy, precision and recall by class, confusion matrix."""
-    from itertools import islice
-
-    from client.commands.evaluation import Evaluation, test_set
     from client.pipeline import answers
 
-    found, labels = test_set(data_dir, batch_size)
-    told = answers(connection, found, signature_name=signature_name, batch_size=batch_size, concurrency=concurrency)
+    images, labels = test_set(data_dir, batch_size)
+    results = answers(connection, images, signature_name=signature_name, batch_size=batch_size, concurrency=concurrency)
     pairs = []
-    for label, answer in zip(labels, islice(told, limit), strict=limit is None):
+    for label, answer in zip(labels, islice(results, limit), strict=limit is None):
         if answer.error or not answer.prediction:
             raise answer.error or AssertionError(answer.name)
         pairs.append((label, answer.prediction.class_id))
     evaluation = Evaluation.of(pairs)
-    click.echo(_as_json(evaluation) if as_json else _as_text(evaluation))
+    click.echo(evaluation.as_json() if as_json else evaluation)
 
 
-def _as_json(evaluation: Evaluation) -> str:
-    return json.dumps(
-        {
-            "images": evaluation.images,
-            "accuracy": evaluation.accuracy,
-            "classes": evaluation.per_class(),
-            "confusion": evaluation.confusion,
-        },
-        indent=2,
-    )
+def test_set(data_dir: Path | None, block_size: int) -> tuple[Iterator[Block], list[int]]:
+    """The 10,000 test images as blocks, and their labels; from the original IDX files.
+
+    data_dir: their directory; else $FASHION_MNIST_DIR or data/fashion-mnist, as in training.
+    Raises ClientUsageError when they are nowhere, or not what they should be.
+    """
+    from client.pictures.sources import blocks
+
+    variable = os.environ.get("FASHION_MNIST_DIR")
+    directories = [data_dir] if data_dir else [*([Path(variable)] if variable else []), Path("data/fashion-mnist")]
+    for directory in directories:
+        if (directory / _IMAGES).is_file() and (directory / _LABELS).is_file():
+            return blocks([str(directory / _IMAGES)], "none", block_size), _labels(directory / _LABELS)
+    places = ", ".join(map(str, directories))
+    raise ClientUsageError(f"no test set ({_IMAGES} and {_LABELS}) in {places}: name its directory with --data-dir")
 
 
-def _as_text(evaluation: Evaluation) -> str:
-    lines = [f"accuracy {evaluation.accuracy:.4f} on {evaluation.images} images", ""]
-    lines.append(f"{'class':<12} {'precision':>9} {'recall':>7}   answered as 0 to 9")
-    for label, (row, counts) in enumerate(zip(evaluation.per_class(), evaluation.confusion, strict=True)):
-        cells = " ".join(f"{count:>5}" for count in counts)
-        lines.append(f"{label} {row['class_name']:<11} {row['precision']:>8.4f} {row['recall']:>7.4f}   {cells}")
-    return "\n".join(lines)
+def _labels(path: Path) -> list[int]:
+    try:
+        data = gzip.decompress(path.read_bytes())
+    except (OSError, EOFError, zlib.error) as error:
+        raise ClientUsageError(f"{path}: cannot be read: {error}") from error
+    labels = data[8:]
+    if data[:8] != _IDX_LABELS + struct.pack(">I", len(labels)) or max(labels, default=0) >= len(CLASS_NAMES):
+        raise ClientUsageError(f"{path}: not an IDX file of the labels 0 to 9")
+    return list(labels)
+
+
+def _share(part: int, whole: int) -> float:
+    return part / whole if whole else float("nan")

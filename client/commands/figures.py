@@ -7,58 +7,56 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from client.errors import ClientUsageError
+from client.limits import FIGURE_IMAGES
 from fashion_common.served_model import CLASS_NAMES, IMAGE_SHAPE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from client.commands.bench import BenchResult
     from client.pipeline import Answer
 
-MOST_IMAGES = 60
 _COLUMNS = 3
 _FORMATS = frozenset({".png", ".svg", ".pdf"})
 
 
 def check_name(path: Path) -> None:
-    """Raises ClientUsageError unless the name ends as one of the formats does; before any work is done."""
+    """Raises ClientUsageError unless the name ends as one of the formats does; called before any work is done."""
     if path.suffix.lower() not in _FORMATS:
         raise ClientUsageError(f"{path}: a figure's name ends in .png, .svg or .pdf")
 
 
 def save_predictions(answers: Sequence[Answer], path: Path) -> None:
-    """A grid of the images, each beside the bars of its ten probabilities; [28, 28] uint8 each.
+    """A grid of the first FIGURE_IMAGES images, uint8 [28, 28], each beside the bars of its ten probabilities.
 
-    At most MOST_IMAGES of them. Raises ClientUsageError for a name that cannot be written.
+    Raises ClientUsageError for a file that cannot be written.
     """
     from matplotlib.figure import Figure
 
-    shown = answers[:MOST_IMAGES]
-    columns = min(_COLUMNS, len(shown))
-    rows = -(-len(shown) // columns)
+    answers = answers[:FIGURE_IMAGES]
+    columns = min(_COLUMNS, len(answers))
+    rows = -(-len(answers) // columns)
     figure = Figure(figsize=(4.4 * columns, 1.9 * rows), layout="constrained")
     grid = figure.subplots(rows, 2 * columns, squeeze=False, width_ratios=[1, 1.3] * columns)
     for axis in grid.flat:
         axis.set_axis_off()
-    for index, answer in enumerate(shown):
+    for index, answer in enumerate(answers):
         row, column = divmod(index, columns)
         _draw(answer, grid[row, 2 * column], grid[row, 2 * column + 1])
     _save(figure, path)
 
 
-def save_latencies(seconds: Sequence[float], path: Path, title: str) -> None:
-    """The distribution of latencies in ms, with the percentiles marked. Raises ClientUsageError."""
+def save_latencies(result: BenchResult, path: Path, title: str) -> None:
+    """The distribution of the latencies in ms, with two percentiles. Raises ClientUsageError as save_predictions."""
     from matplotlib.figure import Figure
-
-    from client.commands.closed_loop import percentile
 
     figure = Figure(figsize=(7, 4), layout="constrained")
     axis = figure.subplots()
-    milliseconds = [1000 * one for one in seconds]
-    most = percentile(milliseconds, 99.9)
-    axis.hist([one for one in milliseconds if one <= most], bins=80, color="#0969da")
+    limit = result.percentile(99.9)
+    axis.hist([1000 * latency for latency in result.latencies if latency <= limit], bins=80, color="#0969da")
     for share, style in ((50, "-"), (99, "--")):
-        at = percentile(milliseconds, share)
-        axis.axvline(at, color="#bc4c00", linestyle=style, label=f"p{share} {at:.2f} ms")
+        milliseconds = 1000 * result.percentile(share)
+        axis.axvline(milliseconds, color="#bc4c00", linestyle=style, label=f"p{share} {milliseconds:.2f} ms")
     axis.set(title=title, xlabel="latency of a request in ms (the slowest 0.1 % left out)", ylabel="requests")
     axis.spines[["top", "right"]].set_visible(False)
     axis.legend(frameon=False)
@@ -75,8 +73,8 @@ def _draw(answer: Answer, picture: object, bars: object) -> None:
     picture.imshow(np.frombuffer(answer.pixels, np.uint8).reshape(IMAGE_SHAPE), cmap="gray_r", vmin=0, vmax=255)
     picture.set_title(Path(answer.name).name, fontsize=8)
     bars.set_axis_on()
-    chosen = answer.prediction.class_id
-    colours = ["#0969da" if class_id == chosen else "#afb8c1" for class_id in range(len(CLASS_NAMES))]
+    colours = ["#afb8c1"] * len(CLASS_NAMES)
+    colours[answer.prediction.class_id] = "#0969da"
     bars.barh(range(len(CLASS_NAMES)), answer.prediction.probabilities, color=colours)
     bars.set_yticks(range(len(CLASS_NAMES)), CLASS_NAMES, fontsize=6)
     bars.set_xlim(0, 1)

@@ -1,21 +1,49 @@
-"""The options that say where and what the model is: the same for every command that asks a server."""
+"""The options that several commands share; above all those that say which server and which model."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import click
 
+from client import limits
 from client.transports.address import DEFAULT_SERVER
+from client.types import Preprocess
 from fashion_common.served_model import MODEL_NAME
 
-_FILE = click.Path(dir_okay=False, path_type=Path)
+FILE = click.Path(dir_okay=False, path_type=Path)
+as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+signature_option = click.option(
+    "--signature", "signature_name", help="The signature to run.  [default: serving_default]"
+)
+concurrency_option = click.option(
+    "--concurrency",
+    type=click.IntRange(1, limits.MAX_CONCURRENCY),
+    default=limits.CONCURRENCY,
+    show_default=True,
+    help="Requests in flight.",
+)
+
+
+def batch_size_option(default: int = limits.BATCH_SIZE) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """The option `--batch-size`."""
+    return click.option(
+        "--batch-size", type=click.IntRange(1), default=default, show_default=True, help="Images a request."
+    )
+
+
+def preprocess_option(text: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """The option `--preprocess` with this help."""
+    return click.option(
+        "--preprocess", type=click.Choice(get_args(Preprocess)), default="auto", show_default=True, help=text
+    )
 
 
 def with_connection(command: Callable[..., None]) -> Callable[..., None]:
-    """Gives a command these options, and calls it with the open `connection`."""
+    """Gives a command the options of a connection, and calls it with the open `connection`."""
 
     @click.option(
         "--server",
@@ -44,7 +72,7 @@ def with_connection(command: Callable[..., None]) -> Callable[..., None]:
     @click.option(
         "--timeout",
         type=float,
-        default=10.0,
+        default=limits.TIMEOUT,
         envvar="FASHION_TIMEOUT",
         show_default=True,
         metavar="SECONDS",
@@ -58,12 +86,12 @@ def with_connection(command: Callable[..., None]) -> Callable[..., None]:
         metavar="KEY=VALUE",
         help="A header for a gateway, such as authorization='Bearer TOKEN'; never printed.",
     )
-    @click.option("--tls-ca", type=_FILE, envvar="FASHION_TLS_CA", help="Certificate authorities to trust (PEM).")
-    @click.option("--tls-certificate", type=_FILE, envvar="FASHION_TLS_CERTIFICATE", help="Client certificate (PEM).")
-    @click.option("--tls-key", type=_FILE, envvar="FASHION_TLS_KEY", help="Its key (PEM).")
+    @click.option("--tls-ca", type=FILE, envvar="FASHION_TLS_CA", help="Certificate authorities to trust (PEM).")
+    @click.option("--tls-certificate", type=FILE, envvar="FASHION_TLS_CERTIFICATE", help="Client certificate (PEM).")
+    @click.option("--tls-key", type=FILE, envvar="FASHION_TLS_KEY", help="Its key (PEM).")
     @click.option("--tls-server-name", envvar="FASHION_TLS_SERVER_NAME", help="The name in the server's certificate.")
     @functools.wraps(command)
-    def connected(
+    def wrapper(
         servers: tuple[str, ...],
         model_name: str,
         model_version: int | None,
@@ -87,4 +115,4 @@ def with_connection(command: Callable[..., None]) -> Callable[..., None]:
         with connect(*servers, model=model, timeout=timeout, security=security) as connection:
             command(connection=connection, **options)
 
-    return connected
+    return wrapper

@@ -1,4 +1,4 @@
-"""How predictions are printed: table, JSON, JSON lines, CSV or names, each written as the answers come."""
+"""The formats of predictions: table, JSON, JSON lines, CSV and names, each written as the answers come."""
 
 from __future__ import annotations
 
@@ -7,62 +7,66 @@ import io
 import json
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice
+from typing import TYPE_CHECKING
 
-from client.pipeline import Answer
 from client.types import Prediction
 
-# Columns are as wide as the first answers need; a stream cannot wait for its longest name.
-_MEASURED = 256
+if TYPE_CHECKING:
+    from client.pipeline import Answer
+
+# A table's columns are as wide as its first rows need; a stream cannot wait for its longest name.
+_MEASURED_ROWS = 256
 
 
 def lines(answers: Iterable[Answer], form: str, top_k: int) -> Iterator[str]:
-    """The text of all answers, in pieces, in the form `table`, `json`, `jsonl`, `csv` or `names`."""
+    """The text of all answers, in pieces, in one of the FORMATS."""
     return FORMATS[form](((answer.name, answer.prediction) for answer in answers if answer.prediction), top_k)
 
 
-_Named = Iterator[tuple[str, Prediction]]
+# Each with the name of its image.
+_Predictions = Iterator[tuple[str, Prediction]]
 
 
-def _table(named: _Named, top_k: int) -> Iterator[str]:
-    first = list(islice(named, _MEASURED))
+def _table(predictions: _Predictions, top_k: int) -> Iterator[str]:
+    first = list(islice(predictions, _MEASURED_ROWS))
     width = max((len(name) for name, _ in first), default=0)
-    class_width = max((len(name) for _, one in first for name, _ in one.top(top_k)), default=0)
-    for name, prediction in chain(first, named):
+    class_width = max((len(name) for _, prediction in first for name, _ in _top(prediction, top_k)), default=0)
+    for name, prediction in chain(first, predictions):
         cells = [f"{class_name:<{class_width}}  {value:.4f}" for class_name, value in _top(prediction, top_k)]
         yield f"{name:<{width}}  {'  '.join(cells)}\n"
 
 
-def _json(named: _Named, top_k: int) -> Iterator[str]:
+def _json(predictions: _Predictions, top_k: int) -> Iterator[str]:
     before = "[\n  "
-    for name, prediction in named:
+    for name, prediction in predictions:
         yield before + json.dumps(_record(name, prediction, top_k))
         before = ",\n  "
     yield "[]\n" if before.startswith("[") else "\n]\n"
 
 
-def _jsonl(named: _Named, top_k: int) -> Iterator[str]:
-    for name, prediction in named:
+def _jsonl(predictions: _Predictions, top_k: int) -> Iterator[str]:
+    for name, prediction in predictions:
         yield json.dumps(_record(name, prediction, top_k)) + "\n"
 
 
-def _csv(named: _Named, top_k: int) -> Iterator[str]:
+def _csv(predictions: _Predictions, top_k: int) -> Iterator[str]:
     header = ["file"]
     for rank in range(1, top_k + 1):
         suffix = "" if rank == 1 else f"_{rank}"
         header += [f"class_name{suffix}", f"probability{suffix}"]
     yield _csv_line(header)
-    for name, prediction in named:
+    for name, prediction in predictions:
         cells = chain.from_iterable((class_name, f"{value:.6f}") for class_name, value in _top(prediction, top_k))
         yield _csv_line([name, *cells])
 
 
-def _names(named: _Named, _top_k: int) -> Iterator[str]:
-    for _, prediction in named:
+def _names(predictions: _Predictions, _top_k: int) -> Iterator[str]:
+    for _, prediction in predictions:
         yield prediction.class_name + "\n"
 
 
 def _top(prediction: Prediction, top_k: int) -> list[tuple[str, float]]:
-    """The server's own name first, the client's table for the others."""
+    """The answer by the server's own name, then the next likeliest by the client's."""
     return [(prediction.class_name, prediction.probability), *prediction.top(top_k)[1:]]
 
 
@@ -81,7 +85,7 @@ def _csv_line(cells: Iterable[str]) -> str:
     return buffer.getvalue()
 
 
-FORMATS: dict[str, Callable[[_Named, int], Iterator[str]]] = {
+FORMATS: dict[str, Callable[[_Predictions, int], Iterator[str]]] = {
     "table": _table,
     "json": _json,
     "jsonl": _jsonl,

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import functools
-import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from client.commands.options import with_connection
+from client.commands.options import (
+    FILE,
+    batch_size_option,
+    concurrency_option,
+    preprocess_option,
+    with_connection,
+)
+from client.commands.output import FORMATS, lines
+from client.errors import ClientUsageError
+from client.limits import FIGURE_IMAGES
 from fashion_common.errors import EXIT_USAGE
 from fashion_common.files import whole_file
 
 if TYPE_CHECKING:
     from client.connection import Connection
-    from client.pictures.images import Preprocess
     from client.pipeline import Answer
+    from client.types import Preprocess
 
 # The progress bar moves this many images at a time; a few images need none.
 _STEP = 50
@@ -31,32 +39,17 @@ _STEP = 50
 @click.option(
     "--signature", "signature_name", help="The signature to run.  [serving_default, or encoded_images over REST]"
 )
+@preprocess_option("photo: as the data set was made; none: only gray and 28x28; auto: photo unless gray 28x28.")
 @click.option(
-    "--preprocess",
-    type=click.Choice(["auto", "photo", "none"]),
-    default="auto",
-    show_default=True,
-    help="photo: as the data set was made; none: only gray and 28x28; auto: photo unless gray 28x28.",
-)
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["table", "json", "jsonl", "csv", "names"]),
-    default="table",
-    show_default=True,
-    help="How to print.",
+    "--format", "form", type=click.Choice([*FORMATS]), default="table", show_default=True, help="How to print."
 )
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
-@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write there instead of to stdout.")
-@click.option("--batch-size", type=click.IntRange(1), default=256, show_default=True, help="Images a request.")
-@click.option("--concurrency", type=click.IntRange(1, 256), default=4, show_default=True, help="Requests in flight.")
+@click.option("--output", type=FILE, help="Write there instead of to stdout.")
+@batch_size_option()
+@concurrency_option
 @click.option("--strict", is_flag=True, help="Stop at the first bad picture.")
 @click.option("--show", is_flag=True, help="Draw each picture and its ten probabilities in the terminal.")
-@click.option(
-    "--save-figure",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Draw a grid of pictures with bars (.png, .svg).",
-)
+@click.option("--save-figure", type=FILE, help="Draw a grid of pictures with bars (.png, .svg).")
 @with_connection
 def predict(
     connection: Connection,
@@ -78,7 +71,6 @@ def predict(
     PATH is a picture, a directory, a glob, an array (.npy, .npz: uint8 [N, 28, 28]), an IDX file (also .gz), or - for
     standard input. A bad picture is a line on stderr and exit code 2 in the end; the others go on.
     """
-    from client.commands.output import lines
     from client.pictures.sources import blocks
     from client.pipeline import answers
 
@@ -86,77 +78,72 @@ def predict(
         from client.commands.figures import check_name
 
         check_name(save_figure)
-    found = answers(
+    results = answers(
         connection,
         blocks(paths, preprocess, batch_size),
         signature_name=signature_name,
         batch_size=batch_size,
         concurrency=concurrency,
     )
-    report = _Report(strict=strict, keep=save_figure is not None)
-    with _writer(output) as write, report.progress(found) as watched:
-        good = report.good(watched)
-        for text in _drawn(good) if show else lines(good, "json" if as_json else form, top_k):
+    sorter = _Sorter(strict=strict, keep=FIGURE_IMAGES if save_figure else 0)
+    with _writer(output) as write, _progress(results) as progress:
+        good = sorter.good(progress)
+        for text in _drawings(good) if show else lines(good, "json" if as_json else form, top_k):
             write(text)
-    if save_figure and report.kept:
+    if save_figure and sorter.first:
         from client.commands.figures import save_predictions
 
-        save_predictions(report.kept, save_figure)
-    if report.bad:
+        save_predictions(sorter.first, save_figure)
+    if sorter.errors:
         click.get_current_context().exit(EXIT_USAGE)
 
 
-class _Report:
-    """Sorts the answers: bad pictures to stderr, the first good ones kept for a figure, progress for long work."""
+class _Sorter:
+    """Separates the answers: bad pictures go to stderr, the `first` good ones are kept for a figure."""
 
-    def __init__(self, *, strict: bool, keep: bool) -> None:
-        self.bad = 0
-        self.kept: list[Answer] = []
+    def __init__(self, *, strict: bool, keep: int) -> None:
+        self.errors = 0
+        self.first: list[Answer] = []
         self._strict = strict
         self._keep = keep
 
-    def good(self, found: Iterator[Answer]) -> Iterator[Answer]:
-        for answer in found:
+    def good(self, answers: Iterable[Answer]) -> Iterator[Answer]:
+        for answer in answers:
             if answer.error:
                 if self._strict:
                     raise answer.error
-                self.bad += 1
+                self.errors += 1
                 click.echo(f"Error: {answer.error}", err=True)
                 continue
-            if self._keep:
-                from client.commands.figures import MOST_IMAGES
-
-                if len(self.kept) < MOST_IMAGES:
-                    self.kept.append(answer)
+            if len(self.first) < self._keep:
+                self.first.append(answer)
             yield answer
 
-    @contextmanager
-    def progress(self, found: Iterator[Answer]) -> Iterator[Iterator[Answer]]:
-        if not sys.stderr.isatty() or sys.stdout.isatty():
-            yield found
-            return
-        with click.progressbar(found, label="images", file=sys.stderr, show_pos=True, update_min_steps=_STEP) as bar:
-            yield iter(bar)
+
+@contextmanager
+def _progress(answers: Iterator[Answer]) -> Iterator[Iterable[Answer]]:
+    """The answers, with a progress bar on stderr while stdout is no terminal."""
+    if not sys.stderr.isatty() or sys.stdout.isatty():
+        yield answers
+        return
+    with click.progressbar(answers, label="images", file=sys.stderr, show_pos=True, update_min_steps=_STEP) as bar:
+        yield bar
 
 
-def _drawn(found: Iterator[Answer]) -> Iterator[str]:
-    from client.commands.terminal import bar_lines, picture_lines, side_by_side
+def _drawings(answers: Iterable[Answer]) -> Iterator[str]:
+    from client.commands.terminal import drawing
 
-    colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-    for answer in found:
+    for answer in answers:
         assert answer.prediction is not None
-        picture = picture_lines(answer.pixels, colour=colour)
-        yield f"{answer.name}\n{side_by_side(picture, bar_lines(answer.prediction))}\n\n"
+        yield f"{answer.name}\n{drawing(answer.pixels, answer.prediction)}\n\n"
 
 
 @contextmanager
 def _writer(output: Path | None) -> Iterator[Callable[[str], object]]:
-    """What writes a piece of text: to stdout, or to a file that is there only when it is whole."""
+    """A function that writes a piece of text: to stdout, or to a file that appears only when it is whole."""
     if output is None:
         yield functools.partial(click.echo, nl=False)
         return
-    from client.errors import ClientUsageError
-
     try:
         with whole_file(output) as file:
             yield lambda text: file.write(text.encode())

@@ -1,4 +1,4 @@
-"""`fashion status` and `fashion metadata`."""
+"""`fashion status`."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 import click
 
 from client.commands.options import with_connection
+from client.errors import ServerError
 from fashion_common.errors import EXIT_FAILED
 
 if TYPE_CHECKING:
     from client.connection import Connection
-    from client.types import TensorInfo, VersionStatus
+    from client.types import VersionStatus
 
 _POLL_SECONDS = 0.2
 
@@ -27,56 +28,31 @@ _POLL_SECONDS = 0.2
 @with_connection
 def status(connection: Connection, wait: float | None, as_json: bool) -> None:
     """Print the state of the served model's versions; exit 0 when one is AVAILABLE, else 1."""
-    versions = connection.status() if wait is None else _waited(connection, wait)
+    versions = connection.status() if wait is None else _wait(connection, wait)
     if as_json:
         click.echo(json.dumps([asdict(version) for version in versions], indent=2))
     else:
         for version in versions:
-            trouble = "" if version.error_code == "OK" else f"  {version.error_code}: {version.error_message}"
-            click.echo(f"{connection.model.name}  {version.version}  {version.state}{trouble}")
+            error = "" if version.error_code == "OK" else f"  {version.error_code}: {version.error_message}"
+            click.echo(f"{connection.model.name}  {version.version}  {version.state}{error}")
     if not _available(versions):
         click.get_current_context().exit(EXIT_FAILED)
 
 
-@click.command(epilog="Example: fashion metadata --json --server grpc://127.0.0.1:8500")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@with_connection
-def metadata(connection: Connection, as_json: bool) -> None:
-    """Print the served model's signatures: names, dtypes and shapes of inputs and outputs."""
-    found = connection.metadata()
-    if as_json:
-        click.echo(json.dumps(asdict(found), indent=2))
-        return
-    click.echo(f"{found.model_name}, version {found.version}")
-    for name, signature in found.signatures.items():
-        click.echo(f"\n{name}  ({signature.method_name})")
-        for arrow, tensors in (("->", signature.inputs), ("<-", signature.outputs)):
-            for tensor_name, info in tensors.items():
-                click.echo(f"  {arrow} {tensor_name}  {info.dtype.removeprefix('DT_').lower()} {_shape(info)}")
-
-
-def _waited(connection: Connection, seconds: float) -> list[VersionStatus]:
+def _wait(connection: Connection, seconds: float) -> list[VersionStatus]:
     """The status once a version is AVAILABLE, or the last one at the end of the wait. Raises ServerError."""
-    from client.errors import ServerError
-
-    give_up = time.monotonic() + seconds
+    deadline = time.monotonic() + seconds
     while True:
         try:
             versions = connection.status()
         except ServerError:
-            if time.monotonic() >= give_up:
+            if time.monotonic() >= deadline:
                 raise
         else:
-            if _available(versions) or time.monotonic() >= give_up:
+            if _available(versions) or time.monotonic() >= deadline:
                 return versions
         time.sleep(_POLL_SECONDS)
 
 
 def _available(versions: list[VersionStatus]) -> bool:
     return any(version.state == "AVAILABLE" for version in versions)
-
-
-def _shape(info: TensorInfo) -> str:
-    if info.shape is None:
-        return "[...]"
-    return f"[{', '.join('N' if size < 0 else str(size) for size in info.shape)}]"

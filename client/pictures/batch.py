@@ -1,4 +1,4 @@
-"""Images on their way to a signature: what was given, what the signature takes, and the call that joins them."""
+"""Images on their way to a signature and back: a batch, the calls that a model takes it by, the predictions."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 from operator import itemgetter
-from typing import Protocol, cast, runtime_checkable
+from typing import Protocol, TypeAlias, cast, runtime_checkable
 
 from client.errors import ClientUsageError, ServerError
+from client.limits import MESSAGE_BYTES
 from client.types import IMAGE_BYTES, Call, Metadata, Output, Prediction, Signature, Tensor, TensorInfo
 from fashion_common.served_model import CLASS_NAMES, IMAGE_SHAPE
 
@@ -20,8 +21,6 @@ DEFAULT_SIGNATURE_NAME = "serving_default"
 _ENCODED = "encoded_images"
 _CLASSIFY = "tensorflow/serving/classify"
 _ITEM_BYTES = {"DT_UINT8": 1, "DT_FLOAT": 4}
-# A gRPC peer takes 4 MB unless it was told otherwise; the rest is room for names and lengths.
-_MESSAGE_BYTES = 4 * 1024 * 1024 - 64 * 1024
 
 
 @runtime_checkable
@@ -53,31 +52,33 @@ class Batch:
         return len(self.content) // (IMAGE_BYTES * _ITEM_BYTES[self.dtype])
 
     @classmethod
-    def of(cls, images: ArrayLike | Sequence[ArrayLike]) -> Batch:
-        """From an array [N, 28, 28] or a sequence of arrays [28, 28]; uint8, or float32 from 0 to 1.
+    def of(cls, images: Images) -> Batch:
+        """From an array [N, 28, 28] or a sequence of arrays [28, 28], uint8 or float32 from 0 to 1; a Batch is itself.
 
         Raises ClientUsageError for another shape or dtype, no image at all, or floats that were not scaled.
         """
-        given, rank = ([images], 3) if isinstance(images, ArrayLike) else (list(images), 2)
-        if not given:
+        if isinstance(images, Batch):
+            return images
+        arrays, rank = ([images], 3) if isinstance(images, ArrayLike) else (list(images), 2)
+        if not arrays:
             raise ClientUsageError("no images: give an array [N, 28, 28] with N above 0")
-        dtype = str(getattr(given[0], "dtype", ""))
-        for one in given:
-            if not isinstance(one, ArrayLike):
-                raise ClientUsageError(f"images must be arrays such as numpy's, not {type(one).__name__}")
-            shape = tuple(one.shape)
-            if str(one.dtype) != dtype or len(shape) != rank or shape[-2:] != IMAGE_SHAPE or not shape[0]:
-                raise ClientUsageError(_wrong_array(str(one.dtype), shape, rank))
-        content = b"".join(one.tobytes() for one in given)
+        dtype = str(getattr(arrays[0], "dtype", ""))
+        for array_like in arrays:
+            if not isinstance(array_like, ArrayLike):
+                raise ClientUsageError(f"images must be arrays such as numpy's, not {type(array_like).__name__}")
+            shape = tuple(array_like.shape)
+            if str(array_like.dtype) != dtype or len(shape) != rank or shape[-2:] != IMAGE_SHAPE or not shape[0]:
+                raise ClientUsageError(_wrong_array(str(array_like.dtype), shape, rank))
+        content = b"".join(array_like.tobytes() for array_like in arrays)
         if dtype == "uint8":
             return cls("DT_UINT8", content)
         if dtype == "float32":
             return cls("DT_FLOAT", _scaled_floats(content))
-        raise ClientUsageError(_wrong_array(dtype, tuple(given[0].shape), rank))
+        raise ClientUsageError(_wrong_array(dtype, tuple(arrays[0].shape), rank))
 
     def split(self) -> Iterator[Batch]:
-        """Parts whose request stays below 4 MB, in order."""
-        step = _MESSAGE_BYTES // (IMAGE_BYTES * _ITEM_BYTES[self.dtype]) * IMAGE_BYTES * _ITEM_BYTES[self.dtype]
+        """Parts whose request stays below the 4 MB that a gRPC peer takes, in order."""
+        step = MESSAGE_BYTES - MESSAGE_BYTES % (IMAGE_BYTES * _ITEM_BYTES[self.dtype])
         if len(self.content) <= step:
             yield self
             return
@@ -92,8 +93,11 @@ class Batch:
         return map(itemgetter(0), struct.iter_unpack(f"{IMAGE_BYTES}s", content))
 
 
+Images: TypeAlias = "ArrayLike | Sequence[ArrayLike] | Batch"
+
+
 def calls(batch: Batch, metadata: Metadata, signature_name: str | None) -> Iterator[Call]:
-    """The calls that ask the same of this model: the wanted signature, and where none was named, also PNG bytes.
+    """Calls that give this model the same images: of `signature_name`; by default also one with PNG bytes.
 
     Raises ClientUsageError for a signature that the model does not have or that does not take images, with what it
     takes and what would work.
@@ -109,18 +113,18 @@ def calls(batch: Batch, metadata: Metadata, signature_name: str | None) -> Itera
 
 
 def predictions(outputs: dict[str, Output], count: int) -> Iterator[Prediction]:
-    """The predictions in the outputs of any signature that gives ten probabilities an image; each made when taken.
+    """The predictions in the outputs of any signature that gives ten probabilities an image; each is made when taken.
 
-    Raises ServerError, at once, when there are none.
+    Raises ServerError, at once, for outputs without them.
     """
-    found = outputs.get("probabilities") or outputs.get("scores")
-    if found is None and len(outputs) == 1:
-        [found] = outputs.values()
-    numbers = _numbers(found)
+    probabilities = outputs.get("probabilities") or outputs.get("scores")
+    if probabilities is None and len(outputs) == 1:
+        [probabilities] = outputs.values()
+    numbers = _numbers(probabilities)
     classes = len(CLASS_NAMES)
-    if found is None or found.shape != (count, classes) or len(numbers) != count * classes:
-        got = {name: list(output.shape) for name, output in outputs.items()}
-        raise ServerError("INTERNAL", f"expected the probabilities [{count}, {classes}], the server answered {got}")
+    if probabilities is None or probabilities.shape != (count, classes) or len(numbers) != count * classes:
+        shapes = {name: list(output.shape) for name, output in outputs.items()}
+        raise ServerError("INTERNAL", f"expected the probabilities [{count}, {classes}], the server answered {shapes}")
     ids = list(map(int, _numbers(outputs.get("class_ids")))) or [row.index(max(row)) for row in _rows(numbers)]
     fits = len(ids) == count and set(ids) <= set(range(classes))
     names = _names(outputs.get("class_names")) or ([CLASS_NAMES[class_id] for class_id in ids] if fits else [])

@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import statistics
 from pathlib import Path
-from typing import BinaryIO, Literal, cast
+from typing import BinaryIO, cast
 
 from PIL import Image, ImageChops, ImageFilter, ImageOps, UnidentifiedImageError
 
 from client.errors import ImageError
+from client.limits import PICTURE_PIXELS
+from client.types import Preprocess
 from fashion_common.served_model import IMAGE_SHAPE
 
-Preprocess = Literal["auto", "photo", "none"]
-PREPROCESS: tuple[Preprocess, ...] = ("auto", "photo", "none")
-
-# Pillow warns above this many pixels and refuses twice as many; a picture for 784 pixels needs neither.
-MAX_PIXELS = 89_478_485
 _EDGE = IMAGE_SHAPE[0]
 # "Close to the corner's colour" is within 5 % of the greatest possible intensity.
 _CLOSE = 255 * 5 // 100
@@ -33,24 +30,24 @@ def read_image(source: Path | BinaryIO, name: str, preprocess: Preprocess = "aut
     picture of 28x28 and `photo` for every other.
     Raises ImageError, whose text begins with `name`, for what is missing, unreadable, too large or not a picture.
     """
-    picture = _opened(source, name)
+    picture = _open(source, name)
     if preprocess == "photo" or (preprocess == "auto" and not _is_ready(picture)):
-        return photo_to_pixels(picture).tobytes()
+        return _photo_pixels(picture).tobytes()
     gray = _on_background(picture, 0).convert("L")
     return (gray if gray.size == IMAGE_SHAPE else gray.resize(IMAGE_SHAPE, Image.Resampling.BILINEAR)).tobytes()
 
 
-def photo_to_pixels(picture: Image.Image) -> Image.Image:
+def _photo_pixels(picture: Image.Image) -> Image.Image:
     """The data set's recipe: trim by the corners' colour, longest edge to 28, sharpen, centre, negate, make gray.
 
     A background that is not white is brought to black as well, which the recipe, made for white ones, does not need.
     """
     colour = _on_background(picture, 255).convert("RGB")
     corners = _corner_colour(colour)
-    trimmed = colour.crop(_ink_box(colour, corners))
-    scale = _EDGE / max(trimmed.size)
-    size = (max(1, round(trimmed.width * scale)), max(1, round(trimmed.height * scale)))
-    small = trimmed.resize(size, Image.Resampling.NEAREST).filter(
+    garment = colour.crop(_ink_box(colour, corners))
+    scale = _EDGE / max(garment.size)
+    size = (max(1, round(garment.width * scale)), max(1, round(garment.height * scale)))
+    small = garment.resize(size, Image.Resampling.NEAREST).filter(
         ImageFilter.UnsharpMask(radius=1, percent=100, threshold=0)
     )
     canvas = Image.new("RGB", IMAGE_SHAPE, corners)
@@ -63,19 +60,19 @@ def photo_to_pixels(picture: Image.Image) -> Image.Image:
 
 
 def trimmed_pixels(pixels: bytes) -> bytes:
-    """A ready image [28, 28] with its black border cut off and what is left scaled to fill the frame."""
+    """An image, uint8 [28, 28], with its black border cut off and the rest scaled to fill the frame."""
     image = Image.frombytes("L", IMAGE_SHAPE, pixels)
     box = image.point(lambda level: 255 if level > _CLOSE else 0).getbbox()
     return ImageOps.pad(image.crop(box), IMAGE_SHAPE, Image.Resampling.BILINEAR, color=0).tobytes() if box else pixels
 
 
-def _opened(source: Path | BinaryIO, name: str) -> Image.Image:
+def _open(source: Path | BinaryIO, name: str) -> Image.Image:
     try:
         picture: Image.Image = Image.open(source)
         with picture:
-            if picture.width * picture.height > MAX_PIXELS:
+            if picture.width * picture.height > PICTURE_PIXELS:
                 raise ImageError(
-                    f"{name}: {picture.width}x{picture.height} pixels are more than {MAX_PIXELS}: too large"
+                    f"{name}: {picture.width}x{picture.height} pixels are more than {PICTURE_PIXELS}: too large"
                 )
             picture.load()
             return _eight_bit(ImageOps.exif_transpose(picture))
@@ -84,14 +81,14 @@ def _opened(source: Path | BinaryIO, name: str) -> Image.Image:
     except UnidentifiedImageError as error:
         raise ImageError(f"{name}: not a picture (PNG, JPEG, GIF, BMP, TIFF, WebP, ...)") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageError(f"{name}: more than {MAX_PIXELS} pixels: too large") from error
+        raise ImageError(f"{name}: more than {PICTURE_PIXELS} pixels: too large") from error
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise ImageError(f"{name}: cannot be read as a picture: {reason}") from error
 
 
 def _eight_bit(picture: Image.Image) -> Image.Image:
-    """16 bit gray cut to its upper 8, as TensorFlow's decoder does; Pillow's own conversion would clip it."""
+    """16 bit gray reduced to its upper 8, as TensorFlow's decoder does; Pillow's own conversion would clip it."""
     if picture.mode.startswith("I"):
         return picture.convert("I").point(lambda level: level / 256).convert("L")
     return picture

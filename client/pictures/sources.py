@@ -1,4 +1,4 @@
-"""What `fashion predict` is given, as images in order: pictures, directories, globs, standard input, arrays, IDX files.
+"""Paths as images in order: pictures, directories, globs, standard input, arrays and IDX files.
 
 Everything is read piece by piece: a directory of a million files, or an array of a gigabyte, takes no more memory than
 one batch.
@@ -9,18 +9,22 @@ from __future__ import annotations
 import functools
 import glob
 import gzip
+import io
 import os
 import struct
 import sys
+import zlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from client.errors import ClientUsageError, ImageError
+from client.limits import BATCH_SIZE, STDIN_BYTES
 from client.pictures.batch import Batch
-from client.pictures.images import Preprocess, read_image
-from client.types import IMAGE_BYTES
+from client.pictures.images import read_image
+from client.types import IMAGE_BYTES, Preprocess
 from fashion_common.served_model import IMAGE_SHAPE
 
 if TYPE_CHECKING:
@@ -31,9 +35,9 @@ _PICTURES = frozenset(
     {".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm", ".ico", ".jp2", ".avif"}
 )
 _ARRAYS = frozenset({".npy", ".npz"})
-# http://yann.lecun.com/exdb/mnist/ describes the format: two zeros, the type (8 is uint8), the number of dimensions.
+# The format's first bytes (http://yann.lecun.com/exdb/mnist/): two zeros, the type (8 is uint8), the number of axes.
 _IDX_IMAGES = b"\0\0\x08\x03"
-_STDIN_BYTES = 256 * 1024 * 1024
+_GZIP = b"\x1f\x8b"
 
 
 @dataclass(frozen=True)
@@ -44,10 +48,10 @@ class Block:
     load: Callable[[], Batch]
 
 
-def blocks(paths: Sequence[str], preprocess: Preprocess = "auto", block_size: int = 256) -> Iterator[Block]:
-    """All that the paths name, in order; pictures one by one, arrays in blocks of `block_size`.
+def blocks(paths: Sequence[str], preprocess: Preprocess = "auto", block_size: int = BATCH_SIZE) -> Iterator[Block]:
+    """The images of all paths, in order; pictures one by one, arrays in blocks of `block_size`.
 
-    Raises ClientUsageError for a URL; what is wrong with a file waits for its block's `load`, so that the others go on.
+    Raises ClientUsageError for a URL; a file's ImageError is raised by its block's `load`, so that the others go on.
     """
     for path in paths:
         if "://" in path:
@@ -57,16 +61,16 @@ def blocks(paths: Sequence[str], preprocess: Preprocess = "auto", block_size: in
             yield from _guarded(path, _stdin(preprocess, block_size))
         elif not os.path.lexists(path) and glob.has_magic(path):
             yield from _guarded(path, _matches(path, preprocess, block_size))
-        elif os.path.isdir(path):  # noqa: PTH112 - the text of the path is kept as it was given
+        elif os.path.isdir(path):  # noqa: PTH112 - keeps the path's text
             yield from _guarded(path, _directory(path, preprocess, block_size))
         else:
             yield from _file(path, preprocess, block_size)
 
 
-def _guarded(name: str, found: Iterator[Block]) -> Iterator[Block]:
+def _guarded(name: str, file_blocks: Iterator[Block]) -> Iterator[Block]:
     """The blocks; an ImageError on the way to the next one becomes the last block's."""
     try:
-        yield from found
+        yield from file_blocks
     except ImageError as error:
         yield Block([name], functools.partial(_fail, error))
 
@@ -76,10 +80,10 @@ def _fail(error: ImageError) -> Batch:
 
 
 def _matches(pattern: str, preprocess: Preprocess, block_size: int) -> Iterator[Block]:
-    found = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - keeps a relative pattern's answers relative
-    if not found:
+    matches = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - keeps a relative pattern's matches relative
+    if not matches:
         raise ImageError(f"{pattern}: nothing matches")
-    for path in found:
+    for path in matches:
         if Path(path).is_file():
             yield from _file(path, preprocess, block_size)
 
@@ -90,9 +94,9 @@ def _directory(path: str, preprocess: Preprocess, block_size: int) -> Iterator[B
     for folder, folders, files in os.walk(path):
         folders.sort()
         for file in sorted(files):
-            if Path(file).suffix.lower() in _PICTURES | _ARRAYS or _idx_name(file):
+            if Path(file).suffix.lower() in _PICTURES | _ARRAYS or _is_idx(file):
                 empty = False
-                yield from _file(os.path.join(folder, file), preprocess, block_size)  # noqa: PTH118 - as given
+                yield from _file(os.path.join(folder, file), preprocess, block_size)  # noqa: PTH118 - keeps the path's text
     if empty:
         raise ImageError(f"{path}: no pictures in this directory")
 
@@ -100,29 +104,24 @@ def _directory(path: str, preprocess: Preprocess, block_size: int) -> Iterator[B
 def _file(path: str, preprocess: Preprocess, block_size: int) -> Iterator[Block]:
     suffix = Path(path).suffix.lower()
     if suffix in _ARRAYS:
-        yield from _guarded(path, _arrays(path, block_size))
-    elif _idx_name(path):
-        yield from _guarded(path, _idx(path, block_size))
+        yield from _guarded(path, _arrays(path, path, block_size))
+    elif _is_idx(path):
+        yield from _guarded(path, _idx(functools.partial(io.FileIO, path), path, block_size))
     else:
         yield _picture(Path(path), path, preprocess)
 
 
 def _stdin(preprocess: Preprocess, block_size: int) -> Iterator[Block]:
-    """A picture, an array or an IDX file from standard input, told apart by the first bytes."""
-    import io
-
-    data = sys.stdin.buffer.read(_STDIN_BYTES + 1)
+    """A picture, an array or an IDX file from standard input; its first bytes say which."""
+    data = sys.stdin.buffer.read(STDIN_BYTES + 1)
     if not data:
         raise ImageError("-: standard input is empty")
-    if len(data) > _STDIN_BYTES:
-        raise ImageError(f"-: more than {_STDIN_BYTES} bytes on standard input: name the file instead")
+    if len(data) > STDIN_BYTES:
+        raise ImageError(f"-: more than {STDIN_BYTES} bytes on standard input: name the file instead")
     if data.startswith(b"\x93NUMPY"):
-        import numpy as np
-
-        yield from _array_blocks(_loaded("-", lambda: np.load(io.BytesIO(data), allow_pickle=False)), "-", block_size)
-    elif data[:4] == _IDX_IMAGES or data[:2] == b"\x1f\x8b":
-        opened: Any = gzip.GzipFile(fileobj=io.BytesIO(data)) if data[:2] == b"\x1f\x8b" else io.BytesIO(data)
-        yield from _idx_blocks(opened, "-", block_size)
+        yield from _arrays(io.BytesIO(data), "-", block_size)
+    elif data.startswith((_IDX_IMAGES, _GZIP)):
+        yield from _idx(functools.partial(io.BytesIO, data), "-", block_size)
     else:
         yield _picture(io.BytesIO(data), "-", preprocess)
 
@@ -134,39 +133,28 @@ def _picture(source: Path | BinaryIO, name: str, preprocess: Preprocess) -> Bloc
     return Block([name], load)
 
 
-def _arrays(path: str, block_size: int) -> Iterator[Block]:
+def _arrays(source: str | BinaryIO, name: str, block_size: int) -> Iterator[Block]:
+    """The arrays of a numpy file; a `.npy` that has a path is mapped, so that only the block at hand is in memory."""
     import numpy as np
 
-    if path.lower().endswith(".npy"):
-        # Mapped, so that only the block at hand is in memory.
-        yield from _array_blocks(
-            _loaded(path, lambda: np.load(path, mmap_mode="r", allow_pickle=False)), path, block_size
-        )
+    with _file_errors(name, "not a numpy file that can be read without pickle"):
+        content = np.load(source, mmap_mode="r" if isinstance(source, str) else None, allow_pickle=False)
+    if isinstance(content, np.ndarray):
+        yield from _array_blocks(content, name, block_size)
         return
-    with _loaded(path, lambda: np.load(path, allow_pickle=False)) as archive:
+    with content as archive:
         for key in archive.files:
-            array = _loaded(path, functools.partial(archive.__getitem__, key))
+            with _file_errors(name, "not a numpy file that can be read without pickle"):
+                array = archive[key]
             # A data set's archive holds labels too; they are no images.
-            if array.ndim >= len(IMAGE_SHAPE):
-                yield from _array_blocks(array, f"{path}:{key}", block_size)
-
-
-def _loaded(path: str, load: Callable[[], Any]) -> Any:
-    try:
-        return load()
-    except FileNotFoundError as error:
-        raise ImageError(f"{path}: no such file") from error
-    except (OSError, ValueError, EOFError, KeyError) as error:
-        raise ImageError(f"{path}: not a numpy file that can be read without pickle: {error}") from error
+            if isinstance(array, np.ndarray) and array.ndim >= len(IMAGE_SHAPE):
+                yield from _array_blocks(array, f"{name}:{key}", block_size)
 
 
 def _array_blocks(array: npt.NDArray[np.generic], name: str, block_size: int) -> Iterator[Block]:
-    images = array[None] if array.shape == IMAGE_SHAPE else array
-    try:
-        # One row tells shape and dtype; the values are looked at block by block.
-        Batch.of(images[:1])
-    except ClientUsageError as error:
-        raise ImageError(f"{name}: {error}") from error
+    images = array[None] if array.shape in (IMAGE_SHAPE, ()) else array
+    # One row has the shape and the dtype; the values are checked block by block.
+    _rows(images[:1], name)
     for start in range(0, len(images), block_size):
         names = [f"{name}[{row}]" for row in range(start, min(start + block_size, len(images)))]
         yield Block(names, functools.partial(_rows, images[start : start + block_size], name))
@@ -179,22 +167,19 @@ def _rows(images: npt.NDArray[np.generic], name: str) -> Batch:
         raise ImageError(f"{name}: {error}") from error
 
 
-def _idx_name(path: str) -> bool:
+def _is_idx(path: str) -> bool:
     name = Path(path).name.lower().removesuffix(".gz")
     return name.endswith((".idx", "-idx3-ubyte", ".idx3-ubyte"))
 
 
-def _idx(path: str, block_size: int) -> Iterator[Block]:
-    try:
-        with (gzip.open if path.lower().endswith(".gz") else open)(path, "rb") as file:
-            yield from _idx_blocks(file, path, block_size)
-    except FileNotFoundError as error:
-        raise ImageError(f"{path}: no such file") from error
-    except (OSError, EOFError) as error:
-        raise ImageError(f"{path}: cannot be read: {error}") from error
+def _idx(open_file: Callable[[], io.FileIO | io.BytesIO], name: str, block_size: int) -> Iterator[Block]:
+    """The images of an IDX file, which may be gzipped."""
+    with _file_errors(name, "cannot be read"), io.BufferedReader(open_file()) as file:
+        content: Any = gzip.GzipFile(fileobj=file) if file.peek(len(_GZIP)).startswith(_GZIP) else file
+        yield from _idx_blocks(content, name, block_size)
 
 
-def _idx_blocks(file: Any, name: str, block_size: int) -> Iterator[Block]:
+def _idx_blocks(file: BinaryIO, name: str, block_size: int) -> Iterator[Block]:
     header = file.read(16)
     if header[:4] != _IDX_IMAGES or len(header) < 16:  # noqa: PLR2004 - four words
         raise ImageError(f"{name}: not an IDX file of uint8 images")
@@ -202,10 +187,22 @@ def _idx_blocks(file: Any, name: str, block_size: int) -> Iterator[Block]:
     if tuple(shape) != IMAGE_SHAPE:
         raise ImageError(f"{name}: images of {shape[0]}x{shape[1]}: expected 28x28")
     for start in range(0, count, block_size):
-        wanted = min(block_size, count - start)
-        content = file.read(wanted * IMAGE_BYTES)
-        if len(content) != wanted * IMAGE_BYTES:
+        rows = range(start, min(start + block_size, count))
+        content = file.read(len(rows) * IMAGE_BYTES)
+        if len(content) != len(rows) * IMAGE_BYTES:
             raise ImageError(f"{name}: ends after image {start + len(content) // IMAGE_BYTES} of {count}")
-        yield Block(
-            [f"{name}[{row}]" for row in range(start, start + wanted)], functools.partial(Batch, "DT_UINT8", content)
-        )
+        yield Block([f"{name}[{row}]" for row in rows], functools.partial(Batch, "DT_UINT8", content))
+
+
+@contextmanager
+def _file_errors(name: str, message: str) -> Iterator[None]:
+    """Raises what reading a file raises as an ImageError."""
+    # Not needed for single pictures, which wait for every import.
+    import zipfile
+
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise ImageError(f"{name}: no such file") from error
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ImageError(f"{name}: {message}: {error}") from error

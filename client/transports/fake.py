@@ -1,4 +1,4 @@
-"""A Transport for tests: answers what it was told to, and remembers what it was asked."""
+"""A Transport for tests: gives the answers it was made with, and keeps the calls."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def _metadata() -> Metadata:
 class FakeTransport:
     """Answers every image with 0.91 for `class_id` and 0.01 for each other class.
 
-    `errors` are raised first, one a call; `asked` holds the Call of each predict, in order. For tests of code
-    that takes a Connection: `Connection([FakeTransport(class_id=9)], ModelSpec())`.
+    `errors` are raised first, one a call; `asked` holds the Call of each predict, in order. For tests of code that
+    takes a Connection: `Connection([FakeTransport(class_id=9)], ModelSpec())`.
     """
 
     class_id: int = 0

@@ -1,58 +1,84 @@
-"""TF Serving's gRPC API as a Transport."""
+"""TF Serving's gRPC API: a channel, its security, and gRPC's errors as the client's."""
 
 from __future__ import annotations
 
-from typing import TypeVar, cast
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import grpc
+import grpc.aio
 from google.protobuf.message import Message
 
+from client.errors import ClientUsageError, server_error
 from client.transports import grpc_wire
 from client.transports.address import ServerAddress
+from client.transports.base import Wire
 from client.transports.security import Security
-from client.types import Calls, Metadata, ModelSpec, Output, VersionStatus
-from serving.apis import messages, services
+from serving.apis import services
 
-_M = TypeVar("_M", bound=Message)
+# TF Serving sends up to 2 GiB; gRPC's own limit of 4 MB for received messages would refuse its larger answers.
+_OPTIONS = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
 
 
-class GrpcTransport:
-    """One HTTP/2 connection that all threads share."""
+class GrpcApi:
+    """One HTTP/2 connection that all threads, or all tasks of an event loop, share."""
 
-    def __init__(self, address: ServerAddress, security: Security) -> None:
-        options, credentials = grpc_wire.channel_options(security), grpc_wire.credentials(address, security)
+    wire: Wire = grpc_wire
+
+    def __init__(self, address: ServerAddress, security: Security, *, asynchronous: bool) -> None:
+        # The two modules open channels by functions of the same names.
+        library: Any = grpc.aio if asynchronous else grpc
+        options: list[tuple[str, str | int]] = [*_OPTIONS]
+        if security.server_name:
+            options.append(("grpc.ssl_target_name_override", security.server_name))
         self._address = address
         self._headers = security.headers
-        self._channel = (
-            grpc.secure_channel(address.target, credentials, options)
-            if credentials
-            else grpc.insecure_channel(address.target, options)
-        )
-        self._calls = grpc_wire.unary_calls(self._channel)
+        if address.is_secure:
+            self._channel = library.secure_channel(address.target, _credentials(security), options)
+        else:
+            self._channel = library.insecure_channel(address.target, options)
+        self._methods = {
+            method: self._channel.unary_unary(
+                method.path,
+                request_serializer=_serialize,
+                response_deserializer=method.response_class.FromString,
+            )
+            for method in (services.PREDICT, services.GET_MODEL_STATUS, services.GET_MODEL_METADATA)
+        }
 
-    def predict(self, model: ModelSpec, calls: Calls, *, timeout: float) -> dict[str, Output]:
-        """See Transport."""
-        request = grpc_wire.predict_request(model, next(calls()))
-        return grpc_wire.predict_answer(self._call(services.PREDICT, request, messages.PredictResponse, timeout))
+    def send(self, request: grpc_wire.Request, timeout: float) -> Any:
+        """See Api."""
+        return self._methods[request.method](request.message, timeout=timeout, metadata=self._headers)
 
-    def status(self, model: ModelSpec, *, timeout: float) -> list[VersionStatus]:
-        """See Transport."""
-        request = grpc_wire.status_request(model)
-        response = self._call(services.GET_MODEL_STATUS, request, messages.GetModelStatusResponse, timeout)
-        return grpc_wire.status_answer(response)
-
-    def metadata(self, model: ModelSpec, *, timeout: float) -> Metadata:
-        """See Transport."""
-        request = grpc_wire.metadata_request(model)
-        response = self._call(services.GET_MODEL_METADATA, request, messages.GetModelMetadataResponse, timeout)
-        return grpc_wire.metadata_answer(response)
-
-    def close(self) -> None:
-        """See Transport."""
-        self._channel.close()
-
-    def _call(self, method: services.Method, request: Message, _response_class: type[_M], timeout: float) -> _M:
+    @contextmanager
+    def errors(self, _timeout: float, /) -> Iterator[None]:
+        """See Api; the server's status, or gRPC's own where no server answered, as a ServerError."""
         try:
-            return cast("_M", self._calls[method](request, timeout=timeout, metadata=self._headers))
+            yield
         except grpc.RpcError as error:
-            raise grpc_wire.translated(self._address, error) from error
+            code: grpc.StatusCode = error.code()
+            details: str = error.details() or ""
+            if code is grpc.StatusCode.UNAVAILABLE and "connect" in details.lower():
+                details = f"{self._address}: {details.rsplit('last error: ', 1)[-1]}"
+            raise server_error(code.name, details) from error
+
+    def close(self) -> Any:
+        """See Api."""
+        return self._channel.close()
+
+
+def _serialize(message: Message) -> bytes:
+    return message.SerializeToString()
+
+
+def _credentials(security: Security) -> grpc.ChannelCredentials:
+    try:
+        return grpc.ssl_channel_credentials(
+            *(
+                path.read_bytes() if path else None
+                for path in (security.ca_file, security.key_file, security.certificate_file)
+            )
+        )
+    except OSError as error:
+        raise ClientUsageError(f"{error.filename}: cannot be read: {error.strerror}") from error

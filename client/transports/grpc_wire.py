@@ -1,24 +1,23 @@
-"""TF Serving's gRPC messages to and from the client's own types; what the sync and the async transport share."""
+"""TF Serving's gRPC messages to and from the client's own types, without input and output.
+
+What cannot be read in a response is a ServerError with the code INTERNAL.
+"""
 
 from __future__ import annotations
 
 import array
 import sys
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import NamedTuple
 
-import grpc
 from google.protobuf.message import DecodeError, Message
 
-from client.errors import ClientUsageError, ServerError, server_error
-from client.transports.address import ServerAddress
-from client.transports.security import Security
-from client.types import INTERNAL, Call, Metadata, ModelSpec, Output, Signature, TensorInfo, VersionStatus
+from client.errors import ServerError
+from client.transports.base import Exchange
+from client.types import INTERNAL, Call, Calls, Metadata, ModelSpec, Output, Signature, TensorInfo, VersionStatus
 from serving.apis import messages, services
 from serving.apis.status import Code
 
-# TF Serving sends up to 2 GiB; gRPC's own limit of 4 MB for received messages would refuse its larger answers.
-_OPTIONS = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
 _DATA_TYPES = messages.POOL.FindEnumTypeByName("tensorflow.DataType")
 _STATES = messages.POOL.FindEnumTypeByName("tensorflow.serving.ModelVersionStatus.State")
 # DataType's name -> the typed value field and array.array's code of its bytes, for what a classifier answers.
@@ -30,31 +29,32 @@ _FLAT = {
 }
 
 
-def channel_options(security: Security) -> list[tuple[str, str | int]]:
-    """gRPC's channel arguments."""
-    options: list[tuple[str, str | int]] = [*_OPTIONS]
-    if security.server_name:
-        options.append(("grpc.ssl_target_name_override", security.server_name))
-    return options
+class Request(NamedTuple):
+    """One unary call: the method and its request message."""
+
+    method: services.Method
+    message: Message
 
 
-def credentials(address: ServerAddress, security: Security) -> grpc.ChannelCredentials | None:
-    """The channel's TLS credentials, None for plain text. Raises ClientUsageError for unreadable files."""
-    if not address.is_secure:
-        return None
-    try:
-        return grpc.ssl_channel_credentials(
-            *(
-                path.read_bytes() if path else None
-                for path in (security.ca_file, security.key_file, security.certificate_file)
-            )
-        )
-    except OSError as error:
-        raise ClientUsageError(f"{error.filename}: cannot be read: {error.strerror}") from error
+def predict(model: ModelSpec, calls: Calls) -> Exchange[dict[str, Output]]:
+    """The first of the calls; read as output name -> shape and flat values."""
+    return Exchange(Request(services.PREDICT, predict_request(model, next(calls()))), _outputs)
+
+
+def status(model: ModelSpec) -> Exchange[list[VersionStatus]]:
+    """GetModelStatus; read as the versions in the server's order."""
+    message = messages.GetModelStatusRequest(model_spec=_model_spec(model))
+    return Exchange(Request(services.GET_MODEL_STATUS, message), _version_statuses)
+
+
+def metadata(model: ModelSpec) -> Exchange[Metadata]:
+    """GetModelMetadata of the signatures, the only field that TF Serving has."""
+    message = messages.GetModelMetadataRequest(model_spec=_model_spec(model), metadata_field=["signature_def"])
+    return Exchange(Request(services.GET_MODEL_METADATA, message), _metadata)
 
 
 def predict_request(model: ModelSpec, call: Call) -> messages.PredictRequest:
-    """Numbers travel as `tensor_content`: 784 bytes an image of uint8."""
+    """The request for a call; numbers travel as `tensor_content`, 784 bytes an image of uint8."""
     request = messages.PredictRequest(model_spec=_model_spec(model, call.signature_name))
     for name, tensor in call.inputs.items():
         proto = request.inputs[name]
@@ -68,18 +68,11 @@ def predict_request(model: ModelSpec, call: Call) -> messages.PredictRequest:
     return request
 
 
-def predict_answer(response: messages.PredictResponse) -> dict[str, Output]:
-    """Output name -> shape and flat values. Raises ServerError for a tensor that cannot be read."""
+def _outputs(response: messages.PredictResponse) -> dict[str, Output]:
     return {name: _output(name, proto) for name, proto in response.outputs.items()}
 
 
-def status_request(model: ModelSpec) -> messages.GetModelStatusRequest:
-    """A GetModelStatusRequest."""
-    return messages.GetModelStatusRequest(model_spec=_model_spec(model))
-
-
-def status_answer(response: messages.GetModelStatusResponse) -> list[VersionStatus]:
-    """The versions, in the server's order."""
+def _version_statuses(response: messages.GetModelStatusResponse) -> list[VersionStatus]:
     return [
         VersionStatus(
             version=entry.version,
@@ -91,13 +84,7 @@ def status_answer(response: messages.GetModelStatusResponse) -> list[VersionStat
     ]
 
 
-def metadata_request(model: ModelSpec) -> messages.GetModelMetadataRequest:
-    """A GetModelMetadataRequest for the signatures, the only field that TF Serving has."""
-    return messages.GetModelMetadataRequest(model_spec=_model_spec(model), metadata_field=["signature_def"])
-
-
-def metadata_answer(response: messages.GetModelMetadataResponse) -> Metadata:
-    """The signatures by name. Raises ServerError when they cannot be read."""
+def _metadata(response: messages.GetModelMetadataResponse) -> Metadata:
     signatures = messages.SignatureDefMap()
     try:
         signatures.ParseFromString(response.metadata["signature_def"].value)
@@ -116,31 +103,6 @@ def metadata_answer(response: messages.GetModelMetadataResponse) -> Metadata:
             if not name.startswith(INTERNAL)
         },
     )
-
-
-def translated(address: ServerAddress, error: grpc.RpcError | grpc.aio.AioRpcError) -> ServerError:
-    """The ServerError for what a call raised: the server's status, or the library's word that it got nowhere."""
-    code: grpc.StatusCode = error.code()
-    details: str = error.details() or ""
-    if code is grpc.StatusCode.UNAVAILABLE and "connect" in details.lower():
-        details = f"{address}: {details.rsplit('last error: ', 1)[-1]}"
-    return server_error(code.name, details)
-
-
-def unary_calls(channel: grpc.Channel | grpc.aio.Channel) -> dict[services.Method, Callable[..., Any]]:
-    """What calls each method that the client asks for; awaited where the channel is asyncio's."""
-    return {
-        method: channel.unary_unary(
-            method.path,
-            request_serializer=_serialize,
-            response_deserializer=method.response_class.FromString,
-        )
-        for method in (services.PREDICT, services.GET_MODEL_STATUS, services.GET_MODEL_METADATA)
-    }
-
-
-def _serialize(message: Message) -> bytes:
-    return message.SerializeToString()
 
 
 def _model_spec(model: ModelSpec, signature_name: str = "") -> messages.ModelSpec:

@@ -1,76 +1,69 @@
-"""TF Serving's REST API as a Transport."""
+"""TF Serving's REST API: an HTTP client, its security, and httpx's errors as the client's."""
 
 from __future__ import annotations
 
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
 
-from client.errors import ServerError, server_error
+from client.errors import ClientUsageError, server_error
 from client.transports import rest_wire
 from client.transports.address import ServerAddress
+from client.transports.base import Wire
 from client.transports.security import Security
-from client.types import Calls, Metadata, ModelSpec, Output, VersionStatus
 
 
-class RestTransport:
-    """A pool of HTTP/1.1 connections that all threads share."""
+class RestApi:
+    """A pool of HTTP/1.1 connections that all threads, or all tasks of an event loop, share."""
 
-    def __init__(self, address: ServerAddress, security: Security) -> None:
+    wire: Wire = rest_wire
+
+    def __init__(self, address: ServerAddress, security: Security, *, asynchronous: bool) -> None:
         self._address = address
-        self._security = security
-        self._http = httpx.Client(**client_options(address, security))
-
-    def predict(self, model: ModelSpec, calls: Calls, *, timeout: float) -> dict[str, Output]:
-        """See Transport."""
-        return rest_wire.predict_answer(*self._call(rest_wire.predict_request(model, calls), timeout))
-
-    def status(self, model: ModelSpec, *, timeout: float) -> list[VersionStatus]:
-        """See Transport."""
-        return rest_wire.status_answer(*self._call(rest_wire.status_request(model), timeout))
-
-    def metadata(self, model: ModelSpec, *, timeout: float) -> Metadata:
-        """See Transport."""
-        return rest_wire.metadata_answer(*self._call(rest_wire.metadata_request(model), timeout))
-
-    def close(self) -> None:
-        """See Transport."""
-        self._http.close()
-
-    def _call(self, request: rest_wire.Request, timeout: float) -> tuple[int, bytes]:
-        try:
-            response = self._http.request(**request_arguments(request, timeout, self._security))
-        except httpx.HTTPError as error:
-            raise translated(self._address, error, timeout) from error
-        return response.status_code, response.content
-
-
-def client_options(address: ServerAddress, security: Security) -> dict[str, Any]:
-    """What httpx.Client and httpx.AsyncClient are made with."""
-    return {
-        "base_url": str(address),
-        "verify": rest_wire.tls(address, security),
-        "headers": dict(security.headers),
-        # A proxy in the environment must not see requests that are meant for this very address.
-        "trust_env": False,
-    }
-
-
-def request_arguments(request: rest_wire.Request, timeout: float, security: Security) -> dict[str, Any]:
-    """What `request` of httpx.Client and httpx.AsyncClient is called with."""
-    return {
-        "method": request.method,
-        "url": request.path,
-        "headers": request.headers,
-        "content": request.body,
-        "timeout": timeout,
         # The name to expect in the server's certificate, where it is not the address's.
-        "extensions": {"sni_hostname": security.server_name} if security.server_name else {},
-    }
+        self._extensions = {"sni_hostname": security.server_name} if security.server_name else {}
+        client = httpx.AsyncClient if asynchronous else httpx.Client
+        verify = _tls(security) if address.is_secure else False
+        with self.errors(0):
+            # A proxy in the environment must not see requests that are meant for this very address.
+            self._http = client(base_url=str(address), verify=verify, headers=dict(security.headers), trust_env=False)
+
+    def send(self, request: rest_wire.Request, timeout: float) -> Any:
+        """See Api."""
+        return self._http.request(
+            request.method,
+            request.path,
+            headers=request.headers,
+            content=request.body,
+            timeout=timeout,
+            extensions=self._extensions,
+        )
+
+    @contextmanager
+    def errors(self, timeout: float, /) -> Iterator[None]:
+        """See Api; no answer is a ServerError, a host name that cannot be one a ClientUsageError."""
+        try:
+            yield
+        except httpx.TimeoutException as error:
+            raise server_error("DEADLINE_EXCEEDED", f"{self._address}: no answer within {timeout:g} s") from error
+        except httpx.HTTPError as error:
+            raise server_error("UNAVAILABLE", f"{self._address}: {error or type(error).__name__}") from error
+        except (httpx.InvalidURL, UnicodeError) as error:
+            raise ClientUsageError(f"{self._address} names no host: {error}") from error
+
+    def close(self) -> Any:
+        """See Api."""
+        return self._http.aclose() if isinstance(self._http, httpx.AsyncClient) else self._http.close()
 
 
-def translated(address: ServerAddress, error: httpx.HTTPError, timeout: float) -> ServerError:
-    """The ServerError for a request that got no answer."""
-    if isinstance(error, httpx.TimeoutException):
-        return server_error("DEADLINE_EXCEEDED", f"{address}: no answer within {timeout:g} s")
-    return server_error("UNAVAILABLE", f"{address}: {error or type(error).__name__}")
+def _tls(security: Security) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=security.ca_file)
+        if security.certificate_file:
+            context.load_cert_chain(security.certificate_file, security.key_file)
+    except (OSError, ssl.SSLError) as error:
+        raise ClientUsageError(f"the TLS files cannot be used: {error}") from error
+    return context

@@ -1,5 +1,6 @@
-"""TF Serving's REST requests and answers to and from the client's own types; what the sync and async transport share.
+"""TF Serving's REST requests and answers to and from the client's own types, without input and output.
 
+What cannot be read in an answer is a ServerError with the code INTERNAL.
 Source: https://www.tensorflow.org/tfx/serving/api_rest
 """
 
@@ -8,14 +9,14 @@ from __future__ import annotations
 import base64
 import gzip
 import json
-import ssl
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from urllib.parse import quote
 
 from client.errors import ClientUsageError, ServerError, server_error
-from client.transports.address import ServerAddress
-from client.transports.security import Security
+from client.limits import GZIP_BYTES
+from client.transports.base import Exchange
 from client.types import (
     INTERNAL,
     Call,
@@ -30,6 +31,9 @@ from client.types import (
 )
 from serving.apis.status import Code
 
+if TYPE_CHECKING:
+    import httpx
+
 _OK = 200
 # memoryview's format codes for the dtypes that an image model takes.
 _FORMATS: dict[str, Literal["B", "f", "d", "i", "q"]] = {
@@ -39,8 +43,6 @@ _FORMATS: dict[str, Literal["B", "f", "d", "i", "q"]] = {
     "DT_INT32": "i",
     "DT_INT64": "q",
 }
-# Below this, gzip costs more time than its bytes save.
-_GZIP_FROM = 1400
 
 
 class Request(NamedTuple):
@@ -52,39 +54,46 @@ class Request(NamedTuple):
     body: bytes | None
 
 
-def tls(address: ServerAddress, security: Security) -> ssl.SSLContext | bool:
-    """What httpx takes as `verify`. Raises ClientUsageError for certificates that cannot be read."""
-    if not address.is_secure:
-        return False
-    try:
-        context = ssl.create_default_context(cafile=security.ca_file)
-        if security.certificate_file:
-            context.load_cert_chain(security.certificate_file, security.key_file)
-    except (OSError, ssl.SSLError) as error:
-        raise ClientUsageError(f"the TLS files cannot be used: {error}") from error
-    return context
+def predict(model: ModelSpec, calls: Calls) -> Exchange[dict[str, Output]]:
+    """The call with the smallest body, in the column format; read as output name -> shape and flat values.
+
+    TF Serving sends a single output without its name: here its name is "".
+    """
+    requests = (predict_request(model, call) for call in calls())
+    return Exchange(min(requests, key=lambda request: len(request.body or b"")), _outputs)
 
 
-def predict_request(model: ModelSpec, calls: Calls) -> Request:
-    """The smallest of the calls, in the column format; bytes as base64, the body gzipped where that pays."""
-    return min((_predict_request(model, call) for call in calls()), key=lambda request: len(request.body or b""))
+def status(model: ModelSpec) -> Exchange[list[VersionStatus]]:
+    """GET of the model's status; read as the versions in the server's order."""
+    return Exchange(Request("GET", _path(model), {}, None), _version_statuses)
 
 
-def predict_answer(status: int, body: bytes) -> dict[str, Output]:
-    """Output name -> shape and flat values; a single output comes without its name, here as "". Raises ServerError."""
-    outputs = _answer(status, body).get("outputs")
-    return {name: _output(values) for name, values in (outputs if isinstance(outputs, dict) else {"": outputs}).items()}
+def metadata(model: ModelSpec) -> Exchange[Metadata]:
+    """GET of the model's metadata."""
+    return Exchange(Request("GET", f"{_path(model)}/metadata", {}, None), _metadata)
 
 
-def status_request(model: ModelSpec) -> Request:
-    """GET of the model's status."""
-    return Request("GET", _path(model), {}, None)
+def predict_request(model: ModelSpec, call: Call) -> Request:
+    """The request for a call: bytes as base64, the body gzipped where that pays."""
+    columns = {name: _column(tensor) for name, tensor in call.inputs.items()}
+    body = json.dumps({"signature_name": call.signature_name, "inputs": columns}, separators=(",", ":")).encode()
+    headers = {"Content-Type": "application/json"}
+    if len(body) > GZIP_BYTES:
+        body = gzip.compress(body, compresslevel=1, mtime=0)
+        headers["Content-Encoding"] = "gzip"
+    return Request("POST", f"{_path(model)}:predict", headers, body)
 
 
-def status_answer(status: int, body: bytes) -> list[VersionStatus]:
-    """The versions, in the server's order. Raises ServerError."""
-    answer = _answer(status, body)
-    with _Expecting("a model's status"):
+def _outputs(response: httpx.Response) -> dict[str, Output]:
+    outputs = _answer(response).get("outputs")
+    columns = outputs if isinstance(outputs, dict) else {"": outputs}
+    with _expecting("a prediction"):
+        return {name: _output(values) for name, values in columns.items()}
+
+
+def _version_statuses(response: httpx.Response) -> list[VersionStatus]:
+    answer = _answer(response)
+    with _expecting("a model's status"):
         return [
             VersionStatus(
                 version=int(entry["version"]),
@@ -96,15 +105,9 @@ def status_answer(status: int, body: bytes) -> list[VersionStatus]:
         ]
 
 
-def metadata_request(model: ModelSpec) -> Request:
-    """GET of the model's metadata."""
-    return Request("GET", f"{_path(model)}/metadata", {}, None)
-
-
-def metadata_answer(status: int, body: bytes) -> Metadata:
-    """The signatures by name. Raises ServerError."""
-    answer = _answer(status, body)
-    with _Expecting("a model's metadata"):
+def _metadata(response: httpx.Response) -> Metadata:
+    answer = _answer(response)
+    with _expecting("a model's metadata"):
         spec, signatures = answer["model_spec"], answer["metadata"]["signature_def"]["signature_def"]
         return Metadata(
             spec["name"],
@@ -121,41 +124,27 @@ def metadata_answer(status: int, body: bytes) -> Metadata:
         )
 
 
-class _Expecting:
+@contextmanager
+def _expecting(subject: str) -> Iterator[None]:
     """Turns what a foreign answer breaks into one ServerError."""
-
-    def __init__(self, what: str) -> None:
-        self._what = what
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> None:
-        if isinstance(error, KeyError | TypeError | ValueError | AttributeError):
-            raise ServerError("INTERNAL", f"the answer is not {self._what}: is this TF Serving's REST port?") from error
-
-
-def _answer(status: int, body: bytes) -> dict[str, Any]:
     try:
-        answer = json.loads(body)
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ServerError("INTERNAL", f"the answer is not {subject}: is this TF Serving's REST port?") from error
+
+
+def _answer(response: httpx.Response) -> dict[str, Any]:
+    try:
+        answer = json.loads(response.content)
     except ValueError:
         answer = None
-    if status != _OK:
+    if response.status_code != _OK:
         details = answer.get("error") if isinstance(answer, dict) else None
-        raise server_error(Code.of_http_status(status).name, str(details or f"HTTP status {status}"))
+        code = Code.of_http_status(response.status_code)
+        raise server_error(code.name, str(details or f"HTTP status {response.status_code}"))
     if not isinstance(answer, dict):
         raise ServerError("INTERNAL", "the answer is not a JSON object: is this TF Serving's REST port?")
     return answer
-
-
-def _predict_request(model: ModelSpec, call: Call) -> Request:
-    columns = {name: _column(tensor) for name, tensor in call.inputs.items()}
-    body = json.dumps({"signature_name": call.signature_name, "inputs": columns}, separators=(",", ":")).encode()
-    headers = {"Content-Type": "application/json"}
-    if len(body) >= _GZIP_FROM:
-        body = gzip.compress(body, compresslevel=1, mtime=0)
-        headers["Content-Encoding"] = "gzip"
-    return Request("POST", f"{_path(model)}:predict", headers, body)
 
 
 def _path(model: ModelSpec) -> str:

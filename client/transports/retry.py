@@ -1,4 +1,4 @@
-"""When to ask again, and whom: round robin over the addresses, on to the next one that is up, a pause after each round.
+"""Which address a call goes to, and when it is tried again: round robin, the next address at once, a pause a round.
 
 Only UNAVAILABLE is tried again: the request never ran, and predicting changes nothing. Pauses are jittered so that many
 clients do not come back at once (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/).
@@ -13,10 +13,9 @@ from collections.abc import Sequence
 from typing import Generic, TypeVar
 
 from client.errors import ServerError, ServerUnreachableError, server_error
+from client.limits import FIRST_PAUSE, ROUNDS
 
 _T = TypeVar("_T")
-_ROUNDS = 3
-_FIRST_PAUSE = 0.05
 
 
 class RoundRobin(Generic[_T]):
@@ -32,18 +31,18 @@ class RoundRobin(Generic[_T]):
 
 
 class Attempts(Generic[_T]):
-    """The attempts of one call: `transport` and `timeout` of the next one, and `pause` after it failed."""
+    """The attempts of one call: `transport` and `timeout` of the next one, and `pause` after an error."""
 
     def __init__(self, transports: tuple[_T, ...], turn: int, timeout: float) -> None:
         self._transports = transports
         self._turn = turn
-        self._tried = 0
+        self._failures = 0
         self._deadline = time.monotonic() + timeout
 
     @property
     def transport(self) -> _T:
-        """Whom to ask now."""
-        return self._transports[(self._turn + self._tried) % len(self._transports)]
+        """Where the next attempt goes."""
+        return self._transports[(self._turn + self._failures) % len(self._transports)]
 
     @property
     def timeout(self) -> float:
@@ -55,11 +54,11 @@ class Attempts(Generic[_T]):
 
         Raises `error` when it is final: another code, every address tried three times, or the deadline too near.
         """
-        self._tried += 1
-        rounds, within = divmod(self._tried, len(self._transports))
-        if not isinstance(error, ServerUnreachableError) or rounds == _ROUNDS:
+        self._failures += 1
+        rounds, within = divmod(self._failures, len(self._transports))
+        if not isinstance(error, ServerUnreachableError) or rounds == ROUNDS:
             raise error
-        seconds = 0.0 if within else random.uniform(0.5, 1) * _FIRST_PAUSE * 2**rounds  # noqa: S311 - not a secret
+        seconds = 0.0 if within else random.uniform(0.5, 1) * FIRST_PAUSE * 2**rounds  # noqa: S311 - not a secret
         if time.monotonic() + seconds > self._deadline:
             raise server_error("DEADLINE_EXCEEDED", f"no server in time; last: {error}") from error
         return seconds

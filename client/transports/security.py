@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from client.errors import ClientUsageError
+
+# What both gRPC metadata and HTTP/1.1 carry as text (https://grpc.io/docs/guides/metadata/): gRPC's -bin is for bytes.
+_NAME = re.compile(r"[0-9a-z_.-]+(?<!-bin)")
+_VALUE = re.compile(r"([!-~]([ -~]*[!-~])?)?")
 
 
 @dataclass(frozen=True)
@@ -14,6 +19,8 @@ class Security:
     """TLS files (PEM), the name to expect in the server's certificate, and extra headers, which are never printed.
 
     Without `ca_file` the machine's own certificate authorities are trusted.
+    Raises ClientUsageError for a file that is missing, a certificate without its key, and a header that HTTP cannot
+    carry; the message does not repeat a header, which may be a token.
     """
 
     ca_file: Path | None = None
@@ -28,17 +35,23 @@ class Security:
         for path in (self.ca_file, self.certificate_file, self.key_file):
             if path is not None and not path.is_file():
                 raise ClientUsageError(f"{path}: no such certificate or key file")
+        for name, value in self.headers:
+            if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
+                raise ClientUsageError(
+                    "a header is a lower-case name of letters, digits, - _ and . (not ending in -bin) and a value of "
+                    "printable ASCII: --header authorization='Bearer TOKEN'"
+                )
 
 
 def parse_headers(lines: Sequence[str]) -> tuple[tuple[str, str], ...]:
     """Reads `key=value` lines; keys are made lower case, as HTTP/2 has them.
 
-    Raises ClientUsageError for a line without `=`; the message does not repeat the value, which may be a token.
+    Raises ClientUsageError for a line without `=`; the message does not repeat the line, which may be a token.
     """
     headers = []
     for line in lines:
         key, separator, value = line.partition("=")
-        if not separator or not key.strip() or not key.isascii():
+        if not separator:
             raise ClientUsageError("--header takes key=value, such as --header authorization='Bearer TOKEN'")
         headers.append((key.strip().lower(), value.strip()))
     return tuple(headers)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from client.cli import _PARTS, fashion
+from client.cli import _COMMANDS, fashion
 
 FASHION = Path(sys.executable).with_name("fashion")
 # Runs a command as `fashion` does and then names the heavy modules that it has imported.
@@ -29,8 +29,8 @@ def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([str(FASHION), *arguments], capture_output=True, text=True, check=False, timeout=60)
 
 
-def test_help_lists_the_commands_in_the_order_of_the_road() -> None:
-    """Each with one line of help, taken from the table."""
+def test_help_lists_the_commands_in_the_order_of_their_use() -> None:
+    """Each with one line of help, taken from the table of commands."""
     result = CliRunner().invoke(fashion, ["--help"])
     assert result.exit_code == 0
     names = [line.split()[0] for line in result.output.split("Commands:\n")[1].split("\n\n")[0].splitlines()]
@@ -63,7 +63,7 @@ def test_help_answers_at_once_and_imports_nothing_heavy() -> None:
     assert min(seconds) < 0.3
 
 
-@pytest.mark.parametrize("command", list(_PARTS))
+@pytest.mark.parametrize("command", list(_COMMANDS))
 def test_every_command_has_help_with_an_example_and_no_tensorflow(command: str) -> None:
     """Help must not wait for TensorFlow's import."""
     done = subprocess.run(
@@ -136,3 +136,18 @@ def test_environment_variables_stand_for_options(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("FASHION_STATUS_WAIT", "soon")
     result = CliRunner().invoke(fashion, ["status"])
     assert "'soon' is not a valid float" in result.output
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_complete_commands(shell: str) -> None:
+    """The documented line prints a script for the shell."""
+    done = subprocess.run(
+        [FASHION],
+        env={"_FASHION_COMPLETE": f"{shell}_source", "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if shell == "bash" and "requires bash" in done.stderr.lower():
+        pytest.fail(done.stderr)
+    assert "_fashion_completion" in done.stdout

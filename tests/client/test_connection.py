@@ -1,4 +1,4 @@
-"""What a Connection makes of images and answers, over FakeTransports."""
+"""A Connection over FakeTransports: the calls it makes of images, the predictions it makes of answers, its attempts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from client.connection import Connection, connect
 from client.errors import ClientUsageError, ServerError, server_error
 from client.pictures.batch import Batch
 from client.transports.fake import FakeTransport
-from client.types import Metadata, ModelSpec, Output, Prediction, Signature, TensorInfo
+from client.types import Calls, Metadata, ModelSpec, Output, Prediction, Signature, TensorInfo
 
 _PREDICT = "tensorflow/serving/predict"
 
@@ -132,10 +132,10 @@ def test_large_batches_are_split_below_the_message_limit() -> None:
 
 
 def test_an_answer_without_probabilities_is_an_error() -> None:
-    """The message says what was expected and what came."""
+    """The message has the shape that was expected, and those of the answer."""
 
     class Other(FakeTransport):
-        def predict(self, *_args: object, **_options: object) -> dict[str, Output]:  # type: ignore[override]
+        def predict(self, *_args: object, **_options: object) -> dict[str, Output]:
             return {"output_0": Output((1, 3), [0.1, 0.2, 0.7])}
 
     with pytest.raises(ServerError, match=r"expected the probabilities \[1, 10\].*output_0.*\[1, 3\]"):
@@ -152,11 +152,11 @@ def test_an_answer_without_probabilities_is_an_error() -> None:
     ids=["one id", "no such class", "one name"],
 )
 def test_classes_that_do_not_fit_the_probabilities_are_an_error(odd: dict[str, Output]) -> None:
-    """Told when the answer comes, before the first prediction is looked at."""
+    """Raised when the answer comes, before the first prediction is taken."""
 
     class Odd(FakeTransport):
-        def predict(self, *args: object, **options: object) -> dict[str, Output]:  # type: ignore[override]
-            return {**super().predict(*args, **options), **odd}  # type: ignore[arg-type]
+        def predict(self, model: ModelSpec, calls: Calls, *, timeout: float) -> dict[str, Output]:
+            return {**super().predict(model, calls, timeout=timeout), **odd}
 
     with pytest.raises(ServerError, match="class_ids and class_names do not fit its probabilities"):
         _connection(Odd()).predict_lazily(Batch("DT_UINT8", bytes(2 * 784)))
@@ -212,8 +212,11 @@ def test_several_servers_are_asked_in_turn_and_survive_one_dying() -> None:
 def test_leaving_the_context_closes_the_transports_even_after_an_error() -> None:
     """The server's error passes through unchanged."""
     transport = FakeTransport(errors=[server_error("NOT_FOUND", "Servable not found for request: Latest(m)")])
-    with pytest.raises(ServerError, match="NOT_FOUND: Servable not found") as caught, _connection(transport) as one:
-        one.status()
+    with (
+        pytest.raises(ServerError, match="NOT_FOUND: Servable not found") as caught,
+        _connection(transport) as connection,
+    ):
+        connection.status()
     assert transport.closed
     assert caught.value.code == "NOT_FOUND"
 

@@ -40,28 +40,29 @@ class _Echo(FakeTransport):
         time.sleep(random.random() / 100)
         content = call.inputs["images"].content
         pixels = [content[at] for at in range(0, len(content), 784)]
-        values = [float(pixel % 10 == class_id) for pixel in pixels for class_id in range(10)]  # type: ignore[operator]
+        values = [float(pixel % 10 == class_id) for pixel in pixels for class_id in range(10)]
         return {"probabilities": Output((len(pixels), 10), values)}
 
 
-def test_bad_pictures_without_end_are_told_as_they_come() -> None:
-    """A folder with nothing but bad pictures is not read to its end before the first one is told."""
+def test_bad_pictures_without_end_are_reported_as_they_come() -> None:
+    """A folder with nothing but bad pictures is not read to its end before the first error."""
 
     def load() -> Batch:
         raise ImageError("bad")
 
     endless = (Block([str(index)], load) for index in itertools.count())
-    found = answers(Connection([_Echo()], ModelSpec()), endless, batch_size=4, concurrency=2)
-    assert [str(next(found).error) for _ in range(50)] == ["bad"] * 50
-    found.close()  # type: ignore[attr-defined]
+    results = answers(Connection([_Echo()], ModelSpec()), endless, batch_size=4, concurrency=2)
+    assert [str(next(results).error) for _ in range(50)] == ["bad"] * 50
+    results.close()  # type: ignore[attr-defined]
 
 
 def test_answers_come_in_the_order_of_the_input_whatever_the_concurrency() -> None:
     """Bad images keep their place, each image gets its own answer, batches are full."""
     transport = _Echo()
-    found = list(answers(Connection([transport], ModelSpec()), map(_block, range(200)), batch_size=16, concurrency=8))
-    assert [answer.name for answer in found] == [str(index) for index in range(200)]
-    for index, answer in enumerate(found):
+    connection = Connection([transport], ModelSpec())
+    results = list(answers(connection, map(_block, range(200)), batch_size=16, concurrency=8))
+    assert [answer.name for answer in results] == [str(index) for index in range(200)]
+    for index, answer in enumerate(results):
         if index % 10 == 7:
             assert str(answer.error) == f"{index}: bad"
         else:
@@ -73,36 +74,36 @@ def test_answers_come_in_the_order_of_the_input_whatever_the_concurrency() -> No
 
 
 def test_work_is_bounded_so_that_a_stream_without_end_is_answered() -> None:
-    """No more of the input is taken than the window holds."""
-    taken = 0
+    """No more of the input is read than the window holds."""
+    count = 0
 
     def endless() -> Iterator[Block]:
-        nonlocal taken
+        nonlocal count
         while True:
-            taken += 1
+            count += 1
             yield _block(0)
 
-    found = answers(Connection([_Echo()], ModelSpec()), endless(), batch_size=4, concurrency=2)
+    results = answers(Connection([_Echo()], ModelSpec()), endless(), batch_size=4, concurrency=2)
     for _ in range(20):
-        next(found)
-    assert taken < 60
-    found.close()  # type: ignore[attr-defined]
+        next(results)
+    assert count < 60
+    results.close()  # type: ignore[attr-defined]
 
 
 def test_no_more_is_read_ahead_when_blocks_are_whole_batches() -> None:
     """An array's blocks are; the window counts their images."""
-    taken = 0
+    count = 0
 
     def rows() -> Iterator[Block]:
-        nonlocal taken
+        nonlocal count
         while True:
-            taken += 1
+            count += 1
             yield Block([f"[{row}]" for row in range(100)], lambda: Batch("DT_UINT8", bytes(100 * 784)))
 
-    found = answers(Connection([FakeTransport()], ModelSpec()), rows(), batch_size=100, concurrency=2)
-    next(found)
-    assert taken < 10
-    found.close()  # type: ignore[attr-defined]
+    results = answers(Connection([FakeTransport()], ModelSpec()), rows(), batch_size=100, concurrency=2)
+    next(results)
+    assert count < 10
+    results.close()  # type: ignore[attr-defined]
 
 
 def test_a_servers_error_ends_it() -> None:

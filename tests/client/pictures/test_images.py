@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from client.commands.explanation import TRAINING_INK_RANGE, TRAINING_MEAN_RANGE
+from client.commands.explain import TRAINING_INK_RANGE, TRAINING_MEAN_RANGE
 from client.errors import ImageError
-from client.pictures.images import MAX_PIXELS, Preprocess, read_image, trimmed_pixels
+from client.limits import PICTURE_PIXELS
+from client.pictures.images import read_image, trimmed_pixels
+from client.types import Preprocess
 
 _GRADIENT = np.arange(784, dtype=np.uint32).reshape(28, 28).astype(np.uint8)
 
@@ -128,16 +130,16 @@ def test_what_is_no_picture_is_named(tmp_path: Path) -> None:
     truncated = tmp_path / "truncated.png"
     truncated.write_bytes(whole.read_bytes()[:200])
     bomb = tmp_path / "bomb.png"
-    Image.new("1", (20_000, MAX_PIXELS // 20_000 + 1)).save(bomb)
+    Image.new("1", (20_000, PICTURE_PIXELS // 20_000 + 1)).save(bomb)
     larger = tmp_path / "larger.png"
-    Image.new("1", (20_000, 2 * MAX_PIXELS // 20_000 + 1)).save(larger)
+    Image.new("1", (20_000, 2 * PICTURE_PIXELS // 20_000 + 1)).save(larger)
     for path, why in (
         (tmp_path / "missing.png", "no such file"),
         (text, "not a picture"),
         (truncated, "cannot be read as a picture"),
         (tmp_path, "cannot be read as a picture: Is a directory"),
-        (bomb, f"more than {MAX_PIXELS}.*: too large"),
-        (larger, f"more than {MAX_PIXELS} pixels: too large"),
+        (bomb, f"more than {PICTURE_PIXELS}.*: too large"),
+        (larger, f"more than {PICTURE_PIXELS} pixels: too large"),
     ):
         with pytest.raises(ImageError, match=why) as caught:
             read_image(path, str(path))

@@ -1,10 +1,11 @@
-"""What `fashion predict` is given, as images in order."""
+"""The paths of `fashion predict` as images in order."""
 
 from __future__ import annotations
 
 import gzip
 import io
 import struct
+import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -72,15 +73,27 @@ def test_arrays_and_idx_files_are_read_row_by_row(tmp_path: Path, suffix: str) -
 
 def test_a_single_image_array_and_floats_are_taken(tmp_path: Path) -> None:
     """[28, 28] is one image; float32 from 0 to 1 stays float32."""
-    np.save(tmp_path / "one.npy", _IMAGES[0])
-    assert _read(tmp_path / "one.npy")[2] == _IMAGES[0].tobytes()
+    np.save(tmp_path / "image.npy", _IMAGES[0])
+    assert _read(tmp_path / "image.npy")[2] == _IMAGES[0].tobytes()
     floats = _IMAGES.astype(np.float32) / 255
     np.save(tmp_path / "floats.npy", floats)
     assert _read(tmp_path / "floats.npy")[2] == floats.tobytes()
 
 
+def test_an_archives_suffix_does_not_matter_and_other_members_are_passed_over(tmp_path: Path) -> None:
+    """numpy tells `.npy` and `.npz` apart by their content; a text in an archive is no array."""
+    np.save(tmp_path / "array.npy", _IMAGES)
+    (tmp_path / "array.npy").rename(tmp_path / "array.npz")
+    np.savez(tmp_path / "archive.npz", x=_IMAGES)
+    with zipfile.ZipFile(tmp_path / "archive.npz", "a") as archive:
+        archive.writestr("readme.txt", "no array")
+    (tmp_path / "archive.npz").rename(tmp_path / "archive.npy")
+    for path, key in ((tmp_path / "array.npz", ""), (tmp_path / "archive.npy", ":x")):
+        assert _read(path) == ([f"{path}{key}[{row}]" for row in range(5)], [], _IMAGES.tobytes())
+
+
 @pytest.mark.parametrize("form", ["picture", "npy", "idx", "idx.gz"])
-def test_standard_input_is_told_apart_by_its_first_bytes(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_standard_input_is_recognized_by_its_first_bytes(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A picture, an array, an IDX file, or one that is gzipped."""
     buffer = io.BytesIO()
     if form == "picture":
@@ -96,7 +109,7 @@ def test_standard_input_is_told_apart_by_its_first_bytes(form: str, monkeypatch:
     assert names == (["-"] if count == 1 else [f"-[{row}]" for row in range(5)])
 
 
-def test_what_is_wrong_with_one_does_not_stop_the_others(tmp_path: Path) -> None:
+def test_an_error_in_one_file_does_not_stop_the_others(tmp_path: Path) -> None:
     """Each has a line with its name; the good one between them is read."""
     _pictures(tmp_path, "good.png")
     (tmp_path / "empty").mkdir()
@@ -106,7 +119,12 @@ def test_what_is_wrong_with_one_does_not_stop_the_others(tmp_path: Path) -> None
     (tmp_path / "cut-idx3-ubyte").write_bytes(_idx(_IMAGES)[:2000])
     (tmp_path / "large-idx3-ubyte").write_bytes(_idx(np.zeros((1, 32, 32), np.uint8)))
     (tmp_path / "broken-idx3-ubyte.gz").write_bytes(b"\x1f\x8bno")
-    given = {
+    (tmp_path / "deflate-idx3-ubyte.gz").write_bytes(gzip.compress(_idx(_IMAGES))[:40] + b"\xff" * 40)
+    np.savez(tmp_path / "whole.npz", x=_IMAGES)
+    archive = (tmp_path / "whole.npz").read_bytes()
+    (tmp_path / "crc.npz").write_bytes(archive.replace(_IMAGES[2].tobytes(), bytes(784)))
+    np.save(tmp_path / "scalar.npy", np.uint8(1))
+    files = {
         "missing.png": "no such file",
         "empty": "no pictures in this directory",
         "*.gif": "nothing matches",
@@ -117,17 +135,20 @@ def test_what_is_wrong_with_one_does_not_stop_the_others(tmp_path: Path) -> None
         "cut-idx3-ubyte": "ends after image 2 of 5",
         "large-idx3-ubyte": "images of 32x32: expected 28x28",
         "broken-idx3-ubyte.gz": "cannot be read",
+        "deflate-idx3-ubyte.gz": "cannot be read",
+        "crc.npz": "without pickle",
+        "scalar.npy": r"got uint8 [1]",
     }
-    names, errors, _ = _read(*(tmp_path / name for name in given))
+    names, errors, _ = _read(*(tmp_path / name for name in files))
     assert str(tmp_path / "good.png") in names
-    expected = {name: why for name, why in given.items() if why}
+    expected = {name: why for name, why in files.items() if why}
     assert len(errors) == len(expected)
     for (name, why), error in zip(expected.items(), errors, strict=True):
         assert error.startswith(str(tmp_path / name))
         assert why in error
 
 
-def test_urls_are_refused_with_a_word_why() -> None:
+def test_urls_are_refused_with_a_fix() -> None:
     """Before anything is read or sent."""
     with pytest.raises(ClientUsageError, match="URLs are not fetched: download it first"):
         list(blocks(["https://example.com/shirt.png"]))

@@ -4,61 +4,32 @@ from __future__ import annotations
 
 import json
 import socket
-import threading
-from collections.abc import Iterator
-from concurrent import futures
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 
 import grpc
 import pytest
 
 from client.connection import connect
-from client.errors import DeadlineExceededError, ServerError, ServerUnreachableError
-from serving.apis import services
+from client.errors import ClientUsageError, DeadlineExceededError, ServerError, ServerUnreachableError
 from serving.apis.status import Code
+from tests.support.status_servers import grpc_server, http_server
 
 
-@contextmanager
-def _grpc_server(code: grpc.StatusCode) -> Iterator[str]:
-    def answer(_request: bytes, context: grpc.ServicerContext) -> bytes:
+def _aborting(code: grpc.StatusCode) -> Callable[[grpc.ServicerContext], bytes]:
+    def answer(context: grpc.ServicerContext) -> bytes:
         context.abort(code, "as the test\nwants it")
 
-    handler = grpc.method_handlers_generic_handler(
-        services.MODEL_SERVICE, {"GetModelStatus": grpc.unary_unary_rpc_method_handler(answer)}
-    )
-    server = grpc.server(futures.ThreadPoolExecutor(1), handlers=[handler])
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    yield f"grpc://127.0.0.1:{port}"
-    server.stop(None).wait()
-
-
-@contextmanager
-def _http_server(status: int, body: bytes) -> Iterator[str]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_args: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    return answer
 
 
 @pytest.mark.parametrize("code", [code for code in grpc.StatusCode if code is not grpc.StatusCode.OK])
 def test_every_grpc_status_is_an_error_with_its_code_and_text(code: grpc.StatusCode) -> None:
     """The text is one line, the cause is kept, the numbers are gRPC's."""
-    with _grpc_server(code) as server, connect(server) as connection, pytest.raises(ServerError) as caught:
+    with (
+        grpc_server(_aborting(code)) as port,
+        connect(f"grpc://127.0.0.1:{port}") as connection,
+        pytest.raises(ServerError) as caught,
+    ):
         connection.status()
     assert caught.value.code == code.name
     assert caught.value.details == "as the test wants it"
@@ -71,7 +42,11 @@ def test_every_grpc_status_is_an_error_with_its_code_and_text(code: grpc.StatusC
 def test_every_http_status_is_an_error_with_its_code_and_text(status: int) -> None:
     """A status that TF Serving never sends is UNKNOWN."""
     body = json.dumps({"error": "as the test wants it"}).encode()
-    with _http_server(status, body) as server, connect(server) as connection, pytest.raises(ServerError) as caught:
+    with (
+        http_server(lambda _: (status, body)) as port,
+        connect(f"http://127.0.0.1:{port}") as connection,
+        pytest.raises(ServerError) as caught,
+    ):
         connection.status()
     assert caught.value.code == Code.of_http_status(status).name
     assert (caught.value.code == "UNKNOWN") == (status == 418)
@@ -82,8 +57,8 @@ def test_every_http_status_is_an_error_with_its_code_and_text(status: int) -> No
 def test_an_answer_that_is_not_tf_servings_is_said_to_be_so(body: bytes) -> None:
     """Another web server on that port is the likeliest mistake."""
     with (
-        _http_server(200, body) as server,
-        connect(server) as connection,
+        http_server(lambda _: (200, body)) as port,
+        connect(f"http://127.0.0.1:{port}") as connection,
         pytest.raises(ServerError, match=r"is this TF Serving's REST port\?"),
     ):
         connection.status()
@@ -103,3 +78,10 @@ def test_a_server_that_never_answers_exceeds_the_deadline(scheme: str) -> None:
         server = f"{scheme}://127.0.0.1:{silent.getsockname()[1]}"
         with connect(server, timeout=0.2) as connection, pytest.raises(DeadlineExceededError, match="--timeout"):
             connection.status()
+
+
+@pytest.mark.parametrize("host", ["☃.net", "a_b..c", "xn--"])
+def test_a_host_name_that_cannot_be_one_was_asked_wrongly(host: str) -> None:
+    """httpx finds that out when it is made or at the first request, in errors of several families."""
+    with pytest.raises(ClientUsageError, match=f"^http://{host}:8501 names no host: "):
+        connect(f"http://{host}:8501").status()

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import ssl
-import threading
-from collections.abc import Iterator
-from concurrent import futures
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +18,8 @@ from client import aio
 from client.connection import connect
 from client.errors import ClientUsageError, ServerUnreachableError
 from client.transports.security import Security, parse_headers
-from serving.apis import messages, services
+from serving.apis import messages
+from tests.support.status_servers import grpc_server, http_server
 
 _AVAILABLE = messages.GetModelStatusResponse(model_version_status=[messages.ModelVersionStatus(version=3, state=30)])
 
@@ -39,62 +38,44 @@ class Certificates(NamedTuple):
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     """An authority that signed `model.example` and a client."""
     directory = tmp_path_factory.mktemp("tls")
+    ca, certificate, key = (directory / name for name in ("ca.pem", "client.pem", "client.key"))
     authority = trustme.CA()
     client = authority.issue_cert("client.example")
-    paths = [directory / name for name in ("ca.pem", "client.pem", "client.key")]
-    authority.cert_pem.write_to_path(str(paths[0]))
-    client.cert_chain_pems[0].write_to_path(str(paths[1]))
-    client.private_key_pem.write_to_path(str(paths[2]))
-    return Certificates(*paths, authority.issue_cert("model.example"), authority)
+    authority.cert_pem.write_to_path(str(ca))
+    client.cert_chain_pems[0].write_to_path(str(certificate))
+    client.private_key_pem.write_to_path(str(key))
+    return Certificates(ca, certificate, key, authority.issue_cert("model.example"), authority)
 
 
 @contextmanager
-def _grpc_server(address: str, credentials: grpc.ServerCredentials | None = None) -> Iterator[tuple[int, list[object]]]:
-    seen: list[object] = []
+def _grpc_server(credentials: grpc.ServerCredentials | None) -> Iterator[tuple[int, list[dict[str, str | bytes]]]]:
+    """A server's port, and the headers of each call that it got."""
+    headers: list[dict[str, str | bytes]] = []
 
-    def answer(_request: bytes, context: grpc.ServicerContext) -> bytes:
-        seen.append(dict(context.invocation_metadata()))
+    def answer(context: grpc.ServicerContext) -> bytes:
+        headers.append(dict(context.invocation_metadata()))
         return _AVAILABLE.SerializeToString()
 
-    handler = grpc.method_handlers_generic_handler(
-        services.MODEL_SERVICE, {"GetModelStatus": grpc.unary_unary_rpc_method_handler(answer)}
-    )
-    server = grpc.server(futures.ThreadPoolExecutor(1), handlers=[handler])
-    port = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
-    server.start()
-    yield port, seen
-    server.stop(None).wait()
+    with grpc_server(answer, credentials=credentials) as port:
+        yield port, headers
 
 
 @contextmanager
-def _https_server(certificates: Certificates) -> Iterator[tuple[int, list[object]]]:
-    seen: list[object] = []
+def _https_server(certificates: Certificates) -> Iterator[tuple[int, list[Mapping[str, str]]]]:
+    """A server's port, and the headers of each request that it got; asks for a client's certificate."""
+    headers: list[Mapping[str, str]] = []
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            seen.append({key.lower(): value for key, value in self.headers.items()})
-            status = {"version": "3", "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}
-            body = json.dumps({"model_version_status": [status]}).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_args: object) -> None:
-            pass
+    def answer(request_headers: Mapping[str, str]) -> tuple[int, bytes]:
+        headers.append(request_headers)
+        status = {"version": "3", "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}
+        return 200, json.dumps({"model_version_status": [status]}).encode()
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     certificates.server.configure_cert(context)
     certificates.authority.configure_trust(context)
     context.verify_mode = ssl.CERT_REQUIRED
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield server.server_address[1], seen
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with http_server(answer, context=context) as port:
+        yield port, headers
 
 
 def _security(certificates: Certificates) -> Security:
@@ -109,11 +90,11 @@ def test_grpcs_trusts_the_ca_and_shows_its_certificate(certificates: Certificate
         certificates.authority.cert_pem.bytes(),
         require_client_auth=True,
     )
-    with _grpc_server("127.0.0.1:0", credentials) as (port, seen):
+    with _grpc_server(credentials) as (port, headers):
         address = f"grpcs://127.0.0.1:{port}"
         with connect(address, security=_security(certificates)) as connection:
             assert connection.status()[0].version == 3
-        assert seen[0]["authorization"] == "Bearer secret"  # type: ignore[index]
+        assert headers[0]["authorization"] == "Bearer secret"
         stranger = Security(certificates.ca, server_name="model.example")
         with connect(address, security=stranger, timeout=2) as connection, pytest.raises(ServerUnreachableError):
             connection.status()
@@ -121,11 +102,11 @@ def test_grpcs_trusts_the_ca_and_shows_its_certificate(certificates: Certificate
 
 def test_https_trusts_the_ca_and_shows_its_certificate(certificates: Certificates) -> None:
     """The same over REST; an authority that is not trusted is no connection."""
-    with _https_server(certificates) as (port, seen):
+    with _https_server(certificates) as (port, headers):
         address = f"https://127.0.0.1:{port}"
         with connect(address, security=_security(certificates)) as connection:
             assert connection.status()[0].version == 3
-        assert seen[0]["authorization"] == "Bearer secret"  # type: ignore[index]
+        assert headers[0]["authorization"] == "Bearer secret"
         with connect(address, timeout=2) as connection, pytest.raises(ServerUnreachableError, match="certificate"):
             connection.status()
 
@@ -133,7 +114,6 @@ def test_https_trusts_the_ca_and_shows_its_certificate(certificates: Certificate
 @pytest.mark.parametrize("scheme", ["grpcs", "https"])
 def test_asyncio_connects_with_tls_too(certificates: Certificates, scheme: str) -> None:
     """The same options, awaited."""
-    import asyncio
 
     async def ask(address: str) -> int:
         async with aio.connect(address, security=_security(certificates)) as connection:
@@ -142,7 +122,7 @@ def test_asyncio_connects_with_tls_too(certificates: Certificates, scheme: str) 
     credentials = grpc.ssl_server_credentials(
         [(certificates.server.private_key_pem.bytes(), certificates.server.cert_chain_pems[0].bytes())]
     )
-    server = _https_server(certificates) if scheme == "https" else _grpc_server("127.0.0.1:0", credentials)
+    server = _https_server(certificates) if scheme == "https" else _grpc_server(credentials)
     with server as (port, _):
         assert asyncio.run(ask(f"{scheme}://127.0.0.1:{port}")) == 3
 
@@ -150,7 +130,8 @@ def test_asyncio_connects_with_tls_too(certificates: Certificates, scheme: str) 
 def test_a_unix_socket_speaks_grpc(tmp_path: Path) -> None:
     """As TF Serving's `grpc_socket_path` does."""
     socket = tmp_path / "model.sock"
-    with _grpc_server(f"unix:{socket}"), connect(f"unix://{socket}") as connection:
+    server = grpc_server(lambda _: _AVAILABLE.SerializeToString(), address=f"unix:{socket}")
+    with server, connect(f"unix://{socket}") as connection:
         assert connection.status()[0].state == "AVAILABLE"
 
 
@@ -166,9 +147,26 @@ def test_files_that_do_not_fit_are_refused_by_name(tmp_path: Path) -> None:
         connect("https://127.0.0.1:1", security=Security(ca_file=text))
 
 
-def test_headers_are_never_shown() -> None:
-    """Neither by repr nor by the message for a header that is malformed."""
-    assert "secret" not in repr(Security(headers=parse_headers(["authorization=secret"])))
+@pytest.mark.parametrize(
+    "header",
+    [
+        "secret-without-equals",
+        "=secret",
+        "two words=secret",
+        "token-bin=secret",
+        "token=s\u00e9cret",
+        "token=secret\r\nhost: other",
+        "token=secret\0",
+    ],
+)
+def test_a_header_that_cannot_be_sent_is_refused_and_not_shown(header: str) -> None:
+    """gRPC and httpx find these out at the first request; httpx's error would show the token."""
     with pytest.raises(ClientUsageError) as caught:
-        parse_headers(["secret-without-equals"])
+        Security(headers=parse_headers([header]))
     assert "secret" not in str(caught.value)
+
+
+def test_headers_are_never_shown() -> None:
+    """Neither by repr nor by str."""
+    security = Security(headers=parse_headers(["authorization=secret"]))
+    assert "secret" not in f"{security!r} {security}"

@@ -1,0 +1,30 @@
+"""The client's limits and defaults, in one place: the library and the commands' options read them here."""
+
+from __future__ import annotations
+
+# The deadline of one request, in seconds.
+TIMEOUT = 10.0
+
+# Images a request and requests in flight: they suit pictures, whose decoding takes most of the time.
+BATCH_SIZE = 256
+CONCURRENCY = 4
+# A thread each; more than this on one connection only wait for each other.
+MAX_CONCURRENCY = 256
+
+# A gRPC peer accepts 4 MiB a message by default (gRPC's GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH); 64 KiB of them are kept
+# for names and lengths.
+MESSAGE_BYTES = 4 * 1024 * 1024 - 64 * 1024
+# A REST body that fits into one Ethernet packet gains nothing from gzip.
+GZIP_BYTES = 1400
+
+# UNAVAILABLE is tried again until every address was asked this often; the pause, in seconds, doubles each time.
+ROUNDS = 3
+FIRST_PAUSE = 0.05
+
+# Pillow warns above this many pixels and refuses twice as many; a picture for 784 pixels needs neither.
+PICTURE_PIXELS = 89_478_485
+# Standard input is read whole, since its first bytes say what it is.
+STDIN_BYTES = 256 * 1024 * 1024
+
+# A figure with more pictures than this cannot be read.
+FIGURE_IMAGES = 60

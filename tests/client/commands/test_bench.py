@@ -1,0 +1,56 @@
+"""`fashion bench` against a live server, and its measurement without one."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from pathlib import Path
+
+import pytest
+
+from client.commands.bench import BenchResult, measure
+from client.errors import ServerError, server_error
+from tests.support.client_commands import APIS, run
+from tests.support.road import Road
+
+
+@APIS
+def test_it_measures_a_closed_loop(road: Road, api: str, tmp_path: Path) -> None:
+    """Throughput, percentiles in ascending order, no errors; the distribution as a figure."""
+    figure = tmp_path / "latency.png"
+    options = ("--duration", 0.5, "--warm-up", 0.1, "--concurrency", 2, "--batch-size", 3)
+    report = json.loads(run(road, api, "bench", "--json", "--save-figure", figure, *options).output)
+    assert report["requests"] > 0
+    assert report["images_per_second"] == pytest.approx(3 * report["requests_per_second"])
+    assert 0 < report["p50_ms"] <= report["p90_ms"] <= report["p99_ms"] <= report["p99.9_ms"]
+    assert report["errors"] == {}
+    assert figure.stat().st_size > 0
+    text = run(road, api, "bench", *options).output
+    assert re.fullmatch(
+        r"\d+ requests, \d+ requests/s, \d+ images/s\n"
+        r"latency p50 [\d.]+ ms, p90 [\d.]+ ms, p99 [\d.]+ ms, p99.9 [\d.]+ ms\nerrors: none\n",
+        text,
+    )
+
+
+def test_percentiles_are_latencies_that_were_measured() -> None:
+    """Nearest rank; NaN when nothing was measured."""
+    result = BenchResult(1, 1, [0.004, 0.001, 0.003, 0.002])
+    assert [result.percentile(share) for share in (0, 50, 99, 100)] == [0.001, 0.003, 0.004, 0.004]
+    assert math.isnan(BenchResult(1, 1).percentile(50))
+
+
+def test_errors_are_counted_but_for_the_first_requests() -> None:
+    """A server that never answered is no measurement; one that dies while it is measured is."""
+    errors = iter([None, *[server_error("UNAVAILABLE", "died")] * 1000])
+
+    def request() -> None:
+        if error := next(errors):
+            raise error
+
+    result = measure(request, 1, concurrency=2, duration=0.05, warm_up=0)
+    assert result.errors.keys() == {"UNAVAILABLE"}
+    assert f"errors: {result.errors['UNAVAILABLE']} UNAVAILABLE" in str(result)
+    with pytest.raises(ServerError, match="died"):
+        measure(request, 1, concurrency=2, duration=0.05, warm_up=0)

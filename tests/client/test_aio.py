@@ -1,0 +1,128 @@
+"""The connection for asyncio: the same methods, answers and attempts as the other one's."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import client.connection
+from client import aio
+from client.aio import AsyncConnection
+from client.connection import Connection
+from client.errors import ServerError, server_error
+from client.transports.base import AsyncTransport, SyncTransport, Transport
+from client.transports.fake import FakeTransport
+from client.types import Calls, Metadata, ModelSpec, Output, Prediction, VersionStatus
+from tests.support.client_commands import APIS
+from tests.support.road import Road
+
+
+class _AsyncFake(AsyncTransport):
+    """A FakeTransport whose calls are awaited; its metadata takes a while, and is counted."""
+
+    def __init__(self, *errors: ServerError) -> None:
+        self.fake = FakeTransport(errors=list(errors))
+        self.metadata_calls = 0
+
+    async def predict(self, model: ModelSpec, calls: Calls, *, timeout: float) -> dict[str, Output]:
+        return self.fake.predict(model, calls, timeout=timeout)
+
+    async def status(self, model: ModelSpec, *, timeout: float) -> list[VersionStatus]:
+        return self.fake.status(model, timeout=timeout)
+
+    async def metadata(self, model: ModelSpec, *, timeout: float) -> Metadata:
+        self.metadata_calls += 1
+        await asyncio.sleep(0)
+        return self.fake.metadata(model, timeout=timeout)
+
+    async def close(self) -> None:
+        self.fake.close()
+
+
+def _public_methods(cls: type) -> dict[str, list[inspect.Parameter]]:
+    return {
+        name: list(inspect.signature(method).parameters.values())
+        for name, method in inspect.getmembers(cls, inspect.isfunction)
+        if not name.startswith("_")
+    }
+
+
+@pytest.mark.parametrize(
+    ("sync", "asynchronous"),
+    [(Connection, AsyncConnection), (SyncTransport, AsyncTransport), (Transport, AsyncTransport)],
+)
+def test_both_kinds_have_the_same_public_methods(sync: type, asynchronous: type) -> None:
+    """By name, parameters and defaults; a method that only one of them has is a method that was forgotten."""
+    assert _public_methods(sync) == _public_methods(asynchronous)
+    assert all(map(inspect.iscoroutinefunction, (getattr(asynchronous, name) for name in _public_methods(sync))))
+
+
+def test_both_connect_functions_have_the_same_parameters() -> None:
+    """Servers, model, timeout and security."""
+    signatures = [inspect.signature(function) for function in (client.connection.connect, aio.connect)]
+    assert signatures[0].parameters == signatures[1].parameters
+
+
+def test_metadata_is_read_once_by_all_tasks() -> None:
+    """Tasks that start together wait for the first one's answer."""
+    transport = _AsyncFake()
+
+    async def predict() -> list[list[Prediction]]:
+        async with AsyncConnection([transport], ModelSpec()) as connection:
+            image = np.zeros((1, 28, 28), np.uint8)
+            return await asyncio.gather(*(connection.predict(image) for _ in range(5)))
+
+    assert [len(predictions) for predictions in asyncio.run(predict())] == [1] * 5
+    assert (transport.metadata_calls, len(transport.fake.asked), transport.fake.closed) == (1, 5, True)
+
+
+def test_unavailable_is_tried_again_at_the_next_address() -> None:
+    """As by the other connection: three rounds, and no other error."""
+
+    async def status(*transports: AsyncTransport) -> list[VersionStatus]:
+        async with AsyncConnection(transports, ModelSpec(), timeout=1) as connection:
+            return await connection.status()
+
+    unavailable = server_error("UNAVAILABLE", "gone")
+    assert asyncio.run(status(_AsyncFake(unavailable, unavailable)))[0].state == "AVAILABLE"
+    assert asyncio.run(status(_AsyncFake(unavailable), _AsyncFake()))[0].state == "AVAILABLE"
+    with pytest.raises(ServerError, match="gone"):
+        asyncio.run(status(_AsyncFake(*[unavailable] * 3)))
+    with pytest.raises(ServerError, match="broken"):
+        asyncio.run(status(_AsyncFake(server_error("INTERNAL", "broken"))))
+
+
+def test_large_batches_are_sent_in_parts() -> None:
+    """In order, each below the message limit."""
+    transport = _AsyncFake()
+
+    async def predict() -> list[Prediction]:
+        async with AsyncConnection([transport], ModelSpec()) as connection:
+            return await connection.predict(np.zeros((6000, 28, 28), np.uint8))
+
+    assert len(asyncio.run(predict())) == 6000
+    shapes: list[Any] = [call.inputs["images"].shape for call in transport.fake.asked]
+    assert (len(shapes), sum(shape[0] for shape in shapes)) == (2, 6000)
+
+
+@APIS
+def test_a_live_server_gives_the_same_answers(road: Road, pictures: dict[Path, np.ndarray], api: str) -> None:
+    """Many at once on one event loop."""
+    images = [np.asarray(Image.open(path)) for path in pictures]
+    with client.connection.connect(road.servers["grpc"]) as sync:
+        expected = sync.predict(images)
+
+    async def predict() -> list[list[Prediction]]:
+        async with aio.connect(road.servers[api]) as connection:
+            assert (await connection.status())[0].state == "AVAILABLE"
+            return await asyncio.gather(*(connection.predict([image]) for image in images))
+
+    for [prediction], reference in zip(asyncio.run(predict()), expected, strict=True):
+        assert prediction.class_name == reference.class_name
+        assert prediction.probabilities == pytest.approx(reference.probabilities, abs=1e-6)
