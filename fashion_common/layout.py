@@ -23,6 +23,9 @@ WARMUP_FILE = f"{ASSETS_EXTRA}/tf_serving_warmup_requests"
 SELF_TEST_FILE = f"{ASSETS_EXTRA}/self_test.npz"
 MANIFEST_FILE = f"{ASSETS_EXTRA}/manifest.json"
 
+# A server fails the load of a version with more warmup requests.
+MAX_WARMUP_RECORDS = 1000
+
 # ASCII digits only: str.isdecimal takes those of every script. 19 of them hold every int64, which versions are.
 _NUMBER = re.compile(r"[0-9]{1,19}")
 _MAX_VERSION = 2**63 - 1

@@ -1,15 +1,20 @@
-"""The configuration messages of the server's own files, which tensorflow-serving-api does not ship.
+"""The server's own configuration files: where the default ones are, and the messages that they hold.
 
-Made by hand, in the private pool of `messages`; numbers and names are TF Serving's:
-config/ and servables/tensorflow/session_bundle_config.proto in
+tensorflow-serving-api does not ship these messages: they are made by hand, in the private pool of `messages`; numbers
+and names are TF Serving's: config/ and servables/tensorflow/session_bundle_config.proto in
 https://github.com/tensorflow/serving/tree/master/tensorflow_serving
 """
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from google.protobuf import wrappers_pb2
 
 from serving.apis import handmade, messages
+
+# models.config, batching.config and monitoring.config, which every server uses unless it is told otherwise.
+CONFIG_DIR = Path(__file__).parents[1] / "config"
 
 _PACKAGE = "tensorflow.serving"
 _INT64 = "google.protobuf.Int64Value"

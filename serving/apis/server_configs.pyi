@@ -1,8 +1,11 @@
 from collections.abc import Iterable
+from pathlib import Path
 
 from google.protobuf.internal.containers import RepeatedScalarFieldContainer
 from google.protobuf.message import Message
 from google.protobuf.wrappers_pb2 import BoolValue, Int64Value, StringValue
+
+CONFIG_DIR: Path
 
 class SSLConfig(Message):
     server_key: str

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from fashion_common.layout import MODEL_BASE_PATH
 from fashion_common.served_model import MODEL_NAME
+from serving.apis.server_configs import CONFIG_DIR
 
 TF_SERVING_VERSION = "2.21.0"
 OFFICIAL_IMAGE = f"tensorflow/serving:{TF_SERVING_VERSION}"
@@ -42,7 +43,7 @@ class ServeOptions:
     port: int = 8500
     rest_port: int = 8501
     verbose: bool = False
-    config_dir: Path = Path(__file__).parents[1] / "config"
+    config_dir: Path = CONFIG_DIR
     engine: str = "docker"
     init: bool = True
     image: str = ""

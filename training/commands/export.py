@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import click
 
 from training.commands.options import (
-    SERVING_CONFIG,
     json_option,
     model_base_path_option,
     model_config_file_option,
@@ -48,7 +47,6 @@ _file = click.Path(dir_okay=False, path_type=Path)
 @click.option(
     "--batching-config",
     type=click.Path(dir_okay=False, exists=True, path_type=Path),
-    default=SERVING_CONFIG / "batching.config",
     help="Batch sizes of the warmup requests.  [default: serving/config/batching.config]",
 )
 @model_config_file_option
@@ -66,7 +64,7 @@ def export(
     force: bool,
     keep: int | None,
     with_copies: bool,
-    batching_config: Path,
+    batching_config: Path | None,
     model_config_file: Path | None,
     verify: Path | None,
     as_json: bool,
@@ -84,14 +82,15 @@ def export(
         raise TrainingUsageError("--weights belongs to --from: name the model's .json file with --from")
     from rich.console import Console
 
+    from serving.apis.server_configs import CONFIG_DIR
     from training.export.acceptance import Demands
     from training.export.export import Export, export_saved_model
+    from training.export.server_config import batch_sizes
     from training.export.trained import load_file, load_run
-    from training.export.warmup import batch_sizes
 
     settings = Export(
         model_base_path=model_base_path,
-        batch_sizes=tuple(batch_sizes(batching_config)),
+        batch_sizes=tuple(batch_sizes(batching_config or CONFIG_DIR / "batching.config")),
         demands=Demands(min_accuracy, max_regression, force),
         with_copies=with_copies,
         keep=keep,

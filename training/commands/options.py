@@ -13,9 +13,6 @@ from fashion_common.layout import MODEL_BASE_PATH
 if TYPE_CHECKING:
     from training.export.server_config import NamedVersions
 
-# The server's configuration lies beside this package; it is read as a file, no code of the server is needed.
-SERVING_CONFIG = Path(__file__).parents[2] / "serving" / "config"
-
 model_base_path_option = click.option(
     "--model-base-path",
     type=click.Path(file_okay=False, path_type=Path),
@@ -32,13 +29,11 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print the re
 
 
 def named_versions(model_config_file: Path | None, model_base_path: Path) -> NamedVersions:
-    """The versions that the server's configuration labels or pins; none where the default file is not there."""
-    from training.export.server_config import NamedVersions, read_named_versions
+    """The versions that the server's configuration, by default the one that comes with it, labels or pins."""
+    from serving.apis.server_configs import CONFIG_DIR
+    from training.export.server_config import read_named_versions
 
-    default = SERVING_CONFIG / "models.config"
-    if model_config_file is None and not default.is_file():
-        return NamedVersions()
-    return read_named_versions(model_config_file or default, model_base_path)
+    return read_named_versions(model_config_file or CONFIG_DIR / "models.config", model_base_path)
 
 
 def print_json(value: object) -> None:

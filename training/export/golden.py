@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
+
 import keras
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from fashion_common.served_model import CLASS_NAMES
+from serving.apis.messages import BytesList, Example, Feature, Features
 from serving.apis.self_test import Case
 from training.data import synthetic
 from training.errors import TrainingUsageError
-from training.export.examples import image_file, tf_example
 from training.fit import evaluate
 
 _ROWS = 16
@@ -35,10 +38,22 @@ def golden_cases(model: keras.Model) -> dict[str, Case]:
         "encoded_images": Case({"image_bytes": np.array(files, object)}, best),
         "float_images": Case({"images": evaluate.scale(images)}, {"probabilities": probabilities}),
         "classify": Case(
-            {"inputs": np.array([tf_example(file) for file in files], object)},
+            {"inputs": np.array([image_example(file).SerializeToString(deterministic=True) for file in files], object)},
             {"classes": np.tile(names, (_ROWS, 1)), "scores": probabilities},
         ),
     }
+
+
+def image_file(pixels: npt.NDArray[np.uint8], image_format: str) -> bytes:
+    """The bytes of an image file in one of Pillow's formats; pixels: uint8 [height, width]."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, image_format)
+    return buffer.getvalue()
+
+
+def image_example(file: bytes) -> Example:
+    """A tf.Example with the image file under `image/encoded`, as `classify` takes it."""
+    return Example(features=Features(feature={"image/encoded": Feature(bytes_list=BytesList(value=[file]))}))
 
 
 def _telling_cases(model: keras.Model) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:

@@ -1,11 +1,24 @@
-"""What a server's model configuration says of versions: read leniently, since the server is the one that checks it."""
+"""What the configuration of a server says that an export must know: batch sizes, and the versions that it names.
+
+Read leniently, since the server is the one that checks it: fields of a newer server's are passed over.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
-from training.export.serving_messages import read_text
+from google.protobuf import text_format
+from google.protobuf.message import Message
+
+from serving.apis.messages import ModelServerConfig
+from serving.apis.server_configs import BatchingParameters
+from training.errors import TrainingUsageError
+
+M = TypeVar("M", bound=Message)
+
+_GREATEST = 128
 
 
 @dataclass(frozen=True)
@@ -28,8 +41,31 @@ def read_named_versions(model_config_file: Path, model_base_path: Path) -> Named
     """
     labels: dict[str, int] = {}
     pinned: set[int] = set()
-    for config in read_text(model_config_file, "ModelServerConfig").model_config_list.config:
+    for config in _read(model_config_file, ModelServerConfig()).model_config_list.config:
         if config.name == model_base_path.name or Path(config.base_path) == model_base_path.resolve():
             labels.update(config.version_labels)
             pinned.update(config.model_version_policy.specific.versions)
     return NamedVersions(labels, frozenset(pinned))
+
+
+def batch_sizes(batching_config: Path) -> list[int]:
+    """The batch sizes that a server with this configuration runs: `allowed_batch_sizes`, else 1 and the greatest.
+
+    The greatest is 128 at most: larger batches run the same code, and every warmup request is replayed at each load.
+
+    Raises TrainingUsageError when the file cannot be read as BatchingParameters in text protobuf.
+    """
+    parameters = _read(batching_config, BatchingParameters())
+    sizes = sorted(set(parameters.allowed_batch_sizes) or {1, min(parameters.max_batch_size.value or 1, _GREATEST)})
+    if sizes[0] < 1:
+        raise TrainingUsageError(f"{batching_config} has the batch size {sizes[0]}: at least 1")
+    return sizes
+
+
+def _read(path: Path, message: M) -> M:
+    try:
+        return text_format.Parse(path.read_text(encoding="utf-8"), message, allow_unknown_field=True)
+    except OSError as error:
+        raise TrainingUsageError(f"Cannot read {path}: {error.strerror}") from error
+    except (text_format.ParseError, UnicodeDecodeError) as error:
+        raise TrainingUsageError(f"{path} is not a {message.DESCRIPTOR.name} in text protobuf: {error}") from error

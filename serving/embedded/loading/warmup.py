@@ -13,7 +13,7 @@ from typing import Any
 import numpy.typing as npt
 from google.protobuf.message import DecodeError
 
-from fashion_common.layout import WARMUP_FILE
+from fashion_common.layout import MAX_WARMUP_RECORDS, WARMUP_FILE
 from serving.apis import tensors
 from serving.apis.messages import ModelSpec, PredictionLog, SessionRunRequest
 from serving.embedded.inference.examples import ExampleInference
@@ -24,8 +24,6 @@ from serving.embedded.models.versions import Version
 from serving.errors import InvalidArgument, ServingError
 
 Array = npt.NDArray[Any]
-
-MAX_RECORDS = 1000
 
 
 class _Loaded:
@@ -59,8 +57,8 @@ async def _replay(loaded: _Loaded, file: Path, records: Iterable[bytes], iterati
     count = 0
     for record in records:
         count += 1
-        if count > MAX_RECORDS:
-            raise InvalidArgument(f"Number of warmup records exceeds the maximum ({MAX_RECORDS}) at {file}")
+        if count > MAX_WARMUP_RECORDS:
+            raise InvalidArgument(f"Number of warmup records exceeds the maximum ({MAX_WARMUP_RECORDS}) at {file}")
         log = _parsed(record, file)
         try:
             for _ in range(iterations):

@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 from tensorflow.core.framework import tensor_pb2
 
 from serving.apis import messages
-from serving.apis.messages import TensorProto
+from serving.apis.messages import TensorProto, TensorShapeProto
 from serving.apis.tensors import TensorError, data_type, data_type_name, make_ndarray, make_tensor_proto, numpy_dtype
 
 _NUMBERS = [
@@ -26,6 +26,10 @@ _QUANTIZED = {"qint8": "int8", "quint8": "uint8", "qint16": "int16", "quint16": 
 def _array(name: str) -> np.ndarray:
     dtype = np.dtype(getattr(ml_dtypes, name, name))
     return np.array([[0, 1, 2], [3, 1, 0]]).astype(dtype)
+
+
+def _shape(*sizes: int) -> TensorShapeProto:
+    return TensorShapeProto(dim=[TensorShapeProto.Dim(size=size) for size in sizes])
 
 
 def _to_ours(proto: tensor_pb2.TensorProto) -> TensorProto:
@@ -116,10 +120,10 @@ def test_what_is_written_is_read(array: np.ndarray) -> None:
     [
         (TensorProto(float_val=[1]), "DataType 0 has no array form"),
         (TensorProto(dtype=messages.DT_RESOURCE), "DataType 20 has no array form"),
-        (TensorProto(dtype=1, tensor_shape={"dim": [{"size": -1}]}), r"must be known: got \[-1\]"),
-        (TensorProto(dtype=1, tensor_shape={"unknown_rank": True}), "must be known: got unknown rank"),
-        (TensorProto(dtype=1, tensor_shape={"dim": [{"size": 2**40}] * 2}), "the limit is 2147483648"),
-        (TensorProto(dtype=1, tensor_shape={"dim": [{"size": 2}]}, tensor_content=b"12345"), "has 5 bytes.* needs 8"),
+        (TensorProto(dtype=1, tensor_shape=_shape(-1)), r"must be known: got \[-1\]"),
+        (TensorProto(dtype=1, tensor_shape=TensorShapeProto(unknown_rank=True)), "must be known: got unknown rank"),
+        (TensorProto(dtype=1, tensor_shape=_shape(2**40, 2**40)), "the limit is 2147483648"),
+        (TensorProto(dtype=1, tensor_shape=_shape(2), tensor_content=b"12345"), "has 5 bytes.* needs 8"),
     ],
     ids=["invalid", "resource", "negative", "unknown rank", "huge", "short content"],
 )

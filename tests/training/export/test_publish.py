@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+from multiprocessing.synchronize import Barrier, Event
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from training.export.publish import publish, staging_directory
 PROCESSES, EACH = 6, 5
 
 
-def publish_some(base: Path, start, mark: str) -> None:
+def publish_some(base: Path, start: Barrier, mark: str) -> None:
     """Publishes versions as fast as it can once all are ready."""
     start.wait(60)
     for number in range(EACH):
@@ -23,7 +24,7 @@ def publish_some(base: Path, start, mark: str) -> None:
             publish(staging, base)
 
 
-def hold_staging(base: Path, ready) -> None:
+def hold_staging(base: Path, ready: Event) -> None:
     """Is killed while it writes a version."""
     with staging_directory(base) as staging:
         (staging / "saved_model.pb").write_text("half")

@@ -14,7 +14,7 @@ from tensorflow.python.saved_model import fingerprinting_utils
 
 from fashion_common.served_model import CLASS_NAMES
 from tests.support.exports import encoded, pictures, small_model
-from training.export.examples import tf_example
+from training.export.golden import image_example
 from training.export.signatures import write_saved_model
 
 SHOWN = """
@@ -148,7 +148,8 @@ def test_an_empty_request_gives_an_empty_answer(signatures) -> None:
 def test_classify_gives_every_class_with_its_score(model, signatures) -> None:
     """A tf.Example with the file's bytes gives all names in label order and the probabilities."""
     images = pictures(3)
-    answer = signatures["classify"](inputs=tf.constant([tf_example(encoded(image, "PNG")) for image in images]))
+    examples = [image_example(encoded(image, "PNG")).SerializeToString() for image in images]
+    answer = signatures["classify"](inputs=tf.constant(examples))
     assert answer["classes"].numpy().tolist() == [[name.encode() for name in CLASS_NAMES]] * 3
     np.testing.assert_allclose(answer["scores"], keras_probabilities(model, images), rtol=0, atol=1e-6)
 

@@ -9,10 +9,7 @@ import pytest
 import tensorflow as tf
 
 from training.errors import TrainingUsageError
-from training.export.serving_messages import message, read_text
-from training.export.warmup import batch_sizes, write_warmup
-
-BATCHING_CONFIG = Path(__file__).parents[3] / "serving" / "config" / "batching.config"
+from training.export.warmup import write_warmup
 
 
 @pytest.fixture(scope="module")
@@ -50,75 +47,16 @@ def test_every_signature_is_asked_with_every_batch_size(records: list[bytes]) ->
             ((name, tensor),) = request.inputs.items()
             array = tf.make_ndarray(tensor)
             asked[request.model_spec.name, request.model_spec.signature_name, name, array.dtype.name, array.shape] += 1
-    assert asked == {
+    expected: dict[tuple[object, ...], int] = {
         **{("fashion_mnist", "serving_default", "images", "uint8", (size, 28, 28)): 1 for size in (1, 8)},
         **{("fashion_mnist", "encoded_images", "image_bytes", "object", (size,)): 1 for size in (1, 8)},
         **{("fashion_mnist", "float_images", "images", "float32", (size, 28, 28)): 1 for size in (1, 8)},
         **{("fashion_mnist", "classify", size): 1 for size in (1, 8)},
     }
-
-
-def test_the_batch_sizes_are_those_of_the_server_s_configuration() -> None:
-    """serving/config/batching.config allows any size up to its greatest, of which 128 are warmed."""
-    assert batch_sizes(BATCHING_CONFIG) == [1, 128]
-    assert read_text(BATCHING_CONFIG, "BatchingParameters").max_batch_size.value == 8192
-
-
-def test_without_allowed_sizes_one_and_the_greatest_are_warmed(tmp_path: Path) -> None:
-    """Any size may come then: the ends are enough."""
-    (tmp_path / "batching.config").write_text("max_batch_size { value: 32 } num_batch_threads { value: 4 }")
-    assert batch_sizes(tmp_path / "batching.config") == [1, 32]
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("allowed_batch_sizes: many", "is not a BatchingParameters in text protobuf: 1:22 : "),
-        ("allowed_batch_sizes: 0", "has the batch size 0: at least 1"),
-    ],
-)
-def test_a_configuration_that_cannot_be_is_refused(tmp_path: Path, text: str, expected: str) -> None:
-    """The message names the file and what is wrong."""
-    path = tmp_path / "batching.config"
-    path.write_text(text)
-    with pytest.raises(TrainingUsageError) as caught:
-        batch_sizes(path)
-    assert str(caught.value).startswith(f"{path} {expected}")
+    assert asked == expected
 
 
 def test_more_records_than_tensorflow_serving_takes_are_refused(tmp_path: Path) -> None:
     """It fails the load of a version with more than 1000."""
     with pytest.raises(TrainingUsageError, match="251 batch sizes make 1004 warmup requests"):
         write_warmup(tmp_path / "1" / "warmup", "fashion_mnist", list(range(1, 252)))
-
-
-def test_the_described_messages_have_the_field_numbers_of_the_api() -> None:
-    """Name, number, type and label of every described field are those of tensorflow-serving-api."""
-    from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
-    from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
-
-    compared: set[str] = set()
-
-    def compare(ours, theirs) -> None:
-        for field in ours.fields:
-            twin = theirs.fields_by_name[field.name]
-            assert (field.number, field.is_repeated) == (twin.number, twin.is_repeated), field.full_name
-            # TensorFlow's own messages are bytes here, which are the same on the wire.
-            if field.type == field.TYPE_BYTES:
-                assert twin.message_type.full_name in ("tensorflow.TensorProto", "tensorflow.Example")
-            else:
-                assert field.type == twin.type, field.full_name
-            if field.message_type is not None:
-                compare(field.message_type, twin.message_type)
-            compared.add(field.full_name)
-
-    for theirs in (PredictionLog, ModelServerConfig):
-        compare(message(theirs.DESCRIPTOR.name).DESCRIPTOR, theirs.DESCRIPTOR)
-    assert len(compared) == 24
-
-
-def test_reading_passes_over_fields_that_are_not_described(tmp_path: Path) -> None:
-    """A newer server's configuration can be read too."""
-    path = tmp_path / "models.config"
-    path.write_text('model_config_list { config { name: "a" newer { thing: 1 } model_platform: "tensorflow" } }')
-    assert read_text(path, "ModelServerConfig").model_config_list.config[0].name == "a"
