@@ -62,8 +62,8 @@ def load(data_dir: Path | None = None, *, prepared_dir: Path | None = None, repo
     """Fashion-MNIST: 55,000 images for training, 5,000 for validation, 10,000 for the test.
 
     The four original files are taken from `data_dir`, else $FASHION_MNIST_DIR, else `data/fashion-mnist/` in the
-    checkout, else `../shared/fashion-mnist` beside it, else downloaded. The prepared data set goes to `prepared_dir`,
-    else $TFDS_DATA_DIR, else `data/tensorflow_datasets/` in the checkout. `report` hears what takes long.
+    checkout, else downloaded. The prepared data set goes to `prepared_dir`, else $TFDS_DATA_DIR, else
+    `data/tensorflow_datasets/` in the checkout. `report` hears what takes long.
 
     Raises TrainingUsageError where a file is missing, has a wrong checksum, or cannot be downloaded or written.
     """

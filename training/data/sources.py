@@ -37,12 +37,9 @@ def named_directory(data_dir: Path | None) -> Path | None:
 
 
 def default_directory() -> Path | None:
-    """`data/fashion-mnist/` in the checkout, else `../shared/fashion-mnist` beside it, else None."""
-    root = checkout()
-    for directory in (root / "data" / "fashion-mnist", root.parent / "shared" / "fashion-mnist"):
-        if all((directory / name).is_file() for name in FILES):
-            return directory
-    return None
+    """`data/fashion-mnist/` in the checkout, else None."""
+    directory = checkout() / "data" / "fashion-mnist"
+    return directory if all((directory / name).is_file() for name in FILES) else None
 
 
 def check_digests(directory: Path, sha256: Mapping[str, str]) -> None:

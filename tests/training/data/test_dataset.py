@@ -82,9 +82,9 @@ def test_wrong_checksum_is_refused_though_the_data_is_prepared(
 
 
 def test_files_are_found_in_the_order_of_the_documentation(nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """--data-dir, then $FASHION_MNIST_DIR, then data/fashion-mnist/, then ../shared/fashion-mnist."""
-    shared = fake_files(nowhere.parent / "shared" / "fashion-mnist")
-    assert sources.default_directory() == shared
+    """--data-dir, then $FASHION_MNIST_DIR, then data/fashion-mnist/; nowhere outside of the checkout."""
+    fake_files(nowhere.parent / "shared" / "fashion-mnist")
+    assert sources.default_directory() is None
     own = fake_files(nowhere / "data" / "fashion-mnist")
     assert sources.default_directory() == own
     variable = fake_files(nowhere.parent / "variable")
