@@ -22,8 +22,9 @@ import time
 from pathlib import Path
 
 from benchmarks.live import served
+from client.calls import calls
 from client.connection import Connection, connect
-from client.pictures.batch import Batch, calls
+from client.pictures.batch import Batch
 from client.pictures.sources import Block
 from client.pipeline import answers
 from client.transports.grpc_wire import predict_request

@@ -8,10 +8,12 @@ import itertools
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import TypeVar
 
+from client.calls import calls
 from client.connection import BaseConnection, open_apis
 from client.errors import ServerError
 from client.limits import TIMEOUT
-from client.pictures.batch import Batch, Images, calls, predictions
+from client.pictures.batch import Batch, Images
+from client.predictions import predictions
 from client.transports.base import AsyncTransport
 from client.transports.security import Security
 from client.types import Metadata, ModelSpec, Prediction, VersionStatus

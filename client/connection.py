@@ -9,9 +9,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Generic, TypeVar
 
+from client.calls import calls
 from client.errors import ClientUsageError, ServerError
 from client.limits import TIMEOUT
-from client.pictures.batch import Batch, Images, calls, predictions
+from client.pictures.batch import Batch, Images
+from client.predictions import predictions
 from client.transports.address import DEFAULT_SERVER, ServerAddress
 from client.transports.base import Api, SyncTransport, Transport
 from client.transports.retry import RoundRobin

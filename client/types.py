@@ -45,6 +45,11 @@ class TensorInfo:
     dtype: str
     shape: tuple[int, ...] | None
 
+    def __str__(self) -> str:
+        """The shape for people: `[N, 28, 28]`, `[...]` for any rank."""
+        sizes = ["..."] if self.shape is None else ["N" if size < 0 else str(size) for size in self.shape]
+        return f"[{', '.join(sizes)}]"
+
 
 @dataclass(frozen=True)
 class Signature:
@@ -65,7 +70,7 @@ class Metadata:
 
 
 class Tensor(NamedTuple):
-    """An input: DataType's name, shape, and content.
+    """An input: DT_UINT8, DT_FLOAT or DT_STRING, its shape, and its content.
 
     content: the little-endian bytes of numbers (TensorProto's `tensor_content`), or a list of bytes for DT_STRING.
     """

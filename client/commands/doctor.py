@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from client.calls import DEFAULT_SIGNATURE_NAME, calls
 from client.commands.options import with_connection
 from client.errors import ClientError
-from client.pictures.batch import DEFAULT_SIGNATURE_NAME, Batch, calls
+from client.pictures.batch import Batch
 from client.types import IMAGE_BYTES, Metadata
 from fashion_common.errors import EXIT_FAILED
 

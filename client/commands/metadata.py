@@ -12,7 +12,6 @@ from client.commands.options import as_json_option, with_connection
 
 if TYPE_CHECKING:
     from client.connection import Connection
-    from client.types import TensorInfo
 
 
 @click.command(epilog="Example: fashion metadata --json --server grpc://127.0.0.1:8500")
@@ -29,10 +28,4 @@ def metadata(connection: Connection, as_json: bool) -> None:
         click.echo(f"\n{name}  ({signature.method_name})")
         for arrow, tensors in (("->", signature.inputs), ("<-", signature.outputs)):
             for tensor_name, info in tensors.items():
-                click.echo(f"  {arrow} {tensor_name}  {info.dtype.removeprefix('DT_').lower()} {_shape(info)}")
-
-
-def _shape(info: TensorInfo) -> str:
-    if info.shape is None:
-        return "[...]"
-    return f"[{', '.join('N' if size < 0 else str(size) for size in info.shape)}]"
+                click.echo(f"  {arrow} {tensor_name}  {info.dtype.removeprefix('DT_').lower()} {info}")

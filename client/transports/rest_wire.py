@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from urllib.parse import quote
 
-from client.errors import ClientUsageError, ServerError, server_error
+from client.errors import ServerError, server_error
 from client.limits import GZIP_BYTES
 from client.transports.base import Exchange
 from client.types import (
@@ -35,14 +35,8 @@ if TYPE_CHECKING:
     import httpx
 
 _OK = 200
-# memoryview's format codes for the dtypes that an image model takes.
-_FORMATS: dict[str, Literal["B", "f", "d", "i", "q"]] = {
-    "DT_UINT8": "B",
-    "DT_FLOAT": "f",
-    "DT_DOUBLE": "d",
-    "DT_INT32": "i",
-    "DT_INT64": "q",
-}
+# memoryview's format codes for the dtypes of a call.
+_FORMATS: dict[str, Literal["B", "f"]] = {"DT_UINT8": "B", "DT_FLOAT": "f"}
 
 
 class Request(NamedTuple):
@@ -159,8 +153,6 @@ def _path(model: ModelSpec) -> str:
 def _column(tensor: Tensor) -> Any:
     if not isinstance(tensor.content, bytes):
         return [{"b64": base64.b64encode(value).decode()} for value in tensor.content]
-    if tensor.dtype not in _FORMATS:
-        raise ClientUsageError(f"{tensor.dtype} cannot be sent over REST: use a grpc:// address")
     return memoryview(tensor.content).cast(_FORMATS[tensor.dtype], tensor.shape).tolist()
 
 

@@ -55,10 +55,10 @@ class Attempts(Generic[_T]):
         Raises `error` when it is final: another code, every address tried three times, or the deadline too near.
         """
         self._failures += 1
-        rounds, within = divmod(self._failures, len(self._transports))
+        rounds, position = divmod(self._failures, len(self._transports))
         if not isinstance(error, ServerUnreachableError) or rounds == ROUNDS:
             raise error
-        seconds = 0.0 if within else random.uniform(0.5, 1) * FIRST_PAUSE * 2**rounds  # noqa: S311 - not a secret
+        seconds = 0.0 if position else random.uniform(0.5, 1) * FIRST_PAUSE * 2**rounds  # noqa: S311 - not a secret
         if time.monotonic() + seconds > self._deadline:
             raise server_error("DEADLINE_EXCEEDED", f"no server in time; last: {error}") from error
         return seconds

@@ -51,35 +51,35 @@ def test_help_lists_the_commands_in_the_order_of_their_use() -> None:
 
 def test_help_answers_at_once_and_imports_nothing_heavy() -> None:
     """Under 0.3 s as a whole process (the best of nine: the machine may be busy), without numpy or gRPC."""
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", _IMPORTED, "--help"], capture_output=True, text=True, check=True, timeout=60
     )
-    assert done.stderr == "[]\n"
+    assert process.stderr == "[]\n"
     seconds = []
     for _ in range(9):
-        began = time.perf_counter()
+        start = time.perf_counter()
         assert _run("--help").returncode == 0
-        seconds.append(time.perf_counter() - began)
+        seconds.append(time.perf_counter() - start)
     assert min(seconds) < 0.3
 
 
 @pytest.mark.parametrize("command", list(_COMMANDS))
 def test_every_command_has_help_with_an_example_and_no_tensorflow(command: str) -> None:
     """Help must not wait for TensorFlow's import."""
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", _IMPORTED, command, "--help"], capture_output=True, text=True, check=True, timeout=60
     )
-    assert done.stderr == "[]\n"
-    assert f"Usage: fashion {command} " in done.stdout
-    assert f"Example: fashion {command}" in done.stdout
-    assert "--verbose" in done.stdout
+    assert process.stderr == "[]\n"
+    assert f"Usage: fashion {command} " in process.stdout
+    assert f"Example: fashion {command}" in process.stdout
+    assert "--verbose" in process.stdout
 
 
 def test_an_unknown_command_is_asked_wrongly() -> None:
     """Exit code 2 and click's own words."""
-    done = _run("sing")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "No such command 'sing'" in done.stderr
+    process = _run("sing")
+    assert (process.returncode, process.stdout) == (2, "")
+    assert "No such command 'sing'" in process.stderr
 
 
 @pytest.mark.parametrize(
@@ -92,11 +92,11 @@ def test_an_unknown_command_is_asked_wrongly() -> None:
 def test_a_missing_extra_says_what_to_install(command: list[str], extra: str, module: str) -> None:
     """A module that is None in sys.modules fails to import just as one that is not installed."""
     blocked = f"import sys; sys.modules[{module!r}] = None\n{_IMPORTED}"
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", blocked, *command], capture_output=True, text=True, check=True, timeout=60
     )
-    assert f"pip install 'fashion-mnist-serving[{extra}]'" in done.stderr.splitlines()[0]
-    assert done.stdout == ""
+    assert f"pip install 'fashion-mnist-serving[{extra}]'" in process.stderr.splitlines()[0]
+    assert process.stdout == ""
 
 
 def test_an_unforeseen_error_is_one_line_and_verbose_shows_where(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,13 +141,13 @@ def test_environment_variables_stand_for_options(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_shells_complete_commands(shell: str) -> None:
     """The documented line prints a script for the shell."""
-    done = subprocess.run(
+    process = subprocess.run(
         [FASHION],
         env={"_FASHION_COMPLETE": f"{shell}_source", "PATH": "/usr/bin:/bin"},
         capture_output=True,
         text=True,
         check=False,
     )
-    if shell == "bash" and "requires bash" in done.stderr.lower():
-        pytest.fail(done.stderr)
-    assert "_fashion_completion" in done.stdout
+    if shell == "bash" and "requires bash" in process.stderr.lower():
+        pytest.fail(process.stderr)
+    assert "_fashion_completion" in process.stdout

@@ -44,16 +44,16 @@ def test_the_wheel_installs_light_and_works(tmp_path: Path, capsys: pytest.Captu
         print(f"\nthe client installs {size / 2**20:.0f} MiB without bytecode")
     assert size < MOST_BYTES
     quiet = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    asked = subprocess.run(
+    status = subprocess.run(
         [environment / "bin" / "fashion", "status", "--server", "grpc://127.0.0.1:1"],
         cwd=tmp_path, env=quiet, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert asked.returncode == 1
-    assert asked.stderr.startswith("Error: UNAVAILABLE: ")
+    assert status.returncode == 1
+    assert status.stderr.startswith("Error: UNAVAILABLE: ")
     (tmp_path / "models" / "fashion_mnist" / "1").mkdir(parents=True)
     (tmp_path / "models" / "fashion_mnist" / "1" / "saved_model.pb").touch()
     for command in ("train", "serve"):
-        done = subprocess.run(
+        process = subprocess.run(
             [environment / "bin" / "fashion", command],
             cwd=tmp_path,
             env=quiet,
@@ -61,7 +61,7 @@ def test_the_wheel_installs_light_and_works(tmp_path: Path, capsys: pytest.Captu
             text=True,
             check=False,
         )
-        assert "pip install 'fashion-mnist-serving[" in done.stderr, (command, done.stderr)
+        assert "pip install 'fashion-mnist-serving[" in process.stderr, (command, process.stderr)
     missing = subprocess.run(
         [environment / "bin" / "python", "-c", "import tensorflow"], capture_output=True, text=True, check=False
     )

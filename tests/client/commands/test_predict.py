@@ -92,10 +92,9 @@ def test_show_draws_pictures_and_bars(road: Road, predictions: dict[Path, Predic
     lines = run(road, "grpc", "predict", "--show", path).output.splitlines()
     assert lines[0] == str(path)
     assert len(lines) == 1 + 14 + 1
-    marked = [line for line in lines if ">" in line]
-    assert len(marked) == 1
-    assert f"> {prediction.class_name}" in marked[0]
-    assert marked[0].endswith(f"{prediction.probability:.4f}")
+    [line] = [line for line in lines if ">" in line]
+    assert f"> {prediction.class_name}" in line
+    assert line.endswith(f"{prediction.probability:.4f}")
 
 
 def test_figures_are_drawn_and_wrong_names_refused(

@@ -116,8 +116,8 @@ def test_trimming_fills_the_frame() -> None:
     """A small garment in the middle becomes as large as the frame."""
     image = np.zeros((28, 28), np.uint8)
     image[10:18, 12:16] = 200
-    trimmed = np.frombuffer(trimmed_pixels(image.tobytes()), np.uint8).reshape(28, 28)
-    assert (trimmed > 100).any(axis=1).all()
+    result = np.frombuffer(trimmed_pixels(image.tobytes()), np.uint8).reshape(28, 28)
+    assert (result > 100).any(axis=1).all()
     assert trimmed_pixels(bytes(784)) == bytes(784)
 
 
@@ -141,7 +141,7 @@ def test_what_is_no_picture_is_named(tmp_path: Path) -> None:
         (bomb, f"more than {PICTURE_PIXELS}.*: too large"),
         (larger, f"more than {PICTURE_PIXELS} pixels: too large"),
     ):
-        with pytest.raises(ImageError, match=why) as caught:
+        with pytest.raises(ImageError, match=why) as excinfo:
             read_image(path, str(path))
-        assert str(caught.value).startswith(f"{path}: ")
-        assert caught.value.exit_code == 2
+        assert str(excinfo.value).startswith(f"{path}: ")
+        assert excinfo.value.exit_code == 2

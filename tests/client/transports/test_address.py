@@ -45,7 +45,7 @@ def test_a_url_names_scheme_and_target(url: str, expected: str, target: str) -> 
 )
 def test_anything_else_is_refused_with_the_rule(url: str) -> None:
     """The message repeats the value and says what was expected."""
-    with pytest.raises(ClientUsageError, match=r"is not a server address: expected grpc://HOST:PORT") as caught:
+    with pytest.raises(ClientUsageError, match=r"is not a server address: expected grpc://HOST:PORT") as excinfo:
         ServerAddress.parse(url)
-    assert str(caught.value).startswith(repr(url))
-    assert caught.value.exit_code == 2
+    assert str(excinfo.value).startswith(repr(url))
+    assert excinfo.value.exit_code == 2

@@ -28,14 +28,14 @@ def test_every_grpc_status_is_an_error_with_its_code_and_text(code: grpc.StatusC
     with (
         grpc_server(_aborting(code)) as port,
         connect(f"grpc://127.0.0.1:{port}") as connection,
-        pytest.raises(ServerError) as caught,
+        pytest.raises(ServerError) as excinfo,
     ):
         connection.status()
-    assert caught.value.code == code.name
-    assert caught.value.details == "as the test wants it"
-    assert isinstance(caught.value.__cause__, grpc.RpcError)
+    assert excinfo.value.code == code.name
+    assert excinfo.value.details == "as the test wants it"
+    assert isinstance(excinfo.value.__cause__, grpc.RpcError)
     assert Code(code.value[0]).name == code.name
-    assert caught.value.exit_code == 1
+    assert excinfo.value.exit_code == 1
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 413, 429, 499, 500, 501, 502, 503, 504, 418])
@@ -45,12 +45,12 @@ def test_every_http_status_is_an_error_with_its_code_and_text(status: int) -> No
     with (
         http_server(lambda _: (status, body)) as port,
         connect(f"http://127.0.0.1:{port}") as connection,
-        pytest.raises(ServerError) as caught,
+        pytest.raises(ServerError) as excinfo,
     ):
         connection.status()
-    assert caught.value.code == Code.of_http_status(status).name
-    assert (caught.value.code == "UNKNOWN") == (status == 418)
-    assert caught.value.details == "as the test wants it"
+    assert excinfo.value.code == Code.of_http_status(status).name
+    assert (excinfo.value.code == "UNKNOWN") == (status == 418)
+    assert excinfo.value.details == "as the test wants it"
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"[1]"], ids=["html", "list"])

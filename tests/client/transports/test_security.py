@@ -161,9 +161,9 @@ def test_files_that_do_not_fit_are_refused_by_name(tmp_path: Path) -> None:
 )
 def test_a_header_that_cannot_be_sent_is_refused_and_not_shown(header: str) -> None:
     """gRPC and httpx find these out at the first request; httpx's error would show the token."""
-    with pytest.raises(ClientUsageError) as caught:
+    with pytest.raises(ClientUsageError) as excinfo:
         Security(headers=parse_headers([header]))
-    assert "secret" not in str(caught.value)
+    assert "secret" not in str(excinfo.value)
 
 
 def test_headers_are_never_shown() -> None:

@@ -10,7 +10,7 @@ import struct
 import httpx
 import pytest
 
-from client.errors import ClientUsageError, ServerError
+from client.errors import ServerError
 from client.limits import GZIP_BYTES
 from client.transports import grpc_wire, rest_wire
 from client.types import Call, ModelSpec, Output, Tensor, TensorInfo
@@ -110,13 +110,6 @@ def test_rest_compresses_bodies_that_do_not_fit_into_a_packet() -> None:
     request = rest_wire.predict_request(ModelSpec(), call)
     assert request.headers["Content-Encoding"] == "gzip"
     assert json.loads(gzip.decompress(request.body or b""))["inputs"]["images"] == [0] * GZIP_BYTES
-
-
-def test_rest_refuses_a_dtype_that_json_has_no_numbers_for() -> None:
-    """The message says which address would do."""
-    call = Call("serving_default", {"images": Tensor("DT_BFLOAT16", (2,), bytes(4))})
-    with pytest.raises(ClientUsageError, match="DT_BFLOAT16 cannot be sent over REST: use a grpc:// address"):
-        rest_wire.predict_request(ModelSpec(), call)
 
 
 def test_rest_reads_shapes_from_the_nesting_and_bytes_from_base64() -> None:
