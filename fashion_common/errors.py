@@ -1,15 +1,12 @@
 """The root of every package's errors, the exit codes, and the errors of a model base path.
 
-    FashionError
-    ├── BasePathError                 a model base path without versions
-    │   └── MisplacedModelError       a SavedModel where its versions should be
-    ├── training.errors               training and export
-    ├── serving.errors                a request that failed, a server that cannot be configured
-    ├── serving.launch.errors         a server that cannot be started
-    └── client.errors                 a call that failed, or was asked wrongly
+FashionError
+└── BasePathError                 exit code 2: a model base path without versions
+    └── MisplacedModelError       a SavedModel where its versions should be
 
-Each is raised where the fact is known and becomes one line on stderr and an exit code in one place (`client.cli`;
-`serving.embedded.__main__` for a server of its own).
+Each package draws its own family below FashionError: `training.errors`, `serving.errors`, `serving.launch.errors` and
+`client.errors`. An error is raised where the fact is known, and becomes one line on stderr and an exit code in one
+place: `client.cli`, or `serving.embedded.__main__` in the server's own process.
 """
 
 from __future__ import annotations

@@ -24,11 +24,11 @@ def native_stderr_silenced() -> Iterator[None]:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.getLogger("absl").setLevel(logging.ERROR)
     sys.stderr.flush()
-    kept = os.dup(2)
-    os.set_inheritable(kept, False)
+    backup = os.dup(2)
+    os.set_inheritable(backup, False)
     python_stderr = sys.stderr
     if _writes_to_descriptor_2(python_stderr):
-        sys.stderr = open(os.dup(kept), "w", buffering=1, encoding=python_stderr.encoding, errors="backslashreplace")  # noqa: SIM115, PTH123
+        sys.stderr = open(os.dup(backup), "w", buffering=1, encoding=python_stderr.encoding, errors="backslashreplace")  # noqa: SIM115, PTH123
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 2)
     os.close(null)
@@ -37,8 +37,8 @@ def native_stderr_silenced() -> Iterator[None]:
             warnings.simplefilter("ignore")
             yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        os.dup2(backup, 2)
+        os.close(backup)
         if sys.stderr is not python_stderr:
             sys.stderr.close()
             sys.stderr = python_stderr

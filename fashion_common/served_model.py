@@ -1,6 +1,8 @@
-"""The served model as every part knows it: its name, the images it takes and the classes it tells apart."""
+"""The served model as every part knows it: its name, its signatures, its images and its classes."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 MODEL_NAME = "fashion_mnist"
 
@@ -20,3 +22,19 @@ CLASS_NAMES = (
     "Bag",
     "Ankle boot",
 )
+
+
+class SignatureInput(NamedTuple):
+    """The one input of a signature: its name, its DataType's name, and its shape with -1 for the number of rows."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+SIGNATURES = {
+    "serving_default": SignatureInput("images", "DT_UINT8", (-1, *IMAGE_SHAPE)),
+    "encoded_images": SignatureInput("image_bytes", "DT_STRING", (-1,)),
+    "float_images": SignatureInput("images", "DT_FLOAT", (-1, *IMAGE_SHAPE)),
+    "classify": SignatureInput("inputs", "DT_STRING", (-1,)),
+}

@@ -16,6 +16,7 @@ from client.errors import ClientError
 from client.pictures.batch import Batch
 from client.types import IMAGE_BYTES, Metadata
 from fashion_common.errors import EXIT_FAILED
+from fashion_common.served_model import SIGNATURES
 
 if TYPE_CHECKING:
     from client.connection import Connection
@@ -24,13 +25,6 @@ _MARKS = {"ok": "ok     ", "warning": "warning", "failed": "FAILED "}
 _BLACK = Batch("DT_UINT8", bytes(IMAGE_BYTES))
 _SLOW_SECONDS = 0.1
 _LATENCY_REQUESTS = 20
-# What an export of `fashion export` serves (docs/architecture.md): signature -> (input, dtype, shape).
-_EXPORT = {
-    "serving_default": ("images", "DT_UINT8", (-1, 28, 28)),
-    "encoded_images": ("image_bytes", "DT_STRING", (-1,)),
-    "float_images": ("images", "DT_FLOAT", (-1, 28, 28)),
-    "classify": ("inputs", "DT_STRING", (-1,)),
-}
 
 
 @dataclass(frozen=True)
@@ -92,19 +86,19 @@ def _signatures(connection: Connection) -> Iterator[Finding]:
     # Raises when no image fits; a server without our default signature is judged by the first that it has.
     default = DEFAULT_SIGNATURE_NAME in metadata.signatures
     next(calls(_BLACK, metadata, None if default else next(iter(metadata.signatures), None)))
-    missing = [name for name in _EXPORT if name not in metadata.signatures]
-    other = [name for name in _EXPORT if name in metadata.signatures and not _is_export(metadata, name)]
+    missing = [name for name in SIGNATURES if name not in metadata.signatures]
+    other = [name for name in SIGNATURES if name in metadata.signatures and not _is_export(metadata, name)]
     if missing or other:
         differences = [f"without {', '.join(missing)}"] if missing else []
         differences += [f"{', '.join(other)} with other names, dtypes or shapes"] if other else []
         seen = f"not an export of ours: {'; '.join(differences)}"
         yield Finding("signatures", "warning", seen, "`fashion export` writes all four")
     else:
-        yield Finding("signatures", "ok", ", ".join(_EXPORT))
+        yield Finding("signatures", "ok", ", ".join(SIGNATURES))
 
 
 def _is_export(metadata: Metadata, name: str) -> bool:
-    input_name, dtype, shape = _EXPORT[name]
+    input_name, dtype, shape = SIGNATURES[name]
     info = metadata.signatures[name].inputs.get(input_name)
     return info is not None and (info.dtype, info.shape) == (dtype, shape)
 

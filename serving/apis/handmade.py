@@ -1,4 +1,4 @@
-"""Messages that no installed package ships as descriptors: described by tables, made in the pool of `messages`."""
+"""Messages that no installed package ships as descriptors: described by tables, added to the pool of `messages`."""
 
 from __future__ import annotations
 

@@ -49,9 +49,9 @@ def __getattr__(name: str) -> object:
         return _ENUM_VALUES[name]
     for package in _PACKAGES:
         try:
-            made = message_class(f"{package}.{name}")
+            message = message_class(f"{package}.{name}")
         except KeyError:
             continue
-        globals()[name] = made
-        return made
+        globals()[name] = message
+        return message
     raise AttributeError(f"the TF Serving API has no message or enum value {name!r}")

@@ -84,10 +84,10 @@ def numpy_dtype(data_type: int) -> np.dtype[Any]:
 
 def data_type(dtype: npt.DTypeLike) -> int:
     """The DataType number for a numpy dtype; text and bytes are `DT_STRING`. Raises TensorError when there is none."""
-    made = np.dtype(dtype)
-    name = "object" if made.kind in "SUO" else made.name
+    dtype = np.dtype(dtype)
+    name = "object" if dtype.kind in "SUO" else dtype.name
     if name not in _BY_NUMPY:
-        raise TensorError(f"dtype {made} has no TensorFlow DataType")
+        raise TensorError(f"dtype {dtype} has no TensorFlow DataType")
     return _NUMBERS[_BY_NUMPY[name]]
 
 
@@ -108,9 +108,9 @@ def make_tensor_proto(values: npt.ArrayLike, *, dtype: int | None = None, tensor
     try:
         array = np.asarray(values)
         number = data_type(array.dtype) if dtype is None else dtype
-        wanted = numpy_dtype(number)
-        if wanted.kind != "O":
-            array = array.astype(wanted, copy=False)
+        wire_dtype = numpy_dtype(number)
+        if wire_dtype.kind != "O":
+            array = array.astype(wire_dtype, copy=False)
     except TensorError:
         raise
     except (TypeError, ValueError, OverflowError) as error:
@@ -180,16 +180,16 @@ def _name(data_type: int) -> str:
 
 
 def _numpy_dtype(name: str) -> np.dtype[Any]:
-    wanted = _WIRE[name].dtype
+    dtype_name = _WIRE[name].dtype
     try:
-        return np.dtype(wanted)
+        return np.dtype(dtype_name)
     except TypeError:
         pass
     try:
         import ml_dtypes
     except ImportError as error:
         raise TensorError(f"{name} needs the package ml_dtypes: pip install ml_dtypes") from error
-    dtype: np.dtype[Any] = np.dtype(getattr(ml_dtypes, wanted))
+    dtype: np.dtype[Any] = np.dtype(getattr(ml_dtypes, dtype_name))
     return dtype
 
 
@@ -203,9 +203,9 @@ def _codec(data_type: int) -> tuple[np.dtype[Any], np.dtype[Any], str]:
 
 
 def _shape(proto: TensorProto) -> tuple[int, ...]:
-    given = proto.tensor_shape
-    shape = tuple([dim.size for dim in given.dim])
-    if given.unknown_rank or (shape and min(shape) < 0):
+    shape_proto = proto.tensor_shape
+    shape = tuple([dim.size for dim in shape_proto.dim])
+    if shape_proto.unknown_rank or (shape and min(shape) < 0):
         raise TensorError(f"a tensor's shape must be known: got {'unknown rank' if not shape else list(shape)}")
     return shape
 
