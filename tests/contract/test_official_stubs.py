@@ -13,23 +13,18 @@ from google.protobuf import text_format
 from serving.apis import messages, services
 from tests.support.live import KITCHEN, Server
 
-HERE = Path(__file__).parent
-CASES = json.loads((HERE / "grpc.json").read_text())
+RECORDINGS = Path(__file__).parent / "grpc.json"
+STUBS = Path(__file__).parents[1] / "support" / "official_stubs.py"
+CASES = json.loads(RECORDINGS.read_text())
 METHODS = {method.name: method for method in services.METHODS}
 
 
 @pytest.fixture(scope="module")
 def answers(server: Server) -> dict[str, dict[str, str]]:
     """The answers to all recorded requests."""
-    command = [
-        sys.executable,
-        str(HERE / "official_stubs.py"),
-        server.grpc,
-        str(HERE / "grpc.json"),
-        str(KITCHEN.parent),
-    ]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
-    result: dict[str, dict[str, str]] = json.loads(done.stdout)
+    command = [sys.executable, str(STUBS), server.grpc, str(RECORDINGS), str(KITCHEN.parent)]
+    process = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
+    result: dict[str, dict[str, str]] = json.loads(process.stdout)
     return result
 
 

@@ -3,45 +3,27 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 
 from serving.launch.backends import RESTRICTIONS
-from tests.support.containers import BuiltImage, build, image_size, run
+from tests.support.containers import (
+    BuiltImage,
+    build,
+    image_size,
+    is_healthy,
+    run,
+    running_container,
+    wait_until_healthy,
+)
 
 # The first of them builds an image.
 pytestmark = pytest.mark.timeout(1800)
 CLIENT_MB = 120
-START_SECONDS = 60
 STOP_SECONDS = 5
-
-
-@contextmanager
-def running(engine: str, image: str, *arguments: str) -> Iterator[tuple[str, str]]:
-    """A container of an image with nothing mounted. Gives its name and the address of its REST port."""
-    name = run(engine, "run", "--detach", *RESTRICTIONS, "--publish=127.0.0.1::8501", image, *arguments)
-    try:
-        yield name, run(engine, "port", name, "8501").splitlines()[0]
-    finally:
-        run(engine, "rm", "--force", name)
-
-
-def wait_until_healthy(engine: str, name: str) -> float:
-    """The seconds until the image's own health check passes. Fails with the container's log."""
-    began = time.monotonic()
-    check = [engine, "exec", name, "/usr/local/bin/healthcheck.sh"]
-    while subprocess.run(check, capture_output=True, check=False).returncode:
-        log = subprocess.run([engine, "logs", name], capture_output=True, text=True, check=False)
-        assert time.monotonic() - began < START_SECONDS, log.stdout + log.stderr
-        assert run(engine, "inspect", "--format={{.State.Running}}", name) == "true", log.stdout + log.stderr
-        time.sleep(0.2)
-    return time.monotonic() - began
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +38,7 @@ def test_a_server_image_serves_its_own_model_restricted(
 ) -> None:
     """Nothing mounted, nothing configured: healthy, not root, and gone within seconds of SIGTERM."""
     image: BuiltImage = request.getfixturevalue(which)
-    with running(engine, image.name) as (name, address):
+    with running_container(engine, image.name) as (name, address):
         seconds = wait_until_healthy(engine, name)
         answer = httpx.get(f"http://{address}/v1/models/fashion_mnist/labels/stable/metadata", timeout=10)
         assert answer.status_code == 200
@@ -78,16 +60,13 @@ def test_a_server_image_serves_its_own_model_restricted(
 
 def test_the_health_check_fails_without_a_model(engine: str, embedded_image: BuiltImage) -> None:
     """It looks at the model's state, not at the process."""
-    with running(engine, embedded_image.name, "--model_base_path=/config") as (name, _):
-        check = subprocess.run(
-            [engine, "exec", name, "/usr/local/bin/healthcheck.sh"], capture_output=True, check=False, timeout=30
-        )
-        assert check.returncode != 0
+    with running_container(engine, embedded_image.name, "--model_base_path=/config") as (name, _):
+        assert not is_healthy(engine, name)
 
 
 def test_other_arguments_are_taken_as_the_official_image_takes_them(engine: str, embedded_image: BuiltImage) -> None:
     """Flags after the image, MODEL_NAME and MODEL_BASE_PATH from the environment."""
-    with running(engine, embedded_image.name, "--rest_api_timeout_in_ms=1000") as (name, address):
+    with running_container(engine, embedded_image.name, "--rest_api_timeout_in_ms=1000") as (name, address):
         wait_until_healthy(engine, name)
         versions = httpx.get(f"http://{address}/v1/models/fashion_mnist", timeout=10).json()["model_version_status"]
         assert [version["version"] for version in versions] == ["1"]

@@ -67,7 +67,7 @@ def test_what_dockerfiles_copy_is_there_and_let_through() -> None:
     rules = [line for line in lines if line and not line.startswith("#")]
     assert rules[0] == "*"
     allowed = {rule.removeprefix("!").rstrip("/") for rule in rules if rule.startswith("!")}
-    copied = set()
+    copied: set[str] = set()
     for text in DOCKERFILES.values():
         for line in re.findall(r"^COPY (?!--from)(.*)$", text, re.MULTILINE):
             copied.update(word.rstrip("/") for word in line.split()[:-1] if not word.startswith("--"))

@@ -10,8 +10,7 @@ import pytest
 
 from client import connect
 from serving.launch.backends import RESTRICTIONS
-from tests.docker.test_container_images import wait_until_healthy
-from tests.support.containers import BuiltImage, run
+from tests.support.containers import BuiltImage, run, wait_until_healthy
 
 # The first of them builds an image.
 pytestmark = pytest.mark.timeout(1800)

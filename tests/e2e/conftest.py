@@ -12,7 +12,7 @@ import pytest
 
 from serving.launch.backends import BACKENDS, MODEL_SERVER
 from tests.support.containers import BuiltImage
-from tests.support.live_backend import Live
+from tests.support.live_backend import LiveBackend
 from tests.support.road import Road
 
 ADDRESS = "address"
@@ -28,12 +28,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture(scope="session")
-def live(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+def live(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveBackend]:
     """A server of the backend, on a copy of the road's model. Skipped, with the reason, where there is no such one."""
     backend: str = request.param
     if backend == ADDRESS:
         given = request.config.getoption("server_address").split(",")
-        yield Live(backend, {"rest" if url.startswith("http") else "grpc": url for url in given})
+        yield LiveBackend(backend, {"rest" if url.startswith("http") else "grpc": url for url in given})
         return
     arguments: tuple[str, ...] = ()
     engine = ""
@@ -46,7 +46,7 @@ def live(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     road: Road = request.getfixturevalue("road")
     directory = tmp_path_factory.mktemp(backend)
     shutil.copytree(road.directory / "models", directory / "models")
-    server = Live(backend, {}, directory, arguments, engine)
+    server = LiveBackend(backend, {}, directory, arguments, engine)
     server.start()
     yield server
     assert server.process is not None
@@ -56,7 +56,7 @@ def live(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.fixture
-def ours(live: Live) -> Live:
+def ours(live: LiveBackend) -> LiveBackend:
     """A server that the test may stop, and whose models it may change."""
     if live.directory is None:
         pytest.skip("--server-address: that server is not ours to stop or change")

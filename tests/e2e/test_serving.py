@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from fashion_common.served_model import CLASS_NAMES
+from tests.support.console import FASHION, fashion
 from tests.support.containers import run
-from tests.support.live_backend import STOP_SECONDS, Live, listening
-from tests.support.road import FASHION, fashion
+from tests.support.live_backend import STOP_SECONDS, LiveBackend, addresses
 
 # The first of them builds an image.
 pytestmark = pytest.mark.timeout(1800)
@@ -24,7 +24,9 @@ APIS = pytest.mark.parametrize("api", ["grpc", "rest"])
 
 
 @APIS
-def test_predictions_are_keras_own(live: Live, api: str, images: np.ndarray, keras_probabilities: np.ndarray) -> None:
+def test_predictions_are_keras_own(
+    live: LiveBackend, api: str, images: np.ndarray, keras_probabilities: np.ndarray
+) -> None:
     """Probabilities, class ids and class names, over both APIs."""
     with live.connect(api) as connection:
         predictions = connection.predict(images)
@@ -35,7 +37,7 @@ def test_predictions_are_keras_own(live: Live, api: str, images: np.ndarray, ker
 
 
 @APIS
-def test_status_says_available(live: Live, api: str) -> None:
+def test_status_says_available(live: LiveBackend, api: str) -> None:
     """`fashion status` ends with 0, and every version that is there is AVAILABLE."""
     done = fashion("status", "--json", "--server", live.servers[api])
     assert done.returncode == 0, done.stderr
@@ -44,7 +46,7 @@ def test_status_says_available(live: Live, api: str) -> None:
 
 
 @APIS
-def test_metadata_has_the_four_signatures(live: Live, api: str) -> None:
+def test_metadata_has_the_four_signatures(live: LiveBackend, api: str) -> None:
     """With names, dtypes and shapes of what goes in."""
     with live.connect(api) as connection:
         signatures = connection.metadata().signatures
@@ -54,7 +56,7 @@ def test_metadata_has_the_four_signatures(live: Live, api: str) -> None:
 
 
 def test_classify_answers_with_names_and_scores(
-    live: Live, pictures: dict[Path, np.ndarray], keras_probabilities: np.ndarray
+    live: LiveBackend, pictures: dict[Path, np.ndarray], keras_probabilities: np.ndarray
 ) -> None:
     """TF Serving's Classify API on the bytes of a PNG file."""
     content = base64.b64encode(next(iter(pictures)).read_bytes()).decode()
@@ -65,7 +67,7 @@ def test_classify_answers_with_names_and_scores(
     assert max(scores, key=lambda name: scores[name]) == CLASS_NAMES[int(keras_probabilities[0].argmax())]
 
 
-def test_metrics_are_where_the_configuration_says(live: Live, images: np.ndarray) -> None:
+def test_metrics_are_where_the_configuration_says(live: LiveBackend, images: np.ndarray) -> None:
     """Prometheus finds the counted requests."""
     with live.connect() as connection:
         connection.predict(images[:1])
@@ -74,7 +76,7 @@ def test_metrics_are_where_the_configuration_says(live: Live, images: np.ndarray
     assert ':tensorflow:serving:request_count{model_name="fashion_mnist",status="OK"}' in answer.text
 
 
-def test_a_second_version_is_picked_up_and_labels_lead_to_both(ours: Live, images: np.ndarray) -> None:
+def test_a_second_version_is_picked_up_and_labels_lead_to_both(ours: LiveBackend, images: np.ndarray) -> None:
     """Without a restart: the newest by default, `stable` and `canary` by name; both stay loaded."""
     ours.add_version(2)
     ours.wait_for(2)
@@ -92,7 +94,7 @@ def test_a_second_version_is_picked_up_and_labels_lead_to_both(ours: Live, image
 
 
 def test_it_stops_within_seconds_and_starts_again(
-    ours: Live, images: np.ndarray, keras_probabilities: np.ndarray
+    ours: LiveBackend, images: np.ndarray, keras_probabilities: np.ndarray
 ) -> None:
     """SIGTERM to `fashion serve` ends it with 0; the next start answers as the first."""
     code, seconds = ours.stop()
@@ -105,7 +107,7 @@ def test_it_stops_within_seconds_and_starts_again(
 
 
 def test_it_detaches_and_is_stopped(
-    ours: Live, tmp_path: Path, images: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    ours: LiveBackend, tmp_path: Path, images: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """--detach returns when the model is AVAILABLE; --stop ends it; a second --stop says that nothing runs."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
@@ -114,7 +116,7 @@ def test_it_detaches_and_is_stopped(
         other.command("--detach"), cwd=ours.directory, capture_output=True, text=True, check=False, timeout=120
     )
     assert done.returncode == 0, done.stderr
-    other.servers = listening(done.stdout)
+    other.servers = addresses(done.stdout)
     try:
         with other.connect() as connection:
             assert len(connection.predict(images)) == 10
@@ -126,7 +128,7 @@ def test_it_detaches_and_is_stopped(
     assert again.stderr.startswith(f"Error: no server was started with --detach on port {other.port}")
 
 
-def test_a_model_that_cannot_be_loaded_fails_with_the_reason(ours: Live, tmp_path: Path) -> None:
+def test_a_model_that_cannot_be_loaded_fails_with_the_reason(ours: LiveBackend, tmp_path: Path) -> None:
     """Exit code 1 and the server's own words, not a server that never gets ready."""
     version = tmp_path / "models/fashion_mnist/1"
     version.mkdir(parents=True)
@@ -138,7 +140,7 @@ def test_a_model_that_cannot_be_loaded_fails_with_the_reason(ours: Live, tmp_pat
     assert "saved_model.pb" in done.stderr
 
 
-def test_the_container_is_restricted_and_healthy(ours: Live) -> None:
+def test_the_container_is_restricted_and_healthy(ours: LiveBackend) -> None:
     """Not root, a read-only file system, no capabilities, no new privileges; its health check passes."""
     if ours.backend != "container":
         pytest.skip(f"the {ours.backend} server runs in no container")

@@ -1,17 +1,27 @@
-"""Images for the tests: built with the engine that runs here, on what it has."""
+"""Images and containers for the tests: built with the engine that runs here, on what it has."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
+
+from serving.launch.backends import RESTRICTIONS
+from serving.launch.choose import find_engine
+from serving.launch.errors import BackendUnavailableError
+from tests.support.road import Road
 from tools.image import build_command
 
 ROOT = Path(__file__).parents[2]
 BUILD_SECONDS = 1500
+START_SECONDS = 60
 # What the build is given is what .dockerignore lets through, and the model of the tests.
 _CONTEXT = (
     ".dockerignore",
@@ -35,6 +45,38 @@ class BuiltImage(NamedTuple):
     seconds: float
 
 
+@pytest.fixture(scope="session")
+def engine(request: pytest.FixtureRequest) -> str:
+    """The container engine. Skipped, with the reason, where none runs."""
+    try:
+        return find_engine(os.environ.get("ENGINE"))
+    except BackendUnavailableError as error:
+        if request.config.getoption("require_container"):
+            pytest.fail(str(error))
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def build_context(road: Road, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What images are built from: this project with the road's model in it."""
+    return write_context(tmp_path_factory.mktemp("context"), road.directory / "models/fashion_mnist")
+
+
+@pytest.fixture(scope="session")
+def embedded_image(engine: str, build_context: Path) -> BuiltImage:
+    """The embedded server's image, built from what is here."""
+    return build(engine, "embedded", build_context)
+
+
+@pytest.fixture(scope="session")
+def serving_image(engine: str, request: pytest.FixtureRequest) -> BuiltImage:
+    """SERVING_IMAGE, such as tensorflow/serving:2.21.0, or else our own image."""
+    if name := os.environ.get("SERVING_IMAGE"):
+        return BuiltImage(name, image_size(engine, name), 0)
+    image: BuiltImage = request.getfixturevalue("embedded_image")
+    return image
+
+
 def write_context(directory: Path, model_base_path: Path) -> Path:
     """A build context: this project with a model in it."""
     for name in _CONTEXT:
@@ -52,10 +94,10 @@ def build(engine: str, name: str, context: Path, *, base_image: str = "") -> Bui
     tag = f"fashion-{name}:test"
     began = time.monotonic()
     command = build_command(name, engine, context=context, tag=tag, base_image=base_image, network="host")
-    done = subprocess.run(
+    process = subprocess.run(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=BUILD_SECONDS
     )
-    assert done.returncode == 0, done.stdout[-4000:]
+    assert process.returncode == 0, process.stdout[-4000:]
     return BuiltImage(tag, image_size(engine, tag), time.monotonic() - began)
 
 
@@ -66,6 +108,33 @@ def image_size(engine: str, image: str) -> int:
 
 def run(engine: str, *arguments: str) -> str:
     """What the engine prints. Fails with what it says instead."""
-    done = subprocess.run([engine, *arguments], capture_output=True, text=True, check=False, timeout=120)
-    assert done.returncode == 0, f"{arguments}: {done.stderr}"
-    return done.stdout.strip()
+    process = subprocess.run([engine, *arguments], capture_output=True, text=True, check=False, timeout=120)
+    assert process.returncode == 0, f"{arguments}: {process.stderr}"
+    return process.stdout.strip()
+
+
+@contextmanager
+def running_container(engine: str, image: str, *arguments: str) -> Iterator[tuple[str, str]]:
+    """A container of an image with nothing mounted. Gives its name and the address of its REST port."""
+    name = run(engine, "run", "--detach", *RESTRICTIONS, "--publish=127.0.0.1::8501", image, *arguments)
+    try:
+        yield name, run(engine, "port", name, "8501").splitlines()[0]
+    finally:
+        run(engine, "rm", "--force", name)
+
+
+def is_healthy(engine: str, name: str) -> bool:
+    """Whether the image's own health check passes in a container."""
+    check = [engine, "exec", name, "/usr/local/bin/healthcheck.sh"]
+    return subprocess.run(check, capture_output=True, check=False, timeout=30).returncode == 0
+
+
+def wait_until_healthy(engine: str, name: str) -> float:
+    """The seconds until the image's own health check passes. Fails with the container's log."""
+    began = time.monotonic()
+    while not is_healthy(engine, name):
+        log = subprocess.run([engine, "logs", name], capture_output=True, text=True, check=False)
+        assert time.monotonic() - began < START_SECONDS, log.stdout + log.stderr
+        assert run(engine, "inspect", "--format={{.State.Running}}", name) == "true", log.stdout + log.stderr
+        time.sleep(0.2)
+    return time.monotonic() - began

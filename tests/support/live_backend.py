@@ -11,8 +11,7 @@ from pathlib import Path
 
 from client import connect
 from client.connection import Connection
-from client.types import ModelSpec
-from tests.support.road import FASHION
+from tests.support.console import FASHION
 
 START_SECONDS = 120
 STOP_SECONDS = 5
@@ -21,29 +20,32 @@ _LISTENING = re.compile(
 )
 
 
-def listening(text: str) -> dict[str, str]:
-    """The addresses that `fashion serve` prints, by API; none when it has not yet."""
-    found = _LISTENING.search(text)
-    return {"grpc": f"grpc://127.0.0.1:{found[1]}", "rest": f"http://127.0.0.1:{found[2]}"} if found else {}
+def addresses(text: str) -> dict[str, str]:
+    """The addresses that `fashion serve` has printed, by API; none as long as it has not."""
+    match = _LISTENING.search(text)
+    return {"grpc": f"grpc://127.0.0.1:{match[1]}", "rest": f"http://127.0.0.1:{match[2]}"} if match else {}
 
 
 @dataclass
-class Live:
-    """Where a server listens, and what it serves from. directory: None for a server that is not ours."""
+class LiveBackend:
+    """Where a server listens, and what it serves from. directory: None for a server that was running before."""
 
     backend: str
-    servers: dict[str, str]
+    servers: dict[str, str] = field(default_factory=dict)
     directory: Path | None = None
     arguments: tuple[str, ...] = ()
     engine: str = ""
-    start_seconds: float = 0.0
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     @property
     def models(self) -> Path:
         """The model base path."""
-        assert self.directory is not None
-        return self.directory / "models/fashion_mnist"
+        return self._directory / "models/fashion_mnist"
+
+    @property
+    def log(self) -> Path:
+        """What the command prints, to both streams."""
+        return self._directory / "serve.log"
 
     @property
     def port(self) -> str:
@@ -55,24 +57,34 @@ class Live:
         """The name of its container."""
         return f"fashion-serving-{self.port}"
 
+    @property
+    def _directory(self) -> Path:
+        assert self.directory is not None
+        return self.directory
+
     def command(self, *more: str) -> list[str]:
         """`fashion serve` with this backend, on the ports that it has, or on free ones at first."""
         ports = {api: self.servers.get(api, ":0").rpartition(":")[2] for api in ("grpc", "rest")}
-        where = ("--port", ports["grpc"], "--rest-port", ports["rest"])
-        return [FASHION, "serve", "--backend", self.backend, *where, *self.arguments, *more]
+        return [
+            *(FASHION, "serve", "--backend", self.backend),
+            *("--port", ports["grpc"], "--rest-port", ports["rest"]),
+            *self.arguments,
+            *more,
+        ]
 
     def start(self) -> None:
         """Starts the server; returns when it says where it listens, which is when the model is AVAILABLE."""
-        assert self.directory is not None
-        log = self.directory / "serve.log"
         began = time.monotonic()
-        with log.open("wb") as output:
+        with self.log.open("wb") as output:
             self.process = subprocess.Popen(self.command(), cwd=self.directory, stdout=output, stderr=subprocess.STDOUT)
-        while not (servers := listening(log.read_text())):
-            assert self.process.poll() is None, log.read_text()[-4000:]
-            assert time.monotonic() - began < START_SECONDS, log.read_text()[-4000:]
-            time.sleep(0.05)
-        self.start_seconds = time.monotonic() - began
+        try:
+            while not (servers := addresses(self.log.read_text())):
+                assert self.process.poll() is None, self.log.read_text()[-4000:]
+                assert time.monotonic() - began < START_SECONDS, self.log.read_text()[-4000:]
+                time.sleep(0.05)
+        except AssertionError:
+            self.process.terminate()
+            raise
         self.servers = servers
 
     def stop(self) -> tuple[int, float]:
@@ -83,9 +95,9 @@ class Live:
         code = self.process.wait(timeout=30)
         return code, time.monotonic() - began
 
-    def connect(self, api: str = "grpc", **spec: object) -> Connection:
-        """A client of this server; spec: version, version_label."""
-        return connect(self.servers[api], model=ModelSpec(**spec))  # type: ignore[arg-type]
+    def connect(self, api: str = "grpc") -> Connection:
+        """A client of this server."""
+        return connect(self.servers[api])
 
     def add_version(self, version: int) -> None:
         """Another version, aside and renamed as the export does."""
@@ -95,8 +107,8 @@ class Live:
 
     def wait_for(self, version: int, seconds: float = 30) -> None:
         """Returns when the version is AVAILABLE."""
-        give_up = time.monotonic() + seconds
+        end = time.monotonic() + seconds
         with self.connect() as connection:
-            while (version, "AVAILABLE") not in [(one.version, one.state) for one in connection.status()]:
-                assert time.monotonic() < give_up, connection.status()
+            while (version, "AVAILABLE") not in [(status.version, status.state) for status in connection.status()]:
+                assert time.monotonic() < end, connection.status()
                 time.sleep(0.1)

@@ -53,7 +53,7 @@ def ask(method: Any, request: Any) -> dict[str, str]:
     try:
         message = method(request, timeout=30)
     except grpc.RpcError as error:
-        return {"code": error.code().name, "text": error.details()}
+        return {"code": error.code().name, "text": error.details() or ""}
     return {"code": "OK", "text": text_format.MessageToString(message)}
 
 

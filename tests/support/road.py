@@ -1,13 +1,19 @@
-"""The whole road as tests walk it: the console command, and where what it left lies."""
+"""The whole road, walked once for all tests that begin at its end: trained, exported, served."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-FASHION = str(Path(sys.executable).with_name("fashion"))
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+
+from tests.support.console import fashion
+from tests.support.live_backend import LiveBackend
 
 
 class Road(NamedTuple):
@@ -18,8 +24,34 @@ class Road(NamedTuple):
     servers: dict[str, str]
 
 
-def fashion(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Runs the console command as a user does."""
-    return subprocess.run(
-        [FASHION, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, check=False, timeout=120
-    )
+@pytest.fixture(scope="session")
+def road(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Road]:
+    """Trains on synthetic garments, exports and serves, each as a user does: one command."""
+    directory = tmp_path_factory.mktemp("road")
+    training = fashion("train", "--dataset", "synthetic", "--run-dir", "runs/one", "--seed", 1, cwd=directory)
+    summary = r"runs/one: validation accuracy \d\.\d{4}, test accuracy \d\.\d{4}, fit \d+\.\d s\n"
+    assert re.fullmatch(summary, training.stdout), training.stderr
+    export = fashion("export", "runs/one", cwd=directory)
+    assert (export.returncode, export.stdout) == (0, "models/fashion_mnist/1\n")
+    assert re.fullmatch(r"Self-test passed: 4 signatures answer as Keras does, within \d\.\de-\d\d\n", export.stderr)
+    server = LiveBackend("embedded", directory=directory)
+    server.start()
+    yield Road(directory, directory / "runs/one", server.servers)
+    code, _ = server.stop()
+    assert code == 0
+    assert server.log.read_text().endswith("Stopped.\n")
+
+
+@pytest.fixture(scope="session")
+def pictures(road: Road) -> dict[Path, npt.NDArray[np.uint8]]:
+    """One synthetic test image a class, as PNG in the road's directory."""
+    from training.data import synthetic
+
+    data = synthetic.load(seed=1)
+    images = {}
+    for class_id in range(10):
+        image = data.test_images[int(np.flatnonzero(data.test_labels == class_id)[0])]
+        path = road.directory / f"{class_id}.png"
+        Image.fromarray(image).save(path)
+        images[path] = image
+    return images

@@ -12,8 +12,8 @@ import pytest
 from click.testing import CliRunner
 
 from client import cli
+from tests.support.console import FASHION, fashion
 from tests.support.live import KITCHEN
-from tests.support.road import FASHION, fashion
 
 
 def test_it_says_where_it_listens_and_stops_cleanly(tmp_path: Path) -> None:
