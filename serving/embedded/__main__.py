@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import logging
 import os
@@ -75,8 +76,7 @@ def _supervise(flags: Flags, arguments: Sequence[str], stopping: threading.Event
 
 def _serve(flags: Flags, stopping: threading.Event) -> int:
     from serving.embedded import options as config
-    from serving.embedded.inference.servable import Servable
-    from serving.embedded.loading.load import Loader, version_load
+    from serving.embedded.loading.load import Runtime, version_load
     from serving.embedded.loading.tensorflow import saved_model, tracing
     from serving.embedded.observe.tracer import Tracer
     from serving.embedded.server import ModelServer
@@ -88,15 +88,12 @@ def _serve(flags: Flags, stopping: threading.Event) -> int:
         tags=tuple(flags.saved_model_tags.split(",")), session_config=config.session_config(flags).SerializeToString()
     )
 
-    def load(path: Path) -> Servable:
-        config.check_version(flags, path)
-        return saved_model.load(path, options)
-
     worker = flags.worker_index >= 0
     server = ModelServer(
         flags,
         version_load(
-            Loader(load, saved_model.records),
+            Runtime(functools.partial(saved_model.load, options=options), saved_model.records),
+            config.batching_options_of(flags),
             warmup=flags.enable_model_warmup,
             iterations=max(1, flags.num_request_iterations_for_warmup),
         ),

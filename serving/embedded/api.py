@@ -8,15 +8,15 @@ from typing import NamedTuple
 from serving.apis.messages import GetModelStatusRequest, GetModelStatusResponse, ModelServerConfig
 from serving.embedded.inference import info
 from serving.embedded.inference.examples import ExampleInference
+from serving.embedded.inference.model import LoadedModel
 from serving.embedded.inference.predict import Predictor
-from serving.embedded.inference.servable import Servable
 from serving.embedded.models.core import ServerCore
 
 
 class ModelAdmin:
     """What ModelService does; worker processes put one that asks their siblings in its place."""
 
-    def __init__(self, core: ServerCore[Servable]) -> None:
+    def __init__(self, core: ServerCore[LoadedModel]) -> None:
         self._core = core
 
     async def status(self, request: GetModelStatusRequest) -> GetModelStatusResponse:
@@ -31,7 +31,7 @@ class ModelAdmin:
 class Api(NamedTuple):
     """What the models' methods need."""
 
-    core: ServerCore[Servable]
+    core: ServerCore[LoadedModel]
     predictor: Predictor
     examples: ExampleInference
     admin: ModelAdmin

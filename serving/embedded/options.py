@@ -6,6 +6,7 @@ import contextlib
 import os
 import ssl
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,12 +19,11 @@ from serving.apis.server_configs import BatchingParameters, MonitoringConfig, SS
 from serving.embedded.flags import Flags
 from serving.embedded.grpc.calls import CallOptions
 from serving.embedded.grpc.connection import ConnectionOptions
-from serving.embedded.inference.batching_options import BatchingOptions, OptionsOf, batching_options
-from serving.embedded.inference.servable import Servable
+from serving.embedded.inference.batch_queue import BatchingOptions, batching_options
 from serving.embedded.limits import Limits
 from serving.embedded.models.core import PLATFORM
 from serving.embedded.models.manager import ManagerOptions
-from serving.embedded.models.versions import Version
+from serving.embedded.models.storage import VersionDirectory
 from serving.embedded.observe import metrics
 from serving.errors import InvalidArgument, ServerConfigError
 
@@ -107,38 +107,27 @@ def run_threads(flags: Flags) -> int:
     return max(flags.grpc_max_threads, flags.rest_api_num_threads) or 4 * (os.cpu_count() or 1)
 
 
-def check_version(flags: Flags, directory: Path) -> None:
-    """Reads what the flags ask for in a version's directory. Raises InvalidArgument for what cannot be followed."""
-    if flags.enable_batching and flags.enable_per_model_batching_parameters:
-        try:
-            _own_batching_options(directory)
-        except ServerConfigError as error:
-            raise InvalidArgument(str(error)) from error
+def batching_options_of(flags: Flags) -> Callable[[VersionDirectory], BatchingOptions | None]:
+    """What gives a version its batching options: None for one whose requests are not merged.
 
-
-def _own_batching_options(directory: Path) -> BatchingOptions | None:
-    file = directory / BATCHING_FILE
-    return batching_options(read_text_proto(str(file), BatchingParameters())) if file.is_file() else None
-
-
-def batching_options_of(flags: Flags) -> OptionsOf | None:
-    """What gives each version its batching options, or None when batching is off."""
+    It raises InvalidArgument for a version whose own file, with --enable_per_model_batching_parameters, cannot be
+    followed. Raises ServerConfigError for --batching_parameters_file.
+    """
     if not flags.enable_batching:
-        return None
+        return lambda _: None
     parameters = BatchingParameters()
     if flags.batching_parameters_file:
         read_text_proto(flags.batching_parameters_file, parameters)
     common = batching_options(parameters)
-    if not flags.enable_per_model_batching_parameters:
-        return lambda _: common
+    return _own_batching_options if flags.enable_per_model_batching_parameters else lambda _: common
 
-    def per_model(version: Version[Servable]) -> BatchingOptions | None:
-        if BatchingOptions not in version.cache:
-            version.cache[BatchingOptions] = _own_batching_options(version.path)
-        found: BatchingOptions | None = version.cache[BatchingOptions]
-        return found
 
-    return per_model
+def _own_batching_options(directory: VersionDirectory) -> BatchingOptions | None:
+    file = directory.file(BATCHING_FILE)
+    try:
+        return None if file is None else batching_options(read_text_proto(str(file), BatchingParameters()))
+    except ServerConfigError as error:
+        raise InvalidArgument(str(error)) from error
 
 
 def limits(flags: Flags) -> Limits:

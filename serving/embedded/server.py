@@ -19,11 +19,11 @@ from serving.embedded.grpc.listener import GrpcListener
 from serving.embedded.grpc.methods import Methods
 from serving.embedded.grpc.profiler import Profiler
 from serving.embedded.grpc.services import ModelServices
-from serving.embedded.inference.batching import BatchingRunner, Runs
+from serving.embedded.inference.batching import BatchingRunner
 from serving.embedded.inference.examples import ExampleInference
+from serving.embedded.inference.model import LoadedModel
 from serving.embedded.inference.predict import PredictOptions, Predictor
-from serving.embedded.inference.runner import Runner
-from serving.embedded.inference.servable import Servable
+from serving.embedded.inference.runner import Runner, Runs
 from serving.embedded.loading.load import Load
 from serving.embedded.models.core import ServerCore
 from serving.embedded.models.manager import Manager
@@ -75,7 +75,7 @@ class ModelServer:
         self._limits = config.limits(flags)
         self._metrics_path = config.metrics_path(flags)
         self._metrics = Metrics() if self._metrics_path else None
-        self._manager: Manager[Servable] = Manager(load, config.manager_options(flags))
+        self._manager: Manager[LoadedModel] = Manager(load, config.manager_options(flags))
         self._source = FileSystemSource(self._manager.set_aspired, flags.file_system_poll_wait_seconds)
         self.core = ServerCore(
             self._manager,
@@ -90,7 +90,8 @@ class ModelServer:
             metrics=self._metrics,
             access_log=AccessLog(sys.stdout).write if flags.access_log else None,
         )
-        self._api = self._new_api(self._batched(self._runner))
+        batched = BatchingRunner(self._runner, self._metrics.batch if self._metrics else None)
+        self._api = self._new_api(batched if flags.enable_batching else self._runner)
         self._health = Health(self.core) if flags.enable_grpc_healthcheck_service else None
         self._profiler = Profiler(tracer) if flags.enable_profiler and tracer is not None else None
         self._grpc = self._grpc_listener() if flags.port >= 0 else None
@@ -191,12 +192,6 @@ class ModelServer:
 
     def _port(self, number: int) -> Port:
         return Port(self._flags.host, number, shared=self._flags.workers > 1)
-
-    def _batched(self, runner: Runner) -> Runs:
-        options_of = config.batching_options_of(self._flags)
-        if options_of is None:
-            return runner
-        return BatchingRunner(runner, options_of, self._metrics.batch if self._metrics else None)
 
     def _report_errors(self) -> None:
         """What is wrong with base paths is told at once, not after the last load."""

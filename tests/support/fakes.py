@@ -12,6 +12,7 @@ import numpy.typing as npt
 from serving.apis.messages import SignatureDef
 from serving.embedded.models.manager import Manager
 from serving.embedded.models.source import Aspired
+from serving.embedded.models.storage import VersionDirectory
 from serving.errors import InvalidArgument
 
 Array = npt.NDArray[Any]
@@ -44,7 +45,7 @@ class FakeLoader:
         self.broken: set[int] = set()
         self.gates: dict[int, threading.Event] = {}
 
-    def __call__(self, _name: str, version: int, _path: Path) -> FakeServable:
+    def __call__(self, _name: str, version: int, _directory: VersionDirectory) -> FakeServable:
         """Loads one version."""
         self.order.append(version)
         if version in self.gates:
@@ -57,7 +58,6 @@ class FakeLoader:
 
 def aspire(manager: Manager[FakeServable], base: Path, *versions: int, name: str = "m") -> None:
     """Makes the version directories, and the manager want them."""
-    paths = {version: base / str(version) for version in versions}
-    for path in paths.values():
-        path.mkdir(exist_ok=True)
-    manager.set_aspired(name, Aspired(paths))
+    for version in versions:
+        (base / str(version)).mkdir(exist_ok=True)
+    manager.set_aspired(name, Aspired({version: VersionDirectory(base / str(version)) for version in versions}))

@@ -15,7 +15,7 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
 from serving.apis import services
 from serving.embedded.grpc.methods import Rpc
-from serving.embedded.inference.servable import Servable
+from serving.embedded.inference.model import LoadedModel
 from serving.embedded.models.core import ServerCore
 from serving.embedded.observe.calls import Call
 from serving.errors import NotFound, Unimplemented
@@ -28,7 +28,7 @@ _NAMES = ("", services.PREDICTION_SERVICE, services.MODEL_SERVICE)
 class Health:
     """SERVING while every configured model has a version that serves."""
 
-    def __init__(self, core: ServerCore[Servable]) -> None:
+    def __init__(self, core: ServerCore[LoadedModel]) -> None:
         self._core = core
         self._stopping = asyncio.Event()
 

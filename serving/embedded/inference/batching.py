@@ -1,55 +1,39 @@
 """Merging of requests that wait into one run (`--enable_batching`).
 
-Parameters and meaning are TF Serving's, https://github.com/tensorflow/serving/tree/master/tensorflow_serving/batching:
-rows of several requests, joined along the first dimension, run together. Two things are kinder: requests that cannot be
-joined (other shapes, scalars) run by themselves, and when a joint run fails each request is run alone, so that one bad
-row fails its own request only.
+Rows of several requests, joined along the first dimension, run together. Two things are kinder than in TF Serving:
+requests that cannot be joined (other shapes, scalars) run by themselves, and when a joint run fails, or its outputs do
+not go by rows, each request is run alone, so that one bad row fails its own request only.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Coroutine, Hashable
+from functools import partial
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from serving.embedded.inference.batch_queue import Queue, Task
-from serving.embedded.inference.batching_options import BatchingOptions, OptionsOf
-from serving.embedded.inference.rows import common_rows, joined
+from serving.embedded.inference.batch_queue import Batch, BatchingOptions, Queue, Task, common_rows, merged
+from serving.embedded.inference.model import LoadedModel
 from serving.embedded.inference.runner import Run, Runner
-from serving.errors import DeadlineExceeded, InvalidArgument, ServingError, Unavailable
+from serving.embedded.inference.servable import Array
+from serving.errors import DeadlineExceeded, InvalidArgument
 
-Array = npt.NDArray[Any]
-
-
-# Requests gather until the event loop has gone round this often without a further one: accepting one takes it a few.
-QUIET_ROUNDS = 4
-# With a batch timeout of 0, requests gather while more keep coming, but never longer than this.
-GATHER_SECONDS = 0.002
-# Shapes and outputs that a version's clients ask for; beyond this many, those that are idle are forgotten.
-MAX_QUEUES = 64
-
-
-class Runs(Protocol):
-    """What answers requests need: a Runner, or one that merges."""
-
-    async def run(self, run: Run) -> list[Array]:
-        """The fetched values. Raises ServingError."""
+# While requests come one at a time, each runs at once, but every so many of them looks whether there is company.
+COMPANY_EVERY = 8
 
 
 class BatchingRunner:
-    """Runs requests as a Runner does, merged with those that wait beside them. Lives on the event loop."""
+    """Runs requests as a Runner does, merged with those that wait beside them. Lives on the event loop.
 
-    def __init__(
-        self, runner: Runner, options_of: OptionsOf, observe: Callable[[str, int], None] | None = None
-    ) -> None:
+    observe: is told the model's name and the rows of each batch.
+    """
+
+    def __init__(self, runner: Runner, observe: Callable[[str, int], None] | None = None) -> None:
         self._runner = runner
-        self._options_of = options_of
         self._observe = observe
-        self._slow: set[asyncio.Task[None]] = set()
 
     async def run(self, run: Run) -> list[Array]:
         """The values of `run.fetches`.
@@ -57,45 +41,25 @@ class BatchingRunner:
         Raises ServingError: Unavailable when too many batches wait, InvalidArgument for a request that is larger than
         a batch, DeadlineExceeded when the deadline passes first.
         """
-        options = self._options_of(run.version)
+        model = run.version.servable
+        options = model.batching
         rows = common_rows(run.feeds)
         if options is None or rows is None:
             return await self._runner.run(run)
         if rows > options.max_batch_size:
-            return await self._run_large(run, rows, options)
-        queue = self._queue(run, options)
-        if not queue.splits:
-            return await self._runner.run(run)
-        if queue.rows // options.max_batch_size >= options.max_enqueued_batches:
-            raise Unavailable(
-                "The batch scheduling queue to which this task was submitted is full; currently "
-                f"{queue.rows // options.max_batch_size} batches enqueued and max_enqueued_batches is "
-                f"{options.max_enqueued_batches}"
-            )
-        if queue.is_lonely() and not options.allowed_batch_sizes and not options.batch_timeout_seconds:
-            result = self._runner.run_now(run)
-            if result is not None:
-                queue.note(1)
-                return result
-        return await self._wait(queue, run, rows)
+            return await self._run_parts(run, rows, options)
+        key = _key(run, options)
+        queue = model.queues.get(key)
+        if queue is None:
+            if _is_alone(model, options) and (values := self._runner.run_now(run)) is not None:
+                self._count(model, 1, rows)
+                return values
+            queue = model.queues[key] = Queue(options, partial(self._start, run), partial(model.queues.pop, key))
+        task = Task(run.feeds, rows, asyncio.get_running_loop().create_future())
+        queue.put(task)
+        return await _answer(task, run.deadline)
 
-    async def _wait(self, queue: Queue, run: Run, rows: int) -> list[Array]:
-        loop = asyncio.get_running_loop()
-        task = Task(run, rows, loop.create_future())
-        if not queue.tasks:
-            queue.first_at, queue.seen, queue.quiet = time.perf_counter(), 0, 0
-        queue.tasks.append(task)
-        queue.rows += rows
-        self._schedule(queue, loop)
-        if run.deadline is None:
-            return await task.future
-        timer = loop.call_later(run.deadline - time.monotonic(), _expire, task.future)
-        try:
-            return await task.future
-        finally:
-            timer.cancel()
-
-    async def _run_large(self, run: Run, rows: int, options: BatchingOptions) -> list[Array]:
+    async def _run_parts(self, run: Run, rows: int, options: BatchingOptions) -> list[Array]:
         size = options.max_batch_size
         if not options.enable_large_batch_splitting:
             raise InvalidArgument(f"Task size {rows} is larger than maximum input batch size {size}")
@@ -105,122 +69,99 @@ class BatchingRunner:
         ]
         return [np.concatenate(values) for values in zip(*await asyncio.gather(*parts), strict=True)]
 
-    def _queue(self, run: Run, options: BatchingOptions) -> Queue:
-        pads = options.pad_variable_length_inputs
-        shapes = tuple(
-            (name, feed.dtype.str, feed.ndim if pads else feed.shape[1:]) for name, feed in run.feeds.items()
-        )
-        key = (shapes, run.fetches)
-        queues: dict[object, Queue] = run.version.cache.setdefault(Queue, {})
-        queue = queues.get(key)
-        if queue is None:
-            if len(queues) >= MAX_QUEUES:
-                for idle in [key for key, queue in queues.items() if not queue.tasks and not queue.running]:
-                    del queues[idle]
-            queue = queues[key] = Queue(options)
-        return queue
+    def _start(self, run: Run, batch: Batch) -> Coroutine[Any, Any, None] | None:
+        """Runs a batch at once where that is sure to be quick; else gives what is to be awaited.
 
-    def _schedule(self, queue: Queue, loop: asyncio.AbstractEventLoop) -> None:
-        if queue.rows >= queue.options.max_batch_size and queue.timer is not None:
-            queue.timer.cancel()
-            queue.timer = loop.call_soon(self._dispatch, queue)
-        elif queue.timer is None:
-            wait = queue.options.batch_timeout_seconds
-            queue.timer = loop.call_later(wait, self._dispatch, queue) if wait else loop.call_soon(self._gather, queue)
+        run: any of the queue's, for the version and the outputs, which all have in common.
+        """
+        model = run.version.servable
+        assert model.batching is not None
+        try:
+            joint = run._replace(feeds=merged(batch, model.batching), deadline=None)
+            self._count(model, len(batch), _rows(joint))
+            values = self._runner.run_now(joint)
+        except Exception as error:  # noqa: BLE001 - it becomes the answer of the request that is to blame
+            return self._run_each(run, batch, error)
+        return self._run_batch(joint, batch) if values is None else self._hand_out(joint, batch, values)
 
-    def _gather(self, queue: Queue) -> None:
-        """Dispatches once no further request arrives: those that came meanwhile run together."""
-        count = len(queue.tasks)
-        queue.quiet = queue.quiet + 1 if count == queue.seen else 0
-        queue.seen = count
-        waited = time.perf_counter() - queue.first_at
-        if queue.quiet > QUIET_ROUNDS or waited > GATHER_SECONDS or queue.rows >= queue.options.max_batch_size:
-            self._dispatch(queue)
-        else:
-            queue.timer = asyncio.get_running_loop().call_soon(self._gather, queue)
+    async def _run_batch(self, joint: Run, batch: Batch) -> None:
+        try:
+            rest = self._hand_out(joint, batch, await self._runner.run(joint))
+        except Exception as error:  # noqa: BLE001 - it becomes the answer of the request that is to blame
+            rest = self._run_each(joint, batch, error)
+        if rest is not None:
+            await rest
 
-    def _dispatch(self, queue: Queue) -> None:
-        """Starts as many batches as there are waiting requests and free threads."""
-        queue.timer = None
-        while queue.tasks and queue.running < queue.options.num_batch_threads:
-            tasks = queue.take()
-            if not tasks:
+    def _hand_out(self, joint: Run, batch: Batch, values: list[Array]) -> Coroutine[Any, Any, None] | None:
+        """Gives each request its rows; where the outputs do not go by rows, its own run is to be awaited."""
+        size = _rows(joint)
+        if size == batch[0].rows:
+            _succeed(batch[0].future, values)
+            return None
+        if any(value.ndim == 0 or len(value) != size for value in values):
+            return self._run_each(joint, batch)
+        start = 0
+        for task in batch:
+            _succeed(task.future, [value[start : start + task.rows] for value in values])
+            start += task.rows
+        return None
+
+    def _count(self, model: LoadedModel, requests: int, rows: int) -> None:
+        model.runs_alone = model.runs_alone + 1 if requests == 1 else 0
+        if self._observe is not None:
+            self._observe(model.name, rows)
+
+    async def _run_each(self, run: Run, batch: Batch, error: Exception | None = None) -> None:
+        if error is not None and len(batch) == 1:
+            _fail(batch[0].future, error)
+            return
+        for task in batch:
+            if task.future.done():
                 continue
             try:
-                merged = _merged(tasks, queue.options)
-                result = self._runner.run_now(merged)
-            except ServingError as error:
-                self._start(self._run_each(tasks, error))
-                continue
-            if result is None:
-                queue.running += 1
-                self._start(self._run_batch(queue, tasks, merged))
+                values = await self._runner.run(run._replace(feeds=task.feeds, deadline=None))
+            except Exception as failure:  # noqa: BLE001 - it becomes the request's answer
+                _fail(task.future, failure)
             else:
-                self._answer(queue, tasks, merged, result)
+                _succeed(task.future, values)
 
-    def _start(self, coroutine: Any) -> None:  # a coroutine of this class
-        task = asyncio.get_running_loop().create_task(coroutine)
-        self._slow.add(task)
-        task.add_done_callback(self._slow.discard)
 
-    async def _run_batch(self, queue: Queue, tasks: Sequence[Task], merged: Run) -> None:
-        try:
-            self._answer(queue, tasks, merged, await self._runner.run(merged))
-        except ServingError as error:
-            await self._run_each(tasks, error)
-        finally:
-            queue.running -= 1
-            if queue.tasks:
-                self._schedule(queue, asyncio.get_running_loop())
+def _key(run: Run, options: BatchingOptions) -> Hashable:
+    """What requests must have in common to be merged: the outputs, and the inputs' names, dtypes and row shapes."""
+    pads = options.pad_variable_length_inputs
+    return run.fetches, tuple(
+        (name, feed.dtype.str, feed.ndim if pads else feed.shape[1:]) for name, feed in run.feeds.items()
+    )
 
-    def _answer(self, queue: Queue, tasks: Sequence[Task], merged: Run, result: list[Array]) -> None:
-        size = len(next(iter(merged.feeds.values())))
-        if any(value.ndim == 0 or len(value) != size for value in result):
-            # Outputs that do not go by rows cannot be handed out: such a signature is not merged again.
-            queue.splits = False
-            self._start(self._run_each(tasks, None))
-            return
-        queue.note(len(tasks))
-        if self._observe is not None:
-            self._observe(merged.version.name, size)
-        start = 0
-        for task in tasks:
-            end = start + task.rows
-            if not task.future.done():
-                task.future.set_result([value[start:end] for value in result])
-            start = end
 
-    async def _run_each(self, tasks: Sequence[Task], error: ServingError | None) -> None:
-        if error is not None and len(tasks) == 1:
-            _fail(tasks[0].future, error)
-            return
-        for task in tasks:
-            await self._run_alone(task)
+async def _answer(task: Task, deadline: float | None) -> list[Array]:
+    if deadline is None:
+        return await task.future
+    timer = asyncio.get_running_loop().call_later(deadline - time.monotonic(), _expire, task.future)
+    try:
+        return await task.future
+    finally:
+        timer.cancel()
 
-    async def _run_alone(self, task: Task) -> None:
-        try:
-            result = await self._runner.run(task.run)
-        except ServingError as error:
-            _fail(task.future, error)
-        else:
-            if not task.future.done():
-                task.future.set_result(result)
+
+def _rows(run: Run) -> int:
+    return len(next(iter(run.feeds.values())))
+
+
+def _is_alone(model: LoadedModel, options: BatchingOptions) -> bool:
+    """Whether a request need not wait for company: the last ones had none, and the options do not ask for it."""
+    return model.runs_alone % COMPANY_EVERY > 0 and not (options.allowed_batch_sizes or options.batch_timeout_seconds)
+
+
+def _succeed(future: asyncio.Future[list[Array]], values: list[Array]) -> None:
+    if not future.done():
+        future.set_result(values)
 
 
 def _expire(future: asyncio.Future[list[Array]]) -> None:
     _fail(future, DeadlineExceeded("The deadline passed while the request waited for its batch."))
 
 
-def _fail(future: asyncio.Future[list[Array]], error: ServingError) -> None:
+def _fail(future: asyncio.Future[list[Array]], error: Exception) -> None:
     if not future.done():
         future.set_exception(error)
-
-
-def _merged(tasks: Sequence[Task], options: BatchingOptions) -> Run:
-    first = tasks[0].run
-    total = sum(task.rows for task in tasks)
-    padding = next((size for size in options.allowed_batch_sizes if size >= total), total) - total
-    if len(tasks) == 1 and not padding:
-        return first._replace(deadline=None)
-    feeds = {name: joined([task.run.feeds[name] for task in tasks], padding) for name in first.feeds}
-    return first._replace(feeds=feeds, deadline=None)

@@ -6,10 +6,9 @@ The signature's method name is not checked unless the server is told to, as in T
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from google.protobuf import text_format
 
 from serving.apis import tensors
@@ -29,26 +28,23 @@ from serving.apis.messages import (
     RegressionResult,
     SignatureDef,
 )
-from serving.embedded.inference.batching import Runs
-from serving.embedded.inference.predict import (
-    CLASSIFY_METHOD,
-    DEFAULT_SIGNATURE,
-    REGRESS_METHOD,
-    Versions,
-    model_spec,
-)
-from serving.embedded.inference.runner import Run
+from serving.embedded.inference.model import DEFAULT_SIGNATURE, Signature
+from serving.embedded.inference.predict import CLASSIFY_METHOD, REGRESS_METHOD, Versions
+from serving.embedded.inference.runner import Run, Runs
+from serving.embedded.inference.servable import Array
 from serving.errors import FailedPrecondition, InvalidArgument, Unimplemented
-
-Array = npt.NDArray[Any]
 
 # C++ protobuf marks its debug text so that nobody parses it; TF Serving's error texts carry the mark.
 _DEBUG_MARK = "goo.gle/debugstr    \n"
 
 
 class _Task(NamedTuple):
-    """What one signature needs: the tensor to feed with examples, and the tensors to fetch by output name."""
+    """What one signature needs: the tensor to feed with examples, and the tensors to fetch, by output name.
 
+    spec: of its answer.
+    """
+
+    spec: ModelSpec
     feed: str
     fetches: dict[str, str]
 
@@ -63,26 +59,16 @@ class ExampleInference:
 
     async def classify(self, request: ClassificationRequest, deadline: float | None = None) -> ClassificationResponse:
         """Runs one Classify call. deadline: in seconds of `time.monotonic`. Raises ServingError."""
-        response = ClassificationResponse()
-        with self._core.use(requested_spec(request)) as version:
-            name, signature = _signature(version.servable.signatures, request.model_spec)
-            task = self._task(signature, CLASSIFY_METHOD)
-            examples = serialized_examples(request.input)
-            values = await self._runner.run(Run(version, {task.feed: examples}, tuple(task.fetches.values()), deadline))
-            _fill_classes(response.result, dict(zip(task.fetches, values, strict=True)), len(examples))
-            response.model_spec.CopyFrom(model_spec(version, name))
+        spec, outputs, count = await self._run(request, CLASSIFY_METHOD, deadline)
+        response = ClassificationResponse(model_spec=spec)
+        _fill_classes(response.result, outputs, count)
         return response
 
     async def regress(self, request: RegressionRequest, deadline: float | None = None) -> RegressionResponse:
         """Runs one Regress call. deadline: in seconds of `time.monotonic`. Raises ServingError."""
-        response = RegressionResponse()
-        with self._core.use(requested_spec(request)) as version:
-            name, signature = _signature(version.servable.signatures, request.model_spec)
-            task = self._task(signature, REGRESS_METHOD)
-            examples = serialized_examples(request.input)
-            values = await self._runner.run(Run(version, {task.feed: examples}, tuple(task.fetches.values()), deadline))
-            _fill_values(response.result, values[0], len(examples))
-            response.model_spec.CopyFrom(model_spec(version, name))
+        spec, outputs, count = await self._run(request, REGRESS_METHOD, deadline)
+        response = RegressionResponse(model_spec=spec)
+        _fill_values(response.result, outputs["outputs"], count)
         return response
 
     async def multi_inference(
@@ -93,64 +79,73 @@ class ExampleInference:
         with self._core.use(request.tasks[0].model_spec if request.tasks else ModelSpec()) as version:
             tasks = self._tasks(version.servable.signatures, request)
             examples = serialized_examples(request.input)
-            feeds = {task.feed: examples for task in tasks.values()}
-            fetches = tuple(sorted({tensor for task in tasks.values() for tensor in task.fetches.values()}))
+            feeds = {task.feed: examples for task in tasks}
+            fetches = tuple(sorted({tensor for task in tasks for tensor in task.fetches.values()}))
             values = dict(zip(fetches, await self._runner.run(Run(version, feeds, fetches, deadline)), strict=True))
-            for (name, task), asked in zip(tasks.items(), request.tasks, strict=True):
-                result = response.results.add(model_spec=model_spec(version, name))
-                outputs = {output: values[tensor] for output, tensor in task.fetches.items()}
-                if asked.method_name == CLASSIFY_METHOD:
-                    _fill_classes(result.classification_result, outputs, len(examples))
-                else:
-                    _fill_values(result.regression_result, outputs["outputs"], len(examples))
+        for task, inference in zip(tasks, request.tasks, strict=True):
+            result = response.results.add(model_spec=task.spec)
+            outputs = {output: values[tensor] for output, tensor in task.fetches.items()}
+            if inference.method_name == CLASSIFY_METHOD:
+                _fill_classes(result.classification_result, outputs, len(examples))
+            else:
+                _fill_values(result.regression_result, outputs["outputs"], len(examples))
         return response
 
-    def _tasks(self, signatures: Mapping[str, SignatureDef], request: MultiInferenceRequest) -> dict[str, _Task]:
+    async def _run(
+        self, request: ClassificationRequest | RegressionRequest, method_name: str, deadline: float | None
+    ) -> tuple[ModelSpec, dict[str, Array], int]:
+        """The ModelSpec of the answer, the outputs by name, and the number of examples."""
+        if not request.HasField("model_spec"):
+            raise InvalidArgument("Missing ModelSpec")
+        with self._core.use(request.model_spec) as version:
+            name = request.model_spec.signature_name or DEFAULT_SIGNATURE
+            if name not in version.servable.signatures:
+                raise InvalidArgument(f"No signature was found with the name: {name}")
+            task = self._task(version.servable.signatures[name], method_name)
+            examples = serialized_examples(request.input)
+            values = await self._runner.run(Run(version, {task.feed: examples}, tuple(task.fetches.values()), deadline))
+        return task.spec, dict(zip(task.fetches, values, strict=True)), len(examples)
+
+    def _tasks(self, signatures: Mapping[str, Signature], request: MultiInferenceRequest) -> list[_Task]:
         tasks: dict[str, _Task] = {}
-        for asked in request.tasks:
-            _check_same_model(request.tasks[0], asked)
-            name = asked.model_spec.signature_name or DEFAULT_SIGNATURE
+        for inference in request.tasks:
+            _check_same_model(request.tasks[0], inference)
+            name = inference.model_spec.signature_name or DEFAULT_SIGNATURE
             if name in tasks:
                 raise InvalidArgument(f"Duplicate evaluation of signature: {name}")
             if name not in signatures:
                 raise InvalidArgument(f"Requested signature not found in model graph: {name}")
-            tasks[name] = self._task(signatures[name], asked.method_name)
-        return tasks
+            tasks[name] = self._task(signatures[name], inference.method_name)
+        return list(tasks.values())
 
-    def _task(self, signature: SignatureDef, method_name: str) -> _Task:
+    def _task(self, signature: Signature, method_name: str) -> _Task:
         if method_name not in _KINDS:
             raise Unimplemented(f"Unsupported signature method_name: {method_name}")
-        kind = _KINDS[method_name]
-        if self._check_method_names and signature.method_name != method_name:
+        definition = signature.definition
+        if self._check_method_names and definition.method_name != method_name:
             raise InvalidArgument(
-                f"Expected {kind} signature method_name to be {method_name}. Was: {signature.method_name}"
+                f"Expected {_KINDS[method_name]} signature method_name to be {method_name}. "
+                f"Was: {definition.method_name}"
             )
-        if len(signature.inputs) != 1:
+        if len(definition.inputs) != 1:
             raise InvalidArgument("Expected one input Tensor.")
-        fetches = _classification(signature) if method_name == CLASSIFY_METHOD else _regression(signature)
-        return _Task(signature.inputs["inputs"].name, fetches)
+        fetches = _classification(definition) if method_name == CLASSIFY_METHOD else _regression(definition)
+        return _Task(signature.spec, definition.inputs["inputs"].name, fetches)
 
 
 _KINDS = {CLASSIFY_METHOD: "classification", REGRESS_METHOD: "regression"}
 
 
-def requested_spec(request: ClassificationRequest | RegressionRequest) -> ModelSpec:
-    """The request's ModelSpec. Raises InvalidArgument when there is none."""
-    if not request.HasField("model_spec"):
-        raise InvalidArgument("Missing ModelSpec")
-    return request.model_spec
-
-
-def serialized_examples(given: Input) -> Array:
+def serialized_examples(source: Input) -> Array:
     """The examples as strings [N] of serialized tf.Example; a context goes in front of each. Raises InvalidArgument.
 
     Serialized messages merge when they are joined: that is how a context's features get into every example.
     """
-    if given.WhichOneof("kind") == "example_list_with_context":
-        context = given.example_list_with_context.context.SerializeToString()
-        serialized = [context + one.SerializeToString() for one in given.example_list_with_context.examples]
+    if source.WhichOneof("kind") == "example_list_with_context":
+        context = source.example_list_with_context.context.SerializeToString()
+        serialized = [context + example.SerializeToString() for example in source.example_list_with_context.examples]
     else:
-        serialized = [one.SerializeToString() for one in given.example_list.examples]
+        serialized = [example.SerializeToString() for example in source.example_list.examples]
     if not serialized:
         raise InvalidArgument("Input is empty.")
     examples = np.empty(len(serialized), object)
@@ -158,18 +153,11 @@ def serialized_examples(given: Input) -> Array:
     return examples
 
 
-def _check_same_model(first: InferenceTask, asked: InferenceTask) -> None:
-    if not asked.model_spec.name:
+def _check_same_model(first: InferenceTask, other: InferenceTask) -> None:
+    if not other.model_spec.name:
         raise InvalidArgument("Found ModelSpec with an empty model name.")
-    if asked.model_spec.name != first.model_spec.name:
+    if other.model_spec.name != first.model_spec.name:
         raise InvalidArgument("All ModelSpecs in a MultiInferenceRequest must access the same model name.")
-
-
-def _signature(signatures: Mapping[str, SignatureDef], spec: ModelSpec) -> tuple[str, SignatureDef]:
-    name = spec.signature_name or DEFAULT_SIGNATURE
-    if name not in signatures:
-        raise InvalidArgument(f"No signature was found with the name: {name}")
-    return name, signatures[name]
 
 
 def _classification(signature: SignatureDef) -> dict[str, str]:
@@ -211,13 +199,13 @@ def _fill_classes(result: ClassificationResult, outputs: Mapping[str, Array], co
         raise InvalidArgument(f"Tensors class and score should match in dim_size(1). Got {widths[0]} vs. {widths[-1]}")
     classes, scores = outputs.get("classes"), outputs.get("scores")
     for row in range(count):
-        one = result.classifications.add()
+        classification = result.classifications.add()
         for column in range(widths[0]):
-            made = one.classes.add()
+            entry = classification.classes.add()
             if classes is not None:
-                made.label = classes[row, column].decode(errors="replace")
+                entry.label = classes[row, column].decode(errors="replace")
             if scores is not None:
-                made.score = float(scores[row, column])
+                entry.score = float(scores[row, column])
 
 
 def _check_classes(name: str, values: Array, data_type: int, count: int) -> None:

@@ -11,8 +11,7 @@ from serving.apis.messages import (
     SignatureDefMap,
 )
 from serving.apis.status import Code
-from serving.embedded.inference.predict import model_spec
-from serving.embedded.inference.servable import Servable
+from serving.embedded.inference.model import LoadedModel
 from serving.embedded.models.core import ServerCore
 from serving.embedded.models.versions import VersionStatus
 from serving.errors import InvalidArgument, NotFound
@@ -20,7 +19,7 @@ from serving.errors import InvalidArgument, NotFound
 SIGNATURE_DEF = "signature_def"
 
 
-def metadata(core: ServerCore[Servable], request: GetModelMetadataRequest) -> GetModelMetadataResponse:
+def metadata(core: ServerCore[LoadedModel], request: GetModelMetadataRequest) -> GetModelMetadataResponse:
     """The signatures of a version. Raises ServingError."""
     if not request.HasField("model_spec"):
         raise InvalidArgument("Missing ModelSpec")
@@ -30,13 +29,14 @@ def metadata(core: ServerCore[Servable], request: GetModelMetadataRequest) -> Ge
         if field != SIGNATURE_DEF:
             raise InvalidArgument(f"Metadata field {field} is not supported")
     with core.use(request.model_spec) as version:
-        response = GetModelMetadataResponse(model_spec=model_spec(version))
-        signatures = SignatureDefMap(signature_def=version.servable.signatures)
+        response = GetModelMetadataResponse(model_spec=version.servable.spec())
+        definitions = {name: signature.definition for name, signature in version.servable.signatures.items()}
+        signatures = SignatureDefMap(signature_def=definitions)
         response.metadata[SIGNATURE_DEF].Pack(signatures, deterministic=True)
     return response
 
 
-def status(core: ServerCore[Servable], request: GetModelStatusRequest) -> GetModelStatusResponse:
+def status(core: ServerCore[LoadedModel], request: GetModelStatusRequest) -> GetModelStatusResponse:
     """The state of a version, or of all versions newest first; a label is not looked at. Raises ServingError."""
     if not request.HasField("model_spec"):
         raise InvalidArgument("Missing ModelSpec")
@@ -54,7 +54,7 @@ def status(core: ServerCore[Servable], request: GetModelStatusRequest) -> GetMod
     return response
 
 
-def _no_versions(core: ServerCore[Servable], spec: ModelSpec) -> str:
+def _no_versions(core: ServerCore[LoadedModel], spec: ModelSpec) -> str:
     error = core.errors().get(spec.name)
     return f"Could not find any versions of model {spec.name}" + (f": {error}" if error else "")
 

@@ -7,22 +7,18 @@ filter, and then what TensorFlow says.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from serving.apis import tensors
 from serving.apis.messages import ModelSpec, SignatureDef, TensorProto
-from serving.embedded.inference.batching import Runs
-from serving.embedded.inference.runner import Run
-from serving.embedded.inference.servable import Servable
+from serving.embedded.inference.model import DEFAULT_SIGNATURE, LoadedModel, Signature
+from serving.embedded.inference.runner import Run, Runs
+from serving.embedded.inference.servable import Array
 from serving.embedded.models.versions import Version
 from serving.errors import FailedPrecondition, Internal, InvalidArgument
 
-Array = npt.NDArray[Any]
-
-DEFAULT_SIGNATURE = "serving_default"
 PREDICT_METHOD = "tensorflow/serving/predict"
 CLASSIFY_METHOD = "tensorflow/serving/classify"
 REGRESS_METHOD = "tensorflow/serving/regress"
@@ -56,7 +52,7 @@ class PredictOptions(NamedTuple):
 class Versions(Protocol):
     """What finds the version that a request asks for: the ServerCore, or a version that is not served yet."""
 
-    def use(self, spec: ModelSpec) -> Version[Servable]:
+    def use(self, spec: ModelSpec) -> Version[LoadedModel]:
         """The version, counted as in use. Raises ServingError."""
 
 
@@ -73,13 +69,12 @@ class Predictor:
         with self._core.use(call.spec) as version:
             return await self.predict_on(version, call)
 
-    async def predict_on(self, version: Version[Servable], call: PredictCall) -> Prediction:
+    async def predict_on(self, version: Version[LoadedModel], call: PredictCall) -> Prediction:
         """Runs one call on a version that its caller has in use. Raises ServingError."""
-        signature = find_signature(version, call.spec.signature_name)
+        name = call.spec.signature_name or DEFAULT_SIGNATURE
+        signature = version.servable.signatures.get(name)
         if signature is None:
-            raise FailedPrecondition(
-                f'Serving signature key "{call.spec.signature_name or DEFAULT_SIGNATURE}" not found.'
-            )
+            raise FailedPrecondition(f'Serving signature key "{name}" not found.')
         if self._options.check_method_names:
             check_predict_method(signature.definition)
         feeds = _feeds(signature, call.inputs, self._options)
@@ -89,45 +84,6 @@ class Predictor:
             fetches = tuple(signature.definition.outputs[alias].name for alias in aliases)
         values = await self._runner.run(Run(version, feeds, fetches, call.deadline))
         return Prediction(signature.spec, signature, dict(zip(aliases, values, strict=True)))
-
-
-class Signature(NamedTuple):
-    """One signature of a version, with what every request needs of it looked up once.
-
-    inputs: alias, tensor name and DataType, by alias. aliases, fetches: of all outputs, by alias. spec: of its answers.
-    """
-
-    definition: SignatureDef
-    inputs: tuple[tuple[str, str, int], ...]
-    aliases: tuple[str, ...]
-    fetches: tuple[str, ...]
-    output_types: Mapping[str, int]
-    spec: ModelSpec
-
-
-def find_signature(version: Version[Servable], name: str) -> Signature | None:
-    """A version's signature by name, `serving_default` for none; None when there is no such one."""
-    name = name or DEFAULT_SIGNATURE
-    found: Signature | None = version.cache.get(name)
-    if found is None and name in version.servable.signatures:
-        definition = version.servable.signatures[name]
-        aliases = tuple(sorted(definition.outputs))
-        found = version.cache[name] = Signature(
-            definition,
-            tuple((alias, info.name, info.dtype) for alias, info in sorted(definition.inputs.items())),
-            aliases,
-            tuple(definition.outputs[alias].name for alias in aliases),
-            {alias: definition.outputs[alias].dtype for alias in aliases},
-            model_spec(version, name),
-        )
-    return found
-
-
-def model_spec(version: Version[Servable], signature_name: str = "") -> ModelSpec:
-    """The ModelSpec of an answer: the version that gave it is always named."""
-    spec = ModelSpec(name=version.name, signature_name=signature_name)
-    spec.version.value = version.number
-    return spec
 
 
 def check_predict_method(signature: SignatureDef) -> None:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import functools
-from pathlib import Path
 
 from fashion_common.layout import SELF_TEST_FILE
 from serving.apis.self_test import ArchiveError, Array, Case, MismatchError, largest_differences, read_archive
 from serving.embedded.inference.servable import Servable
+from serving.embedded.models.storage import VersionDirectory
 from serving.errors import FailedPrecondition
 
 
-def self_test(path: Path, servable: Servable) -> list[str]:
+def self_test(directory: VersionDirectory, servable: Servable) -> list[str]:
     """Runs every signature in a version's archive once; gives their names, none without an archive.
 
     A model that was made elsewhere has no archive. Raises FailedPrecondition with what differs.
     """
-    file = path / SELF_TEST_FILE
-    if not file.is_file():
+    file = directory.file(SELF_TEST_FILE)
+    if file is None:
         return []
     try:
         return list(largest_differences(read_archive(file), functools.partial(_answer, servable)))

@@ -8,31 +8,28 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
-import numpy.typing as npt
 from google.protobuf.message import DecodeError
 
 from fashion_common.layout import MAX_WARMUP_RECORDS, WARMUP_FILE
 from serving.apis import tensors
 from serving.apis.messages import ModelSpec, PredictionLog, SessionRunRequest
 from serving.embedded.inference.examples import ExampleInference
+from serving.embedded.inference.model import LoadedModel
 from serving.embedded.inference.predict import PredictCall, Predictor
 from serving.embedded.inference.runner import Run
-from serving.embedded.inference.servable import Servable
+from serving.embedded.inference.servable import Array
 from serving.embedded.models.versions import Version
 from serving.errors import InvalidArgument, ServingError
-
-Array = npt.NDArray[Any]
 
 
 class _Loaded:
     """A version that is loaded but not served yet: every request is for it, and runs at once."""
 
-    def __init__(self, version: Version[Servable]) -> None:
+    def __init__(self, version: Version[LoadedModel]) -> None:
         self._version = version
 
-    def use(self, _spec: ModelSpec) -> Version[Servable]:
+    def use(self, _spec: ModelSpec) -> Version[LoadedModel]:
         """The version, whatever a recorded request says."""
         self._version.use()
         return self._version
@@ -42,13 +39,13 @@ class _Loaded:
         return run.version.servable.run(run.feeds, run.fetches)
 
 
-def warm_up(version: Version[Servable], records: Callable[[Path], Iterable[bytes]], iterations: int = 1) -> int:
+def warm_up(version: Version[LoadedModel], records: Callable[[Path], Iterable[bytes]], iterations: int = 1) -> int:
     """Replays the requests in a version's warmup file, each `iterations` times; gives their number, 0 without a file.
 
     Raises ServingError for a file with a bad record, a request that fails, or more than 1000 records.
     """
-    file = version.path / WARMUP_FILE
-    if not file.is_file():
+    file = version.directory.file(WARMUP_FILE)
+    if file is None:
         return 0
     return asyncio.run(_replay(_Loaded(version), file, records(file), iterations))
 

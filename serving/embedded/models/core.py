@@ -1,4 +1,4 @@
-"""The configured models: configuration, labels, and the way from a ModelSpec to a loaded version.
+"""The configured models, and the way from a ModelSpec to a loaded version.
 
 TF Serving's ServerCore: https://github.com/tensorflow/serving/blob/master/tensorflow_serving/model_servers/server_core.h
 """
@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Generic
 
 from serving.apis.messages import TENSORFLOW, ModelConfig, ModelServerConfig, ModelSpec
+from serving.embedded.models import storage
+from serving.embedded.models.labels import Labels
 from serving.embedded.models.manager import Manager
-from serving.embedded.models.source import FileSystemSource, check_base_path
+from serving.embedded.models.source import FileSystemSource
 from serving.embedded.models.versions import S, Version
-from serving.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument, ServingError
+from serving.errors import DeadlineExceeded, InvalidArgument, ServingError
 
 PLATFORM = "tensorflow"
 
@@ -32,10 +33,9 @@ class ServerCore(Generic[S]):
     ) -> None:
         self.manager = manager
         self._source = source
-        self._labels_for_unavailable = labels_for_unavailable
         self._reload_deadline_seconds = reload_deadline_seconds
         self._models: dict[str, ModelConfig] = {}
-        self._labels: dict[str, dict[str, int]] = {}
+        self._labels = Labels(manager.has_version, for_unavailable=labels_for_unavailable)
         self._reloading = threading.Lock()
 
     @property
@@ -54,7 +54,7 @@ class ServerCore(Generic[S]):
         if choice == "version":
             return self.manager.use(spec.name, spec.version.value)
         if choice == "version_label":
-            return self.manager.use(spec.name, self._labelled(spec.name, spec.version_label))
+            return self.manager.use(spec.name, self._labels.version(spec.name, spec.version_label))
         return self.manager.use(spec.name)
 
     def configure(self, config: ModelServerConfig) -> None:
@@ -65,7 +65,7 @@ class ServerCore(Generic[S]):
         models = checked_models(config)
         _check_supported(models)
         self._take(models)
-        self._labels = _labels(models)
+        self._labels.assign(models)
 
     def reload(self, config: ModelServerConfig) -> None:
         """Replaces the configuration and waits until its models are available.
@@ -82,12 +82,12 @@ class ServerCore(Generic[S]):
         with self._reloading:
             models = checked_models(config)
             self._check_platform_changes(models)
-            self._check_labels(models)
+            self._labels.check(models)
             _check_supported(models)
             for name, model in models.items():
                 if name not in self._models or self._models[name].base_path != model.base_path:
-                    check_base_path(name, Path(model.base_path))
-            self._labels = _labels(models)
+                    storage.versions(name, model.base_path)
+            self._labels.assign(models)
             self._take(models)
             if not self.manager.wait_until_settled(models, self._reload_deadline_seconds):
                 raise DeadlineExceeded(
@@ -110,12 +110,6 @@ class ServerCore(Generic[S]):
         self._models = models
         self._source.set_models(models)
 
-    def _labelled(self, name: str, label: str) -> int:
-        version = self._labels.get(name, {}).get(label)
-        if version is None:
-            raise InvalidArgument(f"Unrecognized servable version label: {label}")
-        return version
-
     def _check_platform_changes(self, models: Mapping[str, ModelConfig]) -> None:
         for name in models.keys() & self._models.keys():
             old, new = _platform(self._models[name]), _platform(models[name])
@@ -124,18 +118,6 @@ class ServerCore(Generic[S]):
                     f"Illegal to change a model's platform. For model {name} platform was {old} "
                     f"and new platform requested is {new}"
                 )
-
-    def _check_labels(self, models: Mapping[str, ModelConfig]) -> None:
-        """A label needs an AVAILABLE version; where labels may come early, only a label that is new may."""
-        for name, model in models.items():
-            known = self._labels.get(name, {})
-            for label, version in model.version_labels.items():
-                early = self._labels_for_unavailable and known.get(label, version) == version
-                if not early and not self.manager.has_version(name, version):
-                    raise FailedPrecondition(
-                        f"Request to assign label to version {version} of model {name}, "
-                        "which is not currently available for inference"
-                    )
 
 
 def checked_models(config: ModelServerConfig) -> dict[str, ModelConfig]:
@@ -177,7 +159,3 @@ def _platform(model: ModelConfig) -> str:
     if model.model_type != TENSORFLOW:
         raise InvalidArgument(f"ModelServerConfig::model_type choice {model.model_type} not supported.")
     return PLATFORM
-
-
-def _labels(models: Mapping[str, ModelConfig]) -> dict[str, dict[str, int]]:
-    return {name: dict(model.version_labels) for name, model in models.items()}

@@ -11,17 +11,11 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Generic, NamedTuple
 
 from serving.embedded.models.source import Aspired
-from serving.embedded.models.versions import (
-    S,
-    State,
-    Version,
-    VersionStatus,
-    fingerprint,
-)
+from serving.embedded.models.storage import VersionDirectory
+from serving.embedded.models.versions import S, State, Version, VersionStatus
 from serving.errors import Internal, NotFound, ServingError, StillLoading, Unavailable
 
 log = logging.getLogger(__name__)
@@ -51,7 +45,7 @@ class _Model(Generic[S]):
 class Manager(Generic[S]):
     """Loads and unloads versions as they are aspired to; `use` gives a loaded one to a request."""
 
-    def __init__(self, load: Callable[[str, int, Path], S], options: ManagerOptions | None = None) -> None:
+    def __init__(self, load: Callable[[str, int, VersionDirectory], S], options: ManagerOptions | None = None) -> None:
         self._load = load
         self._options = options or ManagerOptions()
         self._models: dict[str, _Model[S]] = {}
@@ -150,15 +144,15 @@ class Manager(Generic[S]):
         error = self.error(name) if model is not None and (model.error is not None or model.versions) else None
         return NotFound(text) if error is None else Unavailable(f"{text}: {error}")
 
-    def _aspire(self, name: str, model: _Model[S], versions: Mapping[int, Path]) -> None:
+    def _aspire(self, name: str, model: _Model[S], versions: Mapping[int, VersionDirectory]) -> None:
         for number, version in model.versions.items():
             version.aspired = number in versions
-        for number, path in versions.items():
+        for number, directory in versions.items():
             known = model.versions.get(number)
             fresh = known is None or (known.state == State.END and known.error is None)
-            mended = known is not None and known.state == State.END and known.fingerprint != fingerprint(path)
+            mended = known is not None and known.state == State.END and known.fingerprint != directory.fingerprint()
             if fresh or mended:
-                model.versions[number] = Version(name, number, path, self._lock)
+                model.versions[number] = Version(name, number, directory, self._lock)
 
     def _reconcile(self, name: str) -> None:
         model = self._models[name]
@@ -183,7 +177,7 @@ class Manager(Generic[S]):
     def _start_load(self, version: Version[S]) -> None:
         version.state = State.LOADING
         version.attempts += 1
-        version.fingerprint = fingerprint(version.path)
+        version.fingerprint = version.directory.fingerprint()
         self._loaders.submit(self._load_version, version)
 
     def _load_version(self, version: Version[S]) -> None:
@@ -191,7 +185,7 @@ class Manager(Generic[S]):
         error: ServingError | None = None
         try:
             if version.aspired and not self._stopped:
-                servable = self._load(version.name, version.number, version.path)
+                servable = self._load(version.name, version.number, version.directory)
         except ServingError as failure:
             error = failure
         except Exception as failure:

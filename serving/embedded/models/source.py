@@ -1,4 +1,4 @@
-"""What is on disk: which versions of each model there are, and which of them the policy wants.
+"""Which versions of each model there should be: those under its base path that its policy wants.
 
 Follows TF Serving's FileSystemStoragePathSource.
 https://www.tensorflow.org/tfx/serving/serving_config
@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import NamedTuple
 
-from fashion_common import layout
-from fashion_common.errors import BasePathError, MisplacedModelError
 from serving.apis.messages import ModelConfig
-from serving.errors import FailedPrecondition, NotFound, ServingError
+from serving.embedded.models import storage
+from serving.embedded.models.storage import VersionDirectory
+from serving.errors import NotFound, ServingError
 
 
 class Aspired(NamedTuple):
@@ -23,50 +22,36 @@ class Aspired(NamedTuple):
     `versions` is None when the base path cannot be read: what is loaded then stays. An emptied one unloads all.
     """
 
-    versions: Mapping[int, Path] | None
+    versions: Mapping[int, VersionDirectory] | None
     error: ServingError | None = None
-
-
-def check_base_path(model_name: str, base_path: Path) -> dict[int, Path]:
-    """The versions under a base path, at least one.
-
-    Raises NotFound or FailedPrecondition with the fix in its text when there is none.
-    """
-    try:
-        return layout.check_base_path(model_name, base_path)
-    except MisplacedModelError as error:
-        raise FailedPrecondition(str(error)) from error
-    except BasePathError as error:
-        raise NotFound(str(error)) from error
 
 
 def aspired(config: ModelConfig) -> Aspired:
     """The versions of one model that its policy wants: latest(n) by default latest(1), all, or specific ones."""
-    base_path = Path(config.base_path)
     try:
-        found = check_base_path(config.name, base_path)
+        versions = storage.versions(config.name, config.base_path)
     except ServingError as error:
-        return Aspired({} if base_path.is_dir() else None, error)
+        return Aspired({} if storage.is_readable(config.base_path) else None, error)
     policy = config.model_version_policy
     kind = policy.WhichOneof("policy_choice")
     if kind == "all":
-        return Aspired(found)
+        return Aspired(versions)
     if kind == "specific":
-        return _specific(config, found)
+        return _specific(config, versions)
     count = max(1, policy.latest.num_versions)
-    return Aspired({version: found[version] for version in sorted(found)[-count:]})
+    return Aspired({number: versions[number] for number in sorted(versions)[-count:]})
 
 
-def _specific(config: ModelConfig, found: Mapping[int, Path]) -> Aspired:
+def _specific(config: ModelConfig, versions: Mapping[int, VersionDirectory]) -> Aspired:
     wanted = config.model_version_policy.specific.versions
-    missing = sorted(set(wanted) - set(found))
+    missing = sorted(set(wanted) - versions.keys())
     error = None
     if missing:
         error = NotFound(
             f"Version {missing[0]} of {config.name}, which its policy names, is not under {config.base_path}: "
-            f"there are {', '.join(map(str, sorted(found)))}"
+            f"there are {', '.join(map(str, sorted(versions)))}"
         )
-    return Aspired({version: found[version] for version in wanted if version in found}, error)
+    return Aspired({number: versions[number] for number in wanted if number in versions}, error)
 
 
 class FileSystemSource:

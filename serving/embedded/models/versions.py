@@ -5,9 +5,9 @@ from __future__ import annotations
 import enum
 import threading
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
+from serving.embedded.models.storage import VersionDirectory
 from serving.errors import ServingError
 
 
@@ -45,18 +45,16 @@ class Version(Generic[S]):
     Every change happens under the manager's lock. `Manager.use` counts a user; leaving a `with` block releases it.
     """
 
-    def __init__(self, name: str, number: int, path: Path, lock: threading.RLock) -> None:
+    def __init__(self, name: str, number: int, directory: VersionDirectory, lock: threading.RLock) -> None:
         self.name = name
         self.number = number
-        self.path = path
+        self.directory = directory
         self.state = State.START
         self.error: ServingError | None = None
         self.attempts = 0
         self.aspired = True
         self.fingerprint: object = None
         self.retry: threading.Timer | None = None
-        # What requests find out about the loaded version once; it goes with the version.
-        self.cache: dict[Any, Any] = {}
         self._servable: S | None = None
         self._users = 0
         self._lock = lock
@@ -111,11 +109,3 @@ class Version(Generic[S]):
     def status(self) -> VersionStatus:
         """The version's status as it is now."""
         return VersionStatus(self.number, self.state, self.error)
-
-
-def fingerprint(path: Path) -> object:
-    """What the files of a version look like: a version that failed is tried again when this changes."""
-    try:
-        return sorted((str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in path.rglob("*"))
-    except OSError:
-        return None

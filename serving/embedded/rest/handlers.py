@@ -19,7 +19,8 @@ from serving.apis.messages import (
 from serving.apis.status import Code
 from serving.embedded.api import Api
 from serving.embedded.inference import info
-from serving.embedded.inference.predict import DEFAULT_SIGNATURE, PredictCall, find_signature
+from serving.embedded.inference.model import DEFAULT_SIGNATURE
+from serving.embedded.inference.predict import PredictCall
 from serving.embedded.observe.metrics import CONTENT_TYPE, Metrics
 from serving.embedded.rest.json import examples, outputs, requests, values
 from serving.embedded.rest.json.messages import message_json, metadata_json
@@ -73,9 +74,9 @@ class ModelHandlers:
         """`:predict`, of rows (instances) or columns (inputs)."""
         spec, document, deadline = self._inference(request)
         with self._api.core.use(spec) as version:
-            signature = find_signature(version, spec.signature_name)
+            name = spec.signature_name or DEFAULT_SIGNATURE
+            signature = version.servable.signatures.get(name)
             if signature is None:
-                name = spec.signature_name or DEFAULT_SIGNATURE
                 raise InvalidArgument(f'Serving signature name: "{name}" not found in signature def')
             # What holds no true and no false needs no look for them among its numbers.
             clean = b"true" not in request.body and b"false" not in request.body

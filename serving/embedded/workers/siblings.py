@@ -25,7 +25,7 @@ from serving.apis.messages import (
 )
 from serving.apis.status import Code
 from serving.embedded.api import ModelAdmin
-from serving.embedded.inference.servable import Servable
+from serving.embedded.inference.model import LoadedModel
 from serving.embedded.models.core import ServerCore
 from serving.errors import ServingError
 
@@ -58,7 +58,7 @@ class Siblings:
         """The configuration that was reloaded last, or None when the first one still holds."""
         return ModelServerConfig.FromString(self._config.read_bytes()) if self._config.exists() else None
 
-    def admin(self, core: ServerCore[Servable]) -> SharedAdmin:
+    def admin(self, core: ServerCore[LoadedModel]) -> SharedAdmin:
         """The ModelService of this worker."""
         return SharedAdmin(core, self)
 
@@ -66,7 +66,7 @@ class Siblings:
 class SharedAdmin(ModelAdmin):
     """A ModelService that speaks for all workers."""
 
-    def __init__(self, core: ServerCore[Servable], siblings: Siblings) -> None:
+    def __init__(self, core: ServerCore[LoadedModel], siblings: Siblings) -> None:
         super().__init__(core)
         self._siblings = siblings
 

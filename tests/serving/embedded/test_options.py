@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +11,18 @@ import pytest
 from fashion_common.layout import BATCHING_FILE
 from serving.embedded import options
 from serving.embedded.flags import Flags
-from serving.embedded.inference.batching_options import BatchingOptions
-from serving.embedded.inference.servable import Servable
-from serving.embedded.models.versions import Version
+from serving.embedded.inference.batch_queue import BatchingOptions
+from serving.embedded.models.storage import VersionDirectory
 from serving.errors import InvalidArgument, ServerConfigError
 
 
-def version(path: Path, number: int) -> Version[Servable]:
-    """A version of a model in a directory of its own."""
-    directory = path / str(number)
+@pytest.fixture
+def version(tmp_path: Path) -> Path:
+    """The directory of a version that has batching parameters of its own."""
+    directory = tmp_path / "1"
     directory.mkdir()
-    return Version("m", number, directory, threading.RLock())
+    written(directory / BATCHING_FILE, "max_batch_size { value: 4 } allowed_batch_sizes: [2, 4]")
+    return directory
 
 
 def written(path: Path, text: str) -> str:
@@ -31,55 +31,37 @@ def written(path: Path, text: str) -> str:
     return str(path)
 
 
-def test_without_batching_there_are_no_options(tmp_path: Path) -> None:
+def batching(flags: Flags, version: Path) -> BatchingOptions | None:
+    """The batching options of the version in a directory."""
+    return options.batching_options_of(flags)(VersionDirectory(version))
+
+
+def test_without_batching_there_are_no_options(version: Path) -> None:
     """Whatever a version's directory holds."""
-    made = version(tmp_path, 1)
-    written(made.path / BATCHING_FILE, "max_batch_size { value: 4 }")
-
-    assert options.batching_options_of(Flags(enable_per_model_batching_parameters=True)) is None
+    assert batching(Flags(enable_per_model_batching_parameters=True), version) is None
 
 
-def test_common_batching_parameters(tmp_path: Path) -> None:
+def test_common_batching_parameters(version: Path, tmp_path: Path) -> None:
     """Those of the file, or TF Serving's defaults; the versions' own do not count."""
-    made = version(tmp_path, 1)
-    written(made.path / BATCHING_FILE, "max_batch_size { value: 4 }")
     file = written(tmp_path / "batching.config", "max_batch_size { value: 32 } batch_timeout_micros { value: 500 }")
 
-    common = options.batching_options_of(Flags(enable_batching=True, batching_parameters_file=file))
-    defaults = options.batching_options_of(Flags(enable_batching=True))
+    common = batching(Flags(enable_batching=True, batching_parameters_file=file), version)
+    defaults = batching(Flags(enable_batching=True), version)
 
-    assert common is not None
-    assert common(made) == BatchingOptions(max_batch_size=32, batch_timeout_seconds=0.0005)
-    assert defaults is not None
-    assert defaults(made) == BatchingOptions()
+    assert common == BatchingOptions(max_batch_size=32, batch_timeout_seconds=0.0005)
+    assert defaults == BatchingOptions()
 
 
-def test_per_model_batching_parameters(tmp_path: Path) -> None:
+def test_per_model_batching_parameters(version: Path, tmp_path: Path) -> None:
     """A version with a file of its own has that one's, one without is not batched: the common ones do not count."""
-    own, other, none = (version(tmp_path, number) for number in (1, 2, 3))
-    written(own.path / BATCHING_FILE, "max_batch_size { value: 4 } allowed_batch_sizes: [2, 4]")
-    written(other.path / BATCHING_FILE, "max_enqueued_batches { value: 7 }")
     common = written(tmp_path / "batching.config", "max_batch_size { value: 32 }")
     flags = Flags(enable_batching=True, enable_per_model_batching_parameters=True, batching_parameters_file=common)
 
-    options_of = options.batching_options_of(flags)
-
-    assert options_of is not None
-    assert options_of(own) == BatchingOptions(max_batch_size=4, allowed_batch_sizes=(2, 4))
-    assert options_of(other) == BatchingOptions(max_enqueued_batches=7)
-    assert options_of(none) is None
-
-
-def test_a_version_read_anew(tmp_path: Path) -> None:
-    """One that is loaded again from the same directory has the parameters that are there by then."""
-    old = version(tmp_path, 1)
-    new: Version[Servable] = Version("m", 1, old.path, threading.RLock())
-    options_of = options.batching_options_of(Flags(enable_batching=True, enable_per_model_batching_parameters=True))
-    assert options_of is not None
-
-    for made, size in ((old, 4), (new, 8)):
-        written(made.path / BATCHING_FILE, f"max_batch_size {{ value: {size} }}")
-        assert options_of(made) == BatchingOptions(max_batch_size=size)
+    assert batching(flags, version) == BatchingOptions(max_batch_size=4, allowed_batch_sizes=(2, 4))
+    written(version / BATCHING_FILE, "max_enqueued_batches { value: 7 }")
+    assert batching(flags, version) == BatchingOptions(max_enqueued_batches=7)
+    (version / BATCHING_FILE).unlink()
+    assert batching(flags, version) is None
 
 
 @pytest.mark.parametrize(
@@ -89,15 +71,14 @@ def test_a_version_read_anew(tmp_path: Path) -> None:
         ("max_batch_size { value: 0 }", "max_batch_size must be positive; was 0"),
     ],
 )
-def test_per_model_parameters_that_cannot_be(tmp_path: Path, text: str, message: str) -> None:
+def test_per_model_parameters_that_cannot_be(version: Path, text: str, message: str) -> None:
     """The version is not loaded, provided that the flags ask for them."""
-    made = version(tmp_path, 1)
-    written(made.path / BATCHING_FILE, text)
+    written(version / BATCHING_FILE, text)
 
-    options.check_version(Flags(enable_batching=True), made.path)
-    options.check_version(Flags(enable_per_model_batching_parameters=True), made.path)
+    batching(Flags(enable_batching=True), version)
+    batching(Flags(enable_per_model_batching_parameters=True), version)
     with pytest.raises(InvalidArgument, match=message):
-        options.check_version(Flags(enable_batching=True, enable_per_model_batching_parameters=True), made.path)
+        batching(Flags(enable_batching=True, enable_per_model_batching_parameters=True), version)
 
 
 @pytest.mark.parametrize(

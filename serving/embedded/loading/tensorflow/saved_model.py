@@ -29,6 +29,7 @@ from serving.apis.messages import (
 )
 from serving.apis.status import Code
 from serving.embedded.loading.tensorflow import graphs
+from serving.embedded.models.storage import VersionDirectory
 from serving.errors import ServingError
 
 Array = npt.NDArray[Any]
@@ -117,8 +118,9 @@ def _quantized_tensors(signatures: Mapping[str, SignatureDef]) -> dict[str, np.d
     }
 
 
-def load(path: Path, options: SessionOptions) -> SavedModel:
-    """Loads the SavedModel in a version directory. Raises ServingError with TensorFlow's code and text."""
+def load(directory: VersionDirectory, options: SessionOptions) -> SavedModel:
+    """Loads the SavedModel in a version's directory. Raises ServingError with TensorFlow's code and text."""
+    path = directory.local_path()
     try:
         return _with_text_operations(path, options)
     except tf.errors.OpError as error:

@@ -16,10 +16,11 @@ from google.protobuf import text_format
 
 from serving.apis.messages import SignatureDef
 from serving.apis.server_configs import BatchingParameters
+from serving.embedded.inference.batch_queue import BatchingOptions, batching_options
 from serving.embedded.inference.batching import BatchingRunner
-from serving.embedded.inference.batching_options import BatchingOptions, batching_options
+from serving.embedded.inference.model import LoadedModel
 from serving.embedded.inference.runner import Run, Runner
-from serving.embedded.inference.servable import Servable
+from serving.embedded.models.storage import VersionDirectory
 from serving.embedded.models.versions import Version
 from serving.errors import DeadlineExceeded, InvalidArgument, ServerConfigError, Unavailable
 
@@ -54,10 +55,13 @@ class Bench:
 
     def __init__(self, **options: Any) -> None:
         self.servable = Doubler()
-        self.version: Version[Servable] = Version("m", 1, Path("/m/1"), threading.RLock())
-        self.version.put(self.servable)
-        made = BatchingOptions(**{"max_batch_size": 8, "num_batch_threads": 1, "max_enqueued_batches": 100, **options})
-        self.runner = BatchingRunner(Runner(4), lambda _: made)
+        batching = BatchingOptions(
+            **{"max_batch_size": 8, "num_batch_threads": 1, "max_enqueued_batches": 100, **options}
+        )
+        directory = VersionDirectory(Path("/m/1"))
+        self.version: Version[LoadedModel] = Version("m", 1, directory, threading.RLock())
+        self.version.put(LoadedModel("m", 1, self.servable, batching))
+        self.runner = BatchingRunner(Runner(4))
 
     async def ask(self, *rows: float, seconds: float | None = None, dtype: npt.DTypeLike = np.float32) -> list[float]:
         """One request of these rows."""

@@ -16,8 +16,9 @@ ROOT = Path(__file__).parents[4]
 _LOAD = """
 import sys
 from pathlib import Path
-from serving.embedded import loader
-loader.load(Path(sys.argv[1]), loader.SessionOptions())
+from serving.embedded.loading.tensorflow import saved_model
+from serving.embedded.models.storage import VersionDirectory
+saved_model.load(VersionDirectory(Path(sys.argv[1])), saved_model.SessionOptions())
 """
 # Registering an operation takes a shared library: this one makes the graph need none instead.
 _PACKAGE = "import pathlib\npathlib.Path({graph!r}).write_bytes(pathlib.Path({known!r}).read_bytes())\n"

@@ -15,7 +15,8 @@ from fashion_common.layout import SELF_TEST_FILE, WARMUP_FILE
 from serving.apis.messages import PredictionLog, SignatureDef
 from serving.apis.status import Code
 from serving.embedded.inference.servable import Servable
-from serving.embedded.loading.load import Loader, version_load
+from serving.embedded.loading.load import Runtime, version_load
+from serving.embedded.models.storage import VersionDirectory
 from serving.errors import FailedPrecondition, ServingError
 
 Array = npt.NDArray[Any]
@@ -70,11 +71,12 @@ def load(path: Path, logs: list[str] | None = None, *, iterations: int = 1, raw:
         (path / WARMUP_FILE).parent.mkdir(exist_ok=True)
         (path / WARMUP_FILE).touch()
 
-    def give(_: Path) -> Servable:
+    def give(_: VersionDirectory) -> Servable:
         return servable
 
     try:
-        version_load(Loader(give, lambda _: [raw] if raw else records), iterations=iterations)("m", 1, path)
+        runtime = Runtime(give, lambda _: [raw] if raw else records)
+        version_load(runtime, iterations=iterations)("m", 1, VersionDirectory(path))
     except ServingError:
         assert servable.closed, "a version that fails must not stay open"
         raise

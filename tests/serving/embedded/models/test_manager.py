@@ -11,6 +11,7 @@ import pytest
 from serving.apis.status import Code
 from serving.embedded.models.manager import Manager, ManagerOptions
 from serving.embedded.models.source import Aspired
+from serving.embedded.models.storage import VersionDirectory
 from serving.embedded.models.versions import State
 from serving.errors import NotFound, Unavailable
 from tests.support.fakes import FakeLoader, FakeServable, aspire
@@ -121,10 +122,10 @@ def test_a_failed_load_is_retried(loader: FakeLoader, tmp_path: Path) -> None:
     done = threading.Event()
     original = loader.__call__
 
-    def counting(name: str, version: int, path: Path) -> FakeServable:
+    def counting(name: str, version: int, directory: VersionDirectory) -> FakeServable:
         if len(loader.order) == 2:
             done.set()
-        return original(name, version, path)
+        return original(name, version, directory)
 
     manager._load = counting
     aspire(manager, tmp_path, 1)

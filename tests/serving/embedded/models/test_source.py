@@ -8,7 +8,8 @@ import pytest
 from google.protobuf import text_format
 
 from serving.apis.messages import ModelConfig
-from serving.embedded.models.source import Aspired, FileSystemSource, aspired, check_base_path
+from serving.embedded.models import storage
+from serving.embedded.models.source import Aspired, FileSystemSource, aspired
 from serving.errors import FailedPrecondition, NotFound
 
 
@@ -78,7 +79,7 @@ def test_a_model_without_a_version_directory(tmp_path: Path) -> None:
     (tmp_path / "saved_model.pb").write_bytes(b"")
 
     with pytest.raises(FailedPrecondition, match=r"holds saved_model.pb itself: .* Move the model to .*/1"):
-        check_base_path("m", tmp_path)
+        storage.versions("m", str(tmp_path))
 
 
 def test_a_file_for_a_base_path(tmp_path: Path) -> None:
@@ -86,7 +87,7 @@ def test_a_file_for_a_base_path(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
 
     with pytest.raises(NotFound, match="is not a directory"):
-        check_base_path("m", tmp_path / "file")
+        storage.versions("m", str(tmp_path / "file"))
 
 
 def test_a_model_that_is_configured_no_more_aspires_to_nothing(base: Path) -> None:

@@ -1,0 +1,71 @@
+"""A loaded version as requests know it: its signatures, how it runs, and how its requests are merged."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import NamedTuple
+
+from serving.apis.messages import ModelSpec, SignatureDef
+from serving.embedded.inference.batch_queue import BatchingOptions, Queue
+from serving.embedded.inference.servable import Array, Servable
+
+DEFAULT_SIGNATURE = "serving_default"
+
+
+class Signature(NamedTuple):
+    """One signature of a version, with what every request needs of it looked up once.
+
+    inputs: alias, tensor name and DataType, by alias. aliases, fetches: of all outputs, by alias. spec: of its answers.
+    """
+
+    definition: SignatureDef
+    inputs: tuple[tuple[str, str, int], ...]
+    aliases: tuple[str, ...]
+    fetches: tuple[str, ...]
+    output_types: Mapping[str, int]
+    spec: ModelSpec
+
+
+class LoadedModel:
+    """What the runtime loaded for one version, and what requests need to know of it. It goes with the version.
+
+    batching: how its requests are merged, or None when they are not. signatures: by name. loop_free: as `Servable` has
+    it. quick_outputs: the tensors whose last run was quick enough for the event loop. queues: the requests that wait,
+    by what they must have in common to be merged. runs_alone: how many runs in a row had one request.
+    """
+
+    def __init__(self, name: str, number: int, servable: Servable, batching: BatchingOptions | None = None) -> None:
+        self.name = name
+        self.number = number
+        self.batching = batching
+        self.signatures = {key: self._signature(key, value) for key, value in servable.signatures.items()}
+        self.loop_free = servable.loop_free
+        self.quick_outputs: set[str] = set()
+        self.queues: dict[Hashable, Queue] = {}
+        self.runs_alone = 0
+        self._servable = servable
+
+    def run(self, feeds: Mapping[str, Array], fetches: Sequence[str]) -> list[Array]:
+        """The values of the tensors `fetches`, given those of `feeds`. Raises ServingError."""
+        return self._servable.run(feeds, fetches)
+
+    def close(self) -> None:
+        """Frees the model."""
+        self._servable.close()
+
+    def spec(self, signature_name: str = "") -> ModelSpec:
+        """The ModelSpec of an answer: the version that gave it is always named."""
+        spec = ModelSpec(name=self.name, signature_name=signature_name)
+        spec.version.value = self.number
+        return spec
+
+    def _signature(self, name: str, definition: SignatureDef) -> Signature:
+        aliases = tuple(sorted(definition.outputs))
+        return Signature(
+            definition,
+            tuple((alias, info.name, info.dtype) for alias, info in sorted(definition.inputs.items())),
+            aliases,
+            tuple(definition.outputs[alias].name for alias in aliases),
+            {alias: definition.outputs[alias].dtype for alias in aliases},
+            self.spec(name),
+        )
