@@ -17,14 +17,15 @@ from fashion_common.errors import FashionError
 from fashion_common.native_stderr import native_stderr_silenced
 from serving.embedded.flags import Flags, notices, parse, usage
 
+# How often a worker checks whether its parent is there.
 _PARENT_SECONDS = 1.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the server until SIGTERM or SIGINT. Gives the exit code."""
-    given = sys.argv[1:] if arguments is None else arguments
+    arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        flags = parse(given)
+        flags = parse(arguments)
         ignored = notices(flags)
     except FashionError as error:
         print(f"{error}\n{usage()}", file=sys.stderr, end="")
@@ -34,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     with contextlib.nullcontext() if flags.verbose else native_stderr_silenced():
         try:
-            return _run(flags, given, ignored)
+            return _run(flags, arguments, ignored)
         except FashionError as error:
             if flags.verbose:
                 raise
@@ -111,7 +112,8 @@ def _serve(flags: Flags, stopping: threading.Event) -> int:
         parent = os.getppid()
         while not server.wait(_PARENT_SECONDS) and os.getppid() == parent:
             pass
-    server.wait(0 if worker else None)
+    else:
+        server.wait()
     server.stop()
     return 0
 

@@ -7,19 +7,33 @@ a free one when it is given. Whatever of TF Serving cannot work here is accepted
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from serving.embedded.limits import Limits
 from serving.errors import ServerConfigError
 
 _TRUE = ("true", "1", "yes")
 _FALSE = ("false", "0", "no")
 
 
-def _flag(default: Any, text: str, kind: type | None = None) -> Any:
-    return dataclasses.field(default=default, metadata={"help": text, "kind": kind or type(default)})
+_IGNORED = "Ignored"
+_REFUSED = "Refused"
+_LIMITS = Limits()
+
+
+def _flag(default: Any, text: str, kind: type | None = None, *, state: str = "") -> Any:
+    """One flag. state: of a flag that cannot work here; `text` is the reason then."""
+    metadata = {"help": f"{state}: {text}." if state else text, "kind": kind or type(default), "state": state}
+    return dataclasses.field(default=default, metadata={**metadata, "reason": text})
+
+
+# What can be gone without, and what whoever gives it counts on.
+_ignored = functools.partial(_flag, state=_IGNORED)
+_refused = functools.partial(_flag, state=_REFUSED)
 
 
 @dataclass(frozen=True)
@@ -61,25 +75,25 @@ class Flags:
     tensorflow_intra_op_parallelism: int = _flag(0, "Threads within an operation; 0 = TensorFlow decides.")
     tensorflow_inter_op_parallelism: int = _flag(0, "Operations at a time; 0 = they run in the request's thread.")
     tensorflow_session_config_file: str = _flag("", "tensorflow.ConfigProto in text protobuf.")
-    platform_config_file: str = _flag("", "Refused: this server has one platform, tensorflow.")
+    platform_config_file: str = _refused("", "this server has one platform, tensorflow: leave the flag out")
     per_process_gpu_memory_fraction: float = _flag(0.0, "Share of the GPU's memory; 0 = TensorFlow decides.")
-    mixed_precision: str = _flag("", "Ignored: the graph runs in the precision it was exported in.")
-    xla_cpu_compilation_enabled: bool = _flag(False, "Ignored: this TensorFlow has XLA built in.")
-    xla_gpu_compilation_enabled: bool = _flag(False, "Ignored: this TensorFlow has XLA built in.")
-    thread_pool_factory_config_file: str = _flag("", "Ignored: TensorFlow's own thread pools are used.")
-    skip_initialize_tpu: bool = _flag(False, "Ignored: there is no TPU here.")
+    mixed_precision: str = _ignored("", "the graph runs in the precision it was exported in")
+    xla_cpu_compilation_enabled: bool = _ignored(False, "this TensorFlow has XLA built in")
+    xla_gpu_compilation_enabled: bool = _ignored(False, "this TensorFlow has XLA built in")
+    thread_pool_factory_config_file: str = _ignored("", "TensorFlow's own thread pools are used")
+    skip_initialize_tpu: bool = _ignored(False, "there is no TPU here")
     remove_unused_fields_from_bundle_metagraph: bool = _flag(True, "Accepted; only the signatures are kept.")
     # Signatures and output
     enable_signature_method_name_check: bool = _flag(False, "Hold requests against the signature's method name.")
     enable_serialization_as_tensor_content: bool = _flag(False, "Answer with tensor_content instead of float_val etc.")
     # Security and operation
     ssl_config_file: str = _flag("", "SSLConfig in text protobuf: TLS for the gRPC port.")
-    use_alts_credentials: bool = _flag(False, "Refused: ALTS exists on Google Cloud only.")
+    use_alts_credentials: bool = _refused(False, "ALTS exists on Google Cloud only: use --ssl_config_file for TLS")
     monitoring_config_file: str = _flag("", "MonitoringConfig in text protobuf: Prometheus metrics over REST.")
     enable_profiler: bool = _flag(True, "Answer TensorFlow's profiler service, for callers on this machine.")
-    prefer_tflite_model: bool = _flag(False, "Ignored: the TensorFlow model is served.")
-    num_tflite_pools: int = _flag(0, "Ignored: no TF Lite.")
-    num_tflite_interpreters_per_pool: int = _flag(0, "Ignored: no TF Lite.")
+    prefer_tflite_model: bool = _ignored(False, "the TensorFlow model is served")
+    num_tflite_pools: int = _ignored(0, "no TF Lite model is served")
+    num_tflite_interpreters_per_pool: int = _ignored(0, "no TF Lite model is served")
     version: bool = _flag(False, "Print the version and exit.")
     # Our own
     host: str = _flag("127.0.0.1", "Address to listen on; TF Serving listens on all.")
@@ -87,31 +101,16 @@ class Flags:
     access_log: bool = _flag(False, "Write one line of JSON for each request to stdout.")
     shutdown_grace_seconds: float = _flag(10.0, "Time for the requests in flight after SIGTERM.")
     reload_deadline_seconds: float = _flag(120.0, "How long a reload may take before it is answered UNAVAILABLE.")
-    max_concurrent_requests: int = _flag(4096, "More are answered RESOURCE_EXHAUSTED / 429; 0 = no limit.")
-    max_request_bytes: int = _flag(256 * 2**20, "Larger requests are answered RESOURCE_EXHAUSTED / 429.")
-    max_request_rows: int = _flag(0, "Larger batches are answered INVALID_ARGUMENT / 400; 0 = no limit.")
-    max_tensor_bytes: int = _flag(256 * 2**20, "Larger input tensors are answered INVALID_ARGUMENT / 400.")
+    max_concurrent_requests: int = _flag(
+        _LIMITS.max_concurrent_requests, "More get RESOURCE_EXHAUSTED / 429; 0 = no limit."
+    )
+    max_request_bytes: int = _flag(_LIMITS.max_body_bytes, "Larger ones get RESOURCE_EXHAUSTED / 429.")
+    max_request_rows: int = _flag(_LIMITS.max_request_rows, "Larger batches get INVALID_ARGUMENT / 400; 0 = no limit.")
+    max_tensor_bytes: int = _flag(_LIMITS.max_tensor_bytes, "Larger input tensors get INVALID_ARGUMENT / 400.")
     worker_index: int = _flag(-1, "Set by the parent of worker processes.")
     worker_directory: str = _flag("", "Set by the parent of worker processes.")
     verbose: bool = _flag(False, "Let TensorFlow's own messages through, and tracebacks.")
     help: bool = _flag(False, "Print this text and exit.")
-
-
-# What cannot work here: why, and whether to go on without it is harmless.
-_REFUSED = {
-    "use_alts_credentials": "ALTS exists on Google Cloud only: use --ssl_config_file for TLS",
-    "platform_config_file": "this server has one platform, tensorflow: leave the flag out",
-}
-_IGNORED = {
-    "mixed_precision": "the graph runs in the precision it was exported in",
-    "xla_cpu_compilation_enabled": "this TensorFlow has XLA built in",
-    "xla_gpu_compilation_enabled": "this TensorFlow has XLA built in",
-    "thread_pool_factory_config_file": "TensorFlow's own thread pools are used",
-    "skip_initialize_tpu": "there is no TPU here",
-    "prefer_tflite_model": "the TensorFlow model is served",
-    "num_tflite_pools": "no TF Lite model is served",
-    "num_tflite_interpreters_per_pool": "no TF Lite model is served",
-}
 
 
 def parse(arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> Flags:
@@ -140,10 +139,10 @@ def notices(flags: Flags) -> list[str]:
 
     Raises ServerConfigError for one that cannot be gone without, and for flags that contradict each other.
     """
-    defaults = Flags()
-    for name, reason in _REFUSED.items():
-        if getattr(flags, name) != getattr(defaults, name):
-            raise ServerConfigError(f"--{name} cannot be followed: {reason}")
+    changed = [field for field in dataclasses.fields(Flags) if getattr(flags, field.name) != field.default]
+    for field in changed:
+        if field.metadata["state"] == _REFUSED:
+            raise ServerConfigError(f"--{field.name} cannot be followed: {field.metadata['reason']}")
     if flags.batching_parameters_file and not flags.enable_batching:
         raise ServerConfigError("--batching_parameters_file is given without --enable_batching")
     if flags.port == flags.rest_api_port and flags.port > 0:
@@ -153,9 +152,9 @@ def notices(flags: Flags) -> list[str]:
     if flags.workers > 1 and (flags.port == 0 or flags.rest_api_port == 0 or flags.grpc_socket_path):
         raise ServerConfigError("--workers needs ports of its own: give --port and --rest_api_port, no 0, no socket")
     return [
-        f"--{name} is ignored: {reason}"
-        for name, reason in _IGNORED.items()
-        if getattr(flags, name) != getattr(defaults, name)
+        f"--{field.name} is ignored: {field.metadata['reason']}"
+        for field in changed
+        if field.metadata["state"] == _IGNORED
     ]
 
 

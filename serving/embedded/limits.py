@@ -4,25 +4,26 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-_INT_MAX = 2**31 - 1
-
 
 class Limits(NamedTuple):
-    """Counts and bytes, with the flags' defaults.
+    """Every limit, with its default. Those that no flag sets are here all the same."""
 
-    max_message_bytes, max_response_bytes: of a gRPC message, either way. max_body_bytes: of a REST request's body, and
-    max_unpacked_bytes of one that was compressed, which is TF Serving's limit. max_header_bytes: of a gRPC request's
-    headers. max_streams: the calls of one gRPC connection at a time. max_concurrent_requests: of the whole server.
-    max_rows: of a batch. Of the last two 0 is no limit.
-    """
-
-    max_message_bytes: int = 256 * 2**20
-    max_response_bytes: int = _INT_MAX
-    max_body_bytes: int = 256 * 2**20
-    max_unpacked_bytes: int = 100 * 2**20
-    max_tensor_bytes: int = 256 * 2**20
-    max_header_bytes: int = 2**16
-    # More than a client has under way; it bounds what a peer can make the server remember.
-    max_streams: int = 2**16
+    # --max_concurrent_requests, of the whole server; 0 = no limit.
     max_concurrent_requests: int = 4096
-    max_rows: int = 0
+    # --max_request_bytes: of a REST body as it is sent, and of a gRPC message, unpacked, unless
+    # grpc.max_receive_message_length says otherwise.
+    max_body_bytes: int = 256 * 2**20
+    max_message_bytes: int = 256 * 2**20
+    # grpc.max_send_message_length: of a gRPC answer.
+    max_response_bytes: int = 2**31 - 1
+    # Of a REST body that was sent compressed, when it is unpacked. This is TF Serving's limit.
+    max_unpacked_bytes: int = 100 * 2**20
+    # --max_request_rows; 0 = no limit.
+    max_request_rows: int = 0
+    # --max_tensor_bytes: of one input.
+    max_tensor_bytes: int = 256 * 2**20
+    # grpc.max_concurrent_streams: the calls of one gRPC connection at a time. It is more than a client has under way,
+    # and bounds what a peer can make the server remember.
+    max_streams: int = 2**16
+    # Of the headers of a gRPC request.
+    max_header_bytes: int = 2**16

@@ -141,7 +141,7 @@ def limits(flags: Flags) -> Limits:
         max_tensor_bytes=flags.max_tensor_bytes,
         max_streams=arguments.get("grpc.max_concurrent_streams", defaults.max_streams),
         max_concurrent_requests=flags.max_concurrent_requests,
-        max_rows=flags.max_request_rows,
+        max_request_rows=flags.max_request_rows,
     )
 
 

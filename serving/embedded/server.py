@@ -6,12 +6,11 @@ import asyncio
 import logging
 import sys
 import threading
-from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 from serving.embedded import options as config
 from serving.embedded.api import Api, ModelAdmin
+from serving.embedded.config_watch import ConfigWatch
 from serving.embedded.flags import Flags
 from serving.embedded.grpc import reflection
 from serving.embedded.grpc.health import Health
@@ -43,7 +42,7 @@ from serving.errors import ServerConfigError, ServingError, StillLoading
 log = logging.getLogger(__name__)
 
 
-# How often the wait for the models looks whether the server is asked to stop.
+# How often the wait for the models checks whether the server has to stop.
 _SIGNAL_SECONDS = 0.2
 
 
@@ -58,7 +57,7 @@ class ModelServer:
     """Serves the models that the flags name.
 
     `start` returns when the ports are open, which is when every model is AVAILABLE or has failed; `stop` drains.
-    siblings: the other worker processes, when this is one of several. stopping: set by whoever wants it to end.
+    siblings: the other worker processes, when this is one of several. stopping: ends `wait`, and `start`, when set.
     tracer: None for no profiler service.
     """
 
@@ -77,7 +76,7 @@ class ModelServer:
         self._metrics = Metrics() if self._metrics_path else None
         self._manager: Manager[LoadedModel] = Manager(load, config.manager_options(flags))
         self._source = FileSystemSource(self._manager.set_aspired, flags.file_system_poll_wait_seconds)
-        self.core = ServerCore(
+        self._core = ServerCore(
             self._manager,
             self._source,
             labels_for_unavailable=flags.allow_version_labels_for_unavailable_models,
@@ -85,14 +84,14 @@ class ModelServer:
         )
         self._runner = Runner(config.run_threads(flags), self._metrics.run if self._metrics else None)
         self._interceptor = Interceptor(
-            lambda: self.core.model_names,
+            lambda: self._core.model_names,
             max_concurrent=self._limits.max_concurrent_requests,
             metrics=self._metrics,
             access_log=AccessLog(sys.stdout).write if flags.access_log else None,
         )
         batched = BatchingRunner(self._runner, self._metrics.batch if self._metrics else None)
         self._api = self._new_api(batched if flags.enable_batching else self._runner)
-        self._health = Health(self.core) if flags.enable_grpc_healthcheck_service else None
+        self._health = Health(self._core) if flags.enable_grpc_healthcheck_service else None
         self._profiler = Profiler(tracer) if flags.enable_profiler and tracer is not None else None
         self._grpc = self._grpc_listener() if flags.port >= 0 else None
         rest_port = flags.rest_api_port
@@ -100,7 +99,7 @@ class ModelServer:
         self._config_watch = ConfigWatch(
             flags.model_config_file,
             flags.model_config_file_poll_wait_seconds,
-            lambda: self.core.reload(config.model_server_config(flags)),
+            lambda: self._core.reload(config.model_server_config(flags)),
         )
         self._loop = _new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="event-loop", daemon=True)
@@ -114,12 +113,12 @@ class ModelServer:
         port is taken.
         """
         try:
-            kept = self._siblings.kept() if self._siblings else None
-            self.core.configure(kept or config.model_server_config(self._flags))
+            reloaded = self._siblings.read_config() if self._siblings else None
+            self._core.configure(reloaded or config.model_server_config(self._flags))
         except ServingError as error:
             raise ServerConfigError(f"Failed to start server. Error: {error.code.name}: {error}") from error
         self._report_errors()
-        while not self._manager.wait_until_settled(self.core.model_names, _SIGNAL_SECONDS):
+        while not self._manager.wait_until_settled(self._core.model_names, _SIGNAL_SECONDS):
             if self._stopping.is_set():
                 return Addresses(None, None)
         self._source.start()
@@ -128,22 +127,17 @@ class ModelServer:
         return asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Waits until `request_stop` or `stop` is called; whether it was."""
+        """Waits until `stopping` is set or `stop` is called; whether either happened."""
         return self._stopping.wait(timeout)
 
-    def request_stop(self) -> None:
-        """Ends `wait`; safe in a signal handler."""
-        self._stopping.set()
-
-    def stop(self, grace_seconds: float | None = None) -> None:
-        """Takes no new requests, lets those in flight finish within the grace, and unloads everything."""
+    def stop(self) -> None:
+        """Takes no new requests, lets those in flight finish within --shutdown_grace_seconds, unloads everything."""
         if self._stopped:
             return
         self._stopped = True
         self._stopping.set()
-        grace = self._flags.shutdown_grace_seconds if grace_seconds is None else grace_seconds
         if self._thread.is_alive():
-            asyncio.run_coroutine_threadsafe(self._close(grace), self._loop).result()
+            asyncio.run_coroutine_threadsafe(self._close(), self._loop).result()
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
         self._config_watch.stop()
@@ -156,10 +150,10 @@ class ModelServer:
         check = self._flags.enable_signature_method_name_check
         limits = self._limits
         return Api(
-            self.core,
-            Predictor(self.core, runs, PredictOptions(check, limits.max_tensor_bytes, limits.max_rows)),
-            ExampleInference(self.core, runs, check_method_names=check),
-            ModelAdmin(self.core) if self._siblings is None else self._siblings.admin(self.core),
+            self._core,
+            Predictor(self._core, runs, PredictOptions(check, limits.max_tensor_bytes, limits.max_request_rows)),
+            ExampleInference(self._core, runs, check_method_names=check),
+            ModelAdmin(self._core) if self._siblings is None else self._siblings.admin(self._core),
         )
 
     def _grpc_listener(self) -> GrpcListener:
@@ -174,7 +168,7 @@ class ModelServer:
         front = Methods(self._interceptor, methods)
         sockets = {flags.grpc_socket_path: front} if flags.grpc_socket_path else {}
         if self._siblings is not None:
-            own = ModelServices(self._api._replace(admin=ModelAdmin(self.core)))
+            own = ModelServices(self._api._replace(admin=ModelAdmin(self._core)))
             sockets[self._siblings.own_path] = Methods(self._interceptor, own.rpcs())
         options, tls = config.connection_options(flags), config.tls_context(flags)
         return GrpcListener(self._port(flags.port), front, sockets, options, tls)
@@ -183,7 +177,7 @@ class ModelServer:
         flags = self._flags
         table = routes(
             ModelHandlers(self._api, flags.rest_api_timeout_in_ms / 1000),
-            ServerHandlers(self.core.errors, self._metrics),
+            ServerHandlers(self._core.errors, self._metrics),
             cors=flags.rest_api_enable_cors_support,
             metrics_path=self._metrics_path,
         )
@@ -194,8 +188,8 @@ class ModelServer:
         return Port(self._flags.host, number, shared=self._flags.workers > 1)
 
     def _report_errors(self) -> None:
-        """What is wrong with base paths is told at once, not after the last load."""
-        for name, error in self.core.errors().items():
+        """Logs what is wrong with base paths at once, not after the last load."""
+        for name, error in self._core.errors().items():
             if not isinstance(error, StillLoading):
                 log.error("%s cannot be served yet: %s", name, error)
 
@@ -203,51 +197,11 @@ class ModelServer:
         grpc_address = await self._grpc.start() if self._grpc else None
         return Addresses(grpc_address, await self._rest.start() if self._rest else None)
 
-    async def _close(self, grace_seconds: float) -> None:
+    async def _close(self) -> None:
         if self._health is not None:
             self._health.stop()
         listeners = [listener for listener in (self._grpc, self._rest) if listener is not None]
-        await asyncio.gather(*(listener.stop(grace_seconds) for listener in listeners))
-
-
-class ConfigWatch:
-    """Looks at a file, --model_config_file, every `seconds`, and calls `reload` when it has changed.
-
-    Does nothing without a file, or with an interval of 0.
-    """
-
-    def __init__(self, file: str, seconds: float, reload: Callable[[], None]) -> None:
-        self._file = file
-        self._seconds = seconds
-        self._reload = reload
-        self._stop = threading.Event()
-        self._last = self._text()
-
-    def start(self) -> None:
-        """Looks in a thread from now on."""
-        if self._file and self._seconds > 0:
-            threading.Thread(target=self._run, name="config", daemon=True).start()
-
-    def stop(self) -> None:
-        """Ends the looking."""
-        self._stop.set()
-
-    def _run(self) -> None:
-        while not self._stop.wait(self._seconds):
-            text = self._text()
-            if text == self._last:
-                continue
-            self._last = text
-            try:
-                self._reload()
-            except (ServingError, ServerConfigError) as error:
-                log.error("%s was not taken over: %s", self._file, error)  # noqa: TRY400 - no fault of ours
-
-    def _text(self) -> bytes:
-        try:
-            return Path(self._file).read_bytes() if self._file else b""
-        except OSError:
-            return b""
+        await asyncio.gather(*(listener.stop(self._flags.shutdown_grace_seconds) for listener in listeners))
 
 
 def _new_event_loop() -> asyncio.AbstractEventLoop:

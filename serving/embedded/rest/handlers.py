@@ -23,7 +23,6 @@ from serving.embedded.inference.model import DEFAULT_SIGNATURE
 from serving.embedded.inference.predict import PredictCall
 from serving.embedded.observe.metrics import CONTENT_TYPE, Metrics
 from serving.embedded.rest.json import examples, outputs, requests, values
-from serving.embedded.rest.json.messages import message_json, metadata_json
 from serving.errors import InvalidArgument
 
 _JSON = b"application/json"
@@ -78,9 +77,10 @@ class ModelHandlers:
             signature = version.servable.signatures.get(name)
             if signature is None:
                 raise InvalidArgument(f'Serving signature name: "{name}" not found in signature def')
-            # What holds no true and no false needs no look for them among its numbers.
-            clean = b"true" not in request.body and b"false" not in request.body
-            inputs = requests.predict_inputs(document, signature.definition, spec.signature_name, clean=clean)
+            no_booleans = b"true" not in request.body and b"false" not in request.body
+            inputs = requests.predict_inputs(
+                document, signature.definition, spec.signature_name, no_booleans=no_booleans
+            )
             call = PredictCall(spec, inputs.arrays, deadline=deadline)
             prediction = await self._api.predictor.predict_on(version, call)
         return _reply(outputs.outputs_json(prediction.outputs, row_format=inputs.row_format))
@@ -104,11 +104,13 @@ class ModelHandlers:
     async def metadata(self, request: Request) -> Reply:
         """The signatures of a version."""
         message = GetModelMetadataRequest(model_spec=request.spec, metadata_field=[info.SIGNATURE_DEF])
-        return _reply(metadata_json(info.metadata(self._api.core, message)))
+        return _reply(outputs.metadata_json(info.metadata(self._api.core, message)))
 
     async def status(self, request: Request) -> Reply:
         """The states of a model's versions."""
-        return _reply(message_json(await self._api.admin.status(GetModelStatusRequest(model_spec=request.spec))))
+        return _reply(
+            outputs.message_json(await self._api.admin.status(GetModelStatusRequest(model_spec=request.spec)))
+        )
 
     async def no_model(self, _: Request) -> Reply:
         """A path that names no model."""

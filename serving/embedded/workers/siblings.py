@@ -1,7 +1,7 @@
-"""Several worker processes on the same ports (`--workers`): one answer for status and reload.
+"""The other worker processes of a server (`--workers`): together they have one status and one configuration.
 
-Each worker is a whole server, and the kernel shares connections out among them (SO_REUSEPORT). Each also listens on a
-private UNIX socket, where its siblings ask it for its status and hand it a reload.
+Each worker is a whole server, and the kernel distributes connections over them (SO_REUSEPORT). Each also listens on a
+private UNIX socket, where its siblings ask for its status and send it a reload.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _STATUS_SECONDS = 5.0
 
 
 class Siblings:
-    """The worker processes of one server. directory: private to them. index: this one's number, from 0."""
+    """The worker processes of one server. directory: private to them. index: this one's number, from 0, of `count`."""
 
     def __init__(self, directory: Path, index: int, count: int) -> None:
         self._addresses = [f"unix:{directory / f'worker-{number}.sock'}" for number in range(count)]
@@ -50,12 +50,12 @@ class Siblings:
         """Where the others listen."""
         return [address for number, address in enumerate(self._addresses) if number != self._index]
 
-    def keep(self, config: ModelServerConfig) -> None:
+    def write_config(self, config: ModelServerConfig) -> None:
         """Keeps a reloaded configuration for a worker that has to be started again."""
         write_whole(self._config, config.SerializeToString())
 
-    def kept(self) -> ModelServerConfig | None:
-        """The configuration that was reloaded last, or None when the first one still holds."""
+    def read_config(self) -> ModelServerConfig | None:
+        """The configuration that was reloaded last, or None when the flags' still holds."""
         return ModelServerConfig.FromString(self._config.read_bytes()) if self._config.exists() else None
 
     def admin(self, core: ServerCore[LoadedModel]) -> SharedAdmin:
@@ -77,10 +77,10 @@ class SharedAdmin(ModelAdmin):
             *(_ask(address, services.GET_MODEL_STATUS, request, _STATUS_SECONDS) for address in self._siblings.others),
             return_exceptions=True,
         )
-        known = [answer for answer in answers if isinstance(answer, GetModelStatusResponse)]
-        if not known and isinstance(answers[0], BaseException):
+        statuses = [answer for answer in answers if isinstance(answer, GetModelStatusResponse)]
+        if not statuses and isinstance(answers[0], BaseException):
             raise answers[0]
-        return merged(known)
+        return merged(statuses)
 
     async def reload(self, config: ModelServerConfig) -> None:
         """Replaces the configuration of every worker. Raises ServingError, the first that a worker gave."""
@@ -90,25 +90,25 @@ class SharedAdmin(ModelAdmin):
             *(_ask(address, services.HANDLE_RELOAD_CONFIG_REQUEST, request, None) for address in self._siblings.others),
             return_exceptions=True,
         )
-        failed = [answer for answer in answers if isinstance(answer, BaseException)]
-        if failed:
-            raise failed[0]
-        self._siblings.keep(config)
+        errors = [answer for answer in answers if isinstance(answer, BaseException)]
+        if errors:
+            raise errors[0]
+        self._siblings.write_config(config)
 
 
 def merged(answers: Iterable[GetModelStatusResponse]) -> GetModelStatusResponse:
     """One status from those of all workers: for each version an error if there is one, else the earliest state."""
     versions: dict[int, ModelVersionStatus] = {}
     for answer in answers:
-        for one in answer.model_version_status:
-            other = versions.get(one.version)
-            if other is None or _rank(one) < _rank(other):
-                versions[one.version] = one
+        for status in answer.model_version_status:
+            other = versions.get(status.version)
+            if other is None or _rank(status) < _rank(other):
+                versions[status.version] = status
     return GetModelStatusResponse(model_version_status=[versions[number] for number in sorted(versions, reverse=True)])
 
 
-def _rank(one: ModelVersionStatus) -> tuple[bool, int]:
-    return (one.status.error_code == 0, one.state)
+def _rank(status: ModelVersionStatus) -> tuple[bool, int]:
+    return (status.status.error_code == 0, status.state)
 
 
 async def _ask(address: str, method: services.Method, request: Message, timeout: float | None) -> Message:

@@ -22,7 +22,7 @@ _LISTENING = re.compile(r"(Running gRPC ModelServer at|Exporting HTTP/REST API a
 
 
 class Worker:
-    """One worker process; its stderr is passed on but for where it listens, which is said once for all."""
+    """One worker process. Its stderr is passed on, except for where it listens: the supervisor prints that once."""
 
     def __init__(self, command: Sequence[str], directory: Path) -> None:
         environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(directory)}
@@ -56,7 +56,7 @@ class Supervisor:
     def run(self) -> int:
         """Starts the workers, says where they listen, and keeps them running. Gives the exit code."""
         with _private_directory() as directory:
-            self._workers = [self._started(directory, index) for index in range(self._count)]
+            self._workers = [self._worker(directory, index) for index in range(self._count)]
             for worker in self._workers:
                 while not worker.ready.wait(0.2) and not self._stopping.is_set():
                     pass
@@ -73,11 +73,11 @@ class Supervisor:
             code = worker.process.poll()
             if code is not None:
                 log.error("worker %d ended with exit code %d: it is started again", index, code)
-                self._workers[index] = self._started(directory, index)
+                self._workers[index] = self._worker(directory, index)
 
-    def _started(self, directory: Path, index: int) -> Worker:
-        hidden = [f"--worker_index={index}", f"--worker_directory={directory}"]
-        return Worker([sys.executable, "-m", "serving.embedded", *self._arguments, *hidden], directory)
+    def _worker(self, directory: Path, index: int) -> Worker:
+        own = [f"--worker_index={index}", f"--worker_directory={directory}"]
+        return Worker([sys.executable, "-m", "serving.embedded", *self._arguments, *own], directory)
 
     def _stop(self) -> int:
         """Stops every worker; gives the first exit code that is not 0."""
@@ -85,12 +85,12 @@ class Supervisor:
             with contextlib.suppress(ProcessLookupError):
                 worker.process.terminate()
         codes = [worker.process.wait() for worker in self._workers]
-        # One that was only just started may not have had the time to see to signals.
+        # A worker that was only just started may not have its signal handlers yet.
         return next((code for code in codes if code not in (0, -signal.SIGTERM)), 0)
 
 
 @contextlib.contextmanager
 def _private_directory() -> Iterator[Path]:
-    """For sockets and metrics; only this user may look in."""
+    """A directory for sockets and metrics that only this user may open."""
     with tempfile.TemporaryDirectory(prefix="fashion-serving-") as directory:
         yield Path(directory)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
-from serving.embedded.flags import Flags, parse, usage
+from serving.embedded.flags import Flags, notices, parse, usage
 from serving.errors import ServerConfigError
 
 
@@ -47,3 +49,39 @@ def test_usage_names_every_flag() -> None:
 
     assert "--rest_api_port=" in text
     assert text.splitlines()[-1].startswith("Example: ")
+
+
+@pytest.mark.parametrize(
+    ("flags", "notice"),
+    [
+        (Flags(num_tflite_pools=2), "--num_tflite_pools is ignored: no TF Lite model is served"),
+        (
+            Flags(mixed_precision="bfloat16"),
+            "--mixed_precision is ignored: the graph runs in the precision it was exported in",
+        ),
+        (Flags(skip_initialize_tpu=True), "--skip_initialize_tpu is ignored: there is no TPU here"),
+    ],
+)
+def test_flags_that_are_ignored(flags: Flags, notice: str) -> None:
+    """Each is told with its reason, which --help gives too; one that keeps its default is not."""
+    name, _, reason = notice.removeprefix("--").partition(" is ignored: ")
+
+    assert [line[: len(notice)] for line in notices(flags)] == [notice]
+    assert re.search(rf"\n\t--{name}=.*\tIgnored: {reason}", usage())
+    assert notices(Flags()) == []
+
+
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [
+        (Flags(use_alts_credentials=True), "use_alts_credentials cannot be followed: ALTS exists on Google Cloud only"),
+        (Flags(platform_config_file="x"), "platform_config_file cannot be followed: this server has one platform"),
+        (Flags(workers=0), "--workers must be 1 or more: got 0"),
+        (Flags(port=7, rest_api_port=7), "--rest_api_port cannot be the same as --port: 7"),
+        (Flags(batching_parameters_file="x"), "--batching_parameters_file is given without --enable_batching"),
+    ],
+)
+def test_flags_that_are_refused(flags: Flags, reason: str) -> None:
+    """They end the start, with the reason."""
+    with pytest.raises(ServerConfigError, match=reason):
+        notices(flags)

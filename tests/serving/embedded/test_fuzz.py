@@ -12,6 +12,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import grpc
 import httpx
@@ -132,7 +133,8 @@ def test_random_protobuf(channel: grpc.Channel, toy_server: Server) -> None:
     def feed(method: services.Method, data: bytes) -> None:
         nonlocal asked
         asked += 1
-        call = channel.unary_unary(method.path, None, None).future(data, timeout=30)
+        stub: Any = channel.unary_unary(method.path, None, None)
+        call = stub.future(data, timeout=30)
         assert call.code() in {grpc.StatusCode.OK, *BLAMED}, (method.path, base64.b64encode(data), call.details())
 
     while time.monotonic() < end:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import threading
@@ -17,7 +18,7 @@ import pytest
 from google.protobuf import text_format
 
 from serving.apis import services
-from serving.apis.messages import GetModelStatusRequest, ReloadConfigRequest
+from serving.apis.messages import GetModelStatusRequest, ModelSpec, ReloadConfigRequest
 from tests.support.asking import call, predict
 from tests.support.live import Server, running
 
@@ -70,6 +71,11 @@ def status(server: Server) -> dict[int, dict[str, Any]]:
     """The status of each version, as REST has it."""
     answer = httpx.get(f"http://{server.rest}/v1/models/m").json()
     return {int(one["version"]): one for one in answer["model_version_status"]}
+
+
+def is_available(server: Server, number: int) -> bool:
+    """Whether a version is."""
+    return number in (known := status(server)) and known[number]["state"] == "AVAILABLE"
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 30) -> None:
@@ -137,7 +143,7 @@ def test_fifty_reloads_under_load(server: Server, publisher: Publisher) -> None:
     try:
         for _ in range(RELOADS):
             number = publisher.next()
-            wait_for(lambda number=number: status(server).get(number, {}).get("state") == "AVAILABLE")
+            wait_for(functools.partial(is_available, server, number))
     finally:
         load.stop()
     assert load.wrong == []
@@ -213,7 +219,7 @@ def test_the_reload_rpc(server: Server, publisher: Publisher, toys: Path) -> Non
         def code(models: str) -> tuple[str, str]:
             with pytest.raises(grpc.RpcError) as raised:
                 reload(models)
-            return raised.value.code().name, raised.value.details()
+            return raised.value.code().name, raised.value.details() or ""
 
         m = f"name: 'm' base_path: '{publisher.base_path}'"
         other = f"config {{ name: 'other' base_path: '{toys}/half_plus_two' model_platform: 'tensorflow' }}"
@@ -242,7 +248,7 @@ def test_the_reload_rpc(server: Server, publisher: Publisher, toys: Path) -> Non
         with pytest.raises(grpc.RpcError) as raised:
             predict(channel, "m", {"x": X})
         assert raised.value.code() == grpc.StatusCode.NOT_FOUND
-        states = call(channel, services.GET_MODEL_STATUS, GetModelStatusRequest(model_spec={"name": "other"}))
+        states = call(channel, services.GET_MODEL_STATUS, GetModelStatusRequest(model_spec=ModelSpec(name="other")))
         assert [one.version for one in states.model_version_status] == [2]
 
 
@@ -257,13 +263,13 @@ def test_the_configuration_file_is_polled(toys: Path, tmp_path: Path) -> None:
         )
 
     def is_served(name: str) -> bool:
-        return httpx.get(f"http://{server.rest}/v1/models/{name}").status_code == 200
+        return httpx.get(f"http://{polling.rest}/v1/models/{name}").status_code == 200
 
     write("first")
-    with running(f"--model_config_file={config}", "--model_config_file_poll_wait_seconds=0.1") as server:
+    with running(f"--model_config_file={config}", "--model_config_file_poll_wait_seconds=0.1") as polling:
         assert is_served("first")
         config.write_text("improperly formatted file")
-        wait_for(lambda: "Error parsing text-format tensorflow.serving.ModelServerConfig" in server.log.read_text())
+        wait_for(lambda: "Error parsing text-format tensorflow.serving.ModelServerConfig" in polling.log.read_text())
         assert is_served("first")
         write("second")
         wait_for(lambda: is_served("second"))

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import grpc
 import httpx
@@ -17,7 +18,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 from serving.apis import services
-from serving.apis.messages import GetModelStatusRequest, PredictRequest
+from serving.apis.messages import GetModelStatusRequest, ModelSpec, PredictRequest
 from tests.support.asking import call, predict, predict_request
 from tests.support.live import Server, wait_until
 
@@ -100,9 +101,9 @@ def test_request_ids(channel: grpc.Channel, toy_server: Server) -> None:
     assert httpx.get(url, headers={"x-request-id": "mine"}).headers["x-request-id"] == "mine"
     first, second = (httpx.get(url).headers["x-request-id"] for _ in range(2))
     assert first != second
-    stub = channel.unary_unary(services.GET_MODEL_STATUS.path, GetModelStatusRequest.SerializeToString)
+    stub: Any = channel.unary_unary(services.GET_MODEL_STATUS.path, GetModelStatusRequest.SerializeToString)
     _, made = stub.with_call(
-        GetModelStatusRequest(model_spec={"name": "tf1"}), metadata=(("x-request-id", "mine"),), timeout=10
+        GetModelStatusRequest(model_spec=ModelSpec(name="tf1")), metadata=(("x-request-id", "mine"),), timeout=10
     )
     assert ("x-request-id", "mine") in [tuple(pair) for pair in made.trailing_metadata()]
 

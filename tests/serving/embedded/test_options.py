@@ -12,6 +12,7 @@ from fashion_common.layout import BATCHING_FILE
 from serving.embedded import options
 from serving.embedded.flags import Flags
 from serving.embedded.inference.batch_queue import BatchingOptions
+from serving.embedded.limits import Limits
 from serving.embedded.models.storage import VersionDirectory
 from serving.errors import InvalidArgument, ServerConfigError
 
@@ -166,3 +167,37 @@ def test_files_that_do_not_parse(tmp_path: Path, flag: str, message: str) -> Non
 def test_threads_that_run_models(flags: Flags, threads: int) -> None:
     """The larger of the two flags, else four for each CPU."""
     assert options.run_threads(flags) == threads
+
+
+def test_limits_without_flags() -> None:
+    """The flags' defaults are the limits' own."""
+    assert options.limits(Flags()) == Limits()
+
+
+@pytest.mark.parametrize(
+    ("flags", "limits"),
+    [
+        (Flags(max_request_bytes=1000), Limits(max_body_bytes=1000, max_message_bytes=1000)),
+        (
+            Flags(max_concurrent_requests=0, max_request_rows=7, max_tensor_bytes=8),
+            Limits(max_concurrent_requests=0, max_request_rows=7, max_tensor_bytes=8),
+        ),
+        (
+            Flags(grpc_channel_arguments="grpc.max_receive_message_length=5,grpc.max_send_message_length=6,grpc.x=y"),
+            Limits(max_message_bytes=5, max_response_bytes=6),
+        ),
+        (Flags(grpc_channel_arguments="grpc.max_concurrent_streams=9"), Limits(max_streams=9)),
+        (Flags(grpc_channel_arguments="grpc.max_receive_message_length=-1"), Limits(max_message_bytes=2**31 - 1)),
+        (Flags(max_request_bytes=2**40), Limits(max_body_bytes=2**40, max_message_bytes=2**31 - 1)),
+    ],
+    ids=["bytes", "requests, rows and tensors", "messages", "streams", "gRPC's no limit", "more than gRPC has"],
+)
+def test_limits(flags: Flags, limits: Limits) -> None:
+    """Each comes from the flag of its name; gRPC's argument for the same thing comes first."""
+    assert options.limits(flags) == limits
+
+
+def test_an_argument_without_a_value() -> None:
+    """It is refused."""
+    with pytest.raises(ServerConfigError, match=r"grpc\.max_concurrent_streams has no value"):
+        options.limits(Flags(grpc_channel_arguments="grpc.max_concurrent_streams"))

@@ -6,6 +6,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import httpx
@@ -125,5 +126,6 @@ def test_the_session_config_file(tmp_path: Path) -> None:
 
 def test_the_profiler_switched_off(channel: grpc.Channel) -> None:
     """Its methods are not there."""
+    profile: Any = channel.unary_unary("/tensorflow.ProfilerService/Profile")
     with pytest.raises(grpc.RpcError, match=r"Method not found: /tensorflow\.ProfilerService/Profile"):
-        channel.unary_unary("/tensorflow.ProfilerService/Profile")(b"", timeout=30)
+        profile(b"", timeout=30)

@@ -1,4 +1,4 @@
-"""JSON values of one input as one array, element by element, with every check of TF Serving's and its words."""
+"""JSON values of one input as one array, element by element, with TF Serving's checks and its error texts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Array = npt.NDArray[Any]
 
 # TensorFlow's largest rank; a body that is nested deeper is a mistake or an attack.
 MAX_RANK = 254
-# JSON integers are held against these ranges; the small types wrap, as in TF Serving.
+# JSON integers must be in these ranges; those of the small types need only be an int32 and wrap, as in TF Serving.
 _RANGES = {
     "int64": (-(2**63), 2**63 - 1),
     "uint32": (0, 2**32 - 1),
@@ -35,7 +35,7 @@ def integer_range(dtype: np.dtype[Any]) -> tuple[int, int]:
 
 
 class Column:
-    """One input being filled, item by item of the same shape."""
+    """One input while it is read, item by item, all of the same shape."""
 
     def __init__(self, item: Value, data_type: int) -> None:
         self._data_type = data_type
@@ -47,26 +47,26 @@ class Column:
 
     def add(self, item: Value) -> None:
         """Adds an item. Raises InvalidArgument when it is not like the first one."""
-        shape, before = _dense_shape(item), len(self._values)
+        shape, start = _dense_shape(item), len(self._values)
         self._fill(item, 0, shape)
-        size = len(self._values) - before
+        size = len(self._values) - start
         if size != self._size:
             raise InvalidArgument(f"Expecting tensor size: {self._size} but got: {size}")
         if shape != self.shape:
-            raise InvalidArgument(f"Expecting shape {_listed(self.shape)} but got: {_listed(shape)}")
+            raise InvalidArgument(f"Expecting shape {_shape_text(self.shape)} but got: {_shape_text(shape)}")
 
     def array(self, shape: tuple[int, ...]) -> Array:
         """All items in one array of this shape."""
-        wanted = tensors.numpy_dtype(self._data_type)
+        dtype = tensors.numpy_dtype(self._data_type)
         if self._data_type == DT_STRING:
-            made = np.empty(len(self._values), object)
-            made[:] = self._values
-        elif wanted.kind in "iu" and wanted.name not in _RANGES:
-            made = np.array(self._values, np.int32).astype(wanted)
+            array = np.empty(len(self._values), object)
+            array[:] = self._values
+        elif dtype.kind in "iu" and dtype.name not in _RANGES:
+            array = np.array(self._values, np.int32).astype(dtype)
         else:
             with np.errstate(over="ignore"):
-                made = np.array(self._values, np.float64 if wanted.kind == "f" else wanted).astype(wanted, copy=False)
-        return made.reshape(shape)
+                array = np.array(self._values, np.float64 if dtype.kind == "f" else dtype).astype(dtype, copy=False)
+        return array.reshape(shape)
 
     def _fill(self, value: Value, level: int, shape: tuple[int, ...]) -> None:
         if not isinstance(value, list):
@@ -83,8 +83,8 @@ class Column:
             raise InvalidArgument(
                 f"Encountered list at unexpected size: {len(value)} at level: {level} expected size: {shape[level]}"
             )
-        for one in value:
-            self._fill(one, level + 1, shape)
+        for element in value:
+            self._fill(element, level + 1, shape)
 
 
 def _converter(data_type: int) -> Any:  # one of the functions below, each from a JSON value to its own type
@@ -135,15 +135,15 @@ def decoded(value: Value) -> bytes:
     if not is_base64(value):
         raise format_error(value, "not formatted correctly for base64 data")
     # Padding may be missing, and white space is skipped, as in TF Serving's decoder.
-    packed = "".join(value["b64"].split()).rstrip("=")
+    digits = "".join(value["b64"].split()).rstrip("=")
     try:
-        return base64.b64decode(packed + "=" * (-len(packed) % 4), validate=True)
+        return base64.b64decode(digits + "=" * (-len(digits) % 4), validate=True)
     except (binascii.Error, ValueError) as error:
         raise InvalidArgument("Unable to base64 decode") from error
 
 
 def _dense_shape(value: Value) -> tuple[int, ...]:
-    """The shape that the first elements promise; whether all keep it is checked while filling."""
+    """The shape that the first element of each level has; the others are checked as they are read."""
     shape: list[int] = []
     while isinstance(value, list):
         shape.append(len(value))
@@ -155,5 +155,5 @@ def _dense_shape(value: Value) -> tuple[int, ...]:
     return tuple(shape)
 
 
-def _listed(shape: tuple[int, ...]) -> str:
+def _shape_text(shape: tuple[int, ...]) -> str:
     return f"[{','.join(map(str, shape))}]"

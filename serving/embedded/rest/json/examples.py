@@ -36,7 +36,7 @@ def examples_input(document: Mapping[str, Value]) -> Input:
 def classification_json(result: ClassificationResult) -> str:
     """`{"results": [[["label", score], ...], ...]}`."""
     rows = [
-        f"[{', '.join(f'[{values.quoted(one.label)}, {float_texts([one.score])[0]}]' for one in row.classes)}]"
+        f"[{', '.join(f'[{values.quoted(item.label)}, {float_texts([item.score])[0]}]' for item in row.classes)}]"
         for row in result.classifications
     ]
     if not rows:
@@ -48,7 +48,7 @@ def regression_json(result: RegressionResult) -> str:
     """`{"results": [value, ...]}`."""
     if not result.regressions:
         raise InvalidArgument("Cannot convert empty RegressionResults to JSON")
-    return f'{{\n    "results": [{", ".join(float_texts([one.value for one in result.regressions]))}]\n}}'
+    return f'{{\n    "results": [{", ".join(float_texts([item.value for item in result.regressions]))}]\n}}'
 
 
 def _example(value: Value) -> Example:
@@ -57,8 +57,8 @@ def _example(value: Value) -> Example:
     example = Example()
     for name, content in value.items():
         feature = example.features.feature[name]
-        for one in content if isinstance(content, list) else [content]:
-            _add(feature, name, one)
+        for element in content if isinstance(content, list) else [content]:
+            _add(feature, name, element)
     return example
 
 
@@ -81,7 +81,7 @@ def _add(feature: Feature, name: str, value: Value) -> None:
         feature.float_list.value.append(float(value))
 
 
-def _check_kind(feature: Feature, name: str, wanted: str) -> None:
+def _check_kind(feature: Feature, name: str, expected: str) -> None:
     kind = feature.WhichOneof("kind")
-    if kind not in (None, wanted):
+    if kind not in (None, expected):
         raise InvalidArgument(f"Unexpected element type in feature: {name} expecting type: {_KINDS[kind]}")

@@ -1,16 +1,21 @@
-"""Outputs as JSON: TF Serving's row and column formats, laid out as it lays them out."""
+"""Answers as JSON, laid out as TF Serving lays them out: outputs by rows or by columns, and whole messages."""
 
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import orjson
+from google.protobuf import json_format
+from google.protobuf.message import Message
 
 from serving.apis import tensors
+from serving.apis.messages import GetModelMetadataResponse, SignatureDefMap
+from serving.embedded.inference import info
 from serving.embedded.inference.predict import type_name
 from serving.embedded.rest.json.values import non_finite, pretty_object, quoted
 from serving.errors import InvalidArgument
@@ -32,6 +37,24 @@ def outputs_json(outputs: Mapping[str, Array], *, row_format: bool) -> str:
         return f'{{\n    "outputs": {_column(_texts(name, array, 1 + array.ndim), array.shape, 1)}\n}}'
     members = {name: _column(_texts(name, array, 2 + array.ndim), array.shape, 2) for name, array in outputs.items()}
     return f'{{\n    "outputs": {pretty_object(members, 1)}\n}}'
+
+
+def message_json(message: Message) -> str:
+    """The fields of a message under their own names, those with their default value too."""
+    fields = json_format.MessageToDict(
+        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+    )
+    return json.dumps(fields, indent=1) + "\n"
+
+
+def metadata_json(response: GetModelMetadataResponse) -> str:
+    """The metadata of a model: two messages in a frame of their own."""
+    signatures = SignatureDefMap()
+    response.metadata[info.SIGNATURE_DEF].Unpack(signatures)
+    return (
+        f'{{\n"model_spec":{message_json(response.model_spec)},\n'
+        f'"metadata": {{"signature_def": {message_json(signatures)}}}\n}}\n'
+    )
 
 
 def float_texts(values: Sequence[float]) -> list[str]:
@@ -66,8 +89,8 @@ def _rows(name: str, array: Array, level: int) -> list[str]:
     """The text of each row: nested arrays on one line."""
     texts = _texts(name, array, level + array.ndim - 1)
     inner = array.shape[1:]
-    each = len(texts) // len(array)
-    return [_line(texts[row * each : (row + 1) * each], inner) for row in range(len(array))]
+    size = len(texts) // len(array)
+    return [_line(texts[row * size : (row + 1) * size], inner) for row in range(len(array))]
 
 
 def _line(texts: list[str], shape: tuple[int, ...]) -> str:
@@ -83,15 +106,15 @@ def _column(texts: list[str], shape: tuple[int, ...], level: int) -> str:
     if shape[0] == 0:
         return "[]"
     indent = "    " * (level + 1)
-    parts = _split(texts, shape, lambda part, inner: _column(part, inner, level + 1))
-    return f"[\n{indent}" + f",\n{indent}".join(parts) + f"\n{'    ' * level}]"
+    elements = _split(texts, shape, lambda part, inner: _column(part, inner, level + 1))
+    return f"[\n{indent}" + f",\n{indent}".join(elements) + f"\n{'    ' * level}]"
 
 
 def _split(texts: list[str], shape: tuple[int, ...], form: Any) -> list[str]:  # form: _line or a bound _column
     if len(shape) == 1:
         return texts
-    each = len(texts) // shape[0] if shape[0] else 0
-    return [form(texts[start * each : (start + 1) * each], shape[1:]) for start in range(shape[0])]
+    size = len(texts) // shape[0] if shape[0] else 0
+    return [form(texts[index * size : (index + 1) * size], shape[1:]) for index in range(shape[0])]
 
 
 def _texts(name: str, array: Array, level: int) -> list[str]:

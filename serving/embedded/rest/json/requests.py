@@ -1,7 +1,7 @@
 """REST request bodies as the inputs of a request: `instances` or `inputs` for Predict, `examples` for the others.
 
-Clean numeric bodies take a fast way through numpy; whatever is not clean takes the exact one, element by element, which
-checks in TF Serving's order and answers with its texts.
+A body of plain numbers is converted by numpy at once. Any other is converted element by element, with TF Serving's
+checks in its order and its error texts.
 """
 
 from __future__ import annotations
@@ -39,15 +39,16 @@ def signature_name(document: Mapping[str, Value]) -> str:
 
 
 def predict_inputs(
-    document: Mapping[str, Value], signature: SignatureDef, asked_name: str, *, clean: bool = False
+    document: Mapping[str, Value], signature: SignatureDef, requested_name: str, *, no_booleans: bool = False
 ) -> JsonInputs:
     """The inputs in a Predict body. Raises InvalidArgument.
 
-    clean: the body is known to hold neither `true` nor `false`, which numpy would take for 1 and 0.
+    requested_name: the signature's as the request has it, for the error. no_booleans: the body is known to hold neither
+    `true` nor `false`, which numpy would take for 1 and 0.
     """
     infos = signature.inputs
     if not infos:
-        raise InvalidArgument(f"Failed to get input map for signature: {asked_name or 'DEFAULT'}")
+        raise InvalidArgument(f"Failed to get input map for signature: {requested_name or 'DEFAULT'}")
     if "instances" in document and "inputs" in document:
         raise format_error(
             document, "Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist "
@@ -58,13 +59,13 @@ def predict_inputs(
             raise format_error(document, "Expecting 'instances' to be an list/array")
         if not instances:
             raise format_error(document, "No values in 'instances' array")
-        return JsonInputs(_rows(instances, infos, clean=clean), row_format=True)
+        return JsonInputs(_rows(instances, infos, no_booleans=no_booleans), row_format=True)
     if "inputs" in document:
-        return JsonInputs(_columns(document["inputs"], infos, clean=clean), row_format=False)
+        return JsonInputs(_columns(document["inputs"], infos, no_booleans=no_booleans), row_format=False)
     raise InvalidArgument("Missing 'inputs' or 'instances' key")
 
 
-def _columns(value: Value, infos: Infos, *, clean: bool) -> dict[str, Array]:
+def _columns(value: Value, infos: Infos, *, no_booleans: bool) -> dict[str, Array]:
     if not _is_object(value):
         if len(infos) > 1:
             raise InvalidArgument(
@@ -72,16 +73,16 @@ def _columns(value: Value, infos: Infos, *, clean: bool) -> dict[str, Array]:
                 "input tensors required as per tensorinfo_map"
             )
         name, info = next(iter(infos.items()))
-        return {name: _array(value, info.dtype, clean=clean)}
+        return {name: _array(value, info.dtype, no_booleans=no_booleans)}
     arrays = {}
     for name in sorted(infos):
         if name not in value:
             raise InvalidArgument(f"Missing named input: {name} in 'inputs' object.")
-        arrays[name] = _array(value[name], infos[name].dtype, clean=clean)
+        arrays[name] = _array(value[name], infos[name].dtype, no_booleans=no_booleans)
     return arrays
 
 
-def _rows(instances: list[Value], infos: Infos, *, clean: bool) -> dict[str, Array]:
+def _rows(instances: list[Value], infos: Infos, *, no_booleans: bool) -> dict[str, Array]:
     if not isinstance(instances[0], dict) and len(infos) > 1:
         raise InvalidArgument(
             "instances is a plain list, but expecting list of objects as multiple "
@@ -89,10 +90,10 @@ def _rows(instances: list[Value], infos: Infos, *, clean: bool) -> dict[str, Arr
         )
     if not _is_object(instances[0]):
         name, info = next(iter(infos.items()))
-        fast = _fast_array(instances, info.dtype) if clean else None
+        fast = _fast_array(instances, info.dtype) if no_booleans else None
         if fast is not None:
             return {name: fast}
-    elif clean:
+    elif no_booleans:
         arrays = _fast_named_rows(instances, infos)
         if arrays is not None:
             return arrays
@@ -144,8 +145,8 @@ def _info(infos: Infos, name: str) -> TensorInfo:
     return infos[name]
 
 
-def _array(value: Value, data_type: int, *, clean: bool) -> Array:
-    fast = _fast_array(value, data_type) if clean else None
+def _array(value: Value, data_type: int, *, no_booleans: bool) -> Array:
+    fast = _fast_array(value, data_type) if no_booleans else None
     if fast is not None:
         return fast
     column = Column(value, data_type)
@@ -153,23 +154,23 @@ def _array(value: Value, data_type: int, *, clean: bool) -> Array:
 
 
 def _fast_array(value: Value, data_type: int) -> Array | None:
-    """The array of a value that is plainly of its type, else None: the exact way has the last word."""
-    wanted = tensors.numpy_dtype(data_type)
-    if wanted.kind not in "fiu":
+    """The array of a value that numpy reads as its type, else None, whatever the reason."""
+    dtype = tensors.numpy_dtype(data_type)
+    if dtype.kind not in "fiu":
         return None
     try:
-        made = np.asarray(value)
+        array = np.asarray(value)
     except (ValueError, OverflowError, RecursionError):
         return None
-    if made.dtype.kind not in ("fi" if wanted.kind == "f" else "i"):
+    if array.dtype.kind not in ("fi" if dtype.kind == "f" else "i"):
         return None
-    if wanted.kind == "f":
+    if dtype.kind == "f":
         with np.errstate(over="ignore"):
-            return made.astype(wanted, copy=False)
-    low, high = integer_range(wanted)
-    if made.size and (made.min() < low or made.max() > high):
+            return array.astype(dtype, copy=False)
+    low, high = integer_range(dtype)
+    if array.size and (array.min() < low or array.max() > high):
         return None
-    return made.astype(wanted, copy=False)
+    return array.astype(dtype, copy=False)
 
 
 def _is_object(value: Value) -> bool:

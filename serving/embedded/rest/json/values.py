@@ -74,7 +74,7 @@ def type_name(value: Value) -> str:
 
 
 def format_error(value: Value, rule: str) -> InvalidArgument:
-    """TF Serving's error about a JSON value that does not keep a rule."""
+    """TF Serving's error about a JSON value that breaks a rule."""
     return InvalidArgument(f"JSON Value: {text(value)} {rule}")
 
 
@@ -92,10 +92,10 @@ def decimal(value: float, *, single: bool) -> str:
     """A float as C++ prints it in a message: six digits if they suffice, else all of float32 or float64."""
     if not math.isfinite(value):
         return non_finite(value)
-    printed = f"{value:.6g}"
-    if float(printed) != value:
-        printed = f"{value:.9g}" if single else f"{value:.17g}"
-    return printed if "." in printed or "e" in printed else f"{printed}.0"
+    digits = f"{value:.6g}"
+    if float(digits) != value:
+        digits = f"{value:.9g}" if single else f"{value:.17g}"
+    return digits if "." in digits or "e" in digits else f"{digits}.0"
 
 
 def non_finite(value: float) -> str:
@@ -108,9 +108,9 @@ def non_finite(value: float) -> str:
 def pretty(value: Value, level: int = 0) -> str:
     """A value with objects over several lines and arrays on one."""
     if isinstance(value, dict):
-        return pretty_object({key: pretty(one, level + 1) for key, one in value.items()}, level)
+        return pretty_object({key: pretty(member, level + 1) for key, member in value.items()}, level)
     if isinstance(value, list):
-        return f"[{', '.join(pretty(one, level + 1) for one in value)}]"
+        return f"[{', '.join(pretty(element, level + 1) for element in value)}]"
     if isinstance(value, float) and not math.isfinite(value):
         return non_finite(value)
     if isinstance(value, str):
@@ -128,5 +128,5 @@ def pretty_object(members: dict[str, str], level: int) -> str:
 
 
 def quoted(value: str) -> str:
-    """A JSON string, not escaped beyond need."""
+    """A JSON string; only what JSON must have escaped is."""
     return json.dumps(value, ensure_ascii=False)

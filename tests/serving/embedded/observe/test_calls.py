@@ -111,6 +111,7 @@ def ports(path: Path, monkeypatch: pytest.MonkeyPatch, **flags: Any) -> Iterator
             enable_grpc_healthcheck_service=True,
             rest_api_enable_cors_support=True,
             access_log=True,
+            shutdown_grace_seconds=1,
             **flags,
         ),
         FakeLoader(),
@@ -125,7 +126,7 @@ def ports(path: Path, monkeypatch: pytest.MonkeyPatch, **flags: Any) -> Iterator
         ):
             yield Ports(server, addresses.grpc, channel, http, log)
     finally:
-        server.stop(1)
+        server.stop()
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""JSON in and out, beyond the recordings: exact layout, numbers, and every refusal's words."""
+"""JSON in and out, beyond the recordings: exact layout, numbers, and the text of every error."""
 
 # ruff: noqa: E501, ISC004 - expected texts stand as they are printed
 
@@ -121,19 +121,20 @@ def test_outputs_that_rows_cannot_hold() -> None:
     ],
 )  # fmt: skip
 def test_refusals(body: bytes, message: str) -> None:
-    """TF Serving's words."""
+    """TF Serving's texts."""
     with pytest.raises(InvalidArgument) as raised:
         requests.predict_inputs(values.parse_object(body), SIGNATURE, "")
     assert message in str(raised.value)
 
 
-@pytest.mark.parametrize("clean", [True, False])
-def test_both_ways_give_the_same(clean: bool) -> None:
-    """The fast way through numpy and the exact one."""
+@pytest.mark.parametrize("no_booleans", [True, False])
+def test_both_conversions_give_the_same(no_booleans: bool) -> None:
+    """By numpy at once, and element by element."""
     bodies = [b'{"instances": [[1, 2.5], [3, 4]]}', b'{"instances": [{"x": 1}, {"x": 2}]}', b'{"inputs": [[1]]}']
 
     arrays = [
-        requests.predict_inputs(values.parse_object(body), SIGNATURE, "", clean=clean).arrays["x"] for body in bodies
+        requests.predict_inputs(values.parse_object(body), SIGNATURE, "", no_booleans=no_booleans).arrays["x"]
+        for body in bodies
     ]
 
     assert [array.dtype for array in arrays] == [np.float32] * 3
@@ -144,7 +145,7 @@ def test_named_rows_of_several_types() -> None:
     """Texts and bytes, integers to their limits."""
     body = b'{"instances": [{"n": 9223372036854775807, "s": "\xc3\xa4"}, {"n": -1, "s": {"b64": "AP8"}}]}'
 
-    arrays = requests.predict_inputs(values.parse_object(body), PAIR, "", clean=True).arrays
+    arrays = requests.predict_inputs(values.parse_object(body), PAIR, "", no_booleans=True).arrays
 
     assert arrays["n"].tolist() == [2**63 - 1, -1]
     assert arrays["s"].tolist() == ["ä".encode(), b"\0\xff"]
@@ -163,7 +164,7 @@ def test_named_rows_of_several_types() -> None:
     ],
 )
 def test_examples_that_are_none(body: bytes, message: str) -> None:
-    """TF Serving's words."""
+    """TF Serving's texts."""
     with pytest.raises(InvalidArgument) as raised:
         examples.examples_input(values.parse_object(body))
     assert message in str(raised.value)
@@ -193,9 +194,9 @@ def test_features_by_type() -> None:
 )
 def test_integers_that_64_bits_cannot_hold(number: str, value: float, beside: str) -> None:
     """They are doubles, whichever parser the document needs."""
-    parsed = values.parse_object(f'{{"a": [{number}, {beside}]}}'.encode())["a"][0]
+    element = values.parse_object(f'{{"a": [{number}, {beside}]}}'.encode())["a"][0]
 
-    assert (parsed, type(parsed)) == (value, type(value))
+    assert (element, type(element)) == (value, type(value))
 
 
 @pytest.mark.parametrize("beside", ["0", "NaN"])

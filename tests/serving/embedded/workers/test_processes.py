@@ -23,7 +23,7 @@ import trustme
 from google.protobuf import text_format
 
 from serving.apis import services
-from serving.apis.messages import GetModelStatusRequest, ReloadConfigRequest
+from serving.apis.messages import GetModelStatusRequest, ModelSpec, ReloadConfigRequest
 from tests.support.asking import call, outputs, predict, predict_request
 from tests.support.live import KITCHEN, running, wait_until
 
@@ -224,7 +224,7 @@ def test_workers(toys: Path, tmp_path: Path) -> None:
             assert httpx.get(f"{url}/v1/models/n").status_code == 200
             options = [("grpc.use_local_subchannel_pool", 1)]
             with grpc.insecure_channel(server.grpc, options) as channel:
-                status = call(channel, services.GET_MODEL_STATUS, GetModelStatusRequest(model_spec={"name": "n"}))
+                status = call(channel, services.GET_MODEL_STATUS, GetModelStatusRequest(model_spec=ModelSpec(name="n")))
             assert [(one.version, one.state) for one in status.model_version_status] == [(123, 30)]
 
         pid = server.process.pid
