@@ -34,7 +34,7 @@ STEPS = (
     Step("training.export.signatures", "_set_method_names"),
     Step("training.export.export", "write_archive"),
     Step("training.export.export", "write_warmup"),
-    Step("training.export.export", "copy_files"),
+    Step("shutil", "copyfile"),
     Step("training.export.export", "run_self_test"),
     Step("training.export.export", "write_manifest"),
     Step("training.export.export", "publish"),
@@ -59,7 +59,7 @@ def export_killed_at(step: Step, run: Path, base: Path) -> None:
 
     export.self_test_process = here
     _kill_at(step)
-    export.export_saved_model(load_run(run), export.Export(base, with_copies=True, keep=1))
+    export.export_saved_model(load_run(run), export.ExportSettings(base, with_copies=True, keep=1))
     os._exit(99)
 
 

@@ -50,7 +50,7 @@ _file = click.Path(dir_okay=False, path_type=Path)
     help="Batch sizes of the warmup requests.  [default: serving/config/batching.config]",
 )
 @model_config_file_option
-@click.option("--verify", type=click.Path(path_type=Path), help="Export nothing: test the version that lies at PATH.")
+@click.option("--verify", type=click.Path(path_type=Path), help="Export nothing: test the version at PATH.")
 @json_option
 def export(
     *,
@@ -84,11 +84,11 @@ def export(
 
     from serving.apis.server_configs import CONFIG_DIR
     from training.export.acceptance import Demands
-    from training.export.export import Export, export_saved_model
+    from training.export.export import ExportSettings, export_saved_model
     from training.export.server_config import batch_sizes
     from training.export.trained import load_file, load_run
 
-    settings = Export(
+    settings = ExportSettings(
         model_base_path=model_base_path,
         batch_sizes=tuple(batch_sizes(batching_config or CONFIG_DIR / "batching.config")),
         demands=Demands(min_accuracy, max_regression, force),
@@ -114,8 +114,8 @@ def _verify(path: Path, as_json: bool) -> None:
     if as_json:
         print_json({"path": path, "files": files, "differences": differences})
         return
-    whole = f"{files} files as exported" if files else "no manifest, so its files were not compared"
-    click.echo(f"{path}: {whole}; {_agreement(differences)}")
+    comparison = f"{files} files as exported" if files else "no manifest, so its files were not compared"
+    click.echo(f"{path}: {comparison}; {_agreement(differences)}")
 
 
 def _remarks(exported: ExportedVersion) -> list[str]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from training.errors import NotAcceptedError
 from training.export.manifest import Manifest, recorded_accuracy
 from training.export.trained import TrainedModel
-from training.export.versions import newest_with_manifest
 
 
 @dataclass(frozen=True)
@@ -20,48 +19,42 @@ class Demands:
     force: bool = False
 
 
-def accept(trained: TrainedModel, model_base_path: Path, demands: Demands) -> list[str]:
-    """Gives the objections that `force` overrode, for the manifest: none when the model is good enough.
+def accept(trained: TrainedModel, replaced: tuple[int, Manifest] | None, demands: Demands) -> list[str]:
+    """The objections that `force` overrode, for the manifest: none when the model is good enough.
 
-    Raises NotAcceptedError with the figures.
+    replaced: the number and the manifest of the version that this model replaces. Raises NotAcceptedError with the
+    accuracies.
     """
-    objections = [
-        objection
-        for objection in (_below_minimum(trained, demands), _worse_than_newest(trained, model_base_path, demands))
-        if objection
-    ]
+    objections = [*_below_minimum(trained, demands), *_worse_than_replaced(trained, replaced, demands)]
     if objections and not demands.force:
         raise NotAcceptedError(f"Not exported: {'; '.join(objections)} (--force exports it all the same)")
     return objections
 
 
-def _below_minimum(trained: TrainedModel, demands: Demands) -> str | None:
-    if demands.min_accuracy is None or (trained.accuracy is not None and trained.accuracy >= demands.min_accuracy):
-        return None
-    return f"accuracy {_figure(trained.accuracy)} is below --min-accuracy {demands.min_accuracy:g}"
+def _below_minimum(trained: TrainedModel, demands: Demands) -> Iterator[str]:
+    if demands.min_accuracy is not None and (trained.accuracy is None or trained.accuracy < demands.min_accuracy):
+        yield f"accuracy {_text(trained.accuracy)} is below --min-accuracy {demands.min_accuracy:g}"
 
 
-def _worse_than_newest(trained: TrainedModel, model_base_path: Path, demands: Demands) -> str | None:
-    replaced = newest_with_manifest(model_base_path)
-    accuracy = recorded_accuracy(replaced[1]) if replaced else None
-    if replaced is None or accuracy is None:
-        return None
-    version, manifest = replaced
-    if trained.accuracy is None or _data(manifest) != trained.data.get("name"):
-        mine = f"{_figure(trained.accuracy)} on {trained.data.get('name', 'unknown data')}"
-        theirs = f"{accuracy:.4f} on {_data(manifest)}"
-        return f"accuracy {mine} cannot be compared with version {version}'s {theirs}"
-    if accuracy - trained.accuracy <= demands.max_regression:
-        return None
-    return (
-        f"accuracy {trained.accuracy:.4f} is {accuracy - trained.accuracy:.4f} below version {version}'s "
-        f"{accuracy:.4f}, more than --max-regression {demands.max_regression:g}"
-    )
+def _worse_than_replaced(
+    trained: TrainedModel, replaced: tuple[int, Manifest] | None, demands: Demands
+) -> Iterator[str]:
+    version, manifest = replaced or (0, {})
+    accuracy = recorded_accuracy(manifest)
+    if accuracy is None:
+        return
+    data = (manifest.get("data") or {}).get("name")
+    if trained.accuracy is None or data != trained.data.get("name"):
+        yield (
+            f"accuracy {_text(trained.accuracy)} on {trained.data.get('name', 'unknown data')} cannot be compared with "
+            f"version {version}'s {_text(accuracy)} on {data}"
+        )
+    elif accuracy - trained.accuracy > demands.max_regression:
+        yield (
+            f"accuracy {_text(trained.accuracy)} is {accuracy - trained.accuracy:.4f} below version {version}'s "
+            f"{_text(accuracy)}, more than --max-regression {demands.max_regression:g}"
+        )
 
 
-def _data(manifest: Manifest) -> str | None:
-    return (manifest.get("data") or {}).get("name")
-
-
-def _figure(accuracy: float | None) -> str:
+def _text(accuracy: float | None) -> str:
     return "unknown" if accuracy is None else f"{accuracy:.4f}"

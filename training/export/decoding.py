@@ -1,4 +1,4 @@
-"""Image files to the pixels that the model knows, inside the graph: training's form, whatever the client sends."""
+"""The graph's image decoder: PNG, JPEG, GIF or BMP files to the pixels that the model was trained on."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import tensorflow as tf
 from fashion_common.served_model import IMAGE_SHAPE
 
 IMAGE_SIZE, _ = IMAGE_SHAPE  # square
-# What a file may unfold to: a few kilobytes of PNG can claim gigabytes of pixels.
+# The most that a file may decode to: a few kilobytes of PNG can claim gigabytes of pixels.
 MAX_PIXELS = 2**26
 
 # ITU-R BT.601 luma in 16 bit fixed point, as Pillow's convert("L") rounds it: the same photograph gives the same gray
@@ -17,27 +17,29 @@ MAX_PIXELS = 2**26
 _LUMA = (19595, 38470, 7471)
 
 
-def decoded(image_bytes: tf.Tensor) -> tf.Tensor:
+def decode(image_bytes: tf.Tensor) -> tf.Tensor:
     """string [N], each a PNG, JPEG, GIF (first frame) or BMP -> uint8 [N, 28, 28].
 
     A file that cannot be decoded fails the call with InvalidArgumentError: `image 3 of 5, counted from 0, is not ...`.
     """
-    # A data set that passes over failures is the one way to learn which row failed; it takes 2 ms a call to set up,
-    # which a single image, whose error needs no number, is spared.
-    one = tf.function(pixels, autograph=False)
+    # Only a data set that ignores errors tells which row failed; it takes 2 ms a call to set up, which a single image,
+    # whose error needs no number, does without.
+    decode_row = tf.function(pixels, autograph=False)
     single = tf.equal(tf.size(image_bytes), 1)
-    images = tf.cond(single, lambda: one(image_bytes[0])[tf.newaxis], lambda: _every_row(one, image_bytes))
+    images = tf.cond(
+        single, lambda: decode_row(image_bytes[0])[tf.newaxis], lambda: _decode_rows(decode_row, image_bytes)
+    )
     return tf.ensure_shape(images, [None, IMAGE_SIZE, IMAGE_SIZE])
 
 
 def pixels(file: tf.Tensor) -> tf.Tensor:
-    """One file's bytes -> uint8 [28, 28]: decoded, laid on black (the data set's background), made gray, fitted.
+    """One file's bytes -> uint8 [28, 28]: in gray on black, the data set's background.
 
     The longest edge becomes 28 pixels and the picture is centred, as in https://arxiv.org/abs/1708.07747, section 2.
     """
     image = gray(file)
-    as_it_is = tf.reduce_all(tf.equal(tf.shape(image), IMAGE_SIZE))
-    return tf.ensure_shape(tf.cond(as_it_is, lambda: image, lambda: _fitted(image)), [IMAGE_SIZE, IMAGE_SIZE])
+    right_size = tf.reduce_all(tf.equal(tf.shape(image), IMAGE_SIZE))
+    return tf.ensure_shape(tf.cond(right_size, lambda: image, lambda: _resize(image)), [IMAGE_SIZE, IMAGE_SIZE])
 
 
 def gray(file: tf.Tensor) -> tf.Tensor:
@@ -59,23 +61,24 @@ def gray(file: tf.Tensor) -> tf.Tensor:
     return tf.cast((luma * alpha + 127) // 255, tf.uint8)
 
 
-def _every_row(one: Callable[[tf.Tensor], tf.Tensor], image_bytes: tf.Tensor) -> tf.Tensor:
+def _decode_rows(decode_row: Callable[[tf.Tensor], tf.Tensor], image_bytes: tf.Tensor) -> tf.Tensor:
     count = tf.size(image_bytes, tf.int64)
     files = tf.data.Dataset.from_tensor_slices(image_bytes).enumerate()
-    images = files.map(lambda row, file: (row, one(file))).ignore_errors()
-    # One more row than there are files, so that the batch is never empty and the first missing row always shows.
+    images = files.map(lambda row, file: (row, decode_row(file))).ignore_errors()
+    # One more row than there are files: the batch is never empty, and the first missing row is always found.
     end = tf.data.Dataset.from_tensors((count, tf.zeros([IMAGE_SIZE, IMAGE_SIZE], tf.uint8)))
     rows, batch = images.concatenate(end).batch(count + 1).get_single_element()
     first_missing = tf.argmax(tf.not_equal(rows, tf.range(tf.size(rows, tf.int64))))
-    bad = (
-        f"image {{}} of {{}}, counted from 0, is not a whole PNG, JPEG, GIF or BMP image of at most {MAX_PIXELS} pixels"
+    message = tf.strings.format(
+        "image {} of {}, counted from 0, is not a whole PNG, JPEG, GIF or BMP image "
+        f"of at most {MAX_PIXELS} pixels",
+        (first_missing, count),
     )
-    problem = tf.strings.format(bad, (first_missing, count))
-    with tf.control_dependencies([tf.debugging.Assert(tf.equal(tf.size(rows, tf.int64), count + 1), [problem])]):
+    with tf.control_dependencies([tf.debugging.Assert(tf.equal(tf.size(rows, tf.int64), count + 1), [message])]):
         return batch[:-1]
 
 
-def _fitted(image: tf.Tensor) -> tf.Tensor:
+def _resize(image: tf.Tensor) -> tf.Tensor:
     shape = tf.shape(image)
     sides = tf.maximum((2 * IMAGE_SIZE * shape + tf.reduce_max(shape)) // (2 * tf.reduce_max(shape)), 1)
     resized = tf.image.resize(image[..., tf.newaxis], sides, antialias=True)[..., 0]
@@ -91,50 +94,49 @@ def _unknown() -> tf.Tensor:
 
 
 def _png(file: tf.Tensor) -> tf.Tensor:
-    with _limited(_integers(file, 16, 8, tf.int32, little_endian=False)):
+    with _area_limit(_integers(file, 16, 8, tf.int32, little_endian=False)):
         image = tf.io.decode_png(file, channels=4)
-    # TensorFlow writes the alpha that a file of 1, 2 or 4 bit lacks as that depth's greatest number, not as 255.
+    # A file of 1, 2 or 4 bit has no alpha; TensorFlow fills it with that depth's greatest number, not with 255.
     depth = tf.cast(_integers(file, 24, 1, tf.uint8)[0], tf.int32)
-    filled = tf.reduce_all(
-        tf.equal(tf.cast(image[..., 3], tf.int32), tf.bitwise.left_shift(1, tf.minimum(depth, 8)) - 1)
-    )
-    return tf.cond(filled, lambda: _opaque(image[..., :3]), lambda: image)
+    greatest = tf.bitwise.left_shift(1, tf.minimum(depth, 8)) - 1
+    no_alpha = tf.reduce_all(tf.equal(tf.cast(image[..., 3], tf.int32), greatest))
+    return tf.cond(no_alpha, lambda: _opaque(image[..., :3]), lambda: image)
 
 
 def _jpeg(file: tf.Tensor) -> tf.Tensor:
-    with _limited(tf.io.extract_jpeg_shape(file)[:2]):
+    with _area_limit(tf.io.extract_jpeg_shape(file)[:2]):
         # The accurate transform is what Pillow uses: both decoders then give the same pixels.
         return _opaque(tf.io.decode_jpeg(file, channels=3, dct_method="INTEGER_ACCURATE"))
 
 
 def _gif(file: tf.Tensor) -> tf.Tensor:
-    with _limited(_integers(file, 6, 4, tf.uint16)):
+    with _area_limit(_integers(file, 6, 4, tf.uint16)):
         return _opaque(tf.io.decode_image(file, channels=3, expand_animations=False))
 
 
 def _bmp(file: tf.Tensor) -> tf.Tensor:
-    """TensorFlow gives a palette's indices for the colours of 8 bit BMP; the fourth byte of 32 bit BMP is padding."""
-    with _limited(_integers(file, 18, 8, tf.int32)):
+    """TensorFlow decodes 8 bit BMP to indices into its palette; the fourth byte of 32 bit BMP is padding."""
+    with _area_limit(_integers(file, 18, 8, tf.int32)):
         image = tf.io.decode_bmp(file)
-    return _opaque(tf.cond(tf.equal(tf.shape(image)[-1], 1), lambda: _looked_up(file, image), lambda: image[..., :3]))
+    return _opaque(tf.cond(tf.equal(tf.shape(image)[-1], 1), lambda: _colours(file, image), lambda: image[..., :3]))
 
 
-def _looked_up(file: tf.Tensor, indices: tf.Tensor) -> tf.Tensor:
-    # https://learn.microsoft.com/windows/win32/api/wingdi/ns-wingdi-bitmapinfoheader: where the pixels begin is at byte
-    # 10, the size of the header that the palette follows at byte 14; an entry is blue, green, red, nothing.
-    begin, header = tf.unstack(_integers(file, 10, 8, tf.int32), num=2)
-    after_header = tf.clip_by_value(14 + header, 0, tf.strings.length(file))
-    palette = tf.io.decode_raw(tf.strings.substr(file, after_header, tf.maximum(begin - after_header, 0)), tf.uint8)
+def _colours(file: tf.Tensor, indices: tf.Tensor) -> tf.Tensor:
+    # https://learn.microsoft.com/windows/win32/api/wingdi/ns-wingdi-bitmapinfoheader: the pixels' offset is at byte 10,
+    # the size of the header that the palette follows at byte 14; an entry is blue, green, red and an unused byte.
+    pixels_start, header_size = tf.unstack(_integers(file, 10, 8, tf.int32), num=2)
+    start = tf.clip_by_value(14 + header_size, 0, tf.strings.length(file))
+    palette = tf.io.decode_raw(tf.strings.substr(file, start, tf.maximum(pixels_start - start, 0)), tf.uint8)
     return tf.gather(tf.reshape(palette, [-1, 4])[:, 2::-1], tf.cast(indices[..., 0], tf.int32))
 
 
 def _integers(file: tf.Tensor, position: int, length: int, dtype: tf.DType, *, little_endian: bool = True) -> tf.Tensor:
-    # Zeros stand in for what a cut file lacks: substr's own error would quote the file's bytes, which are no text.
+    # Zeros replace what a cut file lacks: substr's own error would quote the file's bytes, which are no text.
     head = tf.strings.substr(file, 0, position + length) + b"\0" * (position + length)
     return tf.io.decode_raw(tf.strings.substr(head, position, length), dtype, little_endian=little_endian)
 
 
-def _limited(sides: tf.Tensor) -> tf.control_dependencies:
+def _area_limit(sides: tf.Tensor) -> tf.control_dependencies:
     area = tf.reduce_prod(tf.abs(tf.cast(sides, tf.int64)))
     return tf.control_dependencies(
         [tf.debugging.Assert(area <= MAX_PIXELS, [f"an image may have {MAX_PIXELS} pixels, not", area])]

@@ -1,4 +1,4 @@
-"""The manifest of a version: where it comes from, what it was measured to be, and a digest of every file."""
+"""The manifest of a version: its origin, its accuracy and losses, and a digest of every file."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ Manifest = dict[str, Any]  # JSON, as written by any release: read it with .get
 
 
 def write_manifest(version_path: Path, facts: Mapping[str, Any]) -> None:
-    """Writes the manifest: the facts, the surroundings (date, packages, git revision), and the files' digests.
+    """Writes the manifest: the facts, the environment (date, packages, git revision), and the files' digests.
 
-    Called last: whatever is added to the version afterwards is not covered. Raises OSError.
+    Called last: a file that is added to the version afterwards is not covered. Raises OSError.
     """
     manifest = {
         **facts,
         "exported_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "python": platform.python_version(),
-        "packages": {name: _version(name) for name in _PACKAGES},
-        "git_revision": git_revision(Path(__file__).parent),
+        "packages": {name: _package_version(name) for name in _PACKAGES},
+        "git_revision": _git_revision(Path(__file__).parent),
         "files": {
-            path.relative_to(version_path).as_posix(): _described(path)
+            path.relative_to(version_path).as_posix(): _digest(path)
             for path in sorted(version_path.rglob("*"))
             if path.is_file()
         },
@@ -74,30 +74,30 @@ def check_files(version_path: Path, manifest: Manifest) -> int:
             raise DamagedVersionError(f"The manifest of {version_path} names {name}, a file outside of the version")
         if not path.is_file():
             raise DamagedVersionError(f"{path} is missing: copy the version again")
-        if recorded != _described(path):
+        if recorded != _digest(path):
             raise DamagedVersionError(
                 f"{path} is not the file that was exported (SHA-256 differs): copy the version again"
             )
     return len(files)
 
 
-def git_revision(directory: Path) -> str | None:
-    """The commit of the checkout that `directory` lies in, then `-dirty` when files differ; None outside of one."""
+def _git_revision(directory: Path) -> str | None:
+    """The commit of the checkout that `directory` is in, then `-dirty` when files differ; None outside of one."""
     command = ["git", "-C", str(directory), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+        process = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip() or None
+    return process.stdout.strip() or None
 
 
-def _version(package: str) -> str | None:
+def _package_version(package: str) -> str | None:
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
 
 
-def _described(path: Path) -> dict[str, str | int]:
+def _digest(path: Path) -> dict[str, str | int]:
     content = path.read_bytes()
     return {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}

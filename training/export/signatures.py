@@ -1,4 +1,4 @@
-"""What the model answers to when it is served: four signatures over one set of weights, preprocessing in the graph.
+"""The signatures of the served model: four over one set of weights, with preprocessing in the graph.
 
 `classify` answers TF Serving's Classify API, whose contract is in
 https://www.tensorflow.org/tfx/serving/signature_defs#classification_signaturedef
@@ -7,7 +7,7 @@ https://www.tensorflow.org/tfx/serving/signature_defs#classification_signaturede
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,10 @@ from tensorflow.python.saved_model.pywrap_saved_model import fingerprinting
 
 from fashion_common.layout import SAVED_MODEL_FILE
 from fashion_common.served_model import CLASS_NAMES
-from training.export.decoding import IMAGE_SIZE, decoded
-
-METHOD_NAMES = {"classify": tf.saved_model.CLASSIFY_METHOD_NAME}
+from training.export.decoding import IMAGE_SIZE, decode
 
 
-def served_signatures(
-    model: keras.Model, class_names: Sequence[str] = CLASS_NAMES
-) -> dict[str, tf.types.experimental.ConcreteFunction]:
+def served_signatures(model: keras.Model) -> dict[str, tf.types.experimental.ConcreteFunction]:
     """The traced function of every signature, by the signature's name; all of them run the same weights.
 
     - `serving_default`: `images` uint8 [N, 28, 28], 0 to 255 -> `probabilities` float32 [N, 10], `class_ids` int64 [N],
@@ -35,28 +31,28 @@ def served_signatures(
     - `classify`: `inputs` string [N], each a tf.Example with the bytes feature `image/encoded` -> `classes` string
       [N, 10] and `scores` float32 [N, 10], both in label order
     """
-    names = tf.constant(list(class_names))
+    names = tf.constant(CLASS_NAMES)
 
     def call(images: tf.Tensor) -> tf.Tensor:
-        return tf.ensure_shape(tf.cast(model(images, training=False), tf.float32), [None, len(class_names)])
+        return tf.ensure_shape(tf.cast(model(images, training=False), tf.float32), [None, len(CLASS_NAMES)])
 
     probabilities = tf.function(call, autograph=False)
-    decode = tf.function(decoded, autograph=False)
+    decode_files = tf.function(decode, autograph=False)
 
     def serving_default(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        rows = probabilities(scaled(images))
+        rows = probabilities(scale(images))
         class_ids = tf.argmax(rows, axis=1, output_type=tf.int64)
         return {"probabilities": rows, "class_ids": class_ids, "class_names": tf.gather(names, class_ids)}
 
     def encoded_images(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        return serving_default(decode(image_bytes))
+        return serving_default(decode_files(image_bytes))
 
     def float_images(images: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"probabilities": probabilities(images)}
 
     def classify(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         examples = tf.io.parse_example(inputs, {"image/encoded": tf.io.FixedLenFeature([], tf.string)})
-        scores = probabilities(scaled(decode(examples["image/encoded"])))
+        scores = probabilities(scale(decode_files(examples["image/encoded"])))
         return {"classes": tf.tile(names[tf.newaxis], [tf.shape(scores)[0], 1]), "scores": scores}
 
     images = [None, IMAGE_SIZE, IMAGE_SIZE]
@@ -75,7 +71,7 @@ def served_signatures(
 def write_saved_model(model: keras.Model, path: Path) -> None:
     """Writes the model with its signatures as the SavedModel directory `path`. Raises OSError.
 
-    What is saved holds the model's variables, not the Keras model: every weight is written once, and
+    It is saved as a module of the model's variables, not as the Keras model: every weight is written once, and
     `tf.saved_model.load` needs no code of ours to load it.
     """
     module = tf.Module(name="served_model")
@@ -84,8 +80,8 @@ def write_saved_model(model: keras.Model, path: Path) -> None:
     _set_method_names(path)
 
 
-def scaled(images: tf.Tensor) -> tf.Tensor:
-    """uint8 pixels 0 to 255 as float32 0 to 1: the only scaling there is, in training's words `pixels / 255`."""
+def scale(images: tf.Tensor) -> tf.Tensor:
+    """uint8 [N, 28, 28], 0 to 255 -> float32 [N, 28, 28], 0 to 1, as in training."""
     return tf.cast(images, tf.float32) / 255.0
 
 
@@ -114,13 +110,12 @@ def _tensors(infos: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _set_method_names(path: Path) -> None:
-    """`tf.saved_model.save` knows one method name, Predict's; a Classify server looks for its own.
+    """Gives `classify` its method name, by which a server finds it: `tf.saved_model.save` writes Predict's everywhere.
 
-    The fingerprint is of the file before that, and holds a random number: it is made anew, from the file as it is.
+    The fingerprint is written anew: TensorFlow's is of the file before that, and has a random number in it.
     """
     saved_model = _read(path)
-    for signature, method_name in METHOD_NAMES.items():
-        saved_model.meta_graphs[0].signature_def[signature].method_name = method_name
+    saved_model.meta_graphs[0].signature_def["classify"].method_name = tf.saved_model.CLASSIFY_METHOD_NAME
     (path / SAVED_MODEL_FILE).write_bytes(saved_model.SerializeToString(deterministic=True))
     fingerprint = fingerprint_pb2.FingerprintDef.FromString(fingerprinting.CreateFingerprintDef(str(path)))
     fingerprint.uuid = str(uuid.uuid5(uuid.NAMESPACE_OID, str(fingerprint.saved_model_checksum)).int)

@@ -11,11 +11,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from fashion_common.served_model import CLASS_NAMES
+from fashion_common.served_model import CLASS_NAMES, IMAGE_SHAPE
 from training import runs
 from training.data import dataset
 from training.errors import TrainingUsageError
-from training.export.decoding import IMAGE_SIZE
 from training.fit.evaluate import evaluate
 
 T = TypeVar("T")
@@ -23,9 +22,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A model and what is known of it. source: the run's or file's name; files: its copies on disk, in Keras's formats.
+    """A model and its record. source: the name of its run or file; files: its copies on disk, in Keras's formats.
 
-    metrics: accuracies from 0 to 1 by name; data: name, version and digests of what it was trained and measured on.
+    metrics: accuracies from 0 to 1 by name; data: name, version and digests of the images it was measured on.
     """
 
     model: keras.Model
@@ -47,7 +46,7 @@ class TrainedModel:
 
 
 def load_run(run: Path) -> TrainedModel:
-    """The model of a run directory. Raises TrainingUsageError when there is none or its shapes are not served."""
+    """The model of a run directory. Raises TrainingUsageError when there is none that can be served."""
     file = run / runs.MODEL
     if not file.is_file():
         raise TrainingUsageError(f"No trained model at {file}: run `fashion train` first, or name a run directory")
@@ -55,7 +54,7 @@ def load_run(run: Path) -> TrainedModel:
     data = metrics.pop("data", {})
     copies = (run / name for name in (runs.MODEL, runs.ARCHITECTURE, runs.WEIGHTS, runs.HDF5))
     return TrainedModel(
-        model=_checked(runs.load_model(run), file),
+        model=_load(file),
         source=run.resolve().name,
         files=tuple(copy for copy in copies if copy.is_file()),
         config=runs.read_json(run / runs.CONFIG),
@@ -70,15 +69,15 @@ def load_file(file: Path, weights: Path | None = None, data_dir: Path | None = N
     weights: for .json only; without it, the .weights.h5 file of the same name beside it. data_dir: as `dataset.load`.
     Raises TrainingUsageError when Keras cannot load it, its shapes are not served, or the data cannot be had.
     """
-    files = _named_files(file, weights)
-    model = _checked(_keras("load", file, lambda: _from_files(*files)), file)
+    files = _files(file, weights)
+    model = _load(*files)
     data = dataset.load(data_dir)
-    measured = evaluate(model, data.test_images, data.test_labels)
-    metrics = {"test_accuracy": measured.accuracy, "test_loss": measured.loss}
+    test = evaluate(model, data.test_images, data.test_labels)
+    metrics = {"test_accuracy": test.accuracy, "test_loss": test.loss}
     return TrainedModel(model, file.name, files, metrics=metrics, data=data.manifest())
 
 
-def _named_files(file: Path, weights: Path | None) -> tuple[Path, ...]:
+def _files(file: Path, weights: Path | None) -> tuple[Path, ...]:
     if file.suffix == ".json":
         files: tuple[Path, ...] = (file, weights or file.with_suffix(".weights.h5"))
     elif file.suffix in {".keras", ".h5"} and weights is None:
@@ -91,11 +90,29 @@ def _named_files(file: Path, weights: Path | None) -> tuple[Path, ...]:
     return files
 
 
-def _from_files(file: Path, weights: Path | None = None) -> keras.Model:
-    if weights is None:
-        return keras.models.load_model(file, compile=False)
-    model = keras.models.model_from_json(file.read_text(encoding="utf-8"))
-    model.load_weights(weights)
+def _load(file: Path, weights: Path | None = None) -> keras.Model:
+    """The model, which maps [N,28,28] to [N,10]. Raises TrainingUsageError where it does not, or cannot be loaded."""
+
+    def load() -> keras.Model:
+        if weights is None:
+            return keras.models.load_model(file, compile=False)
+        model = keras.models.model_from_json(file.read_text(encoding="utf-8"))
+        model.load_weights(weights)
+        return model
+
+    model = _keras("load", file, load)
+    served = (None, *IMAGE_SHAPE), (None, len(CLASS_NAMES))
+    # A subclassed model does not know its shapes: it is run on an image.
+    input_shape = getattr(model, "input_shape", served[0])
+    if input_shape == served[0]:
+        image = np.zeros((1, *IMAGE_SHAPE), np.float32)
+        output_shape = (None, *_keras("run", file, lambda: model(image, training=False)).shape[1:])
+    else:
+        output_shape = model.output_shape
+    if (input_shape, output_shape) != served:
+        raise TrainingUsageError(
+            f"{file} maps {input_shape} to {output_shape}: a served model maps {served[0]} to {served[1]}"
+        )
     return model
 
 
@@ -105,18 +122,3 @@ def _keras(what: str, file: Path, action: Callable[[], T]) -> T:
     except (ValueError, OSError, TypeError, KeyError, AttributeError, NotImplementedError, tf.errors.OpError) as error:
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise TrainingUsageError(f"Keras cannot {what} {file}: {reason}") from error
-
-
-def _checked(model: keras.Model, file: Path) -> keras.Model:
-    """The model itself when it maps [N, 28, 28] to [N, 10]. Raises TrainingUsageError when it does not."""
-    takes, gives = (None, IMAGE_SIZE, IMAGE_SIZE), (None, len(CLASS_NAMES))
-    # A subclassed model does not say what it takes: it is asked what it makes of an image.
-    input_shape = getattr(model, "input_shape", takes)
-    if input_shape == takes:
-        image = np.zeros((1, IMAGE_SIZE, IMAGE_SIZE), np.float32)
-        output_shape = (None, *_keras("run", file, lambda: model(image, training=False)).shape[1:])
-    else:
-        output_shape = model.output_shape
-    if (input_shape, output_shape) != (takes, gives):
-        raise TrainingUsageError(f"{file} maps {input_shape} to {output_shape}: a served model maps {takes} to {gives}")
-    return model

@@ -14,7 +14,7 @@ import tensorflow as tf
 from PIL import Image
 
 from tests.support.exports import encoded, pictures
-from training.export.decoding import MAX_PIXELS, decoded, gray, pixels
+from training.export.decoding import MAX_PIXELS, decode, gray, pixels
 
 RGBA = np.random.default_rng(3).integers(0, 256, (31, 17, 4), dtype=np.uint8)
 RGB, GRAY = RGBA[..., :3], RGBA[..., 0]
@@ -51,16 +51,18 @@ Decode = Callable[[tf.Tensor], tf.Tensor]
 
 
 @pytest.fixture(scope="module")
-def decode() -> Decode:
-    """`decoded` as the signatures have it: a traced graph."""
-    return tf.function(decoded, autograph=False).get_concrete_function(tf.TensorSpec([None], tf.string))
+def decode_graph() -> Decode:
+    """`decode` as the signatures have it: a traced graph."""
+    graph: Decode = tf.function(decode, autograph=False).get_concrete_function(tf.TensorSpec([None], tf.string))
+    return graph
 
 
 def as_pillow_sees_it(file: bytes) -> npt.NDArray[np.int64]:
     """The file's first picture in Pillow's gray, laid on black."""
     image = Image.open(io.BytesIO(file)).convert("RGBA")
-    luma = np.asarray(image.convert("RGB").convert("L")).astype(int)
-    return (luma * np.asarray(image)[..., 3] + 127) // 255
+    luma = np.asarray(image.convert("RGB").convert("L")).astype(np.int64)
+    alpha = np.asarray(image).astype(np.int64)[..., 3]
+    return (luma * alpha + 127) // 255
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:
@@ -122,12 +124,12 @@ def test_any_size_fits_with_its_proportions(height: int, width: int, rows: int, 
     }.items(),
     ids=lambda bad: bad[0],
 )
-def test_one_bad_file_fails_the_call_and_is_named(decode: Decode, bad: tuple[str, bytes]) -> None:
+def test_one_bad_file_fails_the_call_and_is_named(decode_graph: Decode, bad: tuple[str, bytes]) -> None:
     """The error says which row; alone, it is an InvalidArgumentError in readable text too."""
     good = FILES["PNG gray"]
     with pytest.raises(tf.errors.InvalidArgumentError) as caught:
-        decode(tf.constant([good, good, bad[1], good, bad[1]]))
+        decode_graph(tf.constant([good, good, bad[1], good, bad[1]]))
     expected = "image 2 of 5, counted from 0, is not a whole PNG, JPEG, GIF or BMP image of at most 67108864 pixels"
     assert expected in caught.value.message
     with pytest.raises(tf.errors.InvalidArgumentError):
-        decode(tf.constant([bad[1]]))
+        decode_graph(tf.constant([bad[1]]))

@@ -86,20 +86,20 @@ def test_the_version_holds_what_it_should_and_nothing_else(exported: Path) -> No
 
 def test_the_manifest_says_where_a_version_comes_from(exported: Path) -> None:
     """Run, recipe, model, figures, data, packages, revision, signatures, names, and the digest of every file."""
-    found = manifest(exported)
-    revision, exported_at, largest = found.pop("git_revision"), found.pop("exported_at"), found["self_test"]
+    record = manifest(exported)
+    revision, exported_at, largest = record.pop("git_revision"), record.pop("exported_at"), record["self_test"]
     assert re.fullmatch(r"[0-9a-f]{40}(-dirty)?", revision)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", exported_at)
-    assert largest.pop("largest_differences").keys() == found["signatures"].keys()
+    assert largest.pop("largest_differences").keys() == record["signatures"].keys()
     files = [path for path in (exported).rglob("*") if path.is_file() and path.name != "manifest.json"]
-    assert found.pop("files") == {
+    assert record.pop("files") == {
         path.relative_to(exported).as_posix(): {
             "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
             "bytes": path.stat().st_size,
         }
         for path in files
     }
-    signatures = found.pop("signatures")
+    signatures = record.pop("signatures")
     assert {name: facts["method_name"] for name, facts in signatures.items()} == {
         "serving_default": "tensorflow/serving/predict",
         "encoded_images": "tensorflow/serving/predict",
@@ -108,7 +108,7 @@ def test_the_manifest_says_where_a_version_comes_from(exported: Path) -> None:
     }
     assert signatures["serving_default"]["inputs"] == {"images": {"dtype": "uint8", "shape": [None, 28, 28]}}
     packages = ("fashion-mnist-serving", "keras", "numpy", "pillow", "tensorflow")
-    assert found == {
+    assert record == {
         "model_name": "fashion_mnist",
         "run": "a-run",
         "recipe": "textbook",
@@ -126,7 +126,9 @@ def test_the_manifest_says_where_a_version_comes_from(exported: Path) -> None:
     }
 
 
-def test_a_version_that_answers_otherwise_is_not_published(run: Path, base: Path, monkeypatch) -> None:
+def test_a_version_that_answers_otherwise_is_not_published(
+    run: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The weights of another model: the new process refuses them with the figures, and nothing stays behind."""
     from training.export import signatures
 
@@ -170,7 +172,9 @@ def test_what_cannot_be_asked(arguments: list[str], expected: str) -> None:
 
 
 @pytest.mark.parametrize("most_bytes", [300_000, 4_000], ids=["in TensorFlow", "in Python"])
-def test_a_full_disk_is_one_line_and_leaves_nothing(run: Path, base: Path, monkeypatch, most_bytes: int) -> None:
+def test_a_full_disk_is_one_line_and_leaves_nothing(
+    run: Path, base: Path, monkeypatch: pytest.MonkeyPatch, most_bytes: int
+) -> None:
     """Whoever was writing when no more could be written."""
     if most_bytes < 300_000:
         monkeypatch.setattr(
@@ -194,19 +198,19 @@ def test_two_exports_at_once_in_processes_of_their_own(run: Path, base: Path, tm
     """
     (tmp_path / "training").mkdir()
     (tmp_path / "training" / "__init__.py").write_text("raise SystemExit('not ours')")
-    command = [Path(sys.executable).with_name("fashion"), "export", run, "--model-base-path", "fashion_mnist"]
+    command = [str(Path(sys.executable).with_name("fashion")), "export", str(run), "--model-base-path", "fashion_mnist"]
     both = [
         subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
-    said = [process.communicate(timeout=200) for process in both]
-    assert sorted(out for out, _ in said) == ["fashion_mnist/1\n", "fashion_mnist/2\n"]
-    assert all(re.fullmatch(PASSED, error) for _, error in said)
+    outputs = [process.communicate(timeout=200) for process in both]
+    assert sorted(out for out, _ in outputs) == ["fashion_mnist/1\n", "fashion_mnist/2\n"]
+    assert all(re.fullmatch(PASSED, error) for _, error in outputs)
     assert children(base) == ["1", "2"]
-    listed = json.loads(invoke("versions", "--model-base-path", base, "--json").stdout)
-    assert [(version["version"], version["self_test"]) for version in listed] == [(2, "passed"), (1, "passed")]
-    one, two = (
+    versions = json.loads(invoke("versions", "--model-base-path", base, "--json").stdout)
+    assert [(version["version"], version["self_test"]) for version in versions] == [(2, "passed"), (1, "passed")]
+    first, second = (
         {path.relative_to(base / name): path.read_bytes() for path in (base / name).rglob("*") if path.is_file()}
         for name in ("1", "2")
     )
-    assert {path.name for path in one if one[path] != two[path]} <= {"manifest.json"}
+    assert {path.name for path in first if first[path] != second[path]} <= {"manifest.json"}

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ def base(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def context():
+def context() -> ForkServerContext:
     """Processes that find TensorFlow imported, so that each takes one second instead of four."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["training.export.export", "training.export.trained"])
@@ -45,7 +46,9 @@ def whole_versions(base: Path) -> list[int]:
 
 
 @pytest.mark.parametrize("step", STEPS, ids=str)
-def test_a_killed_export_leaves_whole_versions_only(context, run: Path, base: Path, step: Step) -> None:
+def test_a_killed_export_leaves_whole_versions_only(
+    context: ForkServerContext, run: Path, base: Path, step: Step
+) -> None:
     """Before the rename nothing has been published, after it all of it has; removing is as sudden."""
     before = whole_versions(base)
     process = context.Process(target=export_killed_at, args=(step, run, base))
@@ -71,7 +74,7 @@ def test_the_next_export_cleans_up(run: Path, base: Path) -> None:
 def test_the_command_killed_while_it_writes_leaves_no_version(run: Path, tmp_path: Path) -> None:
     """`fashion export` as users run it: SIGKILL in the middle, at whatever it is doing then."""
     base = tmp_path / "fashion_mnist"
-    command = [Path(sys.executable).with_name("fashion"), "export", run, "--model-base-path", base]
+    command = [str(Path(sys.executable).with_name("fashion")), "export", str(run), "--model-base-path", str(base)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     end = time.monotonic() + 120
     while not list(base.glob(".export-*/assets.extra")):

@@ -5,17 +5,23 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from numpy.typing import NDArray
 from tensorflow.python.saved_model import fingerprinting_utils
 
 from fashion_common.served_model import CLASS_NAMES
-from tests.support.exports import encoded, pictures, small_model
+from tests.support.exports import Pixels, encoded, pictures, small_model
 from training.export.golden import image_example
 from training.export.signatures import write_saved_model
+
+Signatures = Mapping[str, Any]  # TensorFlow ships no types
 
 SHOWN = """
 classify
@@ -49,13 +55,13 @@ _SHOWN = re.compile(
 
 
 @pytest.fixture(scope="module")
-def model():
+def model() -> keras.Model:
     """The textbook's model."""
     return small_model()
 
 
 @pytest.fixture(scope="module")
-def path(model, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def path(model: keras.Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Its SavedModel."""
     path = tmp_path_factory.mktemp("models") / "1"
     write_saved_model(model, path)
@@ -63,19 +69,20 @@ def path(model, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def signatures(path: Path):
+def signatures(path: Path) -> Iterator[Signatures]:
     """Its signatures."""
-    loaded = tf.saved_model.load(str(path))
-    yield loaded.signatures
-    del loaded
+    saved_model = tf.saved_model.load(str(path))  # its variables live as long as this name
+    yield saved_model.signatures
+    del saved_model
 
 
-def keras_probabilities(model, images):
-    """What the model gives for raw pixels."""
-    return model.predict(images / np.float32(255), verbose=0)
+def keras_probabilities(model: keras.Model, images: Pixels) -> NDArray[np.float32]:
+    """The model's output for raw pixels."""
+    probabilities: NDArray[np.float32] = model.predict(images / np.float32(255), verbose=0)
+    return probabilities
 
 
-def test_names_shapes_and_dtypes_are_the_design_s(signatures) -> None:
+def test_names_shapes_and_dtypes_are_the_design_s(signatures: Signatures) -> None:
     """Every signature has exactly the tensors of the table."""
     described = {
         name: (
@@ -100,14 +107,14 @@ def test_names_shapes_and_dtypes_are_the_design_s(signatures) -> None:
     }
 
 
-def test_float_images_is_the_keras_model(model, signatures) -> None:
+def test_float_images_is_the_keras_model(model: keras.Model, signatures: Signatures) -> None:
     """256 scaled images give Keras's probabilities within 1e-6."""
     images = pictures(256) / np.float32(255)
     answer = signatures["float_images"](images=tf.constant(images))
     np.testing.assert_allclose(answer["probabilities"], model.predict(images, verbose=0), rtol=0, atol=1e-6)
 
 
-def test_serving_default_scales_in_the_graph_and_names_the_class(model, signatures) -> None:
+def test_serving_default_scales_in_the_graph_and_names_the_class(model: keras.Model, signatures: Signatures) -> None:
     """Raw pixels give Keras's probabilities, the best class's number and its name."""
     images = pictures(32)
     answer = signatures["serving_default"](images=tf.constant(images))
@@ -118,7 +125,7 @@ def test_serving_default_scales_in_the_graph_and_names_the_class(model, signatur
 
 
 @pytest.mark.parametrize("form", ["PNG", "GIF", "BMP"])
-def test_encoded_images_sees_the_pixels_of_the_file(model, signatures, form: str) -> None:
+def test_encoded_images_sees_the_pixels_of_the_file(model: keras.Model, signatures: Signatures, form: str) -> None:
     """A 28 x 28 gray file without loss gives the probabilities of its pixels."""
     images = pictures(5)
     files = tf.constant([encoded(image, form) for image in images])
@@ -126,7 +133,7 @@ def test_encoded_images_sees_the_pixels_of_the_file(model, signatures, form: str
     np.testing.assert_allclose(answer["probabilities"], keras_probabilities(model, images), rtol=0, atol=1e-6)
 
 
-def test_encoded_images_mixes_formats_and_sizes_in_one_request(model, signatures) -> None:
+def test_encoded_images_mixes_formats_and_sizes_in_one_request(model: keras.Model, signatures: Signatures) -> None:
     """Rows keep their order whatever they are: here a large JPEG, a small GIF, a wide BMP and a plain PNG."""
     image = pictures(1)[0]
     flat = np.full((280, 280), 200, np.uint8)
@@ -138,14 +145,14 @@ def test_encoded_images_mixes_formats_and_sizes_in_one_request(model, signatures
     np.testing.assert_allclose(probabilities, expected, rtol=0, atol=1e-6)
 
 
-def test_an_empty_request_gives_an_empty_answer(signatures) -> None:
+def test_an_empty_request_gives_an_empty_answer(signatures: Signatures) -> None:
     """No rows in, no rows out, in every signature."""
     assert signatures["serving_default"](images=tf.zeros([0, 28, 28], tf.uint8))["class_names"].shape == (0,)
     assert signatures["encoded_images"](image_bytes=tf.constant([], tf.string))["probabilities"].shape == (0, 10)
     assert signatures["classify"](inputs=tf.constant([], tf.string))["classes"].shape == (0, 10)
 
 
-def test_classify_gives_every_class_with_its_score(model, signatures) -> None:
+def test_classify_gives_every_class_with_its_score(model: keras.Model, signatures: Signatures) -> None:
     """A tf.Example with the file's bytes gives all names in label order and the probabilities."""
     images = pictures(3)
     examples = [image_example(encoded(image, "PNG")).SerializeToString() for image in images]
@@ -166,7 +173,7 @@ def test_saved_model_cli_prints_the_names_of_the_table(path: Path) -> None:
     """TensorFlow's own tool, in a process without our code, shows the signatures and their method names."""
     command = [sys.executable, "-m", "tensorflow.python.tools.saved_model_cli", "show", "--dir", str(path), "--all"]
     shown = subprocess.run(command, capture_output=True, text=True, cwd=path, check=True).stdout
-    lines = [" ".join(filter(None, found)) for found in _SHOWN.findall(shown.partition("Concrete Functions")[0])]
+    lines = [" ".join(filter(None, match)) for match in _SHOWN.findall(shown.partition("Concrete Functions")[0])]
     assert lines == SHOWN.split("\n")[1:-1]
 
 

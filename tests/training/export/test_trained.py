@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -12,13 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.support.exports import (
-    invoke,
-    make_run,
-    manifest,
-    pictures,
-    small_model,
-)
+from tests.support.exports import invoke, make_run, manifest, pictures, small_model
 from training.data.dataset import Dataset
 from training.fit import models
 from training.fit.evaluate import evaluate
@@ -28,16 +23,16 @@ pytestmark = pytest.mark.usefixtures("self_test_here")
 
 @pytest.mark.parametrize("form", ["model.h5", "model.keras", "model.json"])
 def test_a_model_trained_elsewhere_is_measured_and_exported(
-    run: Path, base: Path, drawn: Dataset, monkeypatch, form: str
+    run: Path, base: Path, drawn: Dataset, monkeypatch: pytest.MonkeyPatch, form: str
 ) -> None:
     """From HDF5, .keras, or JSON with the weights beside it; its accuracy is measured on the test images."""
     monkeypatch.setattr("training.export.trained.dataset.load", lambda _: drawn)
     result = invoke("export", "--from", run / form, "--model-base-path", base)
     assert (result.exit_code, result.stdout) == (0, f"{base / '1'}\n")
-    found = manifest(base / "1")
+    record = manifest(base / "1")
     expected = evaluate(small_model(), drawn.test_images, drawn.test_labels)
-    assert (found["run"], found["recipe"], found["data"]["name"]) == (form, None, "synthetic")
-    assert found["accuracy"] == pytest.approx(expected.accuracy)
+    assert (record["run"], record["recipe"], record["data"]["name"]) == (form, None, "synthetic")
+    assert record["accuracy"] == pytest.approx(expected.accuracy)
     images = pictures(16) / np.float32(255)
     answer = tf.saved_model.load(str(base / "1")).signatures["float_images"](images=tf.constant(images))
     np.testing.assert_allclose(answer["probabilities"], small_model().predict(images, verbose=0), rtol=0, atol=1e-6)
@@ -68,7 +63,9 @@ def other_model(input_shape: tuple[int, ...], units: int, activation: str | None
     ],
     ids=["input", "output", "damaged", "missing"],
 )
-def test_a_file_that_cannot_be_served_is_asked_wrongly(base: Path, tmp_path: Path, make, expected: str) -> None:
+def test_a_file_that_cannot_be_served_is_asked_wrongly(
+    base: Path, tmp_path: Path, make: Callable[[Path], object], expected: str
+) -> None:
     """The message names the file, what it is, and what it should be."""
     path = tmp_path / "elsewhere.keras"
     make(path)

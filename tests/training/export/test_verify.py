@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -50,7 +51,9 @@ def test_verify_tests_a_version_where_it_arrived(exported: Path, tmp_path: Path)
     ],
     ids=["missing", "changed", "manifest", "outside", "nothing"],
 )
-def test_verify_refuses_a_version_that_arrived_damaged(base: Path, version: Path, damage, expected: str) -> None:
+def test_verify_refuses_a_version_that_arrived_damaged(
+    base: Path, version: Path, damage: Callable[[Path], object], expected: str
+) -> None:
     """The message names the file."""
     damage(version)
     result = invoke("export", "--verify", version)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,24 +28,24 @@ def base(tmp_path: Path) -> Path:
     base = tmp_path / "fashion_mnist"
     for number, accuracy in ((2, 0.8712), (3, 0.88), (10, 0.8853)):
         facts = {"accuracy": accuracy, "recipe": "fast", "self_test": {"tolerance": 1e-5, "largest_differences": {}}}
-        make_version(base / str(number), lambda path, facts=facts: write_manifest(path, facts))
-        as_of_then(base / str(number))
+        make_version(base / str(number))
+        write_manifest(base / str(number), facts)
+        set_date(base / str(number))
     (base / "3" / "saved_model.pb").write_bytes(b"changed")
-    make_version(base / "7", lambda _: None)
+    make_version(base / "7")
     (base / ".export-abc").mkdir()
     (base / "notes").mkdir()
     return base
 
 
-def make_version(path: Path, finish: Callable[[Path], None]) -> None:
-    """A version of 500 kB."""
+def make_version(path: Path) -> None:
+    """A version of 500 kB without a manifest."""
     path.mkdir(parents=True)
     (path / "saved_model.pb").write_bytes(bytes(500_000))
-    finish(path)
 
 
-def as_of_then(path: Path) -> None:
-    """The version's manifest with a date that does not change."""
+def set_date(path: Path) -> None:
+    """Gives the version's manifest a date that does not change."""
     file = path / "assets.extra" / "manifest.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"exported_at": "2026-01-02T03:04:05+00:00"}))
 
@@ -55,8 +54,14 @@ def described(base: Path, number: int, **facts: Any) -> dict[str, Any]:
     """One version as --json prints it."""
     path = base / str(number)
     size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-    known = {"accuracy": None, "recipe": None, "exported_at": None, "self_test": "unknown", "labels": []}
-    return known | {"version": number, "path": str(path), "size": size} | facts
+    unknown: dict[str, Any] = {
+        "accuracy": None,
+        "recipe": None,
+        "exported_at": None,
+        "self_test": "unknown",
+        "labels": [],
+    }
+    return unknown | {"version": number, "path": str(path), "size": size} | facts
 
 
 def test_versions_are_listed_newest_first(base: Path, tmp_path: Path) -> None:
@@ -87,17 +92,22 @@ def test_versions_as_json(base: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("make", [Path.mkdir, lambda _: None], ids=["empty", "missing"])
-def test_no_versions_says_what_is_expected(tmp_path: Path, make: Callable[[Path], None]) -> None:
+@pytest.mark.parametrize(
+    ("exists", "reason"),
+    [
+        (True, "No versions of fashion_mnist under {base}: expected numeric folders such as {base}/1"),
+        (False, "Could not find base path {base}: create it, or correct the path"),
+    ],
+    ids=["empty", "missing"],
+)
+def test_no_versions_says_what_is_expected(tmp_path: Path, exists: bool, reason: str) -> None:
     """One line, exit code 2."""
     base = tmp_path / "fashion_mnist"
-    make(base)
+    if exists:
+        base.mkdir()
     result = invoke("versions", "--model-base-path", base)
     assert (result.exit_code, result.stdout) == (2, "")
-    assert result.stderr == (
-        f"Error: No versions of fashion_mnist under {base}: expected numeric folders such as {base}/1, "
-        "which `fashion export` makes\n"
-    )
+    assert result.stderr == f"Error: {reason.format(base=base)}. `fashion export` writes the first version\n"
 
 
 def test_removing_keeps_the_newest_and_those_in_use(base: Path) -> None:
