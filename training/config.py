@@ -27,6 +27,8 @@ class Range:
         return f"{start} {self.start:,} and {end} {self.end:,}"
 
 
+CHECKPOINT_SECONDS = 5.0  # of the fit that a crash may cost, where nothing else is said
+
 _COUNT = Range(1, 10**9)
 _SHARE = Range(0, 1)
 _SHARE_BELOW_1 = Range(0, 1, end_open=True)

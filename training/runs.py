@@ -1,4 +1,4 @@
-"""The run directory: what a training run leaves behind, each file whole or not there."""
+"""The run directory: the files of a training run, each of them whole or not there."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def read_json(path: Path) -> Any:
 def save_model(model: keras.Model, run_dir: Path) -> None:
     """Saves weights and architecture together (.keras, .h5) and apart (.json, .weights.h5). Raises OSError.
 
-    Keras's HDF5 format holds no subclassed models: such a model's `model.h5` is its functional twin, with its weights.
+    Keras's HDF5 format holds no subclassed models: such a model's `model.h5` is its functional form, with its weights.
     (https://keras.io/api/models/model_saving_apis/)
     """
     architecture = model.to_json()
@@ -85,19 +85,8 @@ def save_model(model: keras.Model, run_dir: Path) -> None:
     _save_whole(run_dir / HDF5, _hdf5_form(model).save)
 
 
-def load_model(run_dir: Path) -> keras.Model:
-    """The trained model of a run, float32 [N,28,28] -> float32 [N,10]; TrainingUsageError where there is none."""
-    path = run_dir / MODEL
-    try:
-        return keras.models.load_model(path, compile=False)
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise TrainingUsageError(
-            f"{path} is not a model that can be loaded ({error}): name the directory of a finished run"
-        ) from error
-
-
 def point_latest(run_dir: Path) -> None:
-    """Makes `latest` beside the run point at it, at once for every reader."""
+    """Makes `latest` beside the run point at it, with one rename. Raises OSError."""
     link = run_dir.parent / LATEST
     temporary = run_dir.parent / f".{LATEST}-{os.getpid()}"
     temporary.unlink(missing_ok=True)
@@ -108,9 +97,9 @@ def point_latest(run_dir: Path) -> None:
 def _hdf5_form(model: keras.Model) -> keras.Model:
     if not isinstance(model, models.SubclassedModel):
         return model
-    twin = models.build(model.name, "functional")
-    twin.set_weights(model.get_weights())
-    return twin
+    functional = models.build(model.name, "functional")
+    functional.set_weights(model.get_weights())
+    return functional
 
 
 def _save_whole(path: Path, save: Callable[[Path], None]) -> None:

@@ -12,19 +12,12 @@ import keras
 from training import runs
 from training.config import TrainingConfig
 from training.data import dataset, synthetic
-from training.data.dataset import Dataset, Report
+from training.data.dataset import Dataset
 from training.errors import TrainingError
-from training.fit import (
-    callbacks,
-    checkpoint,
-    distill,
-    distributed,
-    models,
-    networks,
-    optimizers,
-)
+from training.fit import callbacks, checkpoint, distill, distributed, models, networks, optimizers
+from training.fit.checkpoint import History
 from training.fit.evaluate import Evaluation, evaluate
-from training.fit.stages import Fitted, History, Watch, run_stage
+from training.fit.stages import FitResult, Watch, run_stage
 
 CHECKPOINT = "checkpoint.npz"
 _UNFINISHED = (CHECKPOINT, distill.TEACHER_CHECKPOINT, distill.ANSWERS)
@@ -32,12 +25,12 @@ _UNFINISHED = (CHECKPOINT, distill.TEACHER_CHECKPOINT, distill.ANSWERS)
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a run came to. `fit_seconds` is the time in the fit, with every epoch's validation and with the teacher."""
+    """A finished run. fit_seconds: the time in the fit, with every epoch's validation and with the teacher."""
 
     run_dir: Path
     config: TrainingConfig
     model: keras.Model
-    history: History  # loss, accuracy, val_loss, val_accuracy: one value an epoch
+    history: History
     fit_seconds: float
     validation: Evaluation
     test: Evaluation
@@ -48,31 +41,26 @@ def train(
 ) -> TrainingResult:
     """Trains one model into an empty or new `run_dir` and points `latest` beside it there.
 
-    The test set is looked at once, after the last epoch. Raises TrainingUsageError for missing data or a taken
-    directory, TrainingError where the run directory cannot be written or Ctrl-C ended the run.
+    The test images are used once, after the last epoch. Raises TrainingUsageError for missing data or a directory that
+    is not empty, TrainingError where the run directory cannot be written or Ctrl-C ended the run.
     """
     if distributed.is_chief(config.strategy):
         runs.create(run_dir)
-        with _writing(run_dir):
+        with _errors_translated(run_dir):
             runs.write_json(run_dir / runs.CONFIG, config.to_json())
     return _complete(config, run_dir, data_dir, watch or Watch())
 
 
 def resume(run_dir: Path, *, data_dir: Path | None = None, watch: Watch | None = None) -> TrainingResult:
-    """Goes on with an interrupted run, with its own configuration, from its last checkpoint to its last epoch.
+    """Continues an interrupted run, with its own configuration, from its last checkpoint to its last epoch.
 
-    Raises TrainingUsageError where there is nothing to go on with or the checkpoint is damaged, else as `train`.
+    Raises TrainingUsageError where there is no interrupted run or the checkpoint is damaged, else as `train`.
     """
     return _complete(runs.unfinished_config(run_dir), run_dir, data_dir, watch or Watch())
 
 
-def load_data(config: TrainingConfig, data_dir: Path | None = None, report: Report | None = None) -> Dataset:
-    """The data set that the configuration names."""
-    return synthetic.load(seed=config.seed) if config.dataset == "synthetic" else dataset.load(data_dir, report=report)
-
-
 def metrics(result: TrainingResult) -> dict[str, object]:
-    """A run's figures as `metrics.json` holds them."""
+    """A run's accuracies (0 to 1), losses, seconds and counts, as `metrics.json` holds them."""
     return {
         "validation_accuracy": result.validation.accuracy,
         "validation_loss": result.validation.loss,
@@ -95,22 +83,25 @@ class _Run:
 
 def _complete(config: TrainingConfig, run_dir: Path, data_dir: Path | None, watch: Watch) -> TrainingResult:
     strategy = distributed.strategy(config.strategy)
-    data = load_data(config, data_dir, watch.report)
+    if config.dataset == "synthetic":
+        data = synthetic.load(seed=config.seed)
+    else:
+        data = dataset.load(data_dir, report=watch.report)
     run = _Run(config, run_dir, data, watch, distributed.is_chief(config.strategy))
-    with _writing(run_dir):
+    with _errors_translated(run_dir):
         soft = distill.soft_labels(config, data, run_dir, watch) if config.teacher != "none" else None
         keras.utils.set_random_seed(config.seed)
         with strategy.scope():
             model = models.build(config.model, config.api)
             network = networks.training_network(config, model)
-            compile_network(network, config, len(data.train_labels))
-        fitted = _fit(run, network, model, soft)
+            _compile(network, config, len(data.train_labels))
+        fit = _fit(run, network, model, soft)
         result = TrainingResult(
             run_dir,
             config,
             model,
-            fitted.history,
-            fitted.fit_seconds + (soft.fit_seconds if soft else 0.0),
+            fit.history,
+            fit.fit_seconds + (soft.fit_seconds if soft else 0.0),
             evaluate(model, data.validation_images, data.validation_labels),
             evaluate(model, data.test_images, data.test_labels),
         )
@@ -119,8 +110,7 @@ def _complete(config: TrainingConfig, run_dir: Path, data_dir: Path | None, watc
     return result
 
 
-def compile_network(network: keras.Model, config: TrainingConfig, train_images: int) -> None:
-    """Compiles with the configuration's optimizer, its variables made, and sparse categorical cross-entropy."""
+def _compile(network: keras.Model, config: TrainingConfig, train_images: int) -> None:
     network.compile(
         optimizer=optimizers.build(config, train_images),
         loss="sparse_categorical_crossentropy",
@@ -131,11 +121,11 @@ def compile_network(network: keras.Model, config: TrainingConfig, train_images: 
     network.optimizer.build(network.trainable_variables)
 
 
-def _fit(run: _Run, network: keras.Model, model: keras.Model, soft: distill.SoftLabels | None) -> Fitted:
+def _fit(run: _Run, network: keras.Model, model: keras.Model, soft: distill.SoftLabels | None) -> FitResult:
     """Fits the network and gives the model its weights, on Ctrl-C too."""
     config, run_dir = run.config, run.run_dir
     try:
-        fitted = run_stage(
+        fit = run_stage(
             network,
             config,
             run.data,
@@ -161,11 +151,11 @@ def _fit(run: _Run, network: keras.Model, model: keras.Model, soft: distill.Soft
     if config.checkpoint and (best := run_dir / callbacks.BEST_MODEL).exists():
         network.load_weights(best)
     networks.fold(network, model)
-    return fitted
+    return fit
 
 
 @contextmanager
-def _writing(run_dir: Path) -> Iterator[None]:
+def _errors_translated(run_dir: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -179,16 +169,15 @@ def _writing(run_dir: Path) -> Iterator[None]:
 
 def _save(result: TrainingResult, run: _Run) -> None:
     run_dir = result.run_dir
-    figures = metrics(result) | {"data": run.data.manifest()}
+    record = metrics(result) | {"data": run.data.manifest()}
     runs.save_model(result.model, run_dir)
     runs.write_json(run_dir / runs.HISTORY, result.history)
     if run.watch.pictures:
-        from training.report import page  # matplotlib takes half a second, and not every caller wants pictures
+        from training.report.page import write_report  # matplotlib takes half a second to import
 
         run.watch.report("Drawing the figures")
-        page.write_figures(run_dir, result.model, result.history, result.test, run.data)
-        page.write_report(run_dir, result.config, figures, result.test)
-    runs.write_json(run_dir / runs.METRICS, figures)  # last: it says that the run is finished
+        write_report(run_dir, result.config, record, result.model, result.history, result.test, run.data)
+    runs.write_json(run_dir / runs.METRICS, record)  # last: it says that the run is finished
     for name in _UNFINISHED:
         (run_dir / name).unlink(missing_ok=True)
     runs.point_latest(run_dir)

@@ -18,12 +18,12 @@ def interrupted_after(epochs: int, config: TrainingConfig, run_dir: Path, monkey
     """Begins a run that Ctrl-C ends in the middle of the epoch after `epochs`; gives the error's text."""
     original = loop._run_epoch
 
-    def run_epoch(run: Steps, drawn: loop.Batches, steps_per_execution: int) -> tuple[float, float]:
+    def run_epoch(run: Steps, epoch: loop.Batches, steps_per_execution: int) -> tuple[float, float]:
         if run_epoch.calls == epochs:  # type: ignore[attr-defined]
-            original(run, loop.Batches(drawn.indices[:2], drawn.shifts[:2]), steps_per_execution)
+            original(run, loop.Batches(epoch.indices[:2], epoch.shifts[:2]), steps_per_execution)
             raise KeyboardInterrupt
         run_epoch.calls += 1  # type: ignore[attr-defined]
-        return original(run, drawn, steps_per_execution)
+        return original(run, epoch, steps_per_execution)
 
     run_epoch.calls = 0  # type: ignore[attr-defined]
     monkeypatch.setattr(loop, "_run_epoch", run_epoch)

@@ -13,7 +13,7 @@ from training import runs
 from training.data.dataset import Dataset
 from training.errors import TrainingError, TrainingUsageError
 from training.fit import models
-from training.fit.evaluate import probabilities
+from training.fit.evaluate import predict
 from training.fit.stages import Watch
 from training.recipes import resolve
 from training.train import TrainingResult, train
@@ -60,15 +60,19 @@ def test_every_saved_form_gives_the_same_probabilities(model: str, api: str, dra
     runs.save_model(trained, tmp_path)
     rebuilt = keras.models.model_from_json((tmp_path / "model.json").read_text())
     rebuilt.load_weights(tmp_path / "model.weights.h5")
-    expected = probabilities(trained, drawn.test_images[:256])
-    for form in (rebuilt, keras.models.load_model(tmp_path / "model.h5", compile=False), runs.load_model(tmp_path)):
-        np.testing.assert_allclose(probabilities(form, drawn.test_images[:256]), expected, atol=1e-6)
+    expected = predict(trained, drawn.test_images[:256])
+    for form in (
+        rebuilt,
+        keras.models.load_model(tmp_path / "model.h5", compile=False),
+        keras.models.load_model(tmp_path / runs.MODEL, compile=False),
+    ):
+        np.testing.assert_allclose(predict(form, drawn.test_images[:256]), expected, atol=1e-6)
 
 
 def test_a_subclassed_model_is_loaded_as_what_it_was(tmp_path: Path) -> None:
     """Our own layer and model are found again by their registered names."""
     runs.save_model(models.build("mlp", "subclassed"), tmp_path)
-    assert isinstance(runs.load_model(tmp_path), models.SubclassedModel)
+    assert isinstance(keras.models.load_model(tmp_path / runs.MODEL, compile=False), models.SubclassedModel)
 
 
 def test_textbook_loop_trains_too(run_dir: Path) -> None:

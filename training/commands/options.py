@@ -18,7 +18,7 @@ model_base_path_option = click.option(
     type=click.Path(file_okay=False, path_type=Path),
     default=MODEL_BASE_PATH,
     show_default=True,
-    help="Where the numbered versions of the model lie.",
+    help="Directory of the model's numbered versions.",
 )
 model_config_file_option = click.option(
     "--model-config-file",

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from training.commands.options import json_option
-from training.config import SETTINGS, TrainingConfig
+from training.config import CHECKPOINT_SECONDS, SETTINGS, TrainingConfig
 from training.errors import TrainingUsageError
 from training.recipes import RECIPES, resolve
 
@@ -47,9 +47,9 @@ def _settings(command: Command) -> Command:
 @click.option(
     "--checkpoint-seconds",
     type=click.FloatRange(min=0),
-    default=5.0,
+    default=CHECKPOINT_SECONDS,
     show_default=True,
-    help="Work that a crash may cost.",
+    help="Seconds of the fit that a crash may cost.",
 )
 @click.option("--pictures/--no-pictures", default=True, show_default=True, help="Draw the figures and report.html.")
 @click.option("--quiet", is_flag=True, help="No progress on stderr.")
@@ -69,8 +69,10 @@ def train(
 ) -> None:
     """Train the model on Fashion-MNIST into a run directory.
 
-    A recipe settles everything; each of its settings can be changed by an option.
+    A recipe gives every setting; an option changes one of them.
     """
+    if resume and run_dir:
+        raise TrainingUsageError(f"--run-dir {run_dir} does not go with --resume {resume}: the run stays where it is")
     config = None if resume else resolve(recipe or "fast", **overrides)
     from training import runs
     from training import train as training
@@ -85,13 +87,13 @@ def train(
     )
     if config is None:
         assert resume is not None
-        _refuse_changes(runs.unfinished_config(resume), resume, run_dir, {"recipe": recipe, **overrides})
+        _refuse_changes(runs.unfinished_config(resume), resume, {"recipe": recipe, **overrides})
         result = training.resume(resume, data_dir=data_dir, watch=watch)
     else:
         result = training.train(config, run_dir or runs.default_run_dir(config.recipe), data_dir=data_dir, watch=watch)
-    figures = training.metrics(result)
+    metrics = training.metrics(result)
     if as_json:
-        click.echo(json.dumps({"run_dir": str(result.run_dir), "recipe": result.config.recipe, **figures}))
+        click.echo(json.dumps({"run_dir": str(result.run_dir), "recipe": result.config.recipe, **metrics}))
         return
     click.echo(
         f"{result.run_dir}: validation accuracy {result.validation.accuracy:.4f}, "
@@ -99,12 +101,10 @@ def train(
     )
 
 
-def _refuse_changes(config: TrainingConfig, resumed: Path, run_dir: Path | None, overrides: dict[str, Any]) -> None:
-    if run_dir is not None:
-        raise TrainingUsageError(f"--run-dir {run_dir} does not go with --resume {resumed}: the run stays where it is")
+def _refuse_changes(config: TrainingConfig, run_dir: Path, overrides: dict[str, Any]) -> None:
     for name, value in overrides.items():
-        begun = getattr(config, name)
-        if value is not None and value != begun:
+        own = getattr(config, name)
+        if value is not None and value != own:
             raise TrainingUsageError(
-                f"{resumed} was begun with {name} {begun}, not {value}: leave it out or begin a new run"
+                f"{run_dir} was begun with {name} {own}, not {value}: leave it out or begin a new run"
             )

@@ -1,4 +1,7 @@
-"""The decoded arrays of a data set in one file: written whole, checked when read, never pickled."""
+"""Arrays and a JSON value in one NumPy archive: written whole, checked when read, never pickled.
+
+https://numpy.org/doc/stable/reference/generated/numpy.savez.html
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,6 @@ import io
 import json
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,39 +17,27 @@ from numpy.typing import NDArray
 
 from fashion_common.files import write_whole
 
-# train_images, test_images: uint8 [N,28,28]; train_labels, test_labels: int64 [N].
 Arrays = dict[str, NDArray[Any]]
 
-
-@dataclass(frozen=True)
-class CachedArrays:
-    """Decoded arrays and the SHA-256 digests of the files that they came from."""
-
-    arrays: Arrays
-    sha256: dict[str, str]
+_ABOUT = "about"  # the member that holds the JSON text
 
 
-def write_arrays(path: Path, arrays: Arrays, sha256: Mapping[str, str]) -> None:
-    """Writes arrays and digests; a reader sees the whole file or none. Raises OSError."""
+def write_archive(path: Path, arrays: Mapping[str, NDArray[Any]], about: object) -> None:
+    """Writes the arrays, of any shape and dtype but object, and `about`; a reader sees the whole file or none.
+
+    Raises OSError.
+    """
+    members: dict[str, Any] = {**arrays, _ABOUT: np.array(json.dumps(about))}
     buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **{**arrays, "sha256": np.array(json.dumps(dict(sha256)))})
+    np.savez(buffer, allow_pickle=False, **members)
     write_whole(path, buffer.getvalue())
 
 
-def read_arrays(path: Path, sizes: Mapping[str, int], files: tuple[str, ...]) -> CachedArrays | None:
-    """What `write_arrays` wrote, or None where the file is missing, damaged (it has checksums) or of another shape."""
+def read_archive(path: Path) -> tuple[Arrays, Any]:
+    """The arrays and the JSON value of an archive. Raises OSError, and ValueError where its checksums do not agree."""
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            sha256 = json.loads(str(stored["sha256"]))
-            arrays = {name: stored[name] for split in sizes for name in (f"{split}_images", f"{split}_labels")}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return None
-    sound = set(sha256) == set(files) and all(
-        _is(arrays[f"{split}_images"], (size, 28, 28), np.uint8) and _is(arrays[f"{split}_labels"], (size,), np.int64)
-        for split, size in sizes.items()
-    )
-    return CachedArrays(arrays, sha256) if sound else None
-
-
-def _is(array: NDArray[Any], shape: tuple[int, ...], dtype: type[np.generic]) -> bool:
-    return array.shape == shape and array.dtype == dtype
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as members:
+            arrays: Arrays = dict(members)
+        return arrays, json.loads(str(arrays.pop(_ABOUT)))
+    except (KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(str(error)) from error

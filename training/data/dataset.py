@@ -1,7 +1,7 @@
 """Fashion-MNIST through tensorflow_datasets (TFDS), as arrays in memory.
 
 The four files of Xiao et al. 2017 (https://arxiv.org/abs/1708.07747) are checked against the checksums that TFDS has
-registered, prepared once, and decoded once: decoding 70,000 PNGs takes seconds each time, reading their arrays a tenth.
+registered, prepared once, and decoded once: decoding 70,000 PNGs takes seconds, reading their arrays a tenth of that.
 """
 
 from __future__ import annotations
@@ -14,22 +14,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.arrays import Arrays, read_arrays, write_arrays
-from training.data.sources import (
-    FILES,
-    NAME,
-    VERSION,
-    check_digests,
-    checkout,
-    default_directory,
-    named_directory,
-)
+from fashion_common.served_model import IMAGE_SHAPE
+from training.data.arrays import Arrays, read_archive, write_archive
+from training.data.sources import FILES, NAME, VERSION, check_digests, checkout, default_directory, named_directory
 from training.errors import TrainingUsageError
 
 VALIDATION_SIZE = 5_000
 SIZES = {"train": 60_000, "test": 10_000}
 
-Report = Callable[[str], None]
+Report = Callable[[str], None]  # takes a line of text about what is being done
 
 
 @dataclass(frozen=True)
@@ -58,24 +51,39 @@ class Dataset:
         }
 
 
-def load(data_dir: Path | None = None, *, prepared_dir: Path | None = None, report: Report | None = None) -> Dataset:
+def load(data_dir: Path | None = None, *, prepared_dir: Path | None = None, report: Report = lambda _: None) -> Dataset:
     """Fashion-MNIST: 55,000 images for training, 5,000 for validation, 10,000 for the test.
 
     The four original files are taken from `data_dir`, else $FASHION_MNIST_DIR, else `data/fashion-mnist/` in the
     checkout, else downloaded. The prepared data set goes to `prepared_dir`, else $TFDS_DATA_DIR, else
-    `data/tensorflow_datasets/` in the checkout. `report` hears what takes long.
+    `data/tensorflow_datasets/` in the checkout. `report` gets a line of text before each step that takes seconds.
 
     Raises TrainingUsageError where a file is missing, has a wrong checksum, or cannot be downloaded or written.
     """
     named = named_directory(data_dir)
     prepared = prepared_dir or Path(os.environ.get("TFDS_DATA_DIR") or checkout() / "data" / "tensorflow_datasets")
     cache = prepared / NAME / f"decoded-{VERSION}.npz"
-    cached = read_arrays(cache, SIZES, FILES)
-    if cached:
-        if named:
-            check_digests(named, cached.sha256)
-        return _split(cached.arrays, cached.sha256)
-    return _prepare(named, prepared, cache, report or (lambda _: None))
+    data = read_cache(cache)
+    if data is None:
+        return _prepare(named, prepared, cache, report)
+    if named:
+        check_digests(named, data.sha256)
+    return data
+
+
+def read_cache(path: Path) -> Dataset | None:
+    """The data set in the file of its decoded arrays; None where that is missing, damaged or holds anything else."""
+    try:
+        arrays, sha256 = read_archive(path)
+    except (OSError, ValueError):
+        return None
+    members = {name: (array.shape, array.dtype) for name, array in arrays.items()}
+    expected = {
+        f"{split}_{kind}": ((size, *shape), dtype)
+        for split, size in SIZES.items()
+        for kind, shape, dtype in (("images", IMAGE_SHAPE, np.dtype(np.uint8)), ("labels", (), np.dtype(np.int64)))
+    }
+    return _split(arrays, sha256) if members == expected and sha256.keys() == set(FILES) else None
 
 
 def _prepare(named: Path | None, prepared: Path, cache: Path, report: Report) -> Dataset:
@@ -91,7 +99,7 @@ def _prepare(named: Path | None, prepared: Path, cache: Path, report: Report) ->
             check_digests(named, sha256)
         report(f"Decoding Fashion-MNIST {VERSION} (once)")
         arrays = prepare.decode(prepared)
-        write_arrays(cache, arrays, sha256)
+        write_archive(cache, arrays, sha256)
     except OSError as error:
         raise TrainingUsageError(
             f"{prepared} cannot take the prepared data set ({error.strerror or error}): "

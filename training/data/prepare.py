@@ -20,15 +20,7 @@ from tensorflow_datasets.core.download.download_manager import NonMatchingChecks
 from tensorflow_datasets.core.download.util import DownloadError
 
 from training.data.arrays import Arrays
-from training.data.sources import (
-    DATA_DIR_VARIABLE,
-    FILES,
-    NAME,
-    URL,
-    VERSION,
-    check_digests,
-    checkout,
-)
+from training.data.sources import DATA_DIR_VARIABLE, FILES, NAME, URL, VERSION, check_digests, checkout
 from training.errors import TrainingUsageError
 
 _REACH_SECONDS = 10
@@ -61,7 +53,7 @@ def prepare(files: Path | None, prepared: Path) -> None:
 
 
 def decode(prepared: Path) -> Arrays:
-    """The images and labels of both splits, in the fixed order of the prepared files."""
+    """Images, uint8 [N,28,28], and labels, int64 [N], of both splits, in the fixed order of the prepared files."""
     builder = tfds.builder(f"{NAME}:{VERSION}", data_dir=prepared)
     arrays: Arrays = {}
     for split in ("train", "test"):

@@ -43,11 +43,15 @@ def default_directory() -> Path | None:
 
 
 def check_digests(directory: Path, sha256: Mapping[str, str]) -> None:
-    """Raises TrainingUsageError naming the first file whose SHA-256 digest is not the registered one."""
+    """Raises TrainingUsageError naming the first file that cannot be read or whose SHA-256 digest is not its own."""
     for name, registered in sha256.items():
-        found = hashlib.sha256((directory / name).read_bytes()).hexdigest()
-        if found != registered:
+        file = directory / name
+        try:
+            digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        except OSError as error:
+            raise TrainingUsageError(f"{file} cannot be read ({error.strerror}): make it readable") from error
+        if digest != registered:
             raise TrainingUsageError(
-                f"{directory / name} has a wrong checksum (SHA-256 {found}, registered {registered}): "
+                f"{file} has a wrong checksum (SHA-256 {digest}, registered {registered}): "
                 f"delete it and fetch {URL}{name} again"
             )

@@ -1,10 +1,12 @@
 """Ten drawn garments in the shape of Fashion-MNIST: for tests, and for trying the commands without the data.
 
-Nothing here is learnt from or copied from the real images: each class is a silhouette of a few polygons, drawn with
-random place, size, brightness and noise. A linear model learns them well, a constant one not at all.
+Nothing of the real images is in them: each class is a silhouette of a few polygons, drawn with random place, size,
+brightness and noise. A linear model learns them well, a constant one not at all.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,9 +58,8 @@ _SILHOUETTES = (
 )
 
 
-def load(sizes: dict[str, int] | None = None, seed: int = 0) -> Dataset:
-    """The drawn data set in `Dataset`'s arrays; the same `sizes` and `seed` give the same images."""
-    sizes = SIZES if sizes is None else sizes
+def load(sizes: Mapping[str, int] = SIZES, seed: int = 0) -> Dataset:
+    """The drawn data set, `sizes` images in each split; the same `sizes` and `seed` give the same images."""
     generator = np.random.default_rng(seed)
     splits = {name: draw(size, generator) for name, size in sizes.items()}
     return Dataset(
@@ -77,12 +78,12 @@ def load(sizes: dict[str, int] | None = None, seed: int = 0) -> Dataset:
 def draw(count: int, generator: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """`count` images, uint8 [count,28,28], and labels, int64 [count]: every class equally often, in random order."""
     labels = generator.permutation(np.arange(count) % len(CLASS_NAMES)).astype(np.int64)
-    images = np.stack([_draw_one(int(label), generator) for label in labels])
+    images = np.stack([_draw_garment(int(label), generator) for label in labels])
     noise = generator.normal(0.0, _NOISE, images.shape)
     return np.clip(images + noise, 0, 255).astype(np.uint8), labels
 
 
-def _draw_one(label: int, generator: np.random.Generator) -> NDArray[np.float64]:
+def _draw_garment(label: int, generator: np.random.Generator) -> NDArray[np.float64]:
     scale = generator.uniform(0.75, 1.0, 2) * (_SIDE - 1)
     shift = generator.uniform(0.0, 1.0, 2) * (_SIDE - 1 - scale)
     brightness = int(generator.integers(110, 256))

@@ -62,7 +62,7 @@ def _telling_cases(model: keras.Model) -> tuple[npt.NDArray[np.uint8], npt.NDArr
     A class that leads by less may change with a rounding; probabilities near 0 and 1 would hide weights that drifted.
     """
     images, _ = synthetic.draw(_CANDIDATES, np.random.default_rng(0))
-    probabilities = evaluate.probabilities(model, images)
+    probabilities = evaluate.predict(model, images)
     sums = probabilities.sum(axis=1)
     if not (np.isfinite(probabilities).all() and (probabilities >= 0).all() and np.allclose(sums, 1, atol=1e-3)):
         raise TrainingUsageError(

@@ -1,4 +1,4 @@
-"""Which images each optimizer step sees, and how they are moved: settled by seed and epoch alone."""
+"""Which images each optimizer step takes, and how they are moved: a function of seed and epoch alone."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ def draw(count: int, batch_size: int, shift: float, seed: int, epoch: int) -> Ba
     """A permutation of `count` images in batches, a share `shift` of them moved at random.
 
     What does not fill a batch is left out; another epoch leaves out other images. The same arguments give the same
-    batches, so that a resumed run sees what the uninterrupted one would have seen.
+    batches, so that a resumed run takes those that the uninterrupted one would have taken.
     """
     generator = np.random.default_rng((seed, epoch))
     batch = min(batch_size, count)
     indices = generator.permutation(count)[: count // batch * batch].reshape(-1, batch).astype(np.int32)
     if not shift:
         return Batches(indices, np.full_like(indices, UNMOVED))
-    moved = generator.integers(0, SHIFTS, indices.shape, dtype=np.int32)
-    return Batches(indices, np.where(generator.random(indices.shape) < shift, moved, np.int32(UNMOVED)))
+    shifts = generator.integers(0, SHIFTS, indices.shape, dtype=np.int32)
+    return Batches(indices, np.where(generator.random(indices.shape) < shift, shifts, np.int32(UNMOVED)))
 
 
 class ImageStore:

@@ -9,9 +9,9 @@ import keras
 import tensorflow as tf
 
 from training.config import TrainingConfig
+from training.fit.checkpoint import History
 
 BEST_MODEL = "best.keras"
-History = dict[str, list[float]]
 
 _MONITOR = "val_accuracy"
 _EXPONENTIAL_DECAY = 0.9  # an epoch
@@ -20,10 +20,11 @@ _EXPONENTIAL_DECAY = 0.9  # an epoch
 def build(
     config: TrainingConfig, history: History, run_dir: Path | None, tensorboard: Path | None = None
 ) -> list[keras.callbacks.Callback]:
-    """The callbacks of a run that has `history` behind it already; those that write need their directory."""
+    """The callbacks that the configuration asks for, continued from `history`; those that write need a directory."""
     callbacks: list[keras.callbacks.Callback] = []
     if config.schedule == "exponential":
-        callbacks.append(keras.callbacks.LearningRateScheduler(lambda epoch: exponential(config.learning_rate, epoch)))
+        rate = config.learning_rate
+        callbacks.append(keras.callbacks.LearningRateScheduler(lambda epoch: rate * _EXPONENTIAL_DECAY**epoch))
     if config.checkpoint and run_dir is not None:
         callbacks.append(BestModel(run_dir / BEST_MODEL, history))
     if config.early_stopping:
@@ -32,11 +33,6 @@ def build(
         tensorboard.mkdir(parents=True, exist_ok=True)
         callbacks.append(TensorBoard(log_dir=tensorboard, histogram_freq=1, write_graph=True))
     return callbacks
-
-
-def exponential(learning_rate: float, epoch: int) -> float:
-    """The rate in `epoch`, counted from 0: a tenth less each time."""
-    return learning_rate * _EXPONENTIAL_DECAY**epoch
 
 
 class BestModel(keras.callbacks.ModelCheckpoint):  # type: ignore[misc]  # Keras ships no types
@@ -63,7 +59,7 @@ class EarlyStopping(keras.callbacks.EarlyStopping):  # type: ignore[misc]  # Ker
         self._past = list(history.get(_MONITOR, []))
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Looks at the past epochs as if they came now."""
+        """Takes the epochs before the interruption first."""
         super().on_train_begin(logs)
         for epoch, value in enumerate(self._past):
             self.on_epoch_end(epoch, {_MONITOR: value})

@@ -1,7 +1,7 @@
 """Knowledge distillation: a larger network learns the images first, the model then learns its probabilities.
 
-Hinton, Vinyals and Dean 2015, https://arxiv.org/abs/1503.02531. The teacher sees the training images alone; it is asked
-for every shift of each, so that moved images have labels of their own.
+Hinton, Vinyals and Dean 2015, https://arxiv.org/abs/1503.02531. The teacher learns from the training images alone; it
+answers for every shift of each, so that moved images have labels of their own.
 """
 
 from __future__ import annotations
@@ -28,21 +28,22 @@ ANSWERS = "teacher-answers.npz"
 TEACHER = TrainingConfig(
     recipe="teacher", epochs=6, batch_size=256, learning_rate=0.004, warmup=0.2, weight_decay=0.01, shift=1.0
 )
-_ASK = 1_000  # images at a time
+_BATCH = 1_000  # images that the teacher answers for at a time
 
 
 @dataclass(frozen=True)
 class SoftLabels:
-    """Class probabilities, float32 [9,N,10], by shift and image, and the seconds that they took."""
+    """Class probabilities, float32 [9,N,10], by shift and image; fit_seconds: the teacher's fit and its answers."""
 
     probabilities: NDArray[np.float32]
     fit_seconds: float
 
 
 def soft_labels(config: TrainingConfig, data: Dataset, run_dir: Path, watch: Watch) -> SoftLabels:
-    """The labels mixed with the teacher's answers: `teacher_weight` of these, the rest of those.
+    """The teacher's answers and the labels, mixed: the answers' share is `teacher_weight`.
 
-    The answers stay in the run directory until the run is complete, so that a resumed run need not ask again.
+    The answers stay in the run directory until the run is complete, so that a resumed run need not ask again. Raises
+    OSError where they cannot be written, TrainingUsageError where they or the teacher's checkpoint are damaged.
     """
     path = run_dir / ANSWERS
     if not path.exists():
@@ -60,8 +61,8 @@ def ask(teacher: keras.Model, images: NDArray[np.uint8]) -> NDArray[np.float32]:
     answer = tf.function(lambda indices, shifts: teacher(store.gather(indices, shifts), training=False))
     answers = np.empty((SHIFTS, len(images), len(CLASS_NAMES)), np.float32)
     for shift in range(SHIFTS):
-        for start in range(0, len(images), _ASK):
-            indices = np.arange(start, min(start + _ASK, len(images)), dtype=np.int32)
+        for start in range(0, len(images), _BATCH):
+            indices = np.arange(start, min(start + _BATCH, len(images)), dtype=np.int32)
             answers[shift, indices] = answer(tf.constant(indices), tf.fill(indices.shape, shift)).numpy()
     return answers
 
@@ -72,11 +73,9 @@ def _teach(config: TrainingConfig, data: Dataset, run_dir: Path, watch: Watch) -
     teacher = networks.teacher()
     teacher.compile(optimizer=optimizers.build(settings, len(data.train_labels)))
     teacher.optimizer.build(teacher.trainable_variables)
-    fitted = run_stage(
-        teacher, settings, data, watch, checkpoint_path=run_dir / TEACHER_CHECKPOINT, label="teacher epoch"
-    )
+    checkpoint_path = run_dir / TEACHER_CHECKPOINT
+    fit = run_stage(teacher, settings, data, watch, checkpoint_path=checkpoint_path, label="teacher epoch")
     watch.report("Asking the teacher about every image, moved nine ways")
-    started = time.perf_counter()
+    start = time.perf_counter()
     answers = ask(teacher, data.train_images)
-    seconds = fitted.fit_seconds + time.perf_counter() - started
-    return Checkpoint(settings.epochs, seconds, fitted.history, [answers])
+    return Checkpoint(settings.epochs, fit.fit_seconds + time.perf_counter() - start, fit.history, [answers])

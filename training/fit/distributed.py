@@ -24,17 +24,17 @@ def strategy(name: str) -> tf.distribute.Strategy:
     if name == "mirrored":
         return tf.distribute.MirroredStrategy(_all_devices())
     if name == "multi_worker":
-        _check_tf_config()
+        _worker_index()
         return tf.distribute.MultiWorkerMirroredStrategy()
     return tf.distribute.get_strategy()
 
 
 def is_chief(name: str) -> bool:
-    """Whether this process writes the run: worker 0 of a `multi_worker` strategy, else the only process there is."""
-    if name != "multi_worker":
-        return True
-    _check_tf_config()
-    return bool(json.loads(os.environ["TF_CONFIG"])["task"]["index"] == 0)
+    """Whether this process writes the run: worker 0 of a `multi_worker` strategy, else the only process there is.
+
+    Raises TrainingUsageError as `strategy`.
+    """
+    return name != "multi_worker" or _worker_index() == 0
 
 
 def _all_devices() -> list[str] | None:
@@ -42,14 +42,14 @@ def _all_devices() -> list[str] | None:
     return [cpu.name for cpu in cpus] if not tf.config.list_logical_devices("GPU") else None
 
 
-def _check_tf_config() -> None:
+def _worker_index() -> int:
     text = os.environ.get("TF_CONFIG", "")
-    example = '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": 0}}'
     try:
         content = json.loads(text)
         workers, task = content["cluster"]["worker"], content["task"]
-        sound = task["type"] == "worker" and 0 <= task["index"] < len(workers)
+        if task["type"] == "worker" and 0 <= task["index"] < len(workers):
+            return int(task["index"])
     except (ValueError, KeyError, TypeError):
-        sound = False
-    if not sound:
-        raise TrainingUsageError(f"strategy multi_worker needs a TF_CONFIG such as {example}, not {text!r}")
+        pass  # refused below, as a TF_CONFIG of another cluster is
+    example = '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": 0}}'
+    raise TrainingUsageError(f"strategy multi_worker needs a TF_CONFIG such as {example}, not {text!r}")

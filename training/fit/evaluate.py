@@ -36,16 +36,16 @@ class Evaluation:
     def per_class(self) -> list[ClassReport]:
         """One report for each class, in label order."""
         hits = np.diag(self.confusion)
-        predicted, true = self.confusion.sum(axis=0), self.confusion.sum(axis=1)
-        precision, recall = hits / np.maximum(predicted, 1), hits / np.maximum(true, 1)
-        f1 = 2 * hits / np.maximum(predicted + true, 1)
+        predictions, images = self.confusion.sum(axis=0), self.confusion.sum(axis=1)
+        precision, recall = hits / np.maximum(predictions, 1), hits / np.maximum(images, 1)
+        f1 = 2 * hits / np.maximum(predictions + images, 1)
         return [
-            ClassReport(name, float(precision[i]), float(recall[i]), float(f1[i]), int(true[i]))
+            ClassReport(name, float(precision[i]), float(recall[i]), float(f1[i]), int(images[i]))
             for i, name in enumerate(CLASS_NAMES)
         ]
 
 
-def probabilities(model: keras.Model, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+def predict(model: keras.Model, images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Class probabilities, float32 [N,10], for raw images, uint8 [N,28,28]."""
     batches = [images[start : start + _BATCH] for start in range(0, len(images), _BATCH)]
     return np.concatenate([model(scale(batch), training=False).numpy() for batch in batches])
@@ -58,13 +58,15 @@ def scale(images: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 def evaluate(model: keras.Model, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> Evaluation:
     """Runs the model on raw images, uint8 [N,28,28], and compares with labels, int64 [N]."""
-    return compare(probabilities(model, images), labels)
+    return compare(predict(model, images), labels)
 
 
-def compare(predicted: NDArray[np.float32], labels: NDArray[np.int64]) -> Evaluation:
+def compare(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> Evaluation:
     """Compares probabilities, float32 [N,10], with labels, int64 [N]; the loss is the mean cross-entropy."""
-    class_ids = predicted.argmax(axis=1)
-    of_label = np.clip(predicted[np.arange(len(labels)), labels].astype(np.float64), _SMALLEST, 1.0)
+    class_ids = probabilities.argmax(axis=1)
+    likelihoods = np.clip(probabilities[np.arange(len(labels)), labels].astype(np.float64), _SMALLEST, 1.0)
     count = len(CLASS_NAMES)
     confusion = np.bincount(labels * count + class_ids, minlength=count * count).reshape(count, count)
-    return Evaluation(float(-np.log(of_label).mean()), float((class_ids == labels).mean()), confusion.astype(np.int64))
+    return Evaluation(
+        float(-np.log(likelihoods).mean()), float((class_ids == labels).mean()), confusion.astype(np.int64)
+    )

@@ -1,8 +1,8 @@
 """The custom training loop: arrays in memory, many optimizer steps in one call into the graph.
 
-keras.Model.fit pays Python, the input pipeline and the callbacks for each batch of 32; here a batch is gathered inside
-the graph by its shuffled indices, and Python is back once in `steps_per_execution` steps. Keras's callbacks are served
-as `fit` serves them, by epoch (https://www.tensorflow.org/guide/keras/writing_a_training_loop_from_scratch). Under a
+keras.Model.fit runs Python, the input pipeline and the callbacks for each batch of 32; here a batch is gathered inside
+the graph by its shuffled indices, and Python runs once in `steps_per_execution` steps. Keras's callbacks are called by
+epoch, as `fit` calls them (https://www.tensorflow.org/guide/keras/writing_a_training_loop_from_scratch). Under a
 tf.distribute strategy each replica takes its part of every batch, and the gradients are averaged over all of them
 (https://www.tensorflow.org/tutorials/distribute/custom_training).
 """
@@ -36,30 +36,30 @@ def fit(
     initial_epoch: int = 0,
     soft_labels: NDArray[np.float32] | None = None,
 ) -> None:
-    """Trains a compiled model in place; `callbacks` see loss, accuracy, val_loss and val_accuracy of each epoch.
+    """Trains a compiled model in place; `callbacks` get loss, accuracy, val_loss and val_accuracy of each epoch.
 
     `soft_labels`, float32 [9,N,10], are the class probabilities to learn for each shift of each image, in the place of
     its label.
     """
-    heard = keras.callbacks.CallbackList(callbacks, model=model, epochs=config.epochs, verbose=0)
-    run = make_steps(model, data, config, soft_labels)
+    callback_list = keras.callbacks.CallbackList(callbacks, model=model, epochs=config.epochs, verbose=0)
+    run = _make_steps(model, data, config, soft_labels)
     model.stop_training = False
-    heard.on_train_begin()
+    callback_list.on_train_begin()
     for epoch in range(initial_epoch, config.epochs):
-        heard.on_epoch_begin(epoch)
-        drawn = batches.draw(len(data.train_labels), config.batch_size, config.shift, config.seed, epoch)
-        loss, accuracy = _run_epoch(run, drawn, config.steps_per_execution)
+        callback_list.on_epoch_begin(epoch)
+        epoch_batches = batches.draw(len(data.train_labels), config.batch_size, config.shift, config.seed, epoch)
+        loss, accuracy = _run_epoch(run, epoch_batches, config.steps_per_execution)
         validation = evaluate(model, data.validation_images, data.validation_labels)
-        heard.on_epoch_end(
+        callback_list.on_epoch_end(
             epoch,
             {"loss": loss, "accuracy": accuracy, "val_loss": validation.loss, "val_accuracy": validation.accuracy},
         )
         if model.stop_training:
             break
-    heard.on_train_end()
+    callback_list.on_train_end()
 
 
-def make_steps(
+def _make_steps(
     model: keras.Model, data: Dataset, config: TrainingConfig, soft_labels: NDArray[np.float32] | None = None
 ) -> Steps:
     """A graph function: indices, shifts, int32 [steps, batch] -> loss and accuracy, float32 [2], summed over steps."""
@@ -78,33 +78,33 @@ def make_steps(
             indices, shifts = indices[first : first + part], shifts[first : first + part]
         images, targets = store.gather(indices, shifts), tf.gather(labels, indices)
         with tf.GradientTape() as tape:
-            predicted = model(images, training=True)
+            probabilities = model(images, training=True)
             if soft is None:
-                losses = keras.losses.sparse_categorical_crossentropy(targets, predicted)
+                losses = keras.losses.sparse_categorical_crossentropy(targets, probabilities)
             else:
-                losses = keras.losses.categorical_crossentropy(tf.gather(soft, shifts * count + indices), predicted)
+                losses = keras.losses.categorical_crossentropy(tf.gather(soft, shifts * count + indices), probabilities)
             loss = tf.reduce_mean(losses)
         gradients = tape.gradient(loss, variables)
         if context.num_replicas_in_sync > 1:
             gradients = context.all_reduce(tf.distribute.ReduceOp.MEAN, gradients)
         model.optimizer.apply(gradients, variables)
-        return tf.stack([loss, tf.reduce_mean(tf.cast(tf.argmax(predicted, axis=1) == targets, tf.float32))])
+        return tf.stack([loss, tf.reduce_mean(tf.cast(tf.argmax(probabilities, axis=1) == targets, tf.float32))])
 
     def run(indices: tf.Tensor, shifts: tf.Tensor) -> tf.Tensor:
         sums = tf.zeros(2)
         for number in tf.range(tf.shape(indices)[0]):
-            of_replicas = strategy.run(step, args=(indices[number], shifts[number]))
-            sums += strategy.reduce(tf.distribute.ReduceOp.MEAN, of_replicas, axis=None)
+            replica_sums = strategy.run(step, args=(indices[number], shifts[number]))
+            sums += strategy.reduce(tf.distribute.ReduceOp.MEAN, replica_sums, axis=None)
         return sums
 
     signature = (_INDICES, _INDICES)
     return cast(Steps, tf.function(run, input_signature=signature, jit_compile=config.jit_compile or None))
 
 
-def _run_epoch(run: Steps, drawn: Batches, steps_per_execution: int) -> tuple[float, float]:
+def _run_epoch(run: Steps, epoch: Batches, steps_per_execution: int) -> tuple[float, float]:
     sums = np.zeros(2)
-    for start in range(0, len(drawn), steps_per_execution):
+    for start in range(0, len(epoch), steps_per_execution):
         part = slice(start, start + steps_per_execution)
-        sums += run(tf.constant(drawn.indices[part]), tf.constant(drawn.shifts[part])).numpy()
-    loss, accuracy = sums / len(drawn)
+        sums += run(tf.constant(epoch.indices[part]), tf.constant(epoch.shifts[part])).numpy()
+    loss, accuracy = sums / len(epoch)
     return float(loss), float(accuracy)

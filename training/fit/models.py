@@ -16,9 +16,10 @@ OUTPUT_UNITS = len(CLASS_NAMES)
 
 
 def build(model: str = "mlp", api: str = "sequential") -> keras.Model:
-    """A fresh, built model: `perceptron` (7,850 parameters) or `mlp` (101,770), in one of the three `APIS`.
+    """A new model with its weights: `perceptron` (7,850 parameters) or `mlp` (101,770).
 
-    Weights are in the same order and of the same shapes in all three forms: kernel and bias of each dense layer.
+    api: `sequential`, `functional` or `subclassed`. Weights are in the same order and of the same shapes in all three
+    forms: kernel and bias of each dense layer.
     """
     hidden_units = HIDDEN_UNITS if model == "mlp" else None
     return {"sequential": _sequential, "functional": _functional, "subclassed": _subclassed}[api](hidden_units, model)
@@ -74,7 +75,7 @@ class DenseLayer(keras.layers.Layer):  # type: ignore[misc]  # Keras ships no ty
         return self.activation(keras.ops.add(keras.ops.matmul(inputs, self.kernel), self.bias))
 
     def get_config(self) -> dict[str, Any]:
-        """What makes an equal layer."""
+        """The constructor's arguments, for an equal layer."""
         own = {
             "units": self.units,
             "activation": keras.activations.serialize(self.activation),
@@ -112,5 +113,5 @@ class SubclassedModel(keras.Model):  # type: ignore[misc]  # Keras ships no type
         return self.classifier(outputs)
 
     def get_config(self) -> dict[str, Any]:
-        """What makes an equal model."""
+        """The constructor's arguments, for an equal model."""
         return {**super().get_config(), "hidden_units": self.hidden_units}

@@ -17,7 +17,7 @@ _MOMENTUM = 0.9  # Keras's 0.99 still remembers the untrained units after the fe
 
 
 def training_network(config: TrainingConfig, model: keras.Model) -> keras.Model:
-    """What is trained in the place of `model`: `model` itself unless batch_norm or dropout add layers to it."""
+    """The network to train in the place of `model`: `model` itself unless batch_norm or dropout add layers to it."""
     if not config.batch_norm and not config.dropout:
         return model
     images = keras.Input(IMAGE_SHAPE)
@@ -50,7 +50,7 @@ def fold(network: keras.Model, model: keras.Model) -> None:
 
 
 def teacher() -> keras.Model:
-    """A small convolutional network (825,514 weights), trained on the same images and then asked for soft labels."""
+    """A small convolutional network (825,514 weights) that the model learns from."""
     images = keras.Input(IMAGE_SHAPE)
     outputs = layers.Reshape((*IMAGE_SHAPE, 1))(images)
     for filters in (32, 64):

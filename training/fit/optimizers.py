@@ -10,7 +10,10 @@ _WARMUP_FROM = 0.1  # of the highest rate
 
 
 def build(config: TrainingConfig, train_images: int) -> keras.optimizers.Optimizer:
-    """Adam, or AdamW with the decay on kernels alone (Loshchilov and Hutter 2019, https://arxiv.org/abs/1711.05101)."""
+    """Adam, or AdamW with the decay on kernels alone (Loshchilov and Hutter 2019, https://arxiv.org/abs/1711.05101).
+
+    train_images: how many there are, for a schedule that goes by steps.
+    """
     rate = _learning_rate(config, train_images)
     if not config.weight_decay:
         return keras.optimizers.Adam(rate)

@@ -1,4 +1,4 @@
-"""How a run shows that it is getting on: a bar on a terminal, a line an epoch elsewhere, always on stderr."""
+"""The progress of a fit: a bar on a terminal, a line an epoch elsewhere, always on stderr."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _REFRESH_SECONDS = 0.25
 
 
 class ProgressReporter(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types
-    """Reports each epoch's loss and accuracies, and on a terminal the way through it where batches are seen."""
+    """Reports each epoch's loss and accuracies, and on a terminal the way through it where the loop reports batches."""
 
     def __init__(self, epochs: int, label: str = "epoch") -> None:
         super().__init__()
@@ -24,7 +24,7 @@ class ProgressReporter(keras.callbacks.Callback):  # type: ignore[misc]  # Keras
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._epoch = 0
-        self._shown = 0.0
+        self._last_refresh = 0.0
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
         """Shows the empty bar."""
@@ -35,21 +35,21 @@ class ProgressReporter(keras.callbacks.Callback):  # type: ignore[misc]  # Keras
             self._bar.start()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
-        """Remembers where the run is."""
+        """Keeps the epoch's number for the bar."""
         self._epoch = epoch
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
         """Moves the bar within an epoch of keras.Model.fit, four times a second at most."""
-        if self._bar is None or time.monotonic() - self._shown < _REFRESH_SECONDS:
+        if self._bar is None or time.monotonic() - self._last_refresh < _REFRESH_SECONDS:
             return
-        self._shown = time.monotonic()
+        self._last_refresh = time.monotonic()
         steps = self.params.get("steps") or 0
         if self._task is not None and steps:
             self._bar.update(self._task, completed=self._epoch + batch / steps)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Says how far the model has come."""
-        text = describe(logs or {})
+        """Shows the epoch's figures."""
+        text = _describe(logs or {})
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=epoch + 1, description=text)
         else:
@@ -66,8 +66,7 @@ class ProgressReporter(keras.callbacks.Callback):  # type: ignore[misc]  # Keras
             self._bar = None
 
 
-def describe(logs: dict[str, Any]) -> str:
-    """One epoch's logs in a few words."""
+def _describe(logs: dict[str, Any]) -> str:
     return ", ".join(
         f"{name} {logs[key]:.4f}"
         for key, name in (("loss", "loss"), ("accuracy", "accuracy"), ("val_accuracy", "validation accuracy"))

@@ -1,4 +1,4 @@
-"""One fit, begun or resumed: the loop, its checkpoint, its progress, and what happens on Ctrl-C."""
+"""One fit, new or resumed: the loop, its checkpoint, its progress, and what happens on Ctrl-C."""
 
 from __future__ import annotations
 
@@ -10,22 +10,21 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from training.config import TrainingConfig
+from training.config import CHECKPOINT_SECONDS, TrainingConfig
 from training.data.dataset import Dataset, Report
 from training.fit import checkpoint, loop
+from training.fit.checkpoint import History
 from training.fit.evaluate import scale
 from training.fit.progress import ProgressReporter
-
-CHECKPOINT_SECONDS = 5.0
-History = dict[str, list[float]]
 
 
 @dataclass(frozen=True)
 class Watch:
     """How a run is followed.
 
-    `report` hears in words what takes long; `tensorboard` is a log directory; `checkpoint_seconds` is how much of the
-    fit may be lost when the process is killed; `pictures` draws the run's figures and its report.
+    progress: a bar or lines on stderr. report: gets a line of text before each step that takes seconds. tensorboard: a
+    log directory. checkpoint_seconds: how much of the fit may be lost when the process is killed. pictures: draws the
+    run's figures and its report.
     """
 
     progress: bool = False
@@ -36,8 +35,8 @@ class Watch:
 
 
 @dataclass(frozen=True)
-class Fitted:
-    """What a fit leaves beside the trained network: one value an epoch of each figure, and its time."""
+class FitResult:
+    """What a fit leaves beside the trained network: its history, and its time with every epoch's validation."""
 
     history: History
     fit_seconds: float
@@ -54,42 +53,45 @@ def run_stage(
     label: str = "epoch",
     callbacks: Callable[[History], list[keras.callbacks.Callback]] = lambda _: [],
     soft_labels: NDArray[np.float32] | None = None,
-) -> Fitted:
+) -> FitResult:
     """Fits a compiled network, from its checkpoint where there is one; without `writes` none is written.
 
-    On Ctrl-C the last whole epoch is written before KeyboardInterrupt goes on.
+    callbacks: makes the callbacks of a fit that continues a history. soft_labels: as in `loop.fit`.
+    On Ctrl-C the last whole epoch is written before KeyboardInterrupt goes on. Raises TrainingUsageError where the
+    checkpoint is damaged, OSError where it cannot be written.
     """
-    done, seconds, history = 0, 0.0, History()
+    initial_epoch, seconds, history = 0, 0.0, History()
     if checkpoint_path.exists():
         state = checkpoint.restore(checkpoint_path, network)
-        done, seconds, history = state.epochs_done, state.fit_seconds, state.history
-    own = callbacks(history)  # before the writer, which adds to the history
+        initial_epoch, seconds, history = state.epochs_done, state.fit_seconds, state.history
+    all_callbacks = callbacks(history)  # before the writer, which adds to the history
     writer = checkpoint.CheckpointWriter(
         checkpoint_path if writes else None, history, seconds, watch.checkpoint_seconds
     )
+    all_callbacks.append(writer)
     reporter = ProgressReporter(config.epochs, label) if watch.progress else None
-    heard = [*own, writer, *([reporter] if reporter else [])]
+    if reporter:
+        all_callbacks.append(reporter)
     try:
         if config.loop == "fit":
-            keras_fit(network, data, config, heard, initial_epoch=done)
+            _keras_fit(network, data, config, all_callbacks, initial_epoch)
         else:
-            loop.fit(network, data, config, heard, initial_epoch=done, soft_labels=soft_labels)
+            loop.fit(network, data, config, all_callbacks, initial_epoch=initial_epoch, soft_labels=soft_labels)
     except KeyboardInterrupt:
         writer.flush()
         raise
     finally:
         if reporter:
             reporter.close()
-    return Fitted(history, writer.fit_seconds())
+    return FitResult(history, writer.fit_seconds())
 
 
-def keras_fit(
+def _keras_fit(
     network: keras.Model,
     data: Dataset,
     config: TrainingConfig,
     callbacks: list[keras.callbacks.Callback],
-    *,
-    initial_epoch: int = 0,
+    initial_epoch: int,
 ) -> None:
     """The textbook's program: keras.Model.fit on float arrays in shuffled batches, validated after every epoch."""
     network.fit(

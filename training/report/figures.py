@@ -1,7 +1,7 @@
 """The pictures of a run, as PNG and SVG.
 
-Backgrounds are transparent, and text and lines of a middle gray and of colours that can be told apart on white and on
-near black alike. Nothing is said by colour alone.
+Backgrounds are transparent; text and lines have a middle gray and colours that can be told apart on white and on near
+black alike (contrast of 3 to 1, https://www.w3.org/TR/WCAG21/#non-text-contrast). Nothing is said by colour alone.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from fashion_common.served_model import CLASS_NAMES
-from training.fit.evaluate import Evaluation
+from fashion_common.served_model import CLASS_NAMES, IMAGE_SHAPE
+from training.fit.checkpoint import History
 
 INK = "#7d838c"  # contrast of 3.8 on white, 4.9 on #0d1117
 BLUE = "#3b82d6"
@@ -59,7 +59,7 @@ def save(path: Path, draw: Callable[[Figure], None], size: tuple[float, float]) 
 
 
 def samples(figure: Figure, images: Images, labels: Labels) -> None:
-    """The first 25 images with their class names."""
+    """The first 25 images, uint8 [N,28,28], with the class names of their labels, int64 [N]."""
     axes = _canvas(figure, columns=5, rows=5, cell=(1.0, 1.16))
     for number in range(min(25, len(images))):
         x, y = number % 5, number // 5 * 1.16
@@ -67,7 +67,7 @@ def samples(figure: Figure, images: Images, labels: Labels) -> None:
         axes.text(x + 0.46, y + 1.02, CLASS_NAMES[labels[number]], ha="center", va="center")
 
 
-def curves(figure: Figure, history: Mapping[str, list[float]]) -> None:
+def curves(figure: Figure, history: History) -> None:
     """Loss and accuracy by epoch, training against validation, each line named at its end."""
     for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
         for key, label, colour, style in (
@@ -92,24 +92,23 @@ def curves(figure: Figure, history: Mapping[str, list[float]]) -> None:
         axes.legend(frameon=False)
 
 
-def predictions(figure: Figure, images: Images, labels: Labels, predicted: Probabilities) -> None:
+def predictions(figure: Figure, images: Images, labels: Labels, probabilities: Probabilities) -> None:
     """Twelve images with the probability of each class; a wrong answer is crossed and says what is right."""
     columns, rows, cell = 3, 4, (2.9, 1.36)
     axes = _canvas(figure, columns, rows, cell)
     for number in range(min(columns * rows, len(images))):
         x, y = number % columns * cell[0], number // columns * cell[1]
-        best, label = int(predicted[number].argmax()), int(labels[number])
+        best, label = int(probabilities[number].argmax()), int(labels[number])
         right = best == label
         _image(axes, images[number], x, y)
         verdict = f"✓ {CLASS_NAMES[best]}" if right else f"✗ {CLASS_NAMES[best]}, is {CLASS_NAMES[label]}"
         axes.text(x, y + 1.06, verdict, color=GREEN if right else RED, va="center", fontweight="bold")
-        _bars(axes, predicted[number], (x + 1.75, y), highlights={label: GREEN, best: GREEN if right else RED})
+        _bars(axes, probabilities[number], (x + 1.75, y), highlights={label: GREEN, best: GREEN if right else RED})
 
 
-def confusion(figure: Figure, evaluation: Evaluation) -> None:
-    """How many images of each true class (row) got which class (column); shaded by the share of the row."""
+def confusion(figure: Figure, counts: NDArray[np.int64]) -> None:
+    """How many images of each true class (row) got which class (column), [10,10]; shaded by the share of the row."""
     axes = figure.subplots()
-    counts = evaluation.confusion
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for row, column in np.ndindex(counts.shape):
@@ -122,30 +121,30 @@ def confusion(figure: Figure, evaluation: Evaluation) -> None:
     axes.spines[:].set_visible(False)
 
 
-def mistakes(figure: Figure, images: Images, labels: Labels, predicted: Probabilities) -> None:
+def mistakes(figure: Figure, images: Images, labels: Labels, probabilities: Probabilities) -> None:
     """The wrong answers that the model was surest of, at most fifteen, surest first."""
-    best = predicted.argmax(axis=1)
+    best = probabilities.argmax(axis=1)
     wrong = np.flatnonzero(best != labels)
-    worst = wrong[np.argsort(-predicted[wrong, best[wrong]], kind="stable")][:15]
+    worst = wrong[np.argsort(-probabilities[wrong, best[wrong]], kind="stable")][:15]
     axes = _canvas(figure, columns=5, rows=3, cell=(1.35, 1.36))
     if not len(worst):
-        axes.text(3.3, 2, "not one", ha="center", va="center")
+        axes.text(3.3, 2, "none", ha="center", va="center")
     for number, index in enumerate(worst):
         x, y = number % 5 * 1.35, number // 5 * 1.36
         _image(axes, images[index], x + 0.18, y)
-        share = predicted[index, best[index]]
+        share = probabilities[index, best[index]]
         axes.text(x + 0.64, y + 1.02, f"✗ {CLASS_NAMES[best[index]]} {share:.1%}", color=RED, ha="center", va="center")
         axes.text(x + 0.64, y + 1.18, f"is {CLASS_NAMES[labels[index]]}", ha="center", va="center")
 
 
 def hidden_units(figure: Figure, kernel: NDArray[np.float32]) -> None:
-    """What each unit of the first dense layer looks at: its weights, [784, units], as a picture of 28x28."""
+    """The weights of each unit of the first dense layer, a column of float32 [784,units], as a picture of 28x28."""
     units = kernel.shape[1]
-    columns = hidden_columns(units)
-    rows, pitch = -(-units // columns), 30
+    columns, rows = hidden_grid(units)
+    pitch = 30
     mosaic = np.zeros((rows * pitch, columns * pitch, 4))  # the gaps stay transparent
     for number in range(units):
-        weights = kernel[:, number].reshape(28, 28)
+        weights = kernel[:, number].reshape(IMAGE_SHAPE)
         limit = float(np.quantile(np.abs(weights), 0.99)) or 1.0
         top, left = number // columns * pitch, number % columns * pitch
         mosaic[top : top + 28, left : left + 28] = mpl.colormaps["RdBu_r"](0.5 + weights / (2 * limit))
@@ -155,21 +154,18 @@ def hidden_units(figure: Figure, kernel: NDArray[np.float32]) -> None:
     axes.set_title("red: bright pixels there excite the unit; blue: they quiet it", fontsize=9)
 
 
-def hidden_columns(units: int) -> int:
-    """How many units stand in a row of the picture."""
-    return 5 if units == len(CLASS_NAMES) else 16
+def hidden_grid(units: int) -> tuple[int, int]:
+    """The columns and rows of that picture's grid of units."""
+    columns = 5 if units == len(CLASS_NAMES) else 16
+    return columns, -(-units // columns)
 
 
 def _canvas(figure: Figure, columns: int, rows: int, cell: tuple[float, float]) -> Axes:
     """One axes for a whole grid, many times faster than an axes for each cell; y grows downwards."""
     axes = figure.subplots()
     axes.axis("off")
-    _freeze(axes, columns * cell[0], rows * cell[1])
+    axes.set(xlim=(-0.04, columns * cell[0]), ylim=(rows * cell[1], -0.04), aspect="equal")
     return axes
-
-
-def _freeze(axes: Axes, width: float, height: float) -> None:
-    axes.set(xlim=(-0.04, width), ylim=(height, -0.04), aspect="equal")
 
 
 def _image(axes: Axes, image: Images, x: float, y: float) -> None:

@@ -1,69 +1,55 @@
-"""`report.html`: a run on one page that needs no network and nothing beside it."""
+"""`report.html`: a run on one page that needs no network and no file beside it."""
 
 from __future__ import annotations
 
 import base64
 import html
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
+from matplotlib.figure import Figure
 
 from fashion_common.files import write_whole
 from training.config import TrainingConfig
 from training.data.dataset import Dataset
-from training.fit.evaluate import Evaluation, probabilities
+from training.fit.checkpoint import History
+from training.fit.evaluate import Evaluation, predict
 from training.report import figures
 
 REPORT = "report.html"
 FIGURES_DIR = "figures"
-_CAPTIONS = {
-    "samples": "The first 25 training images",
-    "curves": "Loss and accuracy by epoch",
-    "predictions": "Twelve test images and what the model says",
-    "confusion": "Test images by true and predicted class",
-    "mistakes": "The mistakes that the model is surest of",
-    "hidden_units": "What the first layer looks at",
-}
 
 
-def write_figures(
-    run_dir: Path, model: keras.Model, history: Mapping[str, list[float]], test: Evaluation, data: Dataset
+class _Picture(NamedTuple):
+    name: str
+    caption: str
+    size: tuple[float, float]  # inches
+    draw: Callable[[Figure], None]
+
+
+def write_report(
+    run_dir: Path,
+    config: TrainingConfig,
+    metrics: Mapping[str, Any],
+    model: keras.Model,
+    history: History,
+    test: Evaluation,
+    data: Dataset,
 ) -> None:
-    """Draws every figure of the run into `figures/`, as PNG and SVG. Raises OSError."""
+    """Draws the run's figures into `figures/`, as PNG and SVG, and writes the page of them and of `metrics.json`.
+
+    Raises OSError.
+    """
+    pictures = _pictures(model, history, test, data)
     directory = run_dir / FIGURES_DIR
     directory.mkdir(exist_ok=True)
-    predicted = probabilities(model, data.test_images)
-    shown = _some_right_and_wrong(predicted, data)
-    kernel = model.get_weights()[0]
-    columns = figures.hidden_columns(kernel.shape[1])
-    rows = -(-kernel.shape[1] // columns)
-    figures.save(directory / "samples", lambda f: figures.samples(f, data.train_images, data.train_labels), (6.0, 6.9))
-    figures.save(directory / "curves", lambda f: figures.curves(f, history), (8.0, 3.2))
-    figures.save(
-        directory / "predictions",
-        lambda f: figures.predictions(f, data.test_images[shown], data.test_labels[shown], predicted[shown]),
-        (9.0, 5.8),
-    )
-    figures.save(directory / "confusion", lambda f: figures.confusion(f, test), (6.4, 5.8))
-    figures.save(
-        directory / "mistakes",
-        lambda f: figures.mistakes(f, data.test_images, data.test_labels, predicted),
-        (8.0, 4.9),
-    )
-    figures.save(
-        directory / "hidden_units",
-        lambda f: figures.hidden_units(f, kernel),
-        (8.0, 8.0 * rows / columns + 0.3),
-    )
-
-
-def write_report(run_dir: Path, config: TrainingConfig, metrics: Mapping[str, object], test: Evaluation) -> None:
-    """Writes the page from the figures that `write_figures` drew. Raises OSError."""
-    title = f"{config.model} on {config.dataset}, recipe {config.recipe}"
-    data = metrics["data"]
-    assert isinstance(data, dict)
+    for picture in pictures:
+        figures.save(directory / picture.name, picture.draw, picture.size)
+    title = html.escape(f"{config.model} on {config.dataset}, recipe {config.recipe}")
     headline = {
         "test accuracy": f"{test.accuracy:.4f}",
         "validation accuracy": f"{metrics['validation_accuracy']:.4f}",
@@ -74,38 +60,75 @@ def write_report(run_dir: Path, config: TrainingConfig, metrics: Mapping[str, ob
         (report.class_name, f"{report.precision:.3f}", f"{report.recall:.3f}", f"{report.f1:.3f}", str(report.images))
         for report in test.per_class()
     ]
-    digests = data.get("sha256")
-    origin = [(name, value) for name, value in data.items() if name != "sha256"]
+    origin = {name: value for name, value in metrics["data"].items() if name != "sha256"} | metrics["data"]["sha256"]
     page = [
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>',
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>',
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style></head><body>',
-        f"<h1>{html.escape(title)}</h1><div class=tiles>",
+        f"<h1>{title}</h1><div class=tiles>",
         *(f"<div><b>{value}</b>{name}</div>" for name, value in headline.items()),
         "</div>",
-        *(_figure(run_dir / FIGURES_DIR / f"{name}.svg", caption) for name, caption in _CAPTIONS.items()),
+        *(_figure(directory / f"{picture.name}.svg", picture.caption) for picture in pictures),
         "<h2>Test images by class</h2>",
         _table(("class", "precision", "recall", "F1", "images"), per_class),
         "<h2>Configuration</h2>",
         _table(("setting", "value"), [(name, str(value)) for name, value in config.to_json().items()]),
         "<h2>Data</h2>",
-        _table(("", ""), [(name, str(value)) for name, value in [*origin, *(digests or {}).items()]]),
+        _table(("", ""), [(name, str(value)) for name, value in origin.items()]),
         "</body></html>",
     ]
     write_whole(run_dir / REPORT, "\n".join(page))
 
 
-def _some_right_and_wrong(predicted: figures.Probabilities, data: Dataset) -> list[int]:
-    """Nine test images as they come and the first three that the model gets wrong."""
-    wrong = np.flatnonzero(predicted.argmax(axis=1) != data.test_labels)[:3].tolist()
+def _pictures(model: keras.Model, history: History, test: Evaluation, data: Dataset) -> list[_Picture]:
+    images, labels = data.test_images, data.test_labels
+    probabilities = predict(model, images)
+    rows = _right_and_wrong(probabilities, labels)
+    kernel = model.get_weights()[0]
+    columns, lines = figures.hidden_grid(kernel.shape[1])
+    return [
+        _Picture(
+            "samples",
+            "The first 25 training images",
+            (6.0, 6.9),
+            partial(figures.samples, images=data.train_images, labels=data.train_labels),
+        ),
+        _Picture("curves", "Loss and accuracy by epoch", (8.0, 3.2), partial(figures.curves, history=history)),
+        _Picture(
+            "predictions",
+            "Twelve test images and what the model says",
+            (9.0, 5.8),
+            partial(figures.predictions, images=images[rows], labels=labels[rows], probabilities=probabilities[rows]),
+        ),
+        _Picture(
+            "confusion",
+            "Test images by true and predicted class",
+            (6.4, 5.8),
+            partial(figures.confusion, counts=test.confusion),
+        ),
+        _Picture(
+            "mistakes",
+            "The mistakes that the model is surest of",
+            (8.0, 4.9),
+            partial(figures.mistakes, images=images, labels=labels, probabilities=probabilities),
+        ),
+        _Picture(
+            "hidden_units",
+            "What the first layer looks at",
+            (8.0, 8.0 * lines / columns + 0.3),
+            partial(figures.hidden_units, kernel=kernel),
+        ),
+    ]
+
+
+def _right_and_wrong(probabilities: figures.Probabilities, labels: figures.Labels) -> list[int]:
+    """Twelve rows: nine as they come, and the first three that the model gets wrong."""
+    wrong = np.flatnonzero(probabilities.argmax(axis=1) != labels)[:3].tolist()
     return sorted({*range(12 - len(wrong)), *wrong})[:12]
 
 
 def _figure(path: Path, caption: str) -> str:
-    content = base64.b64encode(path.read_bytes()).decode()
-    return (
-        f'<figure><figcaption>{caption}</figcaption><img alt="{caption}" src="data:image/svg+xml;base64,{content}">'
-        "</figure>"
-    )
+    source = f"data:image/svg+xml;base64,{base64.b64encode(path.read_bytes()).decode()}"
+    return f'<figure><figcaption>{caption}</figcaption><img alt="{caption}" src="{source}"></figure>'
 
 
 def _table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:

@@ -18,13 +18,13 @@ def fashion(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 def test_train_prints_json_alone_on_stdout_and_progress_on_stderr(tmp_path: Path) -> None:
     """A line an epoch on stderr, no library's words anywhere, one object on stdout."""
-    done = fashion("train", "--dataset", "synthetic", "--epochs", "2", "--json", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout)
+    process = fashion("train", "--dataset", "synthetic", "--epochs", "2", "--json", cwd=tmp_path)
+    assert process.returncode == 0, process.stderr
+    result = json.loads(process.stdout)
     assert result["epochs"] == 2
     assert (tmp_path / result["run_dir"] / "model.keras").is_file()
     assert (tmp_path / "runs" / "latest").resolve() == (tmp_path / result["run_dir"]).resolve()
-    assert [line.split(":")[0] for line in done.stderr.splitlines()] == [
+    assert [line.split(":")[0] for line in process.stderr.splitlines()] == [
         "epoch 1/2",
         "epoch 2/2",
         "Drawing the figures",
@@ -33,7 +33,7 @@ def test_train_prints_json_alone_on_stdout_and_progress_on_stderr(tmp_path: Path
 
 def test_train_ends_with_one_line_of_both_accuracies(tmp_path: Path) -> None:
     """`--quiet` leaves that line only."""
-    done = fashion(
+    process = fashion(
         "train",
         "--dataset",
         "synthetic",
@@ -45,17 +45,17 @@ def test_train_ends_with_one_line_of_both_accuracies(tmp_path: Path) -> None:
         "runs/mine",
         cwd=tmp_path,
     )
-    assert done.stderr == ""
-    assert done.stdout.startswith("runs/mine: validation accuracy 0.")
-    assert ", test accuracy 0." in done.stdout
-    assert done.stdout.count("\n") == 1
+    assert process.stderr == ""
+    assert process.stdout.startswith("runs/mine: validation accuracy 0.")
+    assert ", test accuracy 0." in process.stdout
+    assert process.stdout.count("\n") == 1
 
 
 def test_bad_setting_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
     """Nothing is written for it."""
-    done = fashion("train", "--epochs", "0", cwd=tmp_path)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "Error: epochs 0 must be at least 1 and at most 1,000,000,000\n"
+    process = fashion("train", "--epochs", "0", cwd=tmp_path)
+    assert (process.returncode, process.stdout) == (2, "")
+    assert process.stderr == "Error: epochs 0 must be at least 1 and at most 1,000,000,000\n"
     assert list(tmp_path.iterdir()) == []
 
 

@@ -11,8 +11,8 @@ import pytest
 
 from fashion_common.served_model import CLASS_NAMES
 from training.data import dataset, prepare, sources
-from training.data.arrays import read_arrays, write_arrays
-from training.data.dataset import SIZES, Dataset
+from training.data.arrays import Arrays, write_archive
+from training.data.dataset import Dataset
 from training.data.sources import FILES
 from training.errors import TrainingUsageError
 
@@ -50,9 +50,14 @@ def test_class_names_are_those_of_tensorflow_datasets() -> None:
     """The label order is the registered one."""
     import tensorflow_datasets as tfds
 
-    names = tfds.builder_cls("fashion_mnist")
-    assert names.__name__ == "FashionMNIST"
     assert tuple(tfds.builder("fashion_mnist").info.features["label"].names) == CLASS_NAMES
+
+
+def test_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    """The source file, not the place that the prepared data would go to."""
+    (tmp_path / FILES[0]).mkdir()
+    with pytest.raises(TrainingUsageError, match=rf"{tmp_path / FILES[0]} cannot be read \(Is a directory\)"):
+        sources.check_digests(tmp_path, {FILES[0]: "0" * 64})
 
 
 def test_named_directory_lacking_files_is_refused(nowhere: Path, tmp_path: Path) -> None:
@@ -126,34 +131,28 @@ def test_decoded_arrays_come_from_the_cache_the_second_time(
     assert np.array_equal(dataset.load().test_images, real_data.test_images)
 
 
-@pytest.mark.parametrize("damage", ["flipped byte", "cut short", "other shape", "pickle"])
-def test_damaged_cache_is_not_used(damage: str, tmp_path: Path) -> None:
-    """A cache that is not what was written counts as missing."""
-    path = tmp_path / "cache.npz"
-    sizes = {"train": 3, "test": 2}
-    arrays = {
-        name: np.zeros((size, 28, 28), np.uint8) if kind == "images" else np.zeros(size, np.int64)
-        for split, size in sizes.items()
-        for kind in ("images", "labels")
-        if (name := f"{split}_{kind}")
-    }
+def test_cache_of_other_arrays_is_not_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Names, shapes, dtypes and the digests' files must be those of the data set; a missing file is no cache either."""
+    monkeypatch.setattr(dataset, "SIZES", {"train": dataset.VALIDATION_SIZE + 1, "test": 2})
+    arrays: Arrays = {}
+    for split, size in dataset.SIZES.items():
+        arrays |= {f"{split}_images": np.zeros((size, 28, 28), np.uint8), f"{split}_labels": np.zeros(size, np.int64)}
     sha256 = dict.fromkeys(FILES, "0" * 64)
-    write_arrays(path, arrays, sha256)
-    read = read_arrays(path, sizes, FILES)
-    assert read is not None
-    assert read.sha256 == sha256
-    content = bytearray(path.read_bytes())
-    if damage == "flipped byte":
-        content[1500] ^= 1
-        path.write_bytes(content)
-    elif damage == "cut short":
-        path.write_bytes(content[: len(content) // 2])
-    elif damage == "other shape":
-        assert read_arrays(path, SIZES, FILES) is None
-        return
-    else:
-        np.savez(path, sha256=np.array([object()], dtype=object), **arrays)
-    assert read_arrays(path, sizes, FILES) is None
+    path = tmp_path / "cache.npz"
+    assert dataset.read_cache(path) is None
+    write_archive(path, arrays, sha256)
+    data = dataset.read_cache(path)
+    assert data is not None
+    assert (data.sha256, len(data.train_labels), len(data.test_labels)) == (sha256, 1, 2)
+    others: list[tuple[Arrays, dict[str, str]]] = [
+        (arrays | {"test_images": np.zeros((3, 28, 28), np.uint8)}, sha256),
+        (arrays | {"test_images": np.zeros((2, 28, 28), np.float32)}, sha256),
+        (arrays | {"validation_labels": np.zeros(2, np.int64)}, sha256),
+        (arrays, sha256 | {"another": ""}),
+    ]
+    for other in others:
+        write_archive(path, *other)
+        assert dataset.read_cache(path) is None
 
 
 def test_preparing_leaves_only_the_data_set_and_the_cache(real_data: Dataset, tmp_path: Path) -> None:
@@ -161,10 +160,10 @@ def test_preparing_leaves_only_the_data_set_and_the_cache(real_data: Dataset, tm
     if not (files := sources.named_directory(None) or sources.default_directory()):
         pytest.skip("the four original files of Fashion-MNIST are not on this machine (only prepared)")
     prepared = tmp_path / "prepared"
-    heard: list[str] = []
-    data = dataset.load(files, prepared_dir=prepared, report=heard.append)
+    lines: list[str] = []
+    data = dataset.load(files, prepared_dir=prepared, report=lines.append)
     assert sorted(path.name for path in (prepared / "fashion_mnist").iterdir()) == ["3.0.1", "decoded-3.0.1.npz"]
     assert [path.name for path in prepared.iterdir()] == ["fashion_mnist"]
-    assert [line.split()[0] for line in heard] == ["Preparing", "Decoding"]
+    assert [line.split()[0] for line in lines] == ["Preparing", "Decoding"]
     assert np.array_equal(data.train_images, real_data.train_images)
     shutil.rmtree(prepared)

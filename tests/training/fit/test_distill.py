@@ -12,7 +12,7 @@ from training.data import synthetic
 from training.data.dataset import Dataset
 from training.fit import distill, models
 from training.fit.batches import UNMOVED
-from training.fit.evaluate import probabilities
+from training.fit.evaluate import predict
 from training.fit.stages import Watch
 from training.recipes import resolve
 from training.train import train
@@ -29,9 +29,9 @@ def test_a_model_is_asked_about_every_shift_of_every_image(small: Dataset) -> No
     model = models.build()
     answers = distill.ask(model, small.train_images)
     assert answers.shape == (9, 600, 10)
-    np.testing.assert_allclose(answers[UNMOVED], probabilities(model, small.train_images), atol=1e-6)
+    np.testing.assert_allclose(answers[UNMOVED], predict(model, small.train_images), atol=1e-6)
     moved = np.pad(small.train_images[:, :-1, :-1], ((0, 0), (1, 0), (1, 0)))
-    np.testing.assert_allclose(answers[0], probabilities(model, moved), atol=1e-6)
+    np.testing.assert_allclose(answers[0], predict(model, moved), atol=1e-6)
 
 
 def test_soft_labels_mix_labels_and_answers(small: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

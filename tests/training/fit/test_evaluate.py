@@ -12,11 +12,11 @@ from training.fit.evaluate import compare
 
 def test_loss_accuracy_and_classes_of_three_predictions() -> None:
     """Two Trousers, one of them taken for a Dress, and one Bag."""
-    predicted = np.zeros((3, 10), np.float32)
-    predicted[0, 1], predicted[0, 3] = 0.5, 0.5 - 0.25
-    predicted[1, 3], predicted[1, 1] = 0.75, 0.25
-    predicted[2, 8] = 1.0
-    result = compare(predicted, np.array([1, 1, 8]))
+    probabilities = np.zeros((3, 10), np.float32)
+    probabilities[0, 1], probabilities[0, 3] = 0.5, 0.5 - 0.25
+    probabilities[1, 3], probabilities[1, 1] = 0.75, 0.25
+    probabilities[2, 8] = 1.0
+    result = compare(probabilities, np.array([1, 1, 8]))
     assert result.accuracy == pytest.approx(2 / 3)
     assert result.loss == pytest.approx(-(math.log(0.5) + math.log(0.25) + math.log(1.0)) / 3)
     assert result.confusion[1, 1] == result.confusion[1, 3] == result.confusion[8, 8] == 1

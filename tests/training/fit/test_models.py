@@ -7,7 +7,7 @@ import pytest
 
 from training.data.dataset import Dataset
 from training.fit import models
-from training.fit.evaluate import probabilities
+from training.fit.evaluate import predict
 
 APIS = ["sequential", "functional", "subclassed"]
 
@@ -21,7 +21,7 @@ def test_three_forms_agree_on_one_set_of_weights(model: str, parameters: int, dr
     for form in built:
         assert form.count_params() == parameters
         form.set_weights(weights)
-    outputs = [probabilities(form, drawn.test_images) for form in built]
+    outputs = [predict(form, drawn.test_images) for form in built]
     np.testing.assert_allclose(outputs[1], outputs[0], atol=1e-6)
     np.testing.assert_allclose(outputs[2], outputs[0], atol=1e-6)
     np.testing.assert_allclose(outputs[0].sum(axis=1), 1, atol=1e-6)
@@ -30,7 +30,7 @@ def test_three_forms_agree_on_one_set_of_weights(model: str, parameters: int, dr
 @pytest.mark.parametrize("api", APIS)
 def test_perceptron_starts_from_zero(api: str, drawn: Dataset) -> None:
     """With zero weights every class is equally probable."""
-    untrained = probabilities(models.build("perceptron", api), drawn.test_images[:5])
+    untrained = predict(models.build("perceptron", api), drawn.test_images[:5])
     np.testing.assert_allclose(untrained, 0.1, atol=1e-7)
 
 

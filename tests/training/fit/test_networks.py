@@ -7,7 +7,7 @@ import pytest
 
 from training.data.dataset import Dataset
 from training.fit import models, networks
-from training.fit.evaluate import probabilities
+from training.fit.evaluate import predict
 from training.recipes import resolve
 
 
@@ -24,8 +24,8 @@ def test_folded_model_equals_the_trained_network(helpers: dict[str, float], api:
         variable.assign(generator.normal(0, 0.05, shape) if len(shape) > 1 else generator.uniform(0.5, 1.5, shape))
     networks.fold(network, model)
     assert model.count_params() == 101_770
-    expected = probabilities(network, drawn.test_images)
-    np.testing.assert_allclose(probabilities(model, drawn.test_images), expected, atol=1e-5)
+    expected = predict(network, drawn.test_images)
+    np.testing.assert_allclose(predict(model, drawn.test_images), expected, atol=1e-5)
 
 
 def test_without_helpers_the_model_itself_is_trained() -> None:

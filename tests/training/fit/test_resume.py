@@ -10,8 +10,10 @@ import sys
 import time
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from tests.support.interrupted import interrupted_after
 from training import runs
@@ -23,9 +25,14 @@ from training.train import CHECKPOINT, resume, train
 PLAIN = Watch(pictures=False)
 
 
-def weights_of(run_dir: Path) -> list[np.ndarray]:
+def model_of(run_dir: Path) -> keras.Model:
+    """The trained model of a run."""
+    return keras.models.load_model(run_dir / runs.MODEL, compile=False)
+
+
+def weights_of(run_dir: Path) -> list[NDArray[np.float32]]:
     """The trained weights of a run."""
-    return list(runs.load_model(run_dir).get_weights())
+    return list(model_of(run_dir).get_weights())
 
 
 def begin(arguments: list[str], cwd: Path) -> subprocess.Popen[str]:
@@ -70,7 +77,7 @@ def test_interrupted_run_goes_on_as_if_nothing_had_happened(tmp_path: Path, monk
         f"interrupted after 3 of 5 epochs; the model so far is {run_dir}/model.keras; "
         f"go on with: fashion train --resume {run_dir}"
     )
-    assert runs.load_model(run_dir).count_params() == 101_770
+    assert model_of(run_dir).count_params() == 101_770
     resumed = resume(run_dir, watch=PLAIN)
     assert resumed.history == whole.history
     assert len(resumed.history["loss"]) == 5
@@ -103,9 +110,9 @@ def test_killed_run_is_resumed_to_its_last_epoch(tmp_path: Path) -> None:
     assert not (tmp_path / "latest").exists()
     config = json.loads((run_dir / "config.json").read_text())
     (run_dir / "config.json").write_text(json.dumps(config | {"epochs": 12}))  # to be done sooner
-    done = resume(run_dir, watch=PLAIN)
-    assert len(done.history["val_accuracy"]) == 12
-    assert done.test.accuracy > 0.9
+    result = resume(run_dir, watch=PLAIN)
+    assert len(result.history["val_accuracy"]) == 12
+    assert result.test.accuracy > 0.9
 
 
 def test_ctrl_c_is_one_line_that_says_how_to_go_on(tmp_path: Path) -> None:
@@ -118,7 +125,7 @@ def test_ctrl_c_is_one_line_that_says_how_to_go_on(tmp_path: Path) -> None:
     assert stderr.startswith("Error: interrupted after ")
     assert stderr.endswith("go on with: fashion train --resume run\n")
     assert stderr.count("\n") == 1
-    assert runs.load_model(tmp_path / "run").count_params() == 101_770
+    assert model_of(tmp_path / "run").count_params() == 101_770
 
 
 def test_damaged_checkpoint_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
