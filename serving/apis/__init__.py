@@ -1,5 +1,5 @@
-"""TF Serving's wire API without TensorFlow: `messages`, `services` and the `tensors` codec.
+"""TF Serving's API without TensorFlow, as both ends of a connection and the export need it.
 
-Shared by the client and the embedded server. Source of the API:
-https://github.com/tensorflow/serving/tree/master/tensorflow_serving/apis
+`messages` and `services`, the `tensors` codec, the `status` codes, the configuration files (`server_configs`) and the
+`self_test` archive. Source of the API: https://github.com/tensorflow/serving/tree/master/tensorflow_serving/apis
 """
