@@ -21,7 +21,7 @@ from serving.embedded.grpc.services import ModelServices
 from serving.embedded.inference.batching import BatchingRunner
 from serving.embedded.inference.examples import ExampleInference
 from serving.embedded.inference.model import LoadedModel
-from serving.embedded.inference.predict import PredictOptions, Predictor
+from serving.embedded.inference.predict import Predictor
 from serving.embedded.inference.runner import Runner, Runs
 from serving.embedded.loading.load import Load
 from serving.embedded.models.core import ServerCore
@@ -148,10 +148,9 @@ class ModelServer:
 
     def _new_api(self, runs: Runs) -> Api:
         check = self._flags.enable_signature_method_name_check
-        limits = self._limits
         return Api(
             self._core,
-            Predictor(self._core, runs, PredictOptions(check, limits.max_tensor_bytes, limits.max_request_rows)),
+            Predictor(self._core, runs, self._limits, check_method_names=check),
             ExampleInference(self._core, runs, check_method_names=check),
             ModelAdmin(self._core) if self._siblings is None else self._siblings.admin(self._core),
         )

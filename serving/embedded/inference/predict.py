@@ -16,6 +16,7 @@ from serving.apis.messages import ModelSpec, SignatureDef, TensorProto
 from serving.embedded.inference.model import DEFAULT_SIGNATURE, LoadedModel, Signature
 from serving.embedded.inference.runner import Run, Runs
 from serving.embedded.inference.servable import Array
+from serving.embedded.limits import Limits
 from serving.embedded.models.versions import Version
 from serving.errors import FailedPrecondition, Internal, InvalidArgument
 
@@ -41,14 +42,6 @@ class Prediction(NamedTuple):
     outputs: dict[str, Array]
 
 
-class PredictOptions(NamedTuple):
-    """What is asked of requests. Limits: the bytes of a tensor, and the rows of a batch (0 = any)."""
-
-    check_method_names: bool = False
-    max_tensor_bytes: int = tensors.MAX_TENSOR_BYTES
-    max_rows: int = 0
-
-
 class Versions(Protocol):
     """What finds the version that a request asks for: the ServerCore, or a version that is not served yet."""
 
@@ -57,12 +50,13 @@ class Versions(Protocol):
 
 
 class Predictor:
-    """Answers Predict calls."""
+    """Answers Predict calls. check_method_names: whether a signature must have a method name that TF Serving knows."""
 
-    def __init__(self, core: Versions, runner: Runs, options: PredictOptions | None = None) -> None:
+    def __init__(self, core: Versions, runner: Runs, limits: Limits, *, check_method_names: bool = False) -> None:
         self._core = core
         self._runner = runner
-        self._options = options or PredictOptions()
+        self._limits = limits
+        self._check_method_names = check_method_names
 
     async def predict(self, call: PredictCall) -> Prediction:
         """Runs one call. Raises ServingError."""
@@ -75,9 +69,9 @@ class Predictor:
         signature = version.servable.signatures.get(name)
         if signature is None:
             raise FailedPrecondition(f'Serving signature key "{name}" not found.')
-        if self._options.check_method_names:
+        if self._check_method_names:
             check_predict_method(signature.definition)
-        feeds = _feeds(signature, call.inputs, self._options)
+        feeds = _feeds(signature, call.inputs, self._limits)
         aliases, fetches = signature.aliases, signature.fetches
         if call.output_filter:
             aliases = _filtered(signature, call.output_filter)
@@ -96,9 +90,7 @@ def check_predict_method(signature: SignatureDef) -> None:
         )
 
 
-def _feeds(
-    signature: Signature, inputs: Mapping[str, TensorProto | Array], options: PredictOptions
-) -> dict[str, Array]:
+def _feeds(signature: Signature, inputs: Mapping[str, TensorProto | Array], limits: Limits) -> dict[str, Array]:
     """The values to feed, by tensor name, sorted by alias. Raises InvalidArgument."""
     _check_count(signature.definition, inputs)
     feeds: dict[str, Array] = {}
@@ -107,10 +99,10 @@ def _feeds(
         sent = alias in inputs
         used += sent
         value = inputs[alias] if sent else _default(signature.definition, alias, inputs.keys())
-        array = _array(alias, value, data_type, options.max_tensor_bytes, len(feeds))
-        if options.max_rows and array.ndim and len(array) > options.max_rows:
+        array = _array(alias, value, data_type, limits.max_tensor_bytes, len(feeds))
+        if limits.max_request_rows and array.ndim and len(array) > limits.max_request_rows:
             raise InvalidArgument(
-                f"Input {alias} has {len(array)} rows: the limit is --max_request_rows={options.max_rows}"
+                f"Input {alias} has {len(array)} rows: the limit is --max_request_rows={limits.max_request_rows}"
             )
         feeds[tensor] = array
     if used != len(inputs):

@@ -19,8 +19,12 @@ from serving.embedded.inference.model import LoadedModel
 from serving.embedded.inference.predict import PredictCall, Predictor
 from serving.embedded.inference.runner import Run
 from serving.embedded.inference.servable import Array
+from serving.embedded.limits import Limits
 from serving.embedded.models.versions import Version
 from serving.errors import InvalidArgument, ServingError
+
+# What comes with the model is held to no limit of its clients'.
+_LIMITS = Limits(max_tensor_bytes=tensors.MAX_TENSOR_BYTES)
 
 
 class _Loaded:
@@ -79,7 +83,8 @@ async def _run(loaded: _Loaded, log: PredictionLog) -> None:
     examples = ExampleInference(loaded, loaded)
     if kind == "predict_log":
         request = log.predict_log.request
-        await Predictor(loaded, loaded).predict(PredictCall(request.model_spec, request.inputs, request.output_filter))
+        call = PredictCall(request.model_spec, request.inputs, request.output_filter)
+        await Predictor(loaded, loaded, _LIMITS).predict(call)
     elif kind == "classify_log":
         await examples.classify(log.classify_log.request)
     elif kind == "regress_log":
