@@ -42,8 +42,8 @@ class BenchResult:
 
     def percentile(self, share: float) -> float:
         """The latency, in seconds, that `share` percent of the requests do not exceed (nearest rank); NaN for none."""
-        ordered = sorted(self.latencies)
-        return ordered[min(len(ordered) - 1, int(len(ordered) * share / 100))] if ordered else float("nan")
+        latencies = sorted(self.latencies)
+        return latencies[min(len(latencies) - 1, int(len(latencies) * share / 100))] if latencies else float("nan")
 
     def summary(self) -> dict[str, float | int | dict[str, int]]:
         """Requests and images a second, latency percentiles in ms, errors by code."""

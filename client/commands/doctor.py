@@ -91,8 +91,8 @@ def _signatures(connection: Connection) -> Iterator[Finding]:
     if missing or other:
         differences = [f"without {', '.join(missing)}"] if missing else []
         differences += [f"{', '.join(other)} with other names, dtypes or shapes"] if other else []
-        seen = f"not an export of ours: {'; '.join(differences)}"
-        yield Finding("signatures", "warning", seen, "`fashion export` writes all four")
+        text = f"not an export of ours: {'; '.join(differences)}"
+        yield Finding("signatures", "warning", text, "`fashion export` writes all four")
     else:
         yield Finding("signatures", "ok", ", ".join(SIGNATURES))
 
@@ -107,8 +107,8 @@ def _answer(connection: Connection) -> Iterator[Finding]:
     [prediction] = connection.predict(_BLACK)
     total = sum(prediction.probabilities)
     if abs(total - 1) > 1e-3:  # noqa: PLR2004 - float32 rounding stays far below
-        seen = f"ten numbers that add up to {total:g}, not probabilities"
-        yield Finding("answer", "failed", seen, "end the model with a softmax and export it again")
+        text = f"ten numbers that add up to {total:g}, not probabilities"
+        yield Finding("answer", "failed", text, "end the model with a softmax and export it again")
     else:
         yield Finding("answer", "ok", "ten probabilities that add up to 1")
     seconds = []
