@@ -8,6 +8,8 @@ from typing import Any
 
 from training.errors import TrainingUsageError
 
+CHECKPOINT_SECONDS = 5.0  # of the fit that a crash may cost, unless the caller names another number
+
 
 @dataclass(frozen=True)
 class Range:
@@ -27,8 +29,6 @@ class Range:
         return f"{start} {self.start:,} and {end} {self.end:,}"
 
 
-CHECKPOINT_SECONDS = 5.0  # of the fit that a crash may cost, where nothing else is said
-
 _COUNT = Range(1, 10**9)
 _SHARE = Range(0, 1)
 _SHARE_BELOW_1 = Range(0, 1, end_open=True)
@@ -36,14 +36,14 @@ _SHARE_BELOW_1 = Range(0, 1, end_open=True)
 
 @dataclass(frozen=True)
 class Setting:
-    """What a field of TrainingConfig may hold: a value of type `kind` that is one of a tuple, or in a range, if any."""
+    """A field of TrainingConfig: its type, its help text, and the values that it may have where not all of its type."""
 
     kind: type
     help: str
     rule: tuple[str, ...] | Range | None = None
 
     def check(self, name: str, value: object) -> None:
-        """Raises TrainingUsageError, naming the setting and the rule, for a value that it may not hold."""
+        """Raises TrainingUsageError, naming the setting and the rule, for a value that it may not have."""
         kinds = (int, float) if self.kind is float else (self.kind,)
         if not isinstance(value, kinds) or (isinstance(value, bool) and self.kind is not bool):
             raise TrainingUsageError(f"{name} {value!r} must be of type {self.kind.__name__}")
@@ -135,4 +135,4 @@ class TrainingConfig:
                 raise TrainingUsageError(f"{name} {getattr(self, name)} {rule}")
 
 
-SETTINGS: dict[str, Setting] = {each.name: each.metadata["setting"] for each in fields(TrainingConfig)}
+SETTINGS: dict[str, Setting] = {setting.name: setting.metadata["setting"] for setting in fields(TrainingConfig)}

@@ -20,7 +20,7 @@ from training.fit.evaluate import Evaluation, evaluate
 from training.fit.stages import FitResult, Watch, run_stage
 
 CHECKPOINT = "checkpoint.npz"
-_UNFINISHED = (CHECKPOINT, distill.TEACHER_CHECKPOINT, distill.ANSWERS)
+_TEMPORARY_FILES = (CHECKPOINT, distill.TEACHER_CHECKPOINT, distill.ANSWERS)
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def train(
     """
     if distributed.is_chief(config.strategy):
         runs.create(run_dir)
-        with _errors_translated(run_dir):
+        with _translate_errors(run_dir):
             runs.write_json(run_dir / runs.CONFIG, config.to_json())
     return _complete(config, run_dir, data_dir, watch or Watch())
 
@@ -88,7 +88,7 @@ def _complete(config: TrainingConfig, run_dir: Path, data_dir: Path | None, watc
     else:
         data = dataset.load(data_dir, report=watch.report)
     run = _Run(config, run_dir, data, watch, distributed.is_chief(config.strategy))
-    with _errors_translated(run_dir):
+    with _translate_errors(run_dir):
         soft = distill.soft_labels(config, data, run_dir, watch) if config.teacher != "none" else None
         keras.utils.set_random_seed(config.seed)
         with strategy.scope():
@@ -143,9 +143,9 @@ def _fit(run: _Run, network: keras.Model, model: keras.Model, soft: distill.Soft
         networks.fold(network, model)
         runs.save_model(model, run_dir)
         path = run_dir / CHECKPOINT
-        done = checkpoint.read(path).epochs_done if path.exists() else 0
+        epochs = checkpoint.read(path).epochs_done if path.exists() else 0
         raise TrainingError(
-            f"interrupted after {done} of {config.epochs} epochs; the model so far is {run_dir / runs.MODEL}; "
+            f"interrupted after {epochs} of {config.epochs} epochs; the model so far is {run_dir / runs.MODEL}; "
             f"go on with: fashion train --resume {run_dir}"
         ) from interrupt
     if config.checkpoint and (best := run_dir / callbacks.BEST_MODEL).exists():
@@ -155,7 +155,7 @@ def _fit(run: _Run, network: keras.Model, model: keras.Model, soft: distill.Soft
 
 
 @contextmanager
-def _errors_translated(run_dir: Path) -> Iterator[None]:
+def _translate_errors(run_dir: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -178,6 +178,6 @@ def _save(result: TrainingResult, run: _Run) -> None:
         run.watch.report("Drawing the figures")
         write_report(run_dir, result.config, record, result.model, result.history, result.test, run.data)
     runs.write_json(run_dir / runs.METRICS, record)  # last: it says that the run is finished
-    for name in _UNFINISHED:
+    for name in _TEMPORARY_FILES:
         (run_dir / name).unlink(missing_ok=True)
     runs.point_latest(run_dir)

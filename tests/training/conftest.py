@@ -1,4 +1,4 @@
-"""What the tests of training share: drawn data, and runs trained once on it."""
+"""What the tests of training share: synthetic data, and a run trained once on it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from training.train import TrainingResult, train
 
 
 @pytest.fixture(scope="session")
-def drawn() -> Dataset:
+def synthetic_data() -> Dataset:
     """The synthetic data set."""
     return synthetic.load()
 

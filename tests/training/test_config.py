@@ -42,9 +42,9 @@ BOUNDS: list[tuple[str, float, float, str]] = [
 def test_each_bound_is_held_exactly_and_named(name: str, last: float, beyond: float, rule: str) -> None:
     """The last value is taken, the next one is refused by a rule that is true for both ends."""
     assert getattr(TrainingConfig.from_json({name: last}), name) == last
-    with pytest.raises(TrainingUsageError) as caught:
+    with pytest.raises(TrainingUsageError) as error:
         TrainingConfig.from_json({name: beyond})
-    assert str(caught.value) == f"{name} {beyond} must be {rule}"
+    assert str(error.value) == f"{name} {beyond} must be {rule}"
 
 
 def test_every_range_has_its_bounds_tested() -> None:
@@ -80,9 +80,9 @@ def test_every_range_has_its_bounds_tested() -> None:
 )
 def test_impossible_values_are_refused(settings: dict[str, Any], message: str) -> None:
     """The message names the value and the rule."""
-    with pytest.raises(TrainingUsageError) as caught:
+    with pytest.raises(TrainingUsageError) as error:
         TrainingConfig.from_json(settings)
-    assert str(caught.value) == message
+    assert str(error.value) == message
 
 
 def test_a_configuration_cannot_be_changed() -> None:

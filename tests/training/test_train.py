@@ -52,21 +52,23 @@ def test_run_records_its_data_its_figures_and_its_configuration(synthetic_run: T
 
 @pytest.mark.parametrize("api", ["sequential", "functional", "subclassed"])
 @pytest.mark.parametrize("model", ["perceptron", "mlp"])
-def test_every_saved_form_gives_the_same_probabilities(model: str, api: str, drawn: Dataset, tmp_path: Path) -> None:
+def test_every_saved_form_gives_the_same_probabilities(
+    model: str, api: str, synthetic_data: Dataset, tmp_path: Path
+) -> None:
     """.keras, .h5, and JSON with weights: 256 images, within 1e-6."""
     trained = models.build(model, api)
     generator = np.random.default_rng(1)
     trained.set_weights([generator.normal(0, 0.1, weight.shape) for weight in trained.get_weights()])
     runs.save_model(trained, tmp_path)
-    rebuilt = keras.models.model_from_json((tmp_path / "model.json").read_text())
-    rebuilt.load_weights(tmp_path / "model.weights.h5")
-    expected = predict(trained, drawn.test_images[:256])
+    from_json = keras.models.model_from_json((tmp_path / "model.json").read_text())
+    from_json.load_weights(tmp_path / "model.weights.h5")
+    expected = predict(trained, synthetic_data.test_images[:256])
     for form in (
-        rebuilt,
+        from_json,
         keras.models.load_model(tmp_path / "model.h5", compile=False),
         keras.models.load_model(tmp_path / runs.MODEL, compile=False),
     ):
-        np.testing.assert_allclose(predict(form, drawn.test_images[:256]), expected, atol=1e-6)
+        np.testing.assert_allclose(predict(form, synthetic_data.test_images[:256]), expected, atol=1e-6)
 
 
 def test_a_subclassed_model_is_loaded_as_what_it_was(tmp_path: Path) -> None:
@@ -94,13 +96,13 @@ def test_taken_directory_is_refused_and_left_alone(run_dir: Path) -> None:
 @pytest.mark.parametrize("what", ["run", "tensorboard"])
 def test_directory_that_cannot_be_made_is_named(what: str, tmp_path: Path) -> None:
     """A file where a directory must be."""
-    taken = tmp_path / "taken"
-    taken.write_text("a file")
-    run_dir = taken / "run" if what == "run" else tmp_path / "run"
-    watch = Watch(pictures=False, tensorboard=taken / "logs" if what == "tensorboard" else None)
-    with pytest.raises(TrainingError, match=rf"{taken}.* cannot be .* \(Not a directory\): "):
+    file = tmp_path / "file"
+    file.write_text("a file")
+    run_dir = file / "run" if what == "run" else tmp_path / "run"
+    watch = Watch(pictures=False, tensorboard=file / "logs" if what == "tensorboard" else None)
+    with pytest.raises(TrainingError, match=rf"{file}.* cannot be .* \(Not a directory\): "):
         train(resolve("fast", dataset="synthetic"), run_dir, watch=watch)
-    assert taken.read_text() == "a file"
+    assert file.read_text() == "a file"
 
 
 def test_full_disk_is_one_clear_error(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:

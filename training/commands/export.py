@@ -16,6 +16,7 @@ from training.commands.options import (
     print_json,
 )
 from training.errors import TrainingUsageError
+from training.export.acceptance import Demands
 
 if TYPE_CHECKING:
     from training.export.export import ExportedVersion
@@ -37,7 +38,7 @@ _file = click.Path(dir_okay=False, path_type=Path)
 @click.option(
     "--max-regression",
     type=click.FloatRange(0, 1),
-    default=0.01,
+    default=Demands.max_regression,
     show_default=True,
     help="Refuse a test accuracy that much below the newest version's.",
 )
@@ -83,7 +84,7 @@ def export(
     from rich.console import Console
 
     from serving.apis.server_configs import CONFIG_DIR
-    from training.export.acceptance import Demands
+    from training import runs
     from training.export.export import ExportSettings, export_saved_model
     from training.export.server_config import batch_sizes
     from training.export.trained import load_file, load_run
@@ -97,7 +98,7 @@ def export(
         in_use=named_versions(model_config_file, model_base_path).in_use,
     )
     with Console(stderr=True).status("Loading the model") as status:
-        trained = load_file(from_, weights, data_dir) if from_ else load_run(run or Path("runs/latest"))
+        trained = load_file(from_, weights, data_dir) if from_ else load_run(run or runs.RUNS_DIR / runs.LATEST)
         exported = export_saved_model(trained, settings, report=status.update)
     if as_json:
         print_json(dataclasses.asdict(exported))

@@ -103,8 +103,8 @@ def train(
 
 def _refuse_changes(config: TrainingConfig, run_dir: Path, overrides: dict[str, Any]) -> None:
     for name, value in overrides.items():
-        own = getattr(config, name)
-        if value is not None and value != own:
+        original = getattr(config, name)
+        if value is not None and value != original:
             raise TrainingUsageError(
-                f"{run_dir} was begun with {name} {own}, not {value}: leave it out or begin a new run"
+                f"{run_dir} was begun with {name} {original}, not {value}: leave it out or begin a new run"
             )

@@ -1,1 +1,1 @@
-"""Fashion-MNIST as arrays: where it is found, how it is prepared, and a drawn stand-in."""
+"""Fashion-MNIST as arrays, from its files or a download, and a synthetic data set in the same form."""

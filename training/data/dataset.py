@@ -60,14 +60,14 @@ def load(data_dir: Path | None = None, *, prepared_dir: Path | None = None, repo
 
     Raises TrainingUsageError where a file is missing, has a wrong checksum, or cannot be downloaded or written.
     """
-    named = named_directory(data_dir)
-    prepared = prepared_dir or Path(os.environ.get("TFDS_DATA_DIR") or checkout() / "data" / "tensorflow_datasets")
-    cache = prepared / NAME / f"decoded-{VERSION}.npz"
+    files = named_directory(data_dir)
+    prepared_dir = prepared_dir or Path(os.environ.get("TFDS_DATA_DIR") or checkout() / "data" / "tensorflow_datasets")
+    cache = prepared_dir / NAME / f"decoded-{VERSION}.npz"
     data = read_cache(cache)
     if data is None:
-        return _prepare(named, prepared, cache, report)
-    if named:
-        check_digests(named, data.sha256)
+        return _prepare(files, prepared_dir, cache, report)
+    if files:
+        check_digests(files, data.sha256)
     return data
 
 
@@ -86,23 +86,23 @@ def read_cache(path: Path) -> Dataset | None:
     return _split(arrays, sha256) if members == expected and sha256.keys() == set(FILES) else None
 
 
-def _prepare(named: Path | None, prepared: Path, cache: Path, report: Report) -> Dataset:
+def _prepare(files: Path | None, prepared_dir: Path, cache: Path, report: Report) -> Dataset:
     from training.data import prepare
 
     sha256 = prepare.registered_digests()
     try:
-        prepared.mkdir(parents=True, exist_ok=True)
-        if not (prepared / NAME / VERSION).is_dir():
-            report(f"Preparing Fashion-MNIST {VERSION} in {prepared} (once, about 15 seconds)")
-            prepare.prepare(named or default_directory(), prepared)
-        elif named:
-            check_digests(named, sha256)
+        prepared_dir.mkdir(parents=True, exist_ok=True)
+        if not (prepared_dir / NAME / VERSION).is_dir():
+            report(f"Preparing Fashion-MNIST {VERSION} in {prepared_dir} (once, about 15 seconds)")
+            prepare.prepare(files or default_directory(), prepared_dir)
+        elif files:
+            check_digests(files, sha256)
         report(f"Decoding Fashion-MNIST {VERSION} (once)")
-        arrays = prepare.decode(prepared)
+        arrays = prepare.decode(prepared_dir)
         write_archive(cache, arrays, sha256)
     except OSError as error:
         raise TrainingUsageError(
-            f"{prepared} cannot take the prepared data set ({error.strerror or error}): "
+            f"{prepared_dir} cannot take the prepared data set ({error.strerror or error}): "
             "free about 200 MB there, or let TFDS_DATA_DIR name a writable directory"
         ) from error
     return _split(arrays, sha256)

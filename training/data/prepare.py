@@ -1,4 +1,4 @@
-"""The only module that talks to tensorflow_datasets: prepare the data set aside, rename it, decode it.
+"""The only module that uses tensorflow_datasets: it prepares the data set aside, renames it, and decodes it.
 
 https://www.tensorflow.org/datasets/api_docs/python/tfds/download/DownloadConfig
 """
@@ -28,33 +28,33 @@ _REACH_SECONDS = 10
 
 def registered_digests() -> dict[str, str]:
     """The SHA-256 digest that TFDS has registered for each of the four files, by file name."""
-    registered = {info.filename: info.checksum for info in tfds.builder_cls(NAME).url_infos.values()}
-    return {name: registered[name] for name in FILES}
+    checksums = {info.filename: info.checksum for info in tfds.builder_cls(NAME).url_infos.values()}
+    return {name: checksums[name] for name in FILES}
 
 
-def prepare(files: Path | None, prepared: Path) -> None:
-    """Writes `<prepared>/fashion_mnist/<version>/`, whole or not at all; downloads only where `files` is None.
+def prepare(files: Path | None, prepared_dir: Path) -> None:
+    """Writes `<prepared_dir>/fashion_mnist/<version>/`, whole or not at all; downloads only where `files` is None.
 
-    Raises TrainingUsageError for a wrong checksum or a failed download, OSError where `prepared` cannot be written.
+    Raises TrainingUsageError for a wrong checksum or a failed download, OSError where `prepared_dir` cannot be written.
     """
     if files:
         check_digests(files, registered_digests())
-    aside = Path(tempfile.mkdtemp(prefix=".preparing-", dir=prepared))
+    temporary = Path(tempfile.mkdtemp(prefix=".preparing-", dir=prepared_dir))
     try:
         try:
-            _download_and_prepare(aside, files)
+            _download_and_prepare(temporary, files)
         except (requests.RequestException, urllib.error.URLError, TimeoutError, DownloadError) as error:
             raise _cannot_download(str(error)) from error
         except NonMatchingChecksumError as error:
             raise _cannot_download(f"a downloaded file has a wrong checksum: {str(error).splitlines()[0]}") from error
-        _publish(aside / NAME / VERSION, prepared / NAME / VERSION)
+        _publish(temporary / NAME / VERSION, prepared_dir / NAME / VERSION)
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
-def decode(prepared: Path) -> Arrays:
+def decode(prepared_dir: Path) -> Arrays:
     """Images, uint8 [N,28,28], and labels, int64 [N], of both splits, in the fixed order of the prepared files."""
-    builder = tfds.builder(f"{NAME}:{VERSION}", data_dir=prepared)
+    builder = tfds.builder(f"{NAME}:{VERSION}", data_dir=prepared_dir)
     arrays: Arrays = {}
     for split in ("train", "test"):
         columns = tfds.as_numpy(builder.as_dataset(split=split, batch_size=-1, shuffle_files=False))
@@ -78,10 +78,10 @@ def _download_and_prepare(directory: Path, files: Path | None) -> None:
         tfds.builder(f"{NAME}:{VERSION}", data_dir=directory).download_and_prepare(download_config=config)
 
 
-def _publish(aside: Path, target: Path) -> None:
+def _publish(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        aside.rename(target)
+        source.rename(target)
     except OSError:
         if not target.is_dir():  # else another process was first, with the same files
             raise

@@ -1,4 +1,4 @@
-"""The four files of Fashion-MNIST: where they are looked for, and whether they are the published ones."""
+"""The four files of Fashion-MNIST: the directories that may hold them, and the check of their digests."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ def default_directory() -> Path | None:
 
 
 def check_digests(directory: Path, sha256: Mapping[str, str]) -> None:
-    """Raises TrainingUsageError naming the first file that cannot be read or whose SHA-256 digest is not its own."""
-    for name, registered in sha256.items():
+    """Raises TrainingUsageError naming the first file that cannot be read or has another SHA-256 digest."""
+    for name, checksum in sha256.items():
         file = directory / name
         try:
             digest = hashlib.sha256(file.read_bytes()).hexdigest()
         except OSError as error:
             raise TrainingUsageError(f"{file} cannot be read ({error.strerror}): make it readable") from error
-        if digest != registered:
+        if digest != checksum:
             raise TrainingUsageError(
-                f"{file} has a wrong checksum (SHA-256 {digest}, registered {registered}): "
+                f"{file} has a wrong checksum (SHA-256 {digest}, registered {checksum}): "
                 f"delete it and fetch {URL}{name} again"
             )

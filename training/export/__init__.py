@@ -1,1 +1,1 @@
-"""A version of the served model: written aside, tested, and published at once."""
+"""The export of a version of the served model: written aside, tested, and published with one rename."""

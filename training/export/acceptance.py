@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from training.errors import NotAcceptedError
 from training.export.manifest import Manifest, recorded_accuracy
-from training.export.trained import TrainedModel
+
+if TYPE_CHECKING:  # commands.export reads the defaults below, without Keras
+    from training.export.trained import TrainedModel
 
 
 @dataclass(frozen=True)
@@ -19,39 +22,39 @@ class Demands:
     force: bool = False
 
 
-def accept(trained: TrainedModel, replaced: tuple[int, Manifest] | None, demands: Demands) -> list[str]:
+def accept(candidate: TrainedModel, predecessor: tuple[int, Manifest] | None, demands: Demands) -> list[str]:
     """The objections that `force` overrode, for the manifest: none when the model is good enough.
 
-    replaced: the number and the manifest of the version that this model replaces. Raises NotAcceptedError with the
+    predecessor: the number and the manifest of the version that this model replaces. Raises NotAcceptedError with the
     accuracies.
     """
-    objections = [*_below_minimum(trained, demands), *_worse_than_replaced(trained, replaced, demands)]
+    objections = [*_below_minimum(candidate, demands), *_worse_than_predecessor(candidate, predecessor, demands)]
     if objections and not demands.force:
         raise NotAcceptedError(f"Not exported: {'; '.join(objections)} (--force exports it all the same)")
     return objections
 
 
-def _below_minimum(trained: TrainedModel, demands: Demands) -> Iterator[str]:
-    if demands.min_accuracy is not None and (trained.accuracy is None or trained.accuracy < demands.min_accuracy):
-        yield f"accuracy {_text(trained.accuracy)} is below --min-accuracy {demands.min_accuracy:g}"
+def _below_minimum(candidate: TrainedModel, demands: Demands) -> Iterator[str]:
+    if demands.min_accuracy is not None and (candidate.accuracy is None or candidate.accuracy < demands.min_accuracy):
+        yield f"accuracy {_text(candidate.accuracy)} is below --min-accuracy {demands.min_accuracy:g}"
 
 
-def _worse_than_replaced(
-    trained: TrainedModel, replaced: tuple[int, Manifest] | None, demands: Demands
+def _worse_than_predecessor(
+    candidate: TrainedModel, predecessor: tuple[int, Manifest] | None, demands: Demands
 ) -> Iterator[str]:
-    version, manifest = replaced or (0, {})
+    version, manifest = predecessor or (0, {})
     accuracy = recorded_accuracy(manifest)
     if accuracy is None:
         return
     data = (manifest.get("data") or {}).get("name")
-    if trained.accuracy is None or data != trained.data.get("name"):
+    if candidate.accuracy is None or data != candidate.data.get("name"):
         yield (
-            f"accuracy {_text(trained.accuracy)} on {trained.data.get('name', 'unknown data')} cannot be compared with "
-            f"version {version}'s {_text(accuracy)} on {data}"
+            f"accuracy {_text(candidate.accuracy)} on {candidate.data.get('name', 'unknown data')} "
+            f"cannot be compared with version {version}'s {_text(accuracy)} on {data}"
         )
-    elif accuracy - trained.accuracy > demands.max_regression:
+    elif accuracy - candidate.accuracy > demands.max_regression:
         yield (
-            f"accuracy {_text(trained.accuracy)} is {accuracy - trained.accuracy:.4f} below version {version}'s "
+            f"accuracy {_text(candidate.accuracy)} is {accuracy - candidate.accuracy:.4f} below version {version}'s "
             f"{_text(accuracy)}, more than --max-regression {demands.max_regression:g}"
         )
 

@@ -81,11 +81,10 @@ def _decode_rows(decode_row: Callable[[tf.Tensor], tf.Tensor], image_bytes: tf.T
 def _resize(image: tf.Tensor) -> tf.Tensor:
     shape = tf.shape(image)
     sides = tf.maximum((2 * IMAGE_SIZE * shape + tf.reduce_max(shape)) // (2 * tf.reduce_max(shape)), 1)
-    resized = tf.image.resize(image[..., tf.newaxis], sides, antialias=True)[..., 0]
-    before = (IMAGE_SIZE - sides) // 2
-    return tf.pad(
-        tf.saturate_cast(tf.round(resized), tf.uint8), tf.stack([before, IMAGE_SIZE - sides - before], axis=1)
-    )
+    picture = tf.image.resize(image[..., tf.newaxis], sides, antialias=True)[..., 0]
+    margin = (IMAGE_SIZE - sides) // 2
+    margins = tf.stack([margin, IMAGE_SIZE - sides - margin], axis=1)
+    return tf.pad(tf.saturate_cast(tf.round(picture), tf.uint8), margins)
 
 
 def _unknown() -> tf.Tensor:

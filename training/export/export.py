@@ -64,7 +64,7 @@ class ExportedVersion:
 
 
 def export_saved_model(
-    trained: TrainedModel, settings: ExportSettings, report: Report = lambda _: None
+    candidate: TrainedModel, settings: ExportSettings, report: Report = lambda _: None
 ) -> ExportedVersion:
     """Writes the model as the next version under the model base path, and publishes it when it answers as Keras does.
 
@@ -72,25 +72,25 @@ def export_saved_model(
     SelfTestError when the SavedModel differs from Keras, TrainingUsageError when the base path cannot be written.
     """
     base_path = settings.model_base_path
-    replaced = newest_with_manifest(base_path)
-    forced = accept(trained, replaced, settings.demands)
-    golden = golden_cases(trained.model)
+    predecessor = newest_with_manifest(base_path)
+    objections = accept(candidate, predecessor, settings.demands)
+    golden = golden_cases(candidate.model)
     with self_test_process() as self_test, staging_directory(base_path) as staging:
         report("Writing the SavedModel")
-        _write(trained, settings, golden, staging)
+        _write(candidate, settings, golden, staging)
         report("Testing it in a new process")
         differences = self_test(staging)
         facts = {
             "model_name": base_path.absolute().name,
-            **_facts(trained, staging),
+            **_facts(candidate, staging),
             "self_test": {"tolerance": TOLERANCE, "largest_differences": differences},
-            "replaced": replaced and {"version": replaced[0], "accuracy": recorded_accuracy(replaced[1])},
-            "forced": forced,
+            "replaced": predecessor and {"version": predecessor[0], "accuracy": recorded_accuracy(predecessor[1])},
+            "forced": objections,
         }
         write_manifest(staging, facts)
         path = publish(staging, base_path)
     removed = [] if settings.keep is None else remove_old_versions(base_path, settings.keep, settings.in_use)
-    return ExportedVersion(int(path.name), path, trained.accuracy, differences, forced, removed)
+    return ExportedVersion(int(path.name), path, candidate.accuracy, differences, objections, removed)
 
 
 def verify(version_path: Path) -> tuple[int, dict[str, float]]:
@@ -108,29 +108,29 @@ def verify(version_path: Path) -> tuple[int, dict[str, float]]:
     return files, run_self_test(version_path)
 
 
-def _write(trained: TrainedModel, settings: ExportSettings, golden: Mapping[str, Case], staging: Path) -> None:
+def _write(candidate: TrainedModel, settings: ExportSettings, golden: Mapping[str, Case], staging: Path) -> None:
     try:
-        write_saved_model(trained.model, staging)
+        write_saved_model(candidate.model, staging)
         write_archive(staging / SELF_TEST_FILE, golden)
         write_warmup(staging / WARMUP_FILE, settings.model_base_path.absolute().name, list(settings.batch_sizes))
     except tf.errors.OpError as error:
         raise OSError(f"TensorFlow says {error.message}") from error
-    for file in trained.files if settings.with_copies else ():
+    for file in candidate.files if settings.with_copies else ():
         shutil.copyfile(file, staging / ASSETS_EXTRA / file.name)
 
 
-def _facts(trained: TrainedModel, staging: Path) -> dict[str, Any]:
+def _facts(candidate: TrainedModel, staging: Path) -> dict[str, Any]:
     return {
-        "run": trained.source,
-        "recipe": trained.recipe,
-        "accuracy": trained.accuracy,
-        "config": dict(trained.config),
-        "metrics": dict(trained.metrics),
-        "data": dict(trained.data),
+        "run": candidate.source,
+        "recipe": candidate.recipe,
+        "accuracy": candidate.accuracy,
+        "config": dict(candidate.config),
+        "metrics": dict(candidate.metrics),
+        "data": dict(candidate.data),
         "model": {
-            "name": trained.model.name,
-            "layers": [layer.name for layer in trained.model.layers],
-            "parameters": trained.model.count_params(),
+            "name": candidate.model.name,
+            "layers": [layer.name for layer in candidate.model.layers],
+            "parameters": candidate.model.count_params(),
         },
         "class_names": list(CLASS_NAMES),
         "signatures": describe_signatures(staging),

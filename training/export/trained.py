@@ -1,4 +1,4 @@
-"""Trained Keras models on disk: a run's, or a file from elsewhere, checked to be what the served signatures promise."""
+"""Trained Keras models on disk: a run's, or a file from elsewhere, of the shapes that the served signatures have."""
 
 from __future__ import annotations
 
@@ -101,17 +101,17 @@ def _load(file: Path, weights: Path | None = None) -> keras.Model:
         return model
 
     model = _keras("load", file, load)
-    served = (None, *IMAGE_SHAPE), (None, len(CLASS_NAMES))
+    shapes = (None, *IMAGE_SHAPE), (None, len(CLASS_NAMES))
     # A subclassed model does not know its shapes: it is run on an image.
-    input_shape = getattr(model, "input_shape", served[0])
-    if input_shape == served[0]:
+    input_shape = getattr(model, "input_shape", shapes[0])
+    if input_shape == shapes[0]:
         image = np.zeros((1, *IMAGE_SHAPE), np.float32)
         output_shape = (None, *_keras("run", file, lambda: model(image, training=False)).shape[1:])
     else:
         output_shape = model.output_shape
-    if (input_shape, output_shape) != served:
+    if (input_shape, output_shape) != shapes:
         raise TrainingUsageError(
-            f"{file} maps {input_shape} to {output_shape}: a served model maps {served[0]} to {served[1]}"
+            f"{file} maps {input_shape} to {output_shape}: a served model maps {shapes[0]} to {shapes[1]}"
         )
     return model
 

@@ -1,1 +1,1 @@
-"""Models and how they are fitted: networks, batches, the loop, checkpoints, evaluation."""
+"""Models and their fit: networks, batches, the loop, checkpoints, evaluation."""

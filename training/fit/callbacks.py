@@ -1,4 +1,4 @@
-"""Keras's callbacks as a run's configuration asks for them, made to survive an interruption."""
+"""Keras's callbacks that a run's configuration asks for, in forms that go on after an interruption."""
 
 from __future__ import annotations
 
@@ -40,15 +40,17 @@ class BestModel(keras.callbacks.ModelCheckpoint):  # type: ignore[misc]  # Keras
 
     def __init__(self, path: Path, history: History) -> None:
         self._path = path
-        self._writing = path.with_name(f".writing-{path.name}")
+        self._temporary = path.with_name(f".writing-{path.name}")
         best = max(history.get(_MONITOR, []), default=None)
-        super().__init__(self._writing, monitor=_MONITOR, mode="max", save_best_only=True, initial_value_threshold=best)
+        super().__init__(
+            self._temporary, monitor=_MONITOR, mode="max", save_best_only=True, initial_value_threshold=best
+        )
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Saves where the epoch was the best so far."""
         super().on_epoch_end(epoch, logs)
-        if self._writing.exists():
-            self._writing.replace(self._path)
+        if self._temporary.exists():
+            self._temporary.replace(self._path)
 
 
 class EarlyStopping(keras.callbacks.EarlyStopping):  # type: ignore[misc]  # Keras ships no types

@@ -1,4 +1,4 @@
-"""How good a model is: loss, accuracy, and what happens in each class."""
+"""The evaluation of a model: loss, accuracy, and precision, recall and F1 of each class."""
 
 from __future__ import annotations
 

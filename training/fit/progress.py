@@ -56,11 +56,11 @@ class ProgressReporter(keras.callbacks.Callback):  # type: ignore[misc]  # Keras
             print(f"{self._label} {epoch + 1}/{self._epochs}: {text}", file=sys.stderr, flush=True)
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
-        """Leaves the bar as it is."""
+        """Stops the bar."""
         self.close()
 
     def close(self) -> None:
-        """Gives the terminal back; harmless twice."""
+        """Stops the bar; may be called twice."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None

@@ -36,7 +36,7 @@ class Watch:
 
 @dataclass(frozen=True)
 class FitResult:
-    """What a fit leaves beside the trained network: its history, and its time with every epoch's validation."""
+    """A fit's history, and its time in seconds with every epoch's validation."""
 
     history: History
     fit_seconds: float

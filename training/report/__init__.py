@@ -1,1 +1,1 @@
-"""What a run looks like: its figures and its page."""
+"""The report of a run: its figures and its page."""

@@ -64,9 +64,9 @@ def test_named_directory_lacking_files_is_refused(nowhere: Path, tmp_path: Path)
     """The message names the directory and the files that are missing; exit code 2."""
     incomplete = fake_files(tmp_path / "files")
     (incomplete / FILES[0]).unlink()
-    with pytest.raises(TrainingUsageError, match=rf"{incomplete} lacks {FILES[0]}: ") as caught:
+    with pytest.raises(TrainingUsageError, match=rf"{incomplete} lacks {FILES[0]}: ") as error:
         dataset.load(incomplete)
-    assert caught.value.exit_code == 2
+    assert error.value.exit_code == 2
 
 
 def test_wrong_checksum_is_refused_by_name(nowhere: Path, tmp_path: Path) -> None:
@@ -105,9 +105,9 @@ def test_neither_files_nor_network(nowhere: Path, monkeypatch: pytest.MonkeyPatc
         raise socket.gaierror(-3, "Temporary failure in name resolution")
 
     monkeypatch.setattr(socket, "getaddrinfo", no_network)
-    with pytest.raises(TrainingUsageError) as caught:
+    with pytest.raises(TrainingUsageError) as error:
         dataset.load()
-    message = str(caught.value)
+    message = str(error.value)
     assert message.startswith("Fashion-MNIST is not at hand and cannot be downloaded (")
     assert all(name in message for name in FILES)
     assert str(nowhere / "data" / "fashion-mnist") in message
@@ -117,10 +117,10 @@ def test_neither_files_nor_network(nowhere: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_unwritable_place_for_the_prepared_data_is_refused(nowhere: Path, tmp_path: Path) -> None:
     """A file where a directory must be is named."""
-    taken = tmp_path / "taken"
-    taken.write_text("a file")
-    with pytest.raises(TrainingUsageError, match=rf"{taken} cannot take the prepared data set"):
-        dataset.load(prepared_dir=taken)
+    file = tmp_path / "file"
+    file.write_text("a file")
+    with pytest.raises(TrainingUsageError, match=rf"{file} cannot take the prepared data set"):
+        dataset.load(prepared_dir=file)
 
 
 def test_decoded_arrays_come_from_the_cache_the_second_time(

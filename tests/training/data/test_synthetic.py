@@ -9,19 +9,19 @@ from training.data.dataset import Dataset
 from training.train import TrainingResult
 
 
-def test_drawn_data_has_the_arrays_of_the_real_data(drawn: Dataset) -> None:
+def test_drawn_data_has_the_arrays_of_the_real_data(synthetic_data: Dataset) -> None:
     """uint8 images, int64 labels, every class equally often."""
-    assert drawn.train_images.shape == (3_000, 28, 28)
-    assert drawn.train_images.dtype == np.uint8
-    assert drawn.train_labels.dtype == np.int64
-    assert np.bincount(drawn.test_labels).tolist() == [50] * 10
-    assert drawn.manifest()["name"] == "synthetic"
+    assert synthetic_data.train_images.shape == (3_000, 28, 28)
+    assert synthetic_data.train_images.dtype == np.uint8
+    assert synthetic_data.train_labels.dtype == np.int64
+    assert np.bincount(synthetic_data.test_labels).tolist() == [50] * 10
+    assert synthetic_data.manifest()["name"] == "synthetic"
 
 
-def test_drawn_data_is_the_same_for_the_same_seed(drawn: Dataset) -> None:
+def test_drawn_data_is_the_same_for_the_same_seed(synthetic_data: Dataset) -> None:
     """Seed and sizes settle every pixel; another seed gives others."""
-    assert np.array_equal(synthetic.load().test_images, drawn.test_images)
-    assert not np.array_equal(synthetic.load(seed=1).test_images, drawn.test_images)
+    assert np.array_equal(synthetic.load().test_images, synthetic_data.test_images)
+    assert not np.array_equal(synthetic.load(seed=1).test_images, synthetic_data.test_images)
 
 
 def test_drawn_data_is_learnable(synthetic_run: TrainingResult) -> None:

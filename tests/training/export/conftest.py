@@ -25,7 +25,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def exported(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def exported_version(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run as version 1, not to be changed."""
     base = tmp_path_factory.mktemp("models") / "fashion_mnist"
     with pytest.MonkeyPatch.context() as patch:
@@ -42,9 +42,9 @@ def base(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def version(exported: Path, base: Path) -> Path:
+def version(exported_version: Path, base: Path) -> Path:
     """A copy of the exported version under a base path of its own."""
-    return Path(shutil.copytree(exported, base / "1"))
+    return Path(shutil.copytree(exported_version, base / "1"))
 
 
 @pytest.fixture

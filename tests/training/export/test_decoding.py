@@ -127,9 +127,9 @@ def test_any_size_fits_with_its_proportions(height: int, width: int, rows: int, 
 def test_one_bad_file_fails_the_call_and_is_named(decode_graph: Decode, bad: tuple[str, bytes]) -> None:
     """The error says which row; alone, it is an InvalidArgumentError in readable text too."""
     good = FILES["PNG gray"]
-    with pytest.raises(tf.errors.InvalidArgumentError) as caught:
+    with pytest.raises(tf.errors.InvalidArgumentError) as error:
         decode_graph(tf.constant([good, good, bad[1], good, bad[1]]))
     expected = "image 2 of 5, counted from 0, is not a whole PNG, JPEG, GIF or BMP image of at most 67108864 pixels"
-    assert expected in caught.value.message
+    assert expected in error.value.message
     with pytest.raises(tf.errors.InvalidArgumentError):
         decode_graph(tf.constant([bad[1]]))

@@ -45,32 +45,32 @@ def test_export_as_json(run: Path, base: Path) -> None:
     """--json prints number, path, accuracy and differences, and nothing else."""
     result = invoke("export", run, "--model-base-path", base, "--json")
     assert (result.exit_code, result.stderr) == (0, "")
-    printed = json.loads(result.stdout)
-    differences = printed.pop("differences")
-    assert printed == {"version": 1, "path": str(base / "1"), "accuracy": 0.88, "forced": [], "removed": []}
+    output = json.loads(result.stdout)
+    differences = output.pop("differences")
+    assert output == {"version": 1, "path": str(base / "1"), "accuracy": 0.88, "forced": [], "removed": []}
     assert list(differences) == ["serving_default", "encoded_images", "float_images", "classify"]
     assert max(differences.values()) <= 1e-6
 
 
-def test_the_exported_directory_answers_as_the_run_s_model_in_all_its_forms(run: Path, exported: Path) -> None:
+def test_the_exported_directory_answers_as_the_run_s_model_in_all_its_forms(run: Path, exported_version: Path) -> None:
     """JSON with weights, HDF5, .keras and the SavedModel give the same probabilities for 256 images, within 1e-6."""
     images = pictures(256) / np.float32(255)
-    rebuilt = keras.models.model_from_json((run / "model.json").read_text())
-    rebuilt.load_weights(run / "model.weights.h5")
-    served = tf.saved_model.load(str(exported))
+    from_json = keras.models.model_from_json((run / "model.json").read_text())
+    from_json.load_weights(run / "model.weights.h5")
+    saved_model = tf.saved_model.load(str(exported_version))
     answers = [
-        rebuilt.predict(images, verbose=0),
+        from_json.predict(images, verbose=0),
         keras.models.load_model(run / "model.h5", compile=False).predict(images, verbose=0),
         keras.models.load_model(run / "model.keras", compile=False).predict(images, verbose=0),
-        served.signatures["float_images"](images=tf.constant(images))["probabilities"].numpy(),
+        saved_model.signatures["float_images"](images=tf.constant(images))["probabilities"].numpy(),
     ]
     for answer in answers[1:]:
         np.testing.assert_allclose(answer, answers[0], rtol=0, atol=1e-6)
 
 
-def test_the_version_holds_what_it_should_and_nothing_else(exported: Path) -> None:
+def test_the_version_holds_what_it_should_and_nothing_else(exported_version: Path) -> None:
     """The SavedModel, the warmup requests, the self-test and the manifest, readable for whoever serves it."""
-    files = {path.relative_to(exported).as_posix() for path in exported.rglob("*") if path.is_file()}
+    files = {path.relative_to(exported_version).as_posix() for path in exported_version.rglob("*") if path.is_file()}
     assert files == {
         "saved_model.pb",
         "fingerprint.pb",
@@ -80,20 +80,25 @@ def test_the_version_holds_what_it_should_and_nothing_else(exported: Path) -> No
         "assets.extra/self_test.npz",
         "assets.extra/manifest.json",
     }
-    assert {path.stat().st_mode & 0o777 for path in [exported, *exported.rglob("*")] if path.is_dir()} == {0o755}
-    assert sum(1 for _ in tf.data.TFRecordDataset(str(exported / "assets.extra" / "tf_serving_warmup_requests"))) == 8
+    assert {
+        path.stat().st_mode & 0o777 for path in [exported_version, *exported_version.rglob("*")] if path.is_dir()
+    } == {0o755}
+    assert (
+        sum(1 for _ in tf.data.TFRecordDataset(str(exported_version / "assets.extra" / "tf_serving_warmup_requests")))
+        == 8
+    )
 
 
-def test_the_manifest_says_where_a_version_comes_from(exported: Path) -> None:
+def test_the_manifest_says_where_a_version_comes_from(exported_version: Path) -> None:
     """Run, recipe, model, figures, data, packages, revision, signatures, names, and the digest of every file."""
-    record = manifest(exported)
+    record = manifest(exported_version)
     revision, exported_at, largest = record.pop("git_revision"), record.pop("exported_at"), record["self_test"]
     assert re.fullmatch(r"[0-9a-f]{40}(-dirty)?", revision)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", exported_at)
     assert largest.pop("largest_differences").keys() == record["signatures"].keys()
-    files = [path for path in (exported).rglob("*") if path.is_file() and path.name != "manifest.json"]
+    files = [path for path in exported_version.rglob("*") if path.is_file() and path.name != "manifest.json"]
     assert record.pop("files") == {
-        path.relative_to(exported).as_posix(): {
+        path.relative_to(exported_version).as_posix(): {
             "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
             "bytes": path.stat().st_size,
         }
@@ -150,10 +155,10 @@ def test_a_version_that_answers_otherwise_is_not_published(
 def test_with_copies_keras_s_own_files_lie_beside_the_saved_model(run: Path, base: Path) -> None:
     """All four forms of the run directory, covered by the manifest's digests."""
     assert invoke("export", run, "--model-base-path", base, "--with-copies").exit_code == 0
-    recorded = manifest(base / "1")["files"]
+    files = manifest(base / "1")["files"]
     for name in ("model.keras", "model.json", "model.weights.h5", "model.h5"):
         assert (base / "1" / "assets.extra" / name).read_bytes() == (run / name).read_bytes()
-        assert recorded[f"assets.extra/{name}"]["bytes"] == (run / name).stat().st_size
+        assert files[f"assets.extra/{name}"]["bytes"] == (run / name).stat().st_size
 
 
 @pytest.mark.parametrize(

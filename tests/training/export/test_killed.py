@@ -20,10 +20,10 @@ from training.export.manifest import check_files, read_manifest
 
 
 @pytest.fixture(scope="module")
-def base(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def base(exported_version: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model base path with one version; every kill finds what the ones before it left."""
     base = tmp_path_factory.mktemp("models") / "fashion_mnist"
-    shutil.copytree(exported, base / "1")
+    shutil.copytree(exported_version, base / "1")
     return base
 
 
@@ -63,9 +63,9 @@ def test_a_killed_export_leaves_whole_versions_only(
 @pytest.mark.usefixtures("self_test_here")
 def test_the_next_export_cleans_up(run: Path, base: Path) -> None:
     """What the killed ones left is gone, and the numbers go on."""
-    begun = base / ".export-killed"
-    begun.mkdir(exist_ok=True)
-    (begun / "saved_model.pb").write_bytes(b"half")
+    leftover = base / ".export-killed"
+    leftover.mkdir(exist_ok=True)
+    (leftover / "saved_model.pb").write_bytes(b"half")
     before = whole_versions(base)
     assert invoke("export", run, "--model-base-path", base).exit_code == 0
     assert sorted(child.name for child in base.iterdir()) == sorted(map(str, [*before, max(before) + 1]))

@@ -20,9 +20,9 @@ Cases = dict[str, Case]
 
 
 @pytest.fixture(scope="module")
-def golden(exported: Path) -> Cases:
+def golden(exported_version: Path) -> Cases:
     """The golden cases of the exported version."""
-    return read_archive(exported / SELF_TEST_FILE)
+    return read_archive(exported_version / SELF_TEST_FILE)
 
 
 def changed(golden: Cases, signature: str, side: str, name: str, tensor: Array) -> Cases:
@@ -71,9 +71,9 @@ def test_weights_that_drifted_by_a_thousandth_are_seen(version: Path) -> None:
         run_self_test(version)
 
 
-def test_a_sound_version_passes(exported: Path) -> None:
+def test_a_sound_version_passes(exported_version: Path) -> None:
     """Every signature answers within the tolerance."""
-    differences = run_self_test(exported)
+    differences = run_self_test(exported_version)
     assert list(differences) == ["serving_default", "encoded_images", "float_images", "classify"]
     assert max(differences.values()) <= 1e-5
 

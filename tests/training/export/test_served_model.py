@@ -10,9 +10,9 @@ from serving.apis import messages
 from tests.support.exports import manifest
 
 
-def test_the_signatures_take_what_the_clients_expect(exported: Path) -> None:
+def test_the_signatures_take_what_the_clients_expect(exported_version: Path) -> None:
     """Each signature's one input: name, dtype and shape."""
-    saved_model = messages.SavedModel.FromString((exported / SAVED_MODEL_FILE).read_bytes())
+    saved_model = messages.SavedModel.FromString((exported_version / SAVED_MODEL_FILE).read_bytes())
     data_types = messages.POOL.FindEnumTypeByName("tensorflow.DataType").values_by_number
     inputs = {
         signature: SignatureInput(name, data_types[info.dtype].name, tuple(dim.size for dim in info.tensor_shape.dim))
@@ -24,6 +24,6 @@ def test_the_signatures_take_what_the_clients_expect(exported: Path) -> None:
     assert inputs == SIGNATURES
 
 
-def test_the_classes_are_those_of_the_label_order(exported: Path) -> None:
+def test_the_classes_are_those_of_the_label_order(exported_version: Path) -> None:
     """The manifest names them too."""
-    assert manifest(exported)["class_names"] == list(CLASS_NAMES)
+    assert manifest(exported_version)["class_names"] == list(CLASS_NAMES)

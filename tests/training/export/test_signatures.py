@@ -172,17 +172,17 @@ def test_weights_are_written_once(path: Path) -> None:
 def test_saved_model_cli_prints_the_names_of_the_table(path: Path) -> None:
     """TensorFlow's own tool, in a process without our code, shows the signatures and their method names."""
     command = [sys.executable, "-m", "tensorflow.python.tools.saved_model_cli", "show", "--dir", str(path), "--all"]
-    shown = subprocess.run(command, capture_output=True, text=True, cwd=path, check=True).stdout
-    lines = [" ".join(filter(None, match)) for match in _SHOWN.findall(shown.partition("Concrete Functions")[0])]
+    output = subprocess.run(command, capture_output=True, text=True, cwd=path, check=True).stdout
+    lines = [" ".join(filter(None, match)) for match in _SHOWN.findall(output.partition("Concrete Functions")[0])]
     assert lines == SHOWN.split("\n")[1:-1]
 
 
 def test_the_fingerprint_is_that_of_the_file(path: Path) -> None:
     """TensorFlow's checksums agree with the SavedModel as it lies there, method names and all."""
-    recorded = tf.saved_model.experimental.read_fingerprint(str(path))
+    fingerprint = tf.saved_model.experimental.read_fingerprint(str(path))
     (path / "fingerprint.pb").rename(path / "kept")
     fingerprinting_utils.write_fingerprint(str(path))
-    made = tf.saved_model.experimental.read_fingerprint(str(path))
+    fingerprint_of_file = tf.saved_model.experimental.read_fingerprint(str(path))
     (path / "kept").replace(path / "fingerprint.pb")
-    assert recorded.singleprint() == made.singleprint()
-    assert recorded.saved_model_checksum == made.saved_model_checksum
+    assert fingerprint.singleprint() == fingerprint_of_file.singleprint()
+    assert fingerprint.saved_model_checksum == fingerprint_of_file.saved_model_checksum

@@ -23,14 +23,14 @@ pytestmark = pytest.mark.usefixtures("self_test_here")
 
 @pytest.mark.parametrize("form", ["model.h5", "model.keras", "model.json"])
 def test_a_model_trained_elsewhere_is_measured_and_exported(
-    run: Path, base: Path, drawn: Dataset, monkeypatch: pytest.MonkeyPatch, form: str
+    run: Path, base: Path, synthetic_data: Dataset, monkeypatch: pytest.MonkeyPatch, form: str
 ) -> None:
     """From HDF5, .keras, or JSON with the weights beside it; its accuracy is measured on the test images."""
-    monkeypatch.setattr("training.export.trained.dataset.load", lambda _: drawn)
+    monkeypatch.setattr("training.export.trained.dataset.load", lambda _: synthetic_data)
     result = invoke("export", "--from", run / form, "--model-base-path", base)
     assert (result.exit_code, result.stdout) == (0, f"{base / '1'}\n")
     record = manifest(base / "1")
-    expected = evaluate(small_model(), drawn.test_images, drawn.test_labels)
+    expected = evaluate(small_model(), synthetic_data.test_images, synthetic_data.test_labels)
     assert (record["run"], record["recipe"], record["data"]["name"]) == (form, None, "synthetic")
     assert record["accuracy"] == pytest.approx(expected.accuracy)
     images = pictures(16) / np.float32(255)

@@ -15,9 +15,9 @@ from tests.support.exports import invoke
 pytestmark = pytest.mark.usefixtures("self_test_here")
 
 
-def test_verify_tests_a_version_where_it_arrived(exported: Path, tmp_path: Path) -> None:
+def test_verify_tests_a_version_where_it_arrived(exported_version: Path, tmp_path: Path) -> None:
     """A whole copy passes, with its figures as text or JSON."""
-    copy = shutil.copytree(exported, tmp_path / "arrived" / "12")
+    copy = shutil.copytree(exported_version, tmp_path / "arrived" / "12")
     result = invoke("export", "--verify", copy)
     expected = rf"{copy}: 6 files as exported; 4 signatures answer as Keras does, within \d\.\de-\d\d\n"
     assert result.exit_code == 0

@@ -34,10 +34,12 @@ def test_a_batch_larger_than_the_data_is_the_data() -> None:
 def test_gathered_images_are_scaled_and_moved() -> None:
     """Shift 0 looks one pixel up and left of the image: what was there comes one pixel lower and further right."""
     images = np.random.default_rng(0).integers(0, 256, (3, 28, 28), dtype=np.uint8)
-    moved = ImageStore(images, moving=True).gather(tf.constant([2, 1, 0]), tf.constant([UNMOVED, 0, 8])).numpy()
-    np.testing.assert_allclose(moved[0], images[2] / 255, atol=1e-7)
-    np.testing.assert_allclose(moved[1, 1:, 1:], images[1, :-1, :-1] / 255, atol=1e-7)
-    np.testing.assert_allclose(moved[2, :-1, :-1], images[0, 1:, 1:] / 255, atol=1e-7)
-    assert moved[1, 0].sum() == moved[2, :, -1].sum() == 0
+    shifted_images = (
+        ImageStore(images, moving=True).gather(tf.constant([2, 1, 0]), tf.constant([UNMOVED, 0, 8])).numpy()
+    )
+    np.testing.assert_allclose(shifted_images[0], images[2] / 255, atol=1e-7)
+    np.testing.assert_allclose(shifted_images[1, 1:, 1:], images[1, :-1, :-1] / 255, atol=1e-7)
+    np.testing.assert_allclose(shifted_images[2, :-1, :-1], images[0, 1:, 1:] / 255, atol=1e-7)
+    assert shifted_images[1, 0].sum() == shifted_images[2, :, -1].sum() == 0
     still = ImageStore(images, moving=False).gather(tf.constant([2]), tf.constant([0])).numpy()
     np.testing.assert_allclose(still[0], images[2] / 255, atol=1e-7)

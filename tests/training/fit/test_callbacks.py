@@ -18,14 +18,16 @@ PLAIN = Watch(pictures=False)
 
 
 @pytest.mark.parametrize("recipe", ["fast", "textbook"])
-def test_checkpoint_keeps_the_best_epoch(recipe: str, run_dir: Path, drawn: Dataset) -> None:
+def test_checkpoint_keeps_the_best_epoch(recipe: str, run_dir: Path, synthetic_data: Dataset) -> None:
     """best.keras, and the run's model, are as good as the best epoch of the history."""
     config = resolve(recipe, dataset="synthetic", epochs=4, learning_rate=0.05, schedule="constant", checkpoint=True)
     result = train(config, run_dir, watch=PLAIN)
     best = max(result.history["val_accuracy"])
     assert result.validation.accuracy == pytest.approx(best, abs=1e-6)
-    kept = keras.models.load_model(run_dir / callbacks.BEST_MODEL, compile=False)
-    assert evaluate(kept, drawn.validation_images, drawn.validation_labels).accuracy == pytest.approx(best, abs=1e-6)
+    best_model = keras.models.load_model(run_dir / callbacks.BEST_MODEL, compile=False)
+    assert evaluate(
+        best_model, synthetic_data.validation_images, synthetic_data.validation_labels
+    ).accuracy == pytest.approx(best, abs=1e-6)
 
 
 def test_early_stopping_ends_a_run_that_gets_no_better(run_dir: Path) -> None:
@@ -50,8 +52,8 @@ def test_tensorboard_gets_curves_histograms_and_the_graph(recipe: str, run_dir: 
 
     logs = tmp_path / "logs"
     train(resolve(recipe, dataset="synthetic", epochs=2), run_dir, watch=Watch(pictures=False, tensorboard=logs))
-    written = EventAccumulator(str(logs / "train"), size_guidance={"tensors": 0}).Reload()
-    tags = written.Tags()
+    events = EventAccumulator(str(logs / "train"), size_guidance={"tensors": 0}).Reload()
+    tags = events.Tags()
     assert tags["graph"]
     assert {"epoch_loss", "epoch_accuracy"} <= set(tags["tensors"])
     assert any("histogram" in tag and "kernel" in tag for tag in tags["tensors"])

@@ -30,8 +30,8 @@ def test_a_model_is_asked_about_every_shift_of_every_image(small: Dataset) -> No
     answers = distill.ask(model, small.train_images)
     assert answers.shape == (9, 600, 10)
     np.testing.assert_allclose(answers[UNMOVED], predict(model, small.train_images), atol=1e-6)
-    moved = np.pad(small.train_images[:, :-1, :-1], ((0, 0), (1, 0), (1, 0)))
-    np.testing.assert_allclose(answers[0], predict(model, moved), atol=1e-6)
+    shifted_images = np.pad(small.train_images[:, :-1, :-1], ((0, 0), (1, 0), (1, 0)))
+    np.testing.assert_allclose(answers[0], predict(model, shifted_images), atol=1e-6)
 
 
 def test_soft_labels_mix_labels_and_answers(small: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

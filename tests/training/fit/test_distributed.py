@@ -62,29 +62,29 @@ def free_ports(count: int) -> list[int]:
 
 
 @pytest.fixture(scope="module")
-def single(drawn: Dataset, tmp_path_factory: pytest.TempPathFactory) -> NDArray[np.float32]:
+def single(synthetic_data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> NDArray[np.float32]:
     """What the same run on one device says of the test images."""
     config = resolve("fast", batch_norm=False, **SETTINGS)
     result = train(config, tmp_path_factory.mktemp("runs") / "one", watch=Watch(pictures=False))
     assert result.test.accuracy > 0.9
-    return predict(result.model, drawn.test_images)
+    return predict(result.model, synthetic_data.test_images)
 
 
-def assert_same_answers(run_dir: Path, expected: NDArray[np.float32], drawn: Dataset) -> None:
+def assert_same_answers(run_dir: Path, expected: NDArray[np.float32], synthetic_data: Dataset) -> None:
     """Equal but for the order in which gradients are added, which Adam makes a little of over sixty steps."""
-    answers = predict(keras.models.load_model(run_dir / runs.MODEL, compile=False), drawn.test_images)
+    answers = predict(keras.models.load_model(run_dir / runs.MODEL, compile=False), synthetic_data.test_images)
     assert np.abs(answers - expected).mean() < 0.005
     assert np.mean(answers.argmax(axis=1) == expected.argmax(axis=1)) > 0.99
 
 
 def test_mirrored_strategy_learns_what_one_device_learns(
-    single: NDArray[np.float32], drawn: Dataset, tmp_path: Path
+    single: NDArray[np.float32], synthetic_data: Dataset, tmp_path: Path
 ) -> None:
     """Two logical devices, each half of every batch."""
     process = begin(["--strategy", "mirrored", "--run-dir", str(tmp_path / "run")], TWO_DEVICES)
     _, stderr = process.communicate(timeout=120)
     assert process.returncode == 0, stderr
-    assert_same_answers(tmp_path / "run", single, drawn)
+    assert_same_answers(tmp_path / "run", single, synthetic_data)
 
 
 def finish_two_workers(*arguments: list[str]) -> list[dict[str, float]]:
@@ -102,14 +102,16 @@ def finish_two_workers(*arguments: list[str]) -> list[dict[str, float]]:
     return [json.loads(stdout) for stdout, _ in answers]
 
 
-def test_two_workers_learn_what_one_device_learns(single: NDArray[np.float32], drawn: Dataset, tmp_path: Path) -> None:
+def test_two_workers_learn_what_one_device_learns(
+    single: NDArray[np.float32], synthetic_data: Dataset, tmp_path: Path
+) -> None:
     """Two processes on this machine; the chief alone writes the run."""
     directories = [tmp_path / f"worker-{index}" for index in range(2)]
     results = finish_two_workers(
         *(["--strategy", "multi_worker", "--run-dir", str(directory)] for directory in directories)
     )
     assert results[0]["test_loss"] == pytest.approx(results[1]["test_loss"], abs=1e-6)
-    assert_same_answers(directories[0], single, drawn)
+    assert_same_answers(directories[0], single, synthetic_data)
     assert not directories[1].exists()
 
 

@@ -13,24 +13,24 @@ APIS = ["sequential", "functional", "subclassed"]
 
 
 @pytest.mark.parametrize(("model", "parameters"), [("perceptron", 7_850), ("mlp", 101_770)])
-def test_three_forms_agree_on_one_set_of_weights(model: str, parameters: int, drawn: Dataset) -> None:
+def test_three_forms_agree_on_one_set_of_weights(model: str, parameters: int, synthetic_data: Dataset) -> None:
     """Same parameters, same shapes, same outputs."""
-    built = [models.build(model, api) for api in APIS]
+    forms = [models.build(model, api) for api in APIS]
     generator = np.random.default_rng(0)
-    weights = [generator.normal(0, 0.1, weight.shape) for weight in built[0].get_weights()]
-    for form in built:
+    weights = [generator.normal(0, 0.1, weight.shape) for weight in forms[0].get_weights()]
+    for form in forms:
         assert form.count_params() == parameters
         form.set_weights(weights)
-    outputs = [predict(form, drawn.test_images) for form in built]
+    outputs = [predict(form, synthetic_data.test_images) for form in forms]
     np.testing.assert_allclose(outputs[1], outputs[0], atol=1e-6)
     np.testing.assert_allclose(outputs[2], outputs[0], atol=1e-6)
     np.testing.assert_allclose(outputs[0].sum(axis=1), 1, atol=1e-6)
 
 
 @pytest.mark.parametrize("api", APIS)
-def test_perceptron_starts_from_zero(api: str, drawn: Dataset) -> None:
+def test_perceptron_starts_from_zero(api: str, synthetic_data: Dataset) -> None:
     """With zero weights every class is equally probable."""
-    untrained = predict(models.build("perceptron", api), drawn.test_images[:5])
+    untrained = predict(models.build("perceptron", api), synthetic_data.test_images[:5])
     np.testing.assert_allclose(untrained, 0.1, atol=1e-7)
 
 
