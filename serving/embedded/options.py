@@ -17,8 +17,7 @@ from fashion_common.layout import BATCHING_FILE
 from serving.apis.messages import ConfigProto, ModelServerConfig
 from serving.apis.server_configs import BatchingParameters, MonitoringConfig, SSLConfig
 from serving.embedded.flags import Flags
-from serving.embedded.grpc.calls import CallOptions
-from serving.embedded.grpc.connection import ConnectionOptions
+from serving.embedded.grpc.limits import CallOptions, ConnectionOptions
 from serving.embedded.inference.batch_queue import BatchingOptions, batching_options
 from serving.embedded.limits import Limits
 from serving.embedded.models.core import PLATFORM

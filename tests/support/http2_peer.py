@@ -1,27 +1,20 @@
-"""Both ends for tests of the gRPC port's HTTP/2: the server's connections without models, and peers that misbehave."""
+"""Clients of the gRPC port: one that sends whatever bytes it is told, and one that keeps HTTP/2's rules.
+
+Both talk through a pipe: to a connection in memory, or over a socket (`tests/support/http2_server.py` has them).
+"""
 
 from __future__ import annotations
 
-import asyncio
-import socket
-import ssl
 import struct
-import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Protocol
 
 import h2.config
 import h2.connection
 import h2.events
 import h2.settings
 import hpack
-import uvloop
 
-from serving.embedded.grpc.connection import ConnectionOptions, GrpcProtocol
-from serving.embedded.grpc.stream import Method, Stream
-
-SECONDS = 10
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
 END_STREAM, END_HEADERS, PADDED, WITH_PRIORITY = 1, 4, 8, 32
@@ -75,7 +68,7 @@ def message(data: bytes, flag: int = 0) -> bytes:
     return struct.pack(">BI", flag, len(data)) + data
 
 
-def request(path: str = "/t/Echo", **changed: str | None) -> list[tuple[str, str]]:
+def request(path: str = "/t/Echo", /, **changed: str | None) -> list[tuple[str, str]]:
     """A request's headers. changed: replaced, added or, by None, left out; `_` is `-`, a first `_` is `:`."""
     fields: dict[str, str | None] = {
         ":method": "POST", ":scheme": "http", ":path": path, ":authority": "test",
@@ -91,154 +84,46 @@ def block(headers: Sequence[tuple[str, str]]) -> bytes:
     return bytes(hpack.Encoder().encode([hpack.NeverIndexedHeaderTuple(*pair) for pair in headers], huffman=False))
 
 
-def call(number: int, data: bytes = b"", path: str = "/t/Echo", **changed: str | None) -> bytes:
+def begin(number: int, path: str = "/t/Echo", /, **changed: str | None) -> bytes:
+    """The HEADERS frame of a call whose messages are to come."""
+    return frame(HEADERS, END_HEADERS, number, block(request(path, **changed)))
+
+
+def call(number: int, data: bytes = b"", path: str = "/t/Echo", /, **changed: str | None) -> bytes:
     """The frames of a whole unary call."""
-    return frame(HEADERS, END_HEADERS, number, block(request(path, **changed))) + frame(
-        DATA, END_STREAM, number, message(data)
-    )
+    return begin(number, path, **changed) + frame(DATA, END_STREAM, number, message(data))
 
 
-class Methods:
-    """Methods to call, and what happened to them."""
-
-    def __init__(self) -> None:
-        self.started = threading.Semaphore(0)
-        self.cancelled = threading.Semaphore(0)
-        self.watching = threading.Semaphore(0)
-
-    def by_path(self) -> dict[str, Method]:
-        """All of them."""
-        return {
-            "/t/Echo": Method(self._echo),
-            "/t/Big": Method(self._big),
-            "/t/Wait": Method(self._wait),
-            "/t/Fail": Method(self._fail),
-            "/t/EchoAll": Method(None, self._echo_all),
-            "/t/Endless": Method(None, self._endless),
-            "/t/Watch": Method(None, self._watch),
-        }
-
-    async def _echo(self, data: bytes, stream: Stream) -> bytes:
-        return data
-
-    async def _big(self, data: bytes, stream: Stream) -> bytes:
-        return bytes(int(data))
-
-    async def _fail(self, data: bytes, stream: Stream) -> bytes:
-        raise ValueError(data.decode())
-
-    async def _wait(self, data: bytes, stream: Stream) -> bytes:
-        self.started.release()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            self.cancelled.release()
-        raise AssertionError
-
-    async def _echo_all(self, incoming: AsyncIterator[bytes], stream: Stream) -> AsyncIterator[bytes]:
-        async for data in incoming:
-            yield data
-
-    async def _endless(self, incoming: AsyncIterator[bytes], stream: Stream) -> AsyncIterator[bytes]:
-        while True:
-            yield bytes(1000)
-
-    async def _watch(self, incoming: AsyncIterator[bytes], stream: Stream) -> AsyncIterator[bytes]:
-        self.watching.release()
-        try:
-            yield b"begun"
-            await asyncio.Event().wait()
-        finally:
-            self.cancelled.release()
+def reset(number: int, code: int = 8) -> bytes:
+    """A RST_STREAM frame, by CANCEL where nothing else is said."""
+    return frame(RST_STREAM, 0, number, code.to_bytes(4, "big"))
 
 
-class Endpoint:
-    """A server's connections in a thread of their own. address: host and port, or the path of a UNIX socket."""
-
-    def __init__(self, address: Any, methods: Methods, connections: set[GrpcProtocol], loop: Any) -> None:
-        self.address = address
-        self.methods = methods
-        self.connections = connections
-        self._loop = loop
-
-    def run(self, function: Callable[[], Any]) -> Any:
-        """What a function gives on the server's loop."""
-
-        async def ask() -> Any:
-            return function()
-
-        return asyncio.run_coroutine_threadsafe(ask(), self._loop).result(SECONDS)
-
-    def connection(self, of: socket.socket) -> GrpcProtocol:
-        """The server's end of a client's socket."""
-        (found,) = [one for one in list(self.connections) if one._peer_name == of.getsockname()]
-        return found
-
-    def drain(self) -> None:
-        """The orderly end of every connection."""
-        self.run(lambda: [connection.drain() for connection in list(self.connections)])
-
-    def calls(self) -> int:
-        """How many calls are under way."""
-        return int(self.run(lambda: sum(len(connection._calls) for connection in self.connections)))
+def pieces(data: bytes, size: int) -> Iterator[bytes]:
+    """The data in pieces of a size."""
+    return (data[start : start + size] for start in range(0, len(data), size))
 
 
-@contextmanager
-def endpoint(
-    options: ConnectionOptions | None = None, tls: ssl.SSLContext | None = None, path: str = ""
-) -> Iterator[Endpoint]:
-    """Connections as the server has them, with methods of the tests. Fails when one let an exception pass."""
-    loop, methods, unforeseen = uvloop.new_event_loop(), Methods(), []
-    connections: set[GrpcProtocol] = set()
-    loop.set_exception_handler(lambda _, context: unforeseen.append(context))
+class Pipe(Protocol):
+    """The way to a server."""
 
-    def made() -> GrpcProtocol:
-        return GrpcProtocol(methods.by_path(), options or ConnectionOptions(), connections)
+    @property
+    def ended(self) -> bool:
+        """Whether the server has said its last word, and all of it was received."""
 
-    async def listen() -> asyncio.Server:
-        if path:
-            return await loop.create_unix_server(made, path)
-        return await loop.create_server(made, "127.0.0.1", 0, ssl=tls)
+    def send(self, data: bytes) -> None:
+        """Sends bytes."""
 
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    server = asyncio.run_coroutine_threadsafe(listen(), loop).result(SECONDS)
-    try:
-        yield Endpoint(path or server.sockets[0].getsockname(), methods, connections, loop)
-    finally:
-
-        async def close() -> None:
-            server.close()
-            for connection in list(connections):
-                connection.abort()
-            await asyncio.sleep(0)
-            tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-            await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), SECONDS)
-            await loop.shutdown_asyncgens()
-
-        asyncio.run_coroutine_threadsafe(close(), loop).result(SECONDS)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(SECONDS)
-        loop.close()
-    assert not unforeseen
-
-
-def connect(address: Any, tls: ssl.SSLContext | None = None) -> socket.socket:
-    """A socket to an endpoint."""
-    made = socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET)
-    made.settimeout(SECONDS)
-    made.connect(address)
-    if made.family == socket.AF_INET:
-        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return tls.wrap_socket(made, server_hostname="localhost") if tls else made
+    def receive(self) -> bytes:
+        """The next bytes; none when the server has ended or, in memory, says nothing."""
 
 
 class Peer:
-    """A client that sends whatever it is told, and reads frames."""
+    """A client that sends whatever it is told, and reads frames. pairs: its SETTINGS. greets: sends them by itself."""
 
-    def __init__(self, address: Any, *pairs: tuple[int, int], greets: bool = True) -> None:
-        self.socket = connect(address)
-        self._file = self.socket.makefile("rb")
+    def __init__(self, pipe: Pipe, *pairs: tuple[int, int], greets: bool = True) -> None:
+        self._pipe = pipe
+        self._unread = bytearray()
         self._decoder = hpack.Decoder()
         if greets:
             self.send(PREFACE, settings(*pairs))
@@ -246,85 +131,81 @@ class Peer:
             assert self.read().kind == WINDOW_UPDATE
             assert self.read() == Frame(SETTINGS, ACK, 0, b"")
 
-    def __enter__(self) -> Peer:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Goes away."""
-        self._file.close()
-        self.socket.close()
-
     def send(self, *frames: bytes) -> None:
         """Sends bytes."""
-        self.socket.sendall(b"".join(frames))
+        self._pipe.send(b"".join(frames))
 
     def read_bytes(self, count: int) -> bytes:
-        """So many of the next bytes."""
-        return self._file.read(count)
+        """So many of the next bytes, or fewer at their end."""
+        while len(self._unread) < count and (data := self._pipe.receive()):
+            self._unread += data
+        data = bytes(self._unread[:count])
+        del self._unread[:count]
+        return data
 
     def read(self) -> Frame:
         """The next frame."""
-        head = self._file.read(9)
-        assert len(head) == 9, "the connection is closed"
+        head = self.read_bytes(9)
+        assert len(head) == 9, "nothing more comes"
         length_and_kind, flags, number = struct.unpack(">IBI", head)
-        return Frame(length_and_kind & 0xFF, flags, number, self._file.read(length_and_kind >> 8))
+        return Frame(length_and_kind & 0xFF, flags, number, self.read_bytes(length_and_kind >> 8))
+
+    def rest(self) -> list[Frame]:
+        """All frames that are to be read: in memory those that the server has sent, else until it ends."""
+        while data := self._pipe.receive():
+            self._unread += data
+        frames = []
+        while self._unread:
+            frames.append(self.read())
+        return frames
+
+    def is_closed(self) -> bool:
+        """Whether the end comes, and nothing before it."""
+        return self.read_bytes(1) == b"" and self._pipe.ended
 
     def until(self, kind: int, number: int = 0) -> Frame:
         """The next frame of a kind on a stream; others are passed over."""
         while True:
-            found = self.read()
-            if found.kind == HEADERS and (kind, number) != (HEADERS, found.number):
-                self._decoder.decode(found.payload)
-            if (found.kind, found.number) == (kind, number):
-                return found
-            assert found.kind != GOAWAY, (found.code, found.payload[8:])
+            following = self.read()
+            if following.kind == HEADERS and (kind, number) != (HEADERS, following.number):
+                self._decoder.decode(following.payload)
+            if (following.kind, following.number) == (kind, number):
+                return following
+            assert following.kind != GOAWAY, (following.code, following.payload[8:])
 
     def goaway(self) -> Frame:
         """The GOAWAY that comes next of its kind; after it the server closes."""
-        found = self.until(GOAWAY)
-        assert self._file.read() == b""
-        return found
+        last = self.until(GOAWAY)
+        assert self.is_closed()
+        return last
 
-    def headers(self, found: Frame) -> dict[str, str]:
+    def headers(self, headers: Frame) -> dict[str, str]:
         """The fields of a HEADERS frame."""
-        return dict(self._decoder.decode(found.payload))
+        return {str(name): str(value) for name, value in self._decoder.decode(headers.payload)}
 
     def answer(self, number: int) -> Answer:
         """A stream's answer, read to its end."""
         headers: dict[str, str] = {}
         data = b""
         while True:
-            found = self.read()
-            assert found.kind != GOAWAY, (found.code, found.payload[8:])
-            fields = self.headers(found) if found.kind == HEADERS else {}
-            if found.number != number:
+            following = self.read()
+            assert following.kind != GOAWAY, (following.code, following.payload[8:])
+            fields = self.headers(following) if following.kind == HEADERS else {}
+            if following.number != number:
                 continue
-            if found.kind == RST_STREAM:
-                return Answer(headers, data, found.code)
+            if following.kind == RST_STREAM:
+                return Answer(headers, data, following.code)
             headers.update(fields)
-            data += found.payload if found.kind == DATA else b""
-            if found.kind in {HEADERS, DATA} and found.flags & END_STREAM:
+            data += following.payload if following.kind == DATA else b""
+            if following.kind in {HEADERS, DATA} and following.flags & END_STREAM:
                 return Answer(headers, data)
-
-    def ping(self) -> list[Frame]:
-        """What the server sends until it has answered a PING: all that it had to say to the frames before it."""
-        self.send(frame(PING, 0, 0, b"are you?"))
-        found = []
-        while True:
-            one = self.read()
-            if one == Frame(PING, ACK, 0, b"are you?"):
-                return found
-            found.append(one)
 
 
 class Client:
-    """A client that keeps the rules, and finds fault with a server that does not: h2's."""
+    """A client that keeps the rules, and finds fault with a server that does not: h2's. changed: its SETTINGS."""
 
-    def __init__(self, address: Any, tls: ssl.SSLContext | None = None, **changed: int) -> None:
-        self.socket = connect(address, tls)
+    def __init__(self, pipe: Pipe, **changed: int) -> None:
+        self._pipe = pipe
         self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True, header_encoding="utf-8"))
         self.h2.initiate_connection()
         self.h2.update_settings({getattr(h2.settings.SettingCodes, name): value for name, value in changed.items()})
@@ -332,17 +213,11 @@ class Client:
         while not any(isinstance(event, h2.events.RemoteSettingsChanged) for event in self.receive()):
             pass
 
-    def __enter__(self) -> Client:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.socket.close()
-
     def flush(self) -> None:
         """Sends what is to be sent."""
-        self.socket.sendall(self.h2.data_to_send())
+        self._pipe.send(self.h2.data_to_send())
 
-    def begin(self, data: bytes, path: str = "/t/Echo", **changed: str | None) -> int:
+    def begin(self, data: bytes, path: str = "/t/Echo", /, **changed: str | None) -> int:
         """Sends a unary call; its stream."""
         number = int(self.h2.get_next_available_stream_id())
         self.h2.send_headers(number, request(path, **changed))
@@ -355,10 +230,10 @@ class Client:
         self.flush()
         return number
 
-    def receive(self) -> list[Any]:
+    def receive(self) -> list[h2.events.Event]:
         """The events of what comes next."""
-        data = self.socket.recv(65536)
-        assert data, "the connection is closed"
+        data = self._pipe.receive()
+        assert data, "nothing more comes"
         events = self.h2.receive_data(data)
         for event in events:
             if isinstance(event, h2.events.DataReceived):
@@ -369,25 +244,20 @@ class Client:
     def answer(self, number: int) -> Answer:
         """A stream's answer."""
         headers: dict[str, str] = {}
-        data = b""
+        data = bytearray()
         while True:
             for event in self.receive():
                 if getattr(event, "stream_id", None) != number:
                     continue
                 if isinstance(event, h2.events.ResponseReceived | h2.events.TrailersReceived):
-                    headers.update(event.headers)
+                    headers.update((str(name), str(value)) for name, value in event.headers)
                 elif isinstance(event, h2.events.DataReceived):
                     data += event.data
                 elif isinstance(event, h2.events.StreamReset):
-                    return Answer(headers, data, event.error_code)
+                    return Answer(headers, bytes(data), int(event.error_code))
                 elif isinstance(event, h2.events.StreamEnded):
-                    return Answer(headers, data)
+                    return Answer(headers, bytes(data))
 
-    def ask(self, data: bytes, path: str = "/t/Echo", **changed: str | None) -> Answer:
+    def ask(self, data: bytes, path: str = "/t/Echo", /, **changed: str | None) -> Answer:
         """A unary call and its answer."""
         return self.answer(self.begin(data, path, **changed))
-
-
-def pieces(data: bytes, size: int) -> Iterator[bytes]:
-    """The data in pieces of a size."""
-    return (data[start : start + size] for start in range(0, len(data), size))

@@ -36,7 +36,6 @@ FLOW_CONTROL_ERROR = 3
 STREAM_CLOSED = 5
 FRAME_SIZE_ERROR = 6
 REFUSED_STREAM = 7
-CANCEL = 8
 COMPRESSION_ERROR = 9
 ENHANCE_YOUR_CALM = 11
 
@@ -54,6 +53,62 @@ class ProtocolError(FashionError):
         self.code = code
 
 
+class FrameReader:
+    """Takes a connection's bytes as they come, and gives the frames in them. max_bytes: of a payload."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        # The beginning of a frame, and how many bytes are missing until something can be done with it.
+        self._beginning: list[bytes] = []
+        self._missing = 0
+        # The head of a frame that is given in pieces, and how much of it is still to come.
+        self._head = (0, 0, 0)
+        self._rest = 0
+
+    def feed(self, data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
+        """Type, flags, stream and payload of each frame. Raises ProtocolError for one that is too long.
+
+        DATA without padding, and frames of unknown types, come in pieces as they arrive; END_STREAM with the last.
+        """
+        if self._beginning:
+            self._beginning.append(data)
+            self._missing -= len(data)
+            if self._missing > 0:
+                return
+            data = b"".join(self._beginning)
+            self._beginning.clear()
+        position, size = 0, len(data)
+        while position < size:
+            if self._rest:
+                end = min(position + self._rest, size)
+                self._rest -= end - position
+                kind, flags, number = self._head
+                yield kind, flags & ~END_STREAM if self._rest else flags, number, data[position:end]
+                position = end
+                continue
+            if size - position < FRAME_HEAD_BYTES:
+                self._keep(data[position:], FRAME_HEAD_BYTES)
+                return
+            length_and_kind, flags, number = _HEAD.unpack_from(data, position)
+            length, kind, number = length_and_kind >> 8, length_and_kind & 0xFF, number & MAX_STREAM_ID
+            if length > self._max_bytes:
+                raise ProtocolError(FRAME_SIZE_ERROR, f"a frame of {length} bytes is longer than agreed")
+            start = position + FRAME_HEAD_BYTES
+            if size - start >= length:
+                position = start + length
+                yield kind, flags, number, data[start:position]
+            elif kind > CONTINUATION or (kind == DATA and not flags & PADDED):
+                self._head, self._rest = (kind, flags, number), length
+                position = start
+            else:
+                self._keep(data[position:], FRAME_HEAD_BYTES + length)
+                return
+
+    def _keep(self, data: bytes, wanted: int) -> None:
+        self._beginning.append(data)
+        self._missing = wanted - len(data)
+
+
 def frame_head(length: int, kind: int, flags: int, stream_id: int) -> bytes:
     """The 9 bytes before a frame's payload of `length` bytes."""
     return _HEAD.pack(length << 8 | kind, flags, stream_id)
@@ -62,12 +117,6 @@ def frame_head(length: int, kind: int, flags: int, stream_id: int) -> bytes:
 def frame(kind: int, flags: int, stream_id: int, payload: bytes = b"") -> bytes:
     """A whole frame."""
     return _HEAD.pack(len(payload) << 8 | kind, flags, stream_id) + payload
-
-
-def parse_frame_head(data: bytes, position: int) -> tuple[int, int, int, int]:
-    """The payload's length, the type, the flags and the stream of the frame that begins at `position`."""
-    length_and_kind, flags, stream_id = _HEAD.unpack_from(data, position)
-    return length_and_kind >> 8, length_and_kind & 0xFF, flags, stream_id & MAX_STREAM_ID
 
 
 def settings_frame(settings: dict[int, int]) -> bytes:
@@ -130,6 +179,8 @@ def unpadded(payload: bytes, flags: int, fields: int = 0) -> bytes:
 
 def header_block(payload: bytes, flags: int) -> bytes:
     """The piece of a header block that a HEADERS frame carries. Raises ProtocolError."""
+    if not flags & (PADDED | HAS_PRIORITY):
+        return payload
     return unpadded(payload, flags, _PRIORITY_BYTES if flags & HAS_PRIORITY else 0)
 
 

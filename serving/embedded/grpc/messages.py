@@ -6,6 +6,7 @@ https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md
 from __future__ import annotations
 
 import re
+import struct
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -24,6 +25,8 @@ MAX_KNOWN_BYTES = 4096
 # What is too long is read to its end all the same, up to so many times the limit: the table must not be lost.
 HARD_LIMIT = 4
 
+# Whether a message is compressed, and its length.
+_PREFIX = struct.Struct(">BI")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 _TIMEOUT = re.compile(rb"([0-9]{1,8})([HMSmun])")
 _SECONDS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
@@ -44,17 +47,18 @@ _PRINTABLE = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
 
 
 class Head(NamedTuple):
-    """A request's headers. timeout: in seconds. encoding: how its messages are packed. refusal: an HTTP status.
+    """The headers of a request, or its trailers.
 
-    length: the bytes of all its messages, where it says so. fault: what HTTP/2 forbids in it. is_request: not trailers.
+    timeout: in seconds. encoding: of its compressed messages. metadata: all fields. http_status: what answers a request
+    that is not gRPC, else 0. fault: what HTTP/2 forbids in it, else empty. is_request: False for trailers.
     """
 
     path: str
     timeout: float | None
     encoding: bytes
     metadata: Mapping[bytes, bytes]
-    refusal: int
-    length: int | None
+    http_status: int
+    content_length: int | None
     fault: str
     is_request: bool
 
@@ -100,16 +104,16 @@ def _head(headers: Sequence[tuple[bytes, bytes]], max_bytes: int) -> Head:
     fields = dict(headers)
     match = _TIMEOUT.fullmatch(fields.get(b"grpc-timeout", b""))
     timeout = int(match[1]) * _SECONDS[match[2]] if match else None
-    refusal = 0
+    http_status = 0
     # RFC 9113, section 6.5.2: 32 more for each.
     if sum(len(name) + len(value) + 32 for name, value in headers) > max_bytes:
-        refusal = 431
+        http_status = 431
     elif fields.get(b":method") != b"POST":
-        refusal = 405
+        http_status = 405
     elif not _CONTENT_TYPE.fullmatch(fields.get(b"content-type", b"")):
-        refusal = 415
+        http_status = 415
     elif b"grpc-timeout" in fields and match is None:
-        refusal = 400
+        http_status = 400
     path = fields.get(b":path", b"").decode("latin-1")
     length = fields.get(b"content-length", b"")
     return Head(
@@ -117,7 +121,7 @@ def _head(headers: Sequence[tuple[bytes, bytes]], max_bytes: int) -> Head:
         timeout,
         fields.get(b"grpc-encoding", b"identity"),
         fields,
-        refusal,
+        http_status,
         int(length) if _LENGTH.fullmatch(length) else None,
         _fault(headers),
         any(name.startswith(b":") for name in fields),
@@ -143,59 +147,61 @@ def _fault(headers: Sequence[tuple[bytes, bytes]]) -> str:
 
 
 class MessageReader:
-    """Takes a stream's bytes as they come and gives the messages in them. limit: the bytes of one, packed or not."""
+    """Takes a call's bytes as they come, and gives the messages in them. limit: bytes of one, decompressed or not."""
 
-    __slots__ = ("_encoding", "_limit", "_packed", "_parts", "_size", "_wanted")
+    __slots__ = ("_beginning", "_compressed", "_encoding", "_length", "_limit", "_size")
 
     def __init__(self, encoding: bytes, limit: int) -> None:
         self._encoding = encoding
         self._limit = limit
-        self._parts: list[bytes] = []
+        # Bytes that are less than a prefix, or than the message of `_length` bytes whose prefix is taken off; -1: none.
+        self._beginning: list[bytes] = []
         self._size = 0
-        self._wanted = -1
-        self._packed = False
+        self._length = -1
+        self._compressed = 0
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """The messages that are complete now. Raises ServingError for one that is too long or cannot be unpacked."""
+        """The messages that are complete now. Raises ServingError for one that is too long or wrongly compressed."""
         if not data:
             return
-        self._parts.append(data)
-        self._size += len(data)
-        while True:
-            if self._wanted < 0:
-                if self._size < PREFIX_BYTES:
-                    return
-                self._begin()
-            if self._size < self._wanted:
+        if self._beginning:
+            self._beginning.append(data)
+            self._size += len(data)
+            if self._size < (PREFIX_BYTES if self._length < 0 else self._length):
                 return
-            data = self._joined()
-            message, rest = (data, b"") if self._size == self._wanted else (data[: self._wanted], data[self._wanted :])
-            self._parts, self._size, self._wanted = [rest], len(rest), -1
-            yield self._unpacked(message) if self._packed else message
+            data = b"".join(self._beginning)
+            self._beginning.clear()
+        position, size = 0, len(data)
+        while True:
+            if self._length < 0:
+                if size - position < PREFIX_BYTES:
+                    break
+                self._begin(*_PREFIX.unpack_from(data, position))
+                position += PREFIX_BYTES
+            end = position + self._length
+            if size < end:
+                break
+            message = data[position:end]
+            position, self._length = end, -1
+            yield self._decompressed(message) if self._compressed else message
+        if position < size:
+            self._beginning.append(data[position:])
+            self._size = size - position
 
     @property
     def is_empty(self) -> bool:
         """Whether no message has begun."""
-        return self._wanted < 0 and not self._size
+        return self._length < 0 and not self._beginning
 
-    def _begin(self) -> None:
-        """Takes the prefix off: a byte that says whether the message is packed, and its length in four."""
-        first = self._parts[0] if len(self._parts[0]) >= PREFIX_BYTES else self._joined()
-        if first[0] > 1:
-            raise Internal(f"a message is flagged {first[0]}: expected 0, or 1 when it is compressed")
-        self._packed = first[0] == 1
-        self._wanted = int.from_bytes(first[1:PREFIX_BYTES], "big")
-        if self._wanted > self._limit:
-            raise ResourceExhausted(f"Received message larger than max ({self._wanted} vs. {self._limit})")
-        self._parts[0] = first[PREFIX_BYTES:]
-        self._size -= PREFIX_BYTES
+    def _begin(self, compressed: int, length: int) -> None:
+        """Takes what a prefix says."""
+        if compressed > 1:
+            raise Internal(f"a message is flagged {compressed}: expected 0, or 1 when it is compressed")
+        if length > self._limit:
+            raise ResourceExhausted(f"Received message larger than max ({length} vs. {self._limit})")
+        self._compressed, self._length = compressed, length
 
-    def _joined(self) -> bytes:
-        if len(self._parts) > 1:
-            self._parts = [b"".join(self._parts)]
-        return self._parts[0]
-
-    def _unpacked(self, message: bytes) -> bytes:
+    def _decompressed(self, message: bytes) -> bytes:
         if self._encoding == b"identity":
             raise Internal("a message is flagged as compressed, but the request names no grpc-encoding")
         if self._encoding not in _ENCODINGS:
@@ -221,7 +227,7 @@ def status_trailers(code: Code, message: str) -> bytes:
     return frames.header(b"grpc-status", str(int(code)).encode()) + frames.header(b"grpc-message", text)
 
 
-def refusal(status: int) -> bytes:
+def http_status(status: int) -> bytes:
     """The header block that answers what is not gRPC with an HTTP status."""
     return frames.header(b":status", str(status).encode())
 

@@ -1,15 +1,13 @@
-"""One call on a gRPC connection, from both sides: what its handler sees, and what waits to be sent."""
+"""One call on a gRPC connection, as its handler sees it, and how far it has come."""
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
+from serving.apis.status import Code
 from serving.embedded.grpc.messages import Head, MessageReader
-from serving.embedded.observe.calls import Call
 
 
 class Method(NamedTuple):
@@ -19,47 +17,51 @@ class Method(NamedTuple):
     streaming: Callable[[AsyncIterator[bytes], Stream], AsyncIterator[bytes]] | None = None
 
 
+class CallRecord(Protocol):
+    """What a handler keeps of its call. code: set for one that is cancelled because the call has failed otherwise."""
+
+    code: Code
+
+
 class Stream:
     """One call.
 
-    For its handler: `path`; `deadline` by `time.monotonic`; `metadata`, the request's headers; `peer()`, who asks;
-    `trailers`, what goes back beside the status; `call`, the interceptor's record once the handler has begun. The rest
-    belongs to the connection.
+    For its handler: `path`; `deadline`, by the clock whose time the connection is told; `metadata`, the request's
+    headers; `peer()`, who asks; `trailers`, a header block that goes back beside the status; `call`, which the handler
+    sets. The rest is the connection's own.
     """
 
     __slots__ = (
-        "call", "credit", "deadline", "drained", "ended", "headed", "incoming", "length", "metadata", "method",
-        "number", "path", "peer", "pending", "queued", "reader", "received", "taken", "task", "trailers",
+        "call", "content_length", "credit", "deadline", "final_block", "has_headers", "input_ended", "is_over",
+        "is_queued", "message", "metadata", "method", "number", "path", "peer", "pending", "reader", "received_bytes",
+        "trailers", "untaken_messages",
     )  # fmt: skip
 
-    def __init__(self, number: int, method: Method, head: Head, reader: MessageReader, peer: Callable[[], str]) -> None:
+    def __init__(
+        self, number: int, method: Method, head: Head, reader: MessageReader, peer: Callable[[], str], now: float
+    ) -> None:
         self.number = number
         self.method = method
         self.path = head.path
         self.metadata = head.metadata
-        self.deadline = None if head.timeout is None else time.monotonic() + head.timeout
+        self.deadline = None if head.timeout is None else now + head.timeout
         self.peer = peer
         self.trailers = b""
-        self.call: Call | None = None
+        self.call: CallRecord | None = None
+        # Answered or cancelled.
+        self.is_over = False
+        # Input: its bytes, those that the headers promise, the message of a unary call, the messages of a streaming one
+        # that its handler has not taken.
         self.reader = reader
-        # What has come: the one message of a unary call, or the queue of a streaming one; None ends the queue.
-        self.received: bytes | None = None
-        self.incoming: asyncio.Queue[bytes | None] | None = None
-        self.ended = False
-        # The bytes that its headers promise and those that have come.
-        self.length = head.length
-        self.taken = 0
-        self.task: asyncio.Task[None] | None = None
-        # What is to go: whether its headers went, what the peer's windows hold up, whether it is among those whose turn
-        # comes, and by how many bytes its window differs from a new one's.
-        self.headed = False
-        self.queued = False
-        self.credit = 0
+        self.received_bytes = 0
+        self.content_length = head.content_length
+        self.message: bytes | None = None
+        self.untaken_messages = 0
+        self.input_ended = False
+        # Output: whether its headers are sent, the messages that wait, the trailers that follow them, whether it is in
+        # the queue for the connection's window, by how many bytes its own window differs from a new stream's.
+        self.has_headers = False
         self.pending: deque[memoryview] = deque()
-        self.drained: asyncio.Future[None] | None = None
-
-    async def messages(self) -> AsyncIterator[bytes]:
-        """The messages of a streaming call, as they come."""
-        assert self.incoming is not None
-        while (message := await self.incoming.get()) is not None:
-            yield message
+        self.final_block: bytes | None = None
+        self.is_queued = False
+        self.credit = 0

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import socket
-from collections.abc import Iterator
-
 import hpack
 import pytest
 from h2.errors import ErrorCodes
@@ -27,22 +23,21 @@ from tests.support.http2_peer import (
     SETTINGS,
     WINDOW_UPDATE,
     WITH_PRIORITY,
-    Endpoint,
     Frame,
     Peer,
+    begin,
     block,
     call,
-    connect,
-    endpoint,
     frame,
     message,
     request,
     settings,
     window_update,
 )
+from tests.support.http2_server import Memory
 
-OPEN = frame(HEADERS, END_HEADERS, 1, block(request()))
-ENDED = call(1, path="/t/Wait")
+OPEN = begin(1)
+ENDED = call(1, b"", "/t/Wait")
 SIZE = ErrorCodes.FRAME_SIZE_ERROR
 PROTOCOL = ErrorCodes.PROTOCOL_ERROR
 FLOW = ErrorCodes.FLOW_CONTROL_ERROR
@@ -51,18 +46,10 @@ COMPRESSION = ErrorCodes.COMPRESSION_ERROR
 CALM = ErrorCodes.ENHANCE_YOUR_CALM
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Endpoint]:
-    """Connections with the methods of the tests."""
-    with endpoint() as made:
-        yield made
-
-
 @pytest.fixture
-def peer(server: Endpoint) -> Iterator[Peer]:
+def peer() -> Peer:
     """A peer that has greeted."""
-    with Peer(server.address) as made:
-        yield made
+    return Peer(Memory())
 
 
 @pytest.mark.parametrize(
@@ -240,7 +227,7 @@ def test_what_is_allowed_between_the_frames_of_a_call_does_not_disturb_it(peer: 
 )
 def test_what_was_on_its_way_when_a_call_was_ended_early_is_ignored(peer: Peer, late: bytes) -> None:
     """An answer before the end of the request is followed by RST_STREAM NO_ERROR; the connection goes on."""
-    peer.send(frame(HEADERS, END_HEADERS, 1, block(request("/t/None"))))
+    peer.send(begin(1, "/t/None"))
     assert peer.answer(1).status == 12
     assert peer.until(RST_STREAM, 1).code == ErrorCodes.NO_ERROR
 
@@ -269,83 +256,75 @@ def test_trailers_of_a_client_end_its_request(peer: Peer) -> None:
     assert peer.answer(1).data == message(b"hello")
 
 
-def test_settings_are_acknowledged_before_they_are_followed(server: Endpoint) -> None:
+def test_settings_are_acknowledged_before_they_are_followed() -> None:
     """What waited for a window comes after the ACK of the SETTINGS that open it, in frames as large as they allow."""
-    with Peer(server.address, (4, 0)) as peer:
-        peer.send(call(1, b"20000", "/t/Big"))
-        peer.until(HEADERS, 1)
+    peer = Peer(Memory(), (4, 0))
+    peer.send(call(1, b"20000", "/t/Big"))
+    peer.until(HEADERS, 1)
 
-        peer.send(settings((4, 2**20), (5, 2**15), (4, 2**16)))
+    peer.send(settings((4, 2**20), (5, 2**15), (4, 2**16)))
 
-        assert peer.read() == Frame(SETTINGS, ACK, 0, b"")
-        assert (found := peer.read()).kind == DATA
-        assert len(found.payload) == 20005
+    assert peer.read() == Frame(SETTINGS, ACK, 0, b"")
+    assert (data := peer.read()).kind == DATA
+    assert len(data.payload) == 20005
 
 
 @pytest.mark.parametrize("size", [0, 4095])
-def test_a_smaller_header_table_is_confirmed(server: Endpoint, size: int) -> None:
+def test_a_smaller_header_table_is_confirmed(size: int) -> None:
     """The next header block begins with a table update (RFC 9113, section 4.3.1), and no other does."""
-    with Peer(server.address, (1, size)) as peer:
-        peer.send(call(1, b"a"), call(3, b"b"), call(5, _method="GET"))
+    peer = Peer(Memory(), (1, size))
+    peer.send(call(1, b"a"), call(3, b"b"), call(5, _method="GET"))
 
-        headers = (found.payload for found in iter(peer.read, None) if found.kind == HEADERS)
-        blocks = list(itertools.islice(headers, 5))
+    blocks = [following.payload for following in peer.rest() if following.kind == HEADERS]
 
-        assert [found.startswith(b"\x20") for found in blocks] == [True, False, False, False, False]
+    assert [data.startswith(b"\x20") for data in blocks] == [True, False, False, False, False]
 
 
 def test_ping_is_answered_with_its_data(peer: Peer) -> None:
     """Once each, in order."""
     peer.send(*(frame(PING, 0, 0, bytes([number] * 8)) for number in range(3)))
 
-    assert peer.ping() == [Frame(PING, ACK, 0, bytes([number] * 8)) for number in range(3)]
+    assert peer.rest() == [Frame(PING, ACK, 0, bytes([number] * 8)) for number in range(3)]
 
 
 @pytest.mark.parametrize(
     "first", [frame(PING, 0, 0, bytes(8)), OPEN, frame(SETTINGS, ACK) + OPEN], ids=["PING", "HEADERS", "ACK"]
 )
-def test_the_first_frame_is_settings(server: Endpoint, first: bytes) -> None:
+def test_the_first_frame_is_settings(first: bytes) -> None:
     """Anything else is a PROTOCOL_ERROR."""
-    with Peer(server.address, greets=False) as peer:
-        peer.send(PREFACE, first)
+    peer = Peer(Memory(), greets=False)
+    peer.send(PREFACE, first)
 
-        assert ErrorCodes(peer.goaway().code) == PROTOCOL
+    assert ErrorCodes(peer.goaway().code) == PROTOCOL
 
 
 @pytest.mark.parametrize(
     "sent", [b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"PRI * HTTP/1.1\r\n\r\n", b"P", b"\x16\x03\x01"]
 )
-def test_http1_is_told_so(server: Endpoint, sent: bytes) -> None:
-    """A whole response that says how long it is; the rest of a request that is still on its way does not destroy it."""
-    with connect(server.address) as client:
-        client.sendall(sent)
-        if sent == b"P":
-            client.sendall(b"OST /v1/models/m:predict HTTP/1.1\r\n\r\n")
-        client.sendall(bytes(300_000))
-        answer = b"".join(iter(lambda: client.recv(65536), b""))
+def test_http1_is_told_so(sent: bytes) -> None:
+    """A whole response that says how long it is, and the end."""
+    server = Memory()
+    server.send(sent)
+    if sent == b"P":
+        server.send(b"OST /v1/models/m:predict HTTP/1.1\r\n\r\n")
+    server.send(bytes(300_000))
 
-    head, _, body = answer.partition(b"\r\n\r\n")
+    head, _, body = server.receive().partition(b"\r\n\r\n")
+
+    assert server.ended
     assert head.startswith(b"HTTP/1.1 505 ")
     assert f"content-length: {len(body)}".encode() in head
     assert b"--rest_api_port" in body
-
-
-def test_a_goaway_is_not_lost_when_more_is_on_its_way(peer: Peer) -> None:
-    """The server takes what still comes for a while instead of resetting the connection."""
-    peer.send(frame(PING, 0, 1, bytes(8)), frame(77, 0, 0, bytes(2**19)), frame(77, 0, 0, bytes(2**19)))
-    peer.socket.shutdown(socket.SHUT_WR)
-
-    assert ErrorCodes(peer.goaway().code) == PROTOCOL
 
 
 def test_goaway_names_the_last_stream_and_the_reason(peer: Peer) -> None:
     """For whoever debugs the peer."""
     peer.send(call(1), call(5), frame(PING, 0, 1, bytes(8)))
 
-    found = peer.goaway()
+    goaway = peer.goaway()
 
-    assert int.from_bytes(found.payload[:4], "big") == 5
-    assert found.payload[8:] == b"PING on stream 1: it concerns the connection"
+    assert int.from_bytes(goaway.payload[:4], "big") == 5
+    assert goaway.payload[8:] == b"PING on stream 1: it concerns the connection"
 
 
 def test_an_endless_header_block_is_not_taken(peer: Peer) -> None:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
-from typing import Any
 
 import hpack
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.embedded.grpc.connection import ConnectionOptions, GrpcProtocol
 from serving.embedded.grpc.frames import ProtocolError
 from serving.embedded.grpc.messages import HeadReader, MessageReader
 from serving.errors import ServingError
@@ -26,7 +23,6 @@ from tests.support.http2_peer import (
     PRIORITY,
     RST_STREAM,
     SETTINGS,
-    Methods,
     block,
     call,
     frame,
@@ -34,13 +30,14 @@ from tests.support.http2_peer import (
     request,
     window_update,
 )
+from tests.support.http2_server import Memory, Simulated, simulated_loop
 
 cuts = st.lists(st.integers(0, 3000), max_size=12)
 numbers = st.sampled_from([0, 1, 3, 5, 7])
 payloads = st.sampled_from([b"", b"\0" * 4, b"\0" * 8, message(b"hello"), message(b"hello")[:7], b"\x02ab\0\0"])
 frames = st.one_of(
     st.builds(frame, st.integers(0, 12), st.integers(0, 63), numbers, payloads | st.binary(max_size=20)),
-    st.builds(call, numbers, st.binary(max_size=20), st.sampled_from(["/t/Echo", "/t/EchoAll", "/t/None"])),
+    st.builds(call, numbers, st.binary(max_size=20), st.sampled_from(["/t/Echo", "/t/EchoAll", "/t/None", "/t/Watch"])),
     st.builds(window_update, numbers, st.integers(0, 2**31 - 1)),
     st.sampled_from(
         [
@@ -56,54 +53,12 @@ frames = st.one_of(
 )
 
 
-class Wire(asyncio.Transport):
-    """A transport that notes what is written."""
-
-    def __init__(self) -> None:
-        super().__init__({"socket": self})
-        self.written = b""
-        self.ended = False
-
-    def setsockopt(self, *_: int) -> None:
-        """As a socket."""
-
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """No limits."""
-
-    def can_write_eof(self) -> bool:
-        """As TCP."""
-        return True
-
-    def write_eof(self) -> None:
-        """The end."""
-        assert not self.ended
-        self.ended = True
-
-    def write(self, data: Any) -> None:
-        """More."""
-        assert not self.ended
-        self.written += bytes(data)
-
-    def is_closing(self) -> bool:
-        """Never."""
-        return False
-
-
 def said(pieces: Sequence[bytes]) -> bytes:
     """What a connection says to pieces of bytes that come in one go."""
-
-    async def talk() -> bytes:
-        wire = Wire()
-        protocol = GrpcProtocol(Methods().by_path(), ConnectionOptions(), set())
-        protocol.connection_made(wire)
-        for piece in pieces:
-            protocol.data_received(piece)
-        for _ in range(20):
-            await asyncio.sleep(0)
-        protocol.connection_lost(None)
-        return wire.written
-
-    return asyncio.run(talk())
+    server = Memory()
+    for piece in pieces:
+        server.send(piece)
+    return server.receive()
 
 
 def cut(data: bytes, places: Sequence[int]) -> list[bytes]:
@@ -130,11 +85,24 @@ def test_bytes_may_come_one_by_one(sent: bytes) -> None:
     assert said([data[at : at + 1] for at in range(len(data))]) == said([data])
 
 
+@settings(deadline=None, max_examples=50)
+@given(sent=st.lists(frames, max_size=8).map(b"".join), places=cuts)
+def test_whatever_comes_leaves_nothing(sent: bytes, places: list[int]) -> None:
+    """No exception in a callback or a task, and no call once the peer is gone."""
+    with simulated_loop() as loop:
+        server = Simulated(loop)
+        for piece in cut(PREFACE + frame(SETTINGS) + sent, places):
+            server.send(piece)
+        server.close()
+
+        assert (server.under_way(), server.is_open()) == ((0, 0), False)
+
+
 names = st.sampled_from(["x-a", "x-b", "grpc-timeout", "content-type", "te", "x-request-id"])
 values = st.sampled_from(["", "1S", "trailers", "application/grpc", "v" * 60, "w" * 3000])
 header_lists = st.lists(
     st.tuples(names, values, st.booleans()).map(
-        lambda one: (hpack.NeverIndexedHeaderTuple if one[2] else hpack.HeaderTuple)(one[0], one[1])
+        lambda field: (hpack.NeverIndexedHeaderTuple if field[2] else hpack.HeaderTuple)(field[0], field[1])
     ),
     max_size=5,
 ).map(lambda extra: [*(hpack.HeaderTuple(*pair) for pair in request()), *extra])
@@ -190,9 +158,9 @@ def test_messages_do_not_depend_on_how_they_are_cut(texts: list[bytes], tail: by
     data = b"".join(map(message, texts)) + tail
     reader = MessageReader(b"identity", 100)
 
-    found = [one for piece in (cut(data, places) if data else []) for one in reader.feed(piece)]
+    messages = [text for piece in (cut(data, places) if data else []) for text in reader.feed(piece)]
 
-    assert found == texts
+    assert messages == texts
     assert reader.is_empty == (not tail)
 
 
@@ -201,6 +169,6 @@ def test_any_bytes_are_messages_or_refused(data: bytes, encoding: bytes) -> None
     """No other exception comes out, and no message is longer than it may be."""
     reader = MessageReader(encoding, 20)
     try:
-        assert all(len(one) <= 20 for one in reader.feed(data))
+        assert all(len(text) <= 20 for text in reader.feed(data))
     except ServingError:
         return

@@ -1,0 +1,269 @@
+"""One gRPC connection on asyncio: the transport, the timers, and the tasks that run methods.
+
+Why not grpc.aio: it takes longer over a request than the model does, in threads that contend for the interpreter. Here
+a small request is one read, one task and one write. docs/architecture.md has the figures.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import cast
+
+from serving.embedded.grpc.connection import Connection
+from serving.embedded.grpc.events import (
+    CallCancelled,
+    CallRejected,
+    ConnectionClosed,
+    Event,
+    InputEnded,
+    MessageReceived,
+    MessagesSent,
+    RequestReceived,
+    StreamOpened,
+)
+from serving.embedded.grpc.limits import ConnectionOptions
+from serving.embedded.grpc.stream import Method, Stream
+from serving.errors import DeadlineExceeded, Internal, ServingError
+
+log = logging.getLogger(__name__)
+
+_WRITE_BUFFER_BYTES = 2**20
+
+
+class GrpcProtocol(asyncio.Protocol):
+    """One connection.
+
+    connections: those that are open, this one among them while it is. refused: called with a call that fails before its
+    method begins, or for want of one. clock: its time is what calls' deadlines refer to, in seconds.
+    """
+
+    def __init__(
+        self,
+        methods: Mapping[str, Method],
+        options: ConnectionOptions,
+        connections: set[GrpcProtocol],
+        refused: Callable[[Stream, ServingError], None] = lambda *_: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._options = options
+        self._connections = connections
+        self._refused = refused
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._timers: dict[Callable[..., None], asyncio.TimerHandle] = {}
+        # By stream number: what runs, and a streaming call's messages.
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._exchanges: dict[int, _Exchange] = {}
+        self._paused = False
+        self._draining = False
+        self.connection = Connection(methods, options, self.peer)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Waits for the peer's preface."""
+        # uvloop's transports are asyncio's in all but ancestry.
+        self.transport = cast("asyncio.Transport", transport)
+        self._connections.add(self)
+        self._peer_name = self.transport.get_extra_info("peername")
+        self.transport.set_write_buffer_limits(high=_WRITE_BUFFER_BYTES)
+        self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        self._after(self._options.preface_seconds, self._check_greeted)
+        if self._options.max_age is not None:
+            self._after(self._options.max_age, self.drain)
+        if self._options.max_idle is not None:
+            self._after(self._options.max_idle, self._check_idle, 0)
+
+    def data_received(self, data: bytes) -> None:
+        """Takes what the peer sent."""
+        self.connection.receive_data(data, self._clock())
+        self._advance()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        """Cancels every call."""
+        self._connections.discard(self)
+        for timer in self._timers.values():
+            timer.cancel()
+        self.connection.lose()
+        self._advance()
+
+    def pause_writing(self) -> None:
+        """A peer that does not read is not read from either."""
+        self._paused = True
+        self.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """The peer reads again."""
+        self._paused = False
+        self.transport.resume_reading()
+        self._advance()
+
+    def drain(self) -> None:
+        """Takes no more calls, and closes when those under way are answered."""
+        if self._draining:
+            return
+        self._draining = True
+        if not self.connection.greeted:
+            self.transport.close()
+            return
+        self.connection.drain()
+        self._advance()
+        self._after(self._options.drain_seconds, self._refuse_calls)
+        if self._options.max_age_grace is not None:
+            self._after(self._options.max_age_grace, self.abort)
+
+    def abort(self) -> None:
+        """Closes at once."""
+        self.transport.abort()
+
+    def peer(self) -> str:
+        """Who asks, as gRPC writes it: `ipv4:127.0.0.1:50514`, `unix:`."""
+        name = self._peer_name
+        if not isinstance(name, tuple):
+            return "unix:"
+        version = "ipv6" if self.transport.get_extra_info("socket").family == socket.AF_INET6 else "ipv4"
+        return f"{version}:{name[0]}:{name[1]}"
+
+    def _advance(self) -> None:
+        """Writes what there is to write while the peer reads, and does what the events ask for."""
+        connection = self.connection
+        while not self._paused and (data := connection.data_to_send()):
+            self.transport.write(data)
+        while connection.events:
+            self._handle(connection.events.popleft())
+
+    def _handle(self, event: Event) -> None:
+        match event:
+            case RequestReceived():
+                stream = event.stream
+                self._tasks[stream.number] = self._loop.create_task(self._answer(stream, event.message))
+            case StreamOpened(stream):
+                exchange = self._exchanges[stream.number] = _Exchange()
+                self._tasks[stream.number] = self._loop.create_task(self._answer_stream(stream, exchange))
+            case MessageReceived(stream, message):
+                self._receive(stream, message)
+            case InputEnded(stream):
+                self._receive(stream, None)
+            case MessagesSent(stream):
+                self._exchanges[stream.number].sent.set()
+            case CallRejected(stream, error):
+                self._reject(stream, error)
+            case CallCancelled(stream):
+                self._stop(stream)
+            case ConnectionClosed():
+                self._close()
+
+    def _receive(self, stream: Stream, message: bytes | None) -> None:
+        # A handler that has returned, while what it said waits for a window, takes no more.
+        if exchange := self._exchanges.get(stream.number):
+            exchange.received.put_nowait(message)
+
+    async def _answer(self, stream: Stream, message: bytes) -> None:
+        assert stream.method.unary is not None
+        try:
+            answer = await stream.method.unary(message, stream)
+        except Exception as error:  # noqa: BLE001 - every error becomes an answer
+            self.connection.calls.fail(stream, _serving_error(error))
+        else:
+            self.connection.calls.answer(stream, answer)
+        self._tasks.pop(stream.number, None)
+        self._advance()
+
+    async def _answer_stream(self, stream: Stream, exchange: _Exchange) -> None:
+        calls = self.connection.calls
+        timer = None
+        if stream.deadline is not None:
+            timer = self._loop.call_later(max(0.0, stream.deadline - self._clock()), self._expire, stream)
+        try:
+            await self._send_all(stream, exchange)
+        except Exception as error:  # noqa: BLE001 - every error becomes an answer
+            calls.fail(stream, _serving_error(error))
+        else:
+            calls.end(stream)
+        finally:
+            if timer is not None:
+                timer.cancel()
+        self._forget(stream)
+        self._advance()
+
+    def _expire(self, stream: Stream) -> None:
+        error = DeadlineExceeded("Deadline Exceeded")
+        self.connection.calls.fail(stream, error, at_once=True)
+        self._reject(stream, error)
+        self._advance()
+
+    async def _send_all(self, stream: Stream, exchange: _Exchange) -> None:
+        assert stream.method.streaming is not None
+        async for message in stream.method.streaming(self._received(stream, exchange), stream):
+            # A handler may not have noticed that it was cancelled.
+            if stream.is_over:
+                return
+            exchange.sent.clear()
+            self.connection.calls.send(stream, message)
+            self._advance()
+            await exchange.sent.wait()
+
+    async def _received(self, stream: Stream, exchange: _Exchange) -> AsyncIterator[bytes]:
+        while (message := await exchange.received.get()) is not None:
+            self.connection.calls.message_taken(stream)
+            yield message
+
+    def _reject(self, stream: Stream, error: ServingError) -> None:
+        """Cancels the handler of a call that was answered with an error; where none has begun, `refused` takes note."""
+        if stream.call is None:
+            self._refused(stream, error)
+        else:
+            stream.call.code = error.code
+        self._stop(stream)
+
+    def _stop(self, stream: Stream) -> None:
+        if task := self._forget(stream):
+            task.cancel()
+
+    def _forget(self, stream: Stream) -> asyncio.Task[None] | None:
+        self._exchanges.pop(stream.number, None)
+        return self._tasks.pop(stream.number, None)
+
+    def _close(self) -> None:
+        """Sends the last bytes, and closes when the peer does, or soon."""
+        while data := self.connection.data_to_send():
+            self.transport.write(data)
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self._after(self._options.linger_seconds, self.transport.close)
+
+    def _refuse_calls(self) -> None:
+        self.connection.refuse_calls()
+        self._advance()
+
+    def _check_greeted(self) -> None:
+        if not self.connection.greeted:
+            self.transport.close()
+
+    def _check_idle(self, answered: int) -> None:
+        """Drains when nothing was asked since the last check, when so many calls were answered."""
+        calls = self.connection.calls
+        if calls.answered == answered and not len(calls):
+            self.drain()
+        elif self._options.max_idle is not None:
+            self._after(self._options.max_idle, self._check_idle, calls.answered)
+
+    def _after(self, seconds: float, action: Callable[..., None], *arguments: object) -> None:
+        self._timers[action] = self._loop.call_later(seconds, action, *arguments)
+
+
+class _Exchange:
+    """What passes between a streaming call and its handler. received: its messages; None after the last."""
+
+    def __init__(self) -> None:
+        self.received: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self.sent = asyncio.Event()
+
+
+def _serving_error(error: Exception) -> ServingError:
+    if isinstance(error, ServingError):
+        return error
+    log.error("unforeseen error in a gRPC method", exc_info=error)
+    return Internal(f"{type(error).__name__}: {error}")

@@ -1,0 +1,179 @@
+"""The tasks that run methods: begun, answered, cancelled, left by their clients, on a simulated transport and clock."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from serving.apis.status import Code
+from serving.embedded.grpc.limits import CallOptions, ConnectionOptions
+from tests.support.http2_peer import (
+    DATA,
+    HEADERS,
+    Client,
+    Peer,
+    begin,
+    call,
+    frame,
+    message,
+    reset,
+    settings,
+    window_update,
+)
+from tests.support.http2_server import Simulated, SimulatedLoop, simulated_loop
+
+
+@pytest.fixture
+def loop() -> Iterator[SimulatedLoop]:
+    """A loop that fails the test when anything in it raised."""
+    with simulated_loop() as loop:
+        yield loop
+
+
+@pytest.fixture
+def server(loop: SimulatedLoop) -> Simulated:
+    """A connection with the methods of the tests."""
+    return Simulated(loop, ConnectionOptions(CallOptions(max_queued_messages=10)))
+
+
+@pytest.fixture
+def peer(server: Simulated) -> Peer:
+    """A peer that has greeted."""
+    return Peer(server)
+
+
+def test_handlers_answer(server: Simulated) -> None:
+    """One message to one, and messages to messages; nothing of the calls is left."""
+    client = Client(server)
+
+    assert client.ask(b"one").data == message(b"one")
+    assert client.ask(b"two", "/t/EchoAll").data == message(b"two")
+    assert client.ask(b"300000", "/t/Big").data == message(bytes(300_000))
+    assert server.under_way() == (0, 0)
+
+
+def test_a_small_request_is_one_write(server: Simulated, peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Headers, message and trailers together: what makes the port quick."""
+    writes: list[bytes] = []
+    monkeypatch.setattr(server.transport, "write", writes.append)
+
+    server.send(call(1, b"hello"))
+
+    assert len(writes) == 1
+    assert message(b"hello") in writes[0]
+
+
+def test_messages_of_errors_are_percent_encoded(server: Simulated, caplog: pytest.LogCaptureFixture) -> None:
+    """All but printable ASCII, and the percent sign (gRPC's PROTOCOL-HTTP2, Responses)."""
+    with caplog.at_level(logging.CRITICAL):
+        answer = Client(server).ask("50% \u00fc\n\x7f~\u20ac".encode(), "/t/Fail")
+
+    assert answer.status == Code.INTERNAL
+    assert answer.headers["grpc-message"] == "ValueError: 50%25 %C3%BC%0A%7F~%E2%82%AC"
+
+
+@pytest.mark.parametrize(("timeout", "seconds"), [("0S", 0.0), ("1n", 1e-9), ("50m", 0.05)])
+def test_a_streaming_call_ends_at_its_deadline(server: Simulated, peer: Peer, timeout: str, seconds: float) -> None:
+    """With DEADLINE_EXCEEDED, whatever its handler waits for, or its client does not read; no earlier."""
+    peer.send(settings((4, 0)), call(1, b"", "/t/Watch", grpc_timeout=timeout))
+    peer.send(call(3, b"", "/t/Endless", grpc_timeout=timeout))
+    if seconds:
+        assert server.under_way()[0] == 2
+
+    server.loop.pass_time(seconds)
+
+    assert [peer.answer(number).status for number in (1, 3)] == [Code.DEADLINE_EXCEEDED] * 2
+    assert server.under_way() == (0, 0)
+    assert server.methods.cancelled == server.methods.begun
+
+
+@pytest.mark.parametrize(
+    "end", [reset(1), frame(DATA, 0, 1, b"late"), window_update(1, 0), None], ids=["reset", "late", "rules", "gone"]
+)
+def test_a_call_that_is_given_up_is_cancelled(server: Simulated, peer: Peer, end: bytes | None) -> None:
+    """Its handler ends, and its place is free."""
+    peer.send(call(1, b"", "/t/Wait"))
+    assert (server.methods.begun, server.under_way()) == (1, (1, 1))
+
+    server.close() if end is None else peer.send(end)
+
+    assert (server.methods.cancelled, server.under_way()) == (1, (0, 0))
+
+
+@pytest.mark.parametrize("end", [reset(1), frame(DATA, 0, 1, b"\7\0\0\0\0"), None], ids=["reset", "error", "gone"])
+def test_a_streaming_call_that_is_given_up_is_cancelled(server: Simulated, peer: Peer, end: bytes | None) -> None:
+    """In the middle of its messages."""
+    peer.send(begin(1, "/t/Watch"))
+    assert peer.until(DATA, 1).payload == message(b"begun")
+
+    server.close() if end is None else peer.send(end)
+
+    assert (server.methods.cancelled, server.under_way()) == (1, (0, 0))
+
+
+def test_a_call_that_is_given_up_at_once_never_begins(server: Simulated, peer: Peer) -> None:
+    """Its request and its end in one read: the handler is not called."""
+    peer.send(call(1, b"", "/t/Wait"), reset(1), begin(3, "/t/Watch"), reset(3))
+
+    assert (server.methods.begun, server.under_way()) == (0, (0, 0))
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [call(1)[:5], call(1)[:60], call(1)[:-2], begin(1), begin(1, "/t/EchoAll") + frame(DATA, 0, 1, message(b"x") * 9)],
+    ids=["head", "headers", "message", "no message", "answers"],
+)
+def test_a_connection_that_breaks_in_the_middle_leaves_nothing(server: Simulated, peer: Peer, sent: bytes) -> None:
+    """No call, no connection, and no exception (which the fixture would tell)."""
+    peer.send(sent)
+
+    server.close()
+
+    assert server.under_way() == (0, 0)
+    assert not server.is_open()
+
+
+def test_messages_that_a_handler_takes_make_room_for_more(server: Simulated, peer: Peer) -> None:
+    """More than may wait at a time; a handler that takes none holds up its own call only."""
+    peer.send(begin(1, "/t/EchoAll"), begin(3, "/t/Watch"))
+    for _ in range(5):
+        peer.send(frame(DATA, 0, 1, message(b"x") * 10))
+    peer.send(frame(DATA, 0, 3, message(b"x") * 11), frame(DATA, 1, 1))
+
+    assert peer.answer(3).status == Code.RESOURCE_EXHAUSTED
+    assert server.under_way() == (0, 0)
+
+
+def test_messages_after_the_handlers_last_word_go_nowhere(server: Simulated, peer: Peer) -> None:
+    """While what it said waits for a window, its client may go on."""
+    peer.send(settings((4, 0)), call(1, b"x", "/t/Fail"), begin(3, "/t/EchoAll"), frame(DATA, 0, 3, message(b"one")))
+    peer.until(HEADERS, 3)
+
+    peer.send(frame(DATA, 1, 3, message(b"two")), window_update(3, 100))
+
+    assert peer.answer(3).data == message(b"one") + message(b"two")
+
+
+def test_calls_that_fail_without_a_handler_are_told(server: Simulated, peer: Peer) -> None:
+    """For want of a method, for a wrong message, or before the handler has begun; others are not."""
+    peer.send(call(1, b"", "/t/None"), begin(3), frame(DATA, 1, 3), call(5, b"x", "/t/Echo"))
+    peer.send(begin(7, "/t/EchoAll"), frame(DATA, 0, 7, b"\7\0\0\0\0"))
+
+    refused = [(stream.path, getattr(error, "code", None)) for stream, error in server.refused]
+
+    assert refused == [
+        ("/t/None", Code.UNIMPLEMENTED),
+        ("/t/Echo", Code.UNIMPLEMENTED),
+        ("/t/EchoAll", Code.INTERNAL),
+    ]
+
+
+def test_who_asks(loop: SimulatedLoop) -> None:
+    """As gRPC writes it, also after the connection has gone: for the access log of calls that were given up."""
+    server, local = Simulated(loop), Simulated(loop, peer_name=None)
+    server.close()
+
+    assert server.protocol.peer() == "ipv4:127.0.0.1:50514"
+    assert local.protocol.peer() == "unix:"
