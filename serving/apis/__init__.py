@@ -1,5 +1,10 @@
-"""TF Serving's API without TensorFlow, as both ends of a connection and the export need it.
+"""TF Serving's wire API without TensorFlow, and what the files beside a model mean, for training, client and servers.
 
-`messages` and `services`, the `tensors` codec, the `status` codes, the configuration files (`server_configs`) and the
-`self_test` archive. Source of the API: https://github.com/tensorflow/serving/tree/master/tensorflow_serving/apis
+`messages` and `services`, the `tensors` codec, the `status` codes and the `self_test` archive. Source of the API:
+https://github.com/tensorflow/serving/tree/master/tensorflow_serving/apis
 """
+
+from pathlib import Path
+
+# models.config, batching.config and monitoring.config, which every server uses unless it is told otherwise.
+CONFIG_DIR = Path(__file__).parents[1] / "config"

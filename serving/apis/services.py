@@ -10,6 +10,7 @@ from serving.apis import messages
 
 PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
 MODEL_SERVICE = "tensorflow.serving.ModelService"
+PROFILER_SERVICE = "tensorflow.ProfilerService"
 
 
 class Method(NamedTuple):

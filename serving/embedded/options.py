@@ -14,8 +14,7 @@ from google.protobuf import text_format
 from google.protobuf.message import Message
 
 from fashion_common.layout import BATCHING_FILE
-from serving.apis.messages import ConfigProto, ModelServerConfig
-from serving.apis.server_configs import BatchingParameters, MonitoringConfig, SSLConfig
+from serving.apis.messages import BatchingParameters, ConfigProto, ModelServerConfig, MonitoringConfig, SSLConfig
 from serving.embedded.flags import Flags
 from serving.embedded.grpc.limits import CallOptions, ConnectionOptions
 from serving.embedded.inference.batch_queue import BatchingOptions, batching_options

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fashion_common.layout import MODEL_BASE_PATH
 from fashion_common.served_model import MODEL_NAME
-from serving.apis.server_configs import CONFIG_DIR
+from serving.apis import CONFIG_DIR
 
 TF_SERVING_VERSION = "2.21.0"
 OFFICIAL_IMAGE = f"tensorflow/serving:{TF_SERVING_VERSION}"

@@ -12,8 +12,7 @@ import pytest
 import yaml
 from google.protobuf import text_format
 
-from serving.apis.messages import ModelServerConfig
-from serving.apis.server_configs import BatchingParameters, MonitoringConfig
+from serving.apis.messages import BatchingParameters, ModelServerConfig, MonitoringConfig
 from serving.embedded.observe import metrics
 from serving.launch.backends import RESTRICTIONS, TF_SERVING_VERSION, config_flags
 from serving.launch.prepare import default_labels

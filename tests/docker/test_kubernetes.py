@@ -10,8 +10,7 @@ import kubernetes_validate
 import pytest
 from google.protobuf import text_format
 
-from serving.apis.messages import ModelServerConfig
-from serving.apis.server_configs import MonitoringConfig
+from serving.apis.messages import ModelServerConfig, MonitoringConfig
 from serving.launch.backends import OFFICIAL_IMAGE, TF_SERVING_VERSION, config_flags
 from tests.support.manifests import KUBERNETES, container, read, resources
 

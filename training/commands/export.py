@@ -83,7 +83,7 @@ def export(
         raise TrainingUsageError("--weights belongs to --from: name the model's .json file with --from")
     from rich.console import Console
 
-    from serving.apis.server_configs import CONFIG_DIR
+    from serving.apis import CONFIG_DIR
     from training import runs
     from training.export.export import ExportSettings, export_saved_model
     from training.export.server_config import batch_sizes

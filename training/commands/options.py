@@ -30,7 +30,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print the re
 
 def named_versions(model_config_file: Path | None, model_base_path: Path) -> NamedVersions:
     """The versions that the server's configuration, by default the one that comes with it, labels or pins."""
-    from serving.apis.server_configs import CONFIG_DIR
+    from serving.apis import CONFIG_DIR
     from training.export.server_config import read_named_versions
 
     return read_named_versions(model_config_file or CONFIG_DIR / "models.config", model_base_path)

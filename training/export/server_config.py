@@ -12,8 +12,7 @@ from typing import TypeVar
 from google.protobuf import text_format
 from google.protobuf.message import Message
 
-from serving.apis.messages import ModelServerConfig
-from serving.apis.server_configs import BatchingParameters
+from serving.apis.messages import BatchingParameters, ModelServerConfig
 from training.errors import TrainingUsageError
 
 M = TypeVar("M", bound=Message)

@@ -13,7 +13,8 @@ import threading
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
 
-from serving.apis.profiler import SERVICE, ProfileRequest, ProfileResponse, TerminateRequest, TerminateResponse
+from serving.apis.messages import ProfileRequest, ProfileResponse, TerminateRequest, TerminateResponse
+from serving.apis.services import PROFILER_SERVICE
 from serving.apis.status import Code
 from serving.embedded.grpc.methods import Rpc
 from serving.embedded.observe.calls import Call
@@ -31,10 +32,10 @@ class Profiler:
     def rpcs(self) -> list[Rpc]:
         """The service's methods."""
         return [
-            Rpc(f"/{SERVICE}/Profile", ProfileRequest, self._profile),
-            Rpc(f"/{SERVICE}/Terminate", TerminateRequest, self._terminate),
+            Rpc(f"/{PROFILER_SERVICE}/Profile", ProfileRequest, self._profile),
+            Rpc(f"/{PROFILER_SERVICE}/Terminate", TerminateRequest, self._terminate),
             # Its messages are not known here: any message is an Empty with fields that are not known.
-            Rpc(f"/{SERVICE}/Monitor", Empty, self._monitor),
+            Rpc(f"/{PROFILER_SERVICE}/Monitor", Empty, self._monitor),
         ]
 
     async def _profile(self, request: ProfileRequest, call: Call) -> Message:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from serving.apis.server_configs import BatchingParameters
+from serving.apis.messages import BatchingParameters
 from serving.embedded.inference.servable import Array
 from serving.errors import ServerConfigError, Unavailable
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from google.protobuf import text_format
 
-from serving.apis.server_configs import CONFIG_DIR, BatchingParameters
+from serving.apis import CONFIG_DIR
+from serving.apis.messages import BatchingParameters
 from training.errors import TrainingUsageError
 from training.export.server_config import NamedVersions, batch_sizes, read_named_versions
 

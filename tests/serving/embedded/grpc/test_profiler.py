@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 from google.protobuf.message import Message
 
-from serving.apis.profiler import SERVICE, ProfileOptions, ProfileRequest, ProfileResponse, TerminateRequest
+from serving.apis.messages import ProfileOptions, ProfileRequest, ProfileResponse, TerminateRequest
+from serving.apis.services import PROFILER_SERVICE
 from serving.apis.status import Code
 from serving.embedded.grpc.profiler import Profiler
 from serving.embedded.observe.tracer import Levels, Trace, Tracer
@@ -48,7 +49,7 @@ class FakeTracer:
 
     def ask(self, method: str, request: Any, peer: str = LOCAL) -> Coroutine[Any, Any, Message]:
         """One call of a method."""
-        (rpc,) = (rpc for rpc in self.profiler.rpcs() if rpc.path == f"/{SERVICE}/{method}")
+        (rpc,) = (rpc for rpc in self.profiler.rpcs() if rpc.path == f"/{PROFILER_SERVICE}/{method}")
         handler: Any = rpc.unary
         answer: Coroutine[Any, Any, Message] = handler(request, SimpleNamespace(peer=lambda: peer))
         return answer
@@ -198,7 +199,9 @@ def test_one_trace_at_a_time(toy_server: Server) -> None:
     """Of two that a live server is asked for one is taken, and ends when it is told to; Monitor cannot be had."""
     names = ("a", "b")
     with grpc.insecure_channel(toy_server.grpc) as channel, ThreadPoolExecutor(2) as pool:
-        methods: list[Any] = [channel.unary_unary(f"/{SERVICE}/{name}") for name in ("Profile", "Terminate", "Monitor")]
+        methods: list[Any] = [
+            channel.unary_unary(f"/{PROFILER_SERVICE}/{name}") for name in ("Profile", "Terminate", "Monitor")
+        ]
         profile, terminate, monitor = methods
 
         def take(name: str) -> grpc.StatusCode:

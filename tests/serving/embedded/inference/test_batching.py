@@ -14,8 +14,7 @@ import numpy.typing as npt
 import pytest
 from google.protobuf import text_format
 
-from serving.apis.messages import SignatureDef
-from serving.apis.server_configs import BatchingParameters
+from serving.apis.messages import BatchingParameters, SignatureDef
 from serving.embedded.inference.batch_queue import BatchingOptions, batching_options
 from serving.embedded.inference.batching import BatchingRunner
 from serving.embedded.inference.model import LoadedModel

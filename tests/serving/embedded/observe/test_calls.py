@@ -17,7 +17,7 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
 from serving.apis import messages, services
-from serving.apis.profiler import SERVICE as PROFILER
+from serving.apis.services import PROFILER_SERVICE as PROFILER
 from serving.apis.status import Code
 from serving.embedded.flags import Flags
 from serving.embedded.grpc.methods import Methods

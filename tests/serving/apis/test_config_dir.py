@@ -10,8 +10,8 @@ import pytest
 from google.protobuf import text_format
 from google.protobuf.message import Message
 
-from serving.apis.messages import ModelServerConfig
-from serving.apis.server_configs import CONFIG_DIR, BatchingParameters, MonitoringConfig
+from serving.apis import CONFIG_DIR
+from serving.apis.messages import BatchingParameters, ModelServerConfig, MonitoringConfig
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def test_the_default_configuration_holds_its_message(name: str, message: Message
 
 def test_it_is_found_from_any_directory(tmp_path: Path) -> None:
     """It lies in the package, wherever that is installed."""
-    program = "from serving.apis.server_configs import CONFIG_DIR; print(CONFIG_DIR)"
+    program = "from serving.apis import CONFIG_DIR; print(CONFIG_DIR)"
     output = subprocess.check_output([sys.executable, "-c", program], cwd=tmp_path, text=True)
 
     assert output == f"{CONFIG_DIR}\n"
