@@ -79,9 +79,33 @@ def test_flags_that_are_ignored(flags: Flags, notice: str) -> None:
         (Flags(workers=0), "--workers must be 1 or more: got 0"),
         (Flags(port=7, rest_api_port=7), "--rest_api_port cannot be the same as --port: 7"),
         (Flags(batching_parameters_file="x"), "--batching_parameters_file is given without --enable_batching"),
+        (Flags(workers=2, port=0), "--workers needs ports of its own"),
+        (Flags(workers=2, rest_api_port=0), "--workers needs ports of its own"),
+        (Flags(workers=2, grpc_socket_path="x"), "--workers needs ports of its own"),
     ],
 )
 def test_flags_that_are_refused(flags: Flags, reason: str) -> None:
     """They end the start, with the reason."""
     with pytest.raises(ServerConfigError, match=reason):
         notices(flags)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name", "base_path"),
+    [
+        ([], "kitchen", "/models/kitchen"),
+        (["--model_name=m"], "m", "/models/m"),
+        (["--model_base_path=/m"], "kitchen", "/m"),
+        (["--model_config_file=/models.config"], "default", ""),
+    ],
+)
+def test_the_images_environment(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], name: str, base_path: str
+) -> None:
+    """MODEL_NAME and MODEL_BASE_PATH are read as the official image's entry point reads them; flags come first."""
+    monkeypatch.setenv("MODEL_NAME", "kitchen")
+    monkeypatch.setenv("MODEL_BASE_PATH", "/models")
+
+    flags = parse(arguments)
+
+    assert (flags.model_name, flags.model_base_path) == (name, base_path)

@@ -66,28 +66,28 @@ paths = st.builds(
 @pytest.fixture(scope="module")
 def http(toy_server: Server) -> Iterator[httpx.Client]:
     """A client that keeps its connection."""
-    with httpx.Client(base_url=f"http://{toy_server.rest}", timeout=30) as made:
-        yield made
+    with httpx.Client(base_url=f"http://{toy_server.rest}", timeout=30) as client:
+        yield client
 
 
 @pytest.fixture(scope="module")
 def channel(toy_server: Server) -> Iterator[grpc.Channel]:
     """A connection to the server with the toy models."""
-    with grpc.insecure_channel(toy_server.grpc) as made:
-        yield made
+    with grpc.insecure_channel(toy_server.grpc) as connection:
+        yield connection
 
 
 def test_random_json(http: httpx.Client, toy_server: Server, channel: grpc.Channel) -> None:
     """Every answer is a 4xx with a reason, or a 200 when chance made a right request; 501 where TF Serving says so."""
     end = time.monotonic() + SECONDS
-    asked = 0
+    requests = 0
 
     @ROUND
     @given(path=paths, body=bodies, packed=st.booleans())
     def feed(path: str, body: bytes, packed: bool) -> None:
-        nonlocal asked
-        asked += 1
-        headers = {"content-encoding": "gzip"} if packed and asked % 10 == 0 else {}
+        nonlocal requests
+        requests += 1
+        headers = {"content-encoding": "gzip"} if packed and requests % 10 == 0 else {}
         answer = http.post(path, content=body, headers=headers)
         assert answer.status_code == 200 or 400 <= answer.status_code < 500, (path, body, answer.text)
         if answer.status_code != 200:
@@ -95,7 +95,7 @@ def test_random_json(http: httpx.Client, toy_server: Server, channel: grpc.Chann
 
     while time.monotonic() < end:
         feed()
-    assert asked > 100
+    assert requests > 100
     check_alive(toy_server, channel)
 
 
@@ -123,7 +123,7 @@ VALID = valid_request()
 def test_random_protobuf(channel: grpc.Channel, toy_server: Server) -> None:
     """Every answer blames the request, or is right when chance made a right one."""
     end = time.monotonic() + SECONDS
-    asked = 0
+    requests = 0
     spoiled = st.lists(st.tuples(st.integers(0, 1000), st.integers(0, 255)), min_size=1, max_size=6)
 
     @ROUND
@@ -131,15 +131,15 @@ def test_random_protobuf(channel: grpc.Channel, toy_server: Server) -> None:
         method=st.sampled_from(METHODS), data=st.binary(max_size=200) | spoiled.map(lambda cuts: mutated(VALID, cuts))
     )
     def feed(method: services.Method, data: bytes) -> None:
-        nonlocal asked
-        asked += 1
+        nonlocal requests
+        requests += 1
         stub: Any = channel.unary_unary(method.path, None, None)
         call = stub.future(data, timeout=30)
         assert call.code() in {grpc.StatusCode.OK, *BLAMED}, (method.path, base64.b64encode(data), call.details())
 
     while time.monotonic() < end:
         feed()
-    assert asked > 100
+    assert requests > 100
     check_alive(toy_server, channel)
 
 
@@ -160,24 +160,24 @@ def test_random_frames(channel: grpc.Channel, toy_server: Server) -> None:
     """A connection is answered or ended, whatever comes, and a good client's beside it goes on."""
     end = time.monotonic() + SECONDS
     host, _, port = toy_server.grpc.rpartition(":")
-    asked = 0
+    requests = 0
 
     @ROUND
     @given(sent=st.lists(frames, max_size=12).map(b"".join), greets=st.integers(0, 9).map(bool))
     def feed(sent: bytes, greets: bool) -> None:
-        nonlocal asked
-        asked += 1
+        nonlocal requests
+        requests += 1
         with socket.create_connection((host, int(port)), 30) as client:
             client.sendall((GREETING if greets else b"") + sent)
             client.shutdown(socket.SHUT_WR)
             while client.recv(65536):
                 pass
-        if asked % 20 == 0:
+        if requests % 20 == 0:
             assert predict(channel, "half_plus_two", {"x": np.ones(1, np.float32)})["y"].tolist() == [3.5]
 
     while time.monotonic() < end:
         feed()
-    assert asked > 100
+    assert requests > 100
     check_alive(toy_server, channel)
     assert "Traceback" not in toy_server.log.read_text()
 

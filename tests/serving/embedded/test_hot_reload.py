@@ -54,28 +54,28 @@ class Publisher:
 @pytest.fixture(scope="module")
 def publisher(toys: Path, tmp_path_factory: pytest.TempPathFactory) -> Publisher:
     """A base path with version 1, to which each test adds."""
-    made = Publisher(toys, tmp_path_factory.mktemp("reload"))
-    made.next()
-    return made
+    versions = Publisher(toys, tmp_path_factory.mktemp("reload"))
+    versions.next()
+    return versions
 
 
 @pytest.fixture(scope="module")
 def server(publisher: Publisher) -> Iterator[Server]:
     """A server of that base path which looks often."""
     flags = ("--model_name=m", f"--model_base_path={publisher.base_path}", "--file_system_poll_wait_seconds=0.05")
-    with running(*flags, "--max_num_load_retries=0", "--enable_batching") as made:
-        yield made
+    with running(*flags, "--max_num_load_retries=0", "--enable_batching") as live:
+        yield live
 
 
 def status(server: Server) -> dict[int, dict[str, Any]]:
     """The status of each version, as REST has it."""
     answer = httpx.get(f"http://{server.rest}/v1/models/m").json()
-    return {int(one["version"]): one for one in answer["model_version_status"]}
+    return {int(version["version"]): version for version in answer["model_version_status"]}
 
 
 def is_available(server: Server, number: int) -> bool:
     """Whether a version is."""
-    return number in (known := status(server)) and known[number]["state"] == "AVAILABLE"
+    return status(server).get(number, {}).get("state") == "AVAILABLE"
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 30) -> None:
@@ -149,9 +149,9 @@ def test_fifty_reloads_under_load(server: Server, publisher: Publisher) -> None:
     assert load.wrong == []
     assert load.biases == {2.0, 3.0}
     assert load.count > RELOADS
-    wait_for(lambda: [one["state"] for one in status(server).values()].count("AVAILABLE") == 1)
+    wait_for(lambda: [version["state"] for version in status(server).values()].count("AVAILABLE") == 1)
     assert status(server)[number]["state"] == "AVAILABLE"
-    assert {one["state"] for other, one in status(server).items() if other < number} == {"END"}
+    assert {version["state"] for other, version in status(server).items() if other < number} == {"END"}
 
 
 def truncate_weights(path: Path) -> None:
@@ -249,7 +249,7 @@ def test_the_reload_rpc(server: Server, publisher: Publisher, toys: Path) -> Non
             predict(channel, "m", {"x": X})
         assert raised.value.code() == grpc.StatusCode.NOT_FOUND
         states = call(channel, services.GET_MODEL_STATUS, GetModelStatusRequest(model_spec=ModelSpec(name="other")))
-        assert [one.version for one in states.model_version_status] == [2]
+        assert [version.version for version in states.model_version_status] == [2]
 
 
 def test_the_configuration_file_is_polled(toys: Path, tmp_path: Path) -> None:

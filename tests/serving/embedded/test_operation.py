@@ -26,8 +26,8 @@ from tests.support.live import Server, wait_until
 @pytest.fixture(scope="module")
 def channel(toy_server: Server) -> Iterator[grpc.Channel]:
     """A connection to the server with the toy models."""
-    with grpc.insecure_channel(toy_server.grpc) as made:
-        yield made
+    with grpc.insecure_channel(toy_server.grpc) as connection:
+        yield connection
 
 
 def test_the_health_service(channel: grpc.Channel) -> None:
@@ -102,10 +102,10 @@ def test_request_ids(channel: grpc.Channel, toy_server: Server) -> None:
     first, second = (httpx.get(url).headers["x-request-id"] for _ in range(2))
     assert first != second
     stub: Any = channel.unary_unary(services.GET_MODEL_STATUS.path, GetModelStatusRequest.SerializeToString)
-    _, made = stub.with_call(
+    _, unary = stub.with_call(
         GetModelStatusRequest(model_spec=ModelSpec(name="tf1")), metadata=(("x-request-id", "mine"),), timeout=10
     )
-    assert ("x-request-id", "mine") in [tuple(pair) for pair in made.trailing_metadata()]
+    assert ("x-request-id", "mine") in [tuple(pair) for pair in unary.trailing_metadata()]
 
 
 @pytest.mark.parametrize(

@@ -94,9 +94,9 @@ def test_per_model_parameters_that_cannot_be(version: Path, text: str, message: 
 )
 def test_session_parallelism(flags: Flags, intra: int, inter: int) -> None:
     """Each of the two flags comes before the one for both; operations run in the request's thread unless asked."""
-    made = options.session_config(flags)
+    config = options.session_config(flags)
 
-    assert (made.intra_op_parallelism_threads, made.inter_op_parallelism_threads) == (intra, inter)
+    assert (config.intra_op_parallelism_threads, config.inter_op_parallelism_threads) == (intra, inter)
 
 
 def test_the_session_config_file(tmp_path: Path) -> None:
@@ -120,9 +120,9 @@ def test_the_session_config_file(tmp_path: Path) -> None:
     assert alone.gpu_options.per_process_gpu_memory_fraction == 0.25
     assert (combined.intra_op_parallelism_threads, combined.inter_op_parallelism_threads) == (2, 8)
     assert combined.gpu_options.per_process_gpu_memory_fraction == 0.5
-    for made in (alone, combined):
-        assert made.use_per_session_threads
-        assert made.gpu_options.allow_growth
+    for config in (alone, combined):
+        assert config.use_per_session_threads
+        assert config.gpu_options.allow_growth
 
 
 @pytest.mark.parametrize(
@@ -136,10 +136,10 @@ def test_the_session_config_file(tmp_path: Path) -> None:
     ],
 )
 def test_files_that_do_not_parse(tmp_path: Path, flag: str, message: str) -> None:
-    """Each is told in TF Serving's words, with the place, before anything starts; so is one that is not there."""
+    """The error has TF Serving's text, with the place, and comes before anything starts; so for a missing file."""
     file = tmp_path / "a.config"
-    given: dict[str, Any] = {"model_base_path": "/m", "enable_batching": True, flag: str(file)}
-    flags = Flags(**given)
+    values: dict[str, Any] = {"model_base_path": "/m", "enable_batching": True, flag: str(file)}
+    flags = Flags(**values)
 
     with pytest.raises(ServerConfigError, match=f"Cannot read {file}: "):
         options.check(flags)

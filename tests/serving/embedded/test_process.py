@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
+import grpc
 import httpx
+import numpy as np
 import pytest
 
-from tests.support.live import KITCHEN, running
+from serving.apis import services
+from tests.support.asking import call, outputs, predict_request
+from tests.support.live import KITCHEN, running, wait_until
 
 
 def run(*flags: str) -> subprocess.CompletedProcess[str]:
@@ -64,12 +72,20 @@ def test_a_configuration_that_does_not_parse_ends_the_start(tmp_path: Path, flag
     assert "Traceback" not in ended.stderr
 
 
-def test_an_unknown_flag_is_told_with_the_usage() -> None:
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--nope", "unknown argument: --nope"),
+        ("--use_alts_credentials", "--use_alts_credentials cannot be followed: ALTS exists on Google Cloud only: "),
+    ],
+)
+def test_a_flag_that_cannot_be_followed_is_told_with_the_usage(flag: str, message: str) -> None:
     """Exit code 2."""
-    ended = run("--nope")
+    ended = run(flag)
 
     assert ended.returncode == 2
-    assert ended.stderr.startswith("unknown argument: --nope\nusage: ")
+    assert ended.stderr.startswith(message)
+    assert "\nusage: " in ended.stderr
 
 
 def test_help_needs_no_tensorflow() -> None:
@@ -78,3 +94,74 @@ def test_help_needs_no_tensorflow() -> None:
 
     assert ended.returncode == 0
     assert "--model_base_path" in ended.stdout
+
+
+def test_sigterm_drains(toys: Path, tmp_path: Path) -> None:
+    """Requests in flight finish, new ones find the ports closed, exit code 0; more than the limit are refused."""
+    opened = tmp_path / "opened"
+    flags = (
+        "--model_name=gate", f"--model_base_path={toys}/gate", "--max_concurrent_requests=2",
+        "--shutdown_grace_seconds=60",
+    )  # fmt: skip
+    with (
+        running(*flags) as server,
+        grpc.insecure_channel(server.grpc) as channel,
+        httpx.Client(base_url=f"http://{server.rest}/v1/models", timeout=60) as http,
+        ThreadPoolExecutor(2) as pool,
+        ExitStack() as failing,
+    ):
+        failing.callback(opened.touch)
+        grpc_answer = pool.submit(let_in_over_grpc, channel, opened)
+        rest_answer = pool.submit(let_in_over_rest, http, opened)
+        refused = until_refused(http)
+
+        server.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: not any(is_open(address) for address in (server.grpc, server.rest)))
+        assert not grpc_answer.done()
+        assert not rest_answer.done()
+        opened.touch()
+
+        assert grpc_answer.result(60) == [str(opened).encode()]
+        assert rest_answer.result(60) == {"predictions": [str(opened)]}
+        assert server.process.wait(30) == 0
+    assert "--max_concurrent_requests" in refused
+
+
+def let_in_over_grpc(channel: grpc.Channel, opened: Path) -> list[bytes]:
+    """What the model `gate` answers; asked again while the request is refused."""
+    request = predict_request("gate", {"path": np.array([str(opened)], object)})
+    end = time.monotonic() + 60
+    while True:
+        try:
+            paths: list[bytes] = outputs(call(channel, services.PREDICT, request, timeout=60))["path"].tolist()
+        except grpc.RpcError as error:
+            if error.code() != grpc.StatusCode.RESOURCE_EXHAUSTED or time.monotonic() > end:
+                raise
+        else:
+            return paths
+
+
+def let_in_over_rest(http: httpx.Client, opened: Path) -> object:
+    """What the model `gate` answers; asked again while the request is refused."""
+    end = time.monotonic() + 60
+    while (answer := http.post("/gate:predict", json={"instances": [str(opened)]})).status_code == 429:
+        assert time.monotonic() < end, answer.text
+    return answer.json()
+
+
+def until_refused(http: httpx.Client) -> str:
+    """Asks for the status until all places are taken; the text of the refusal."""
+    end = time.monotonic() + 60
+    while (answer := http.get("/gate")).status_code != 429:
+        assert time.monotonic() < end, "the limit was never met"
+    return str(answer.json()["error"])
+
+
+def is_open(address: str) -> bool:
+    """Whether a port takes connections."""
+    host, port = address.split(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except ConnectionError:  # refused, or reset when the port closed meanwhile
+        return False
+    return True

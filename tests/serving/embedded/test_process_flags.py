@@ -53,15 +53,15 @@ def server(toys: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
         "--enable_signature_method_name_check",
         "--enable_profiler=false",
         "--max_num_load_retries=0",
-    ) as made:
-        yield made
+    ) as live:
+        yield live
 
 
 @pytest.fixture(scope="module")
 def channel(server: Server) -> Iterator[grpc.Channel]:
     """A connection to that server."""
-    with grpc.insecure_channel(server.grpc) as made:
-        yield made
+    with grpc.insecure_channel(server.grpc) as connection:
+        yield connection
 
 
 def test_per_model_batching(channel: grpc.Channel, server: Server) -> None:

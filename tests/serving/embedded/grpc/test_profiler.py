@@ -39,7 +39,7 @@ class FakeTracer:
     """Takes the trace that it is given, at once or when its session ends; keeps what is saved."""
 
     def __init__(self, *, xspace: bytes = b"events", waits: bool = False) -> None:
-        self.taken: list[tuple[Levels, float]] = []
+        self.requests: list[tuple[Levels, float]] = []
         self.saved: dict[str, bytes] = {}
         self.waiting = threading.Event()
         self.over = threading.Event()
@@ -62,7 +62,7 @@ class FakeTracer:
         return response
 
     def _take(self, levels: Levels, seconds: float, ended: threading.Event) -> Trace:
-        self.taken.append((levels, seconds))
+        self.requests.append((levels, seconds))
         self.waiting.set()
         if self._waits:
             assert ended.wait(30)
@@ -94,11 +94,11 @@ def test_nobody_else_may_ask(method: str, peer: str) -> None:
         asyncio.run(tracer.ask(method, REQUESTS[method](session_id="one"), peer))
 
     assert raised.value.code == Code.PERMISSION_DENIED
-    assert tracer.taken == []
+    assert tracer.requests == []
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "message"),
     [
         ({"session_id": "../etc"}, "session_id must be a file name: got '../etc'"),
         ({"session_id": ""}, "session_id must be a file name"),
@@ -107,15 +107,15 @@ def test_nobody_else_may_ask(method: str, peer: str) -> None:
         ({"repository_root": ""}, "repository_root is missing"),
     ],
 )
-def test_names_that_are_none(fields: dict[str, str], said: str) -> None:
+def test_names_that_are_none(fields: dict[str, str], message: str) -> None:
     """They are refused before anything is traced."""
     tracer = FakeTracer()
 
-    with pytest.raises(ServingError, match=said) as raised:
+    with pytest.raises(ServingError, match=message) as raised:
         tracer.profile(**fields)
 
     assert raised.value.code == Code.INVALID_ARGUMENT
-    assert tracer.taken == []
+    assert tracer.requests == []
 
 
 def test_how_much_and_how_long() -> None:
@@ -125,7 +125,7 @@ def test_how_much_and_how_long() -> None:
     tracer.profile(duration_ms=1500)
     tracer.profile(opts=ProfileOptions(host_tracer_level=3, python_tracer_level=1))
 
-    assert tracer.taken == [(Levels(2, 0, 1), 1.5), (Levels(3, 1, 0), 0.5)]
+    assert tracer.requests == [(Levels(2, 0, 1), 1.5), (Levels(3, 1, 0), 0.5)]
 
 
 def test_an_empty_trace_is_told_and_not_written() -> None:
@@ -212,11 +212,11 @@ def test_one_trace_at_a_time(toy_server: Server) -> None:
                 return error.code()
             return grpc.StatusCode.OK
 
-        asked = [pool.submit(take, name) for name in names]
-        wait_until(lambda: any(one.done() for one in asked))
+        traces = [pool.submit(take, name) for name in names]
+        wait_until(lambda: any(trace.done() for trace in traces))
         for name in names:
             terminate(TerminateRequest(session_id=name).SerializeToString(), timeout=30)
-        assert {one.result() for one in asked} == {grpc.StatusCode.OK, grpc.StatusCode.ALREADY_EXISTS}
+        assert {trace.result() for trace in traces} == {grpc.StatusCode.OK, grpc.StatusCode.ALREADY_EXISTS}
         with pytest.raises(grpc.RpcError, match="Monitor is there for Cloud TPUs only"):
             monitor(b"", timeout=30)
 

@@ -21,12 +21,13 @@ from serving.apis.services import PROFILER_SERVICE as PROFILER
 from serving.apis.status import Code
 from serving.embedded.flags import Flags
 from serving.embedded.grpc.methods import Methods
+from serving.embedded.inference.model import LoadedModel
 from serving.embedded.observe.calls import Interceptor, Operation
 from serving.embedded.observe.tracer import Trace, Tracer
 from serving.embedded.rest.routes import Route
 from serving.embedded.server import ModelServer
 from serving.errors import InvalidArgument, ResourceExhausted
-from tests.support.fakes import FakeLoader
+from tests.support.fakes import FakeServable
 from tests.support.http2_peer import Peer, call
 from tests.support.live import wait_until
 
@@ -114,7 +115,7 @@ def ports(path: Path, monkeypatch: pytest.MonkeyPatch, **flags: Any) -> Iterator
             shutdown_grace_seconds=1,
             **flags,
         ),
-        FakeLoader(),
+        lambda name, number, _: LoadedModel(name, number, FakeServable(number)),
         tracer=Tracer(lambda *_: Trace(b"", empty=True), lambda *_: None),
     )
     addresses = server.start()
@@ -132,8 +133,8 @@ def ports(path: Path, monkeypatch: pytest.MonkeyPatch, **flags: Any) -> Iterator
 @pytest.fixture
 def live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ports]:
     """Such a server, with messages and bodies of up to 1000 bytes and one request at a time."""
-    with ports(tmp_path, monkeypatch, max_request_bytes=1000, max_concurrent_requests=1) as made:
-        yield made
+    with ports(tmp_path, monkeypatch, max_request_bytes=1000, max_concurrent_requests=1) as live_ports:
+        yield live_ports
 
 
 def described() -> set[str]:

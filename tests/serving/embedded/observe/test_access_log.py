@@ -1,0 +1,58 @@
+"""The access log of a live server."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import grpc
+import httpx
+import numpy as np
+
+from serving.apis import services
+from tests.support.asking import call, outputs, predict_request
+from tests.support.live import KITCHEN
+
+X = np.array([1.0], np.float32)
+
+
+def test_the_access_log(tmp_path: Path) -> None:
+    """One line of JSON for each request, on stdout; tensor_content when asked for; what cannot work is told."""
+    command = [
+        sys.executable, "-m", "serving.embedded", "--port=0", "--rest_api_port=0", "--model_name=kitchen",
+        f"--model_base_path={KITCHEN}", "--access_log", "--enable_serialization_as_tensor_content",
+        "--prefer_tflite_model", "--mixed_precision=bfloat16", "--flush_filesystem_caches=false",
+    ]  # fmt: skip
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        notices = [process.stderr.readline() for _ in range(4)]
+        assert notices[:2] == [
+            "--mixed_precision is ignored: the graph runs in the precision it was exported in\n",
+            "--prefer_tflite_model is ignored: the TensorFlow model is served\n",
+        ]
+        grpc_at, rest_at = (re.search(r"[\d.]+:\d+", line) for line in notices[2:])
+        assert grpc_at
+        assert rest_at
+        with grpc.insecure_channel(grpc_at[0]) as channel:
+            answer = call(
+                channel, services.PREDICT, predict_request("kitchen", {"x": X}), metadata=(("x-request-id", "a"),)
+            )
+            assert answer.outputs["y"].tensor_content == np.array([3.5], "<f4").tobytes()
+            assert outputs(answer)["y"].tolist() == [3.5]
+        httpx.get(f"http://{rest_at[0]}/v1/models/nope", headers={"x-request-id": "b"})
+        process.send_signal(signal.SIGTERM)
+        lines = [json.loads(line) for line in process.stdout.read().splitlines()]
+        assert process.wait(30) == 0
+    first, second = lines
+    assert first.keys() == {"time", "request_id", "protocol", "path", "model", "code", "duration_ms", "peer"}
+    assert [first[key] for key in ("request_id", "protocol", "path", "model", "code")] == [
+        "a", "GRPC", "/tensorflow.serving.PredictionService/Predict", "kitchen", "OK",
+    ]  # fmt: skip
+    assert [second[key] for key in ("request_id", "protocol", "path", "model", "code")] == [
+        "b", "REST", "/v1/models/nope", "nope", "NOT_FOUND",
+    ]  # fmt: skip

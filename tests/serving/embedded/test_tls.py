@@ -1,0 +1,67 @@
+"""TLS on the gRPC port: --ssl_config_file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+import trustme
+
+from tests.support.asking import predict
+from tests.support.live import KITCHEN, running
+
+X = np.array([1.0], np.float32)
+
+
+def test_tls(tmp_path: Path) -> None:
+    """Clients that trust the certificate are served; plain ones are turned away."""
+    authority = trustme.CA()
+    config = write_config(tmp_path, authority)
+    with running("--model_name=kitchen", f"--model_base_path={KITCHEN}", f"--ssl_config_file={config}") as server:
+        credentials = grpc.ssl_channel_credentials(authority.cert_pem.bytes())
+        with grpc.secure_channel(server.grpc, credentials) as channel:
+            assert predict(channel, "kitchen", {"x": X})["y"].tolist() == [3.5]
+        with grpc.insecure_channel(server.grpc) as channel, pytest.raises(grpc.RpcError) as raised:
+            predict(channel, "kitchen", {"x": X})
+        assert raised.value.code() == grpc.StatusCode.UNAVAILABLE
+
+
+def test_tls_with_client_certificates(tmp_path: Path) -> None:
+    """client_verify and custom_ca: clients with a certificate of that CA are served, all others are turned away."""
+    authority, stranger = trustme.CA(), trustme.CA()
+    config = write_config(
+        tmp_path, authority, f"custom_ca: {json.dumps(authority.cert_pem.bytes().decode())}", "client_verify: true"
+    )
+
+    def ask(*client: bytes) -> list[float]:
+        credentials = grpc.ssl_channel_credentials(authority.cert_pem.bytes(), *client)
+        with grpc.secure_channel(server.grpc, credentials) as channel:
+            answer: list[float] = predict(channel, "kitchen", {"x": X})["y"].tolist()
+            return answer
+
+    with running("--model_name=kitchen", f"--model_base_path={KITCHEN}", f"--ssl_config_file={config}") as server:
+        assert ask(*key_and_chain(authority)) == [3.5]
+        for client in ((), key_and_chain(stranger)):
+            with pytest.raises(grpc.RpcError) as raised:
+                ask(*client)
+            assert raised.value.code() == grpc.StatusCode.UNAVAILABLE
+
+
+def write_config(directory: Path, authority: trustme.CA, *fields: str) -> Path:
+    """An SSLConfig with a certificate of the authority for 127.0.0.1, and these fields."""
+    identity = authority.issue_cert("127.0.0.1")
+    pems = {"server_key": identity.private_key_pem, "server_cert": identity.cert_chain_pems[0]}
+    file = directory / "ssl.config"
+    file.write_text(
+        "\n".join([*(f"{name}: {json.dumps(pem.bytes().decode())}" for name, pem in pems.items()), *fields])
+    )
+    return file
+
+
+def key_and_chain(authority: trustme.CA) -> tuple[bytes, bytes]:
+    """A client's key and certificate of this CA, in PEM."""
+    identity = authority.issue_cert("client@example.org")
+    return identity.private_key_pem.bytes(), identity.cert_chain_pems[0].bytes()
