@@ -9,6 +9,7 @@ import pytest
 from training.config import TrainingConfig
 from training.errors import TrainingError
 from training.fit import loop
+from training.fit.batches import Batches
 from training.fit.loop import Steps
 from training.fit.stages import Watch
 from training.train import train
@@ -17,15 +18,16 @@ from training.train import train
 def interrupted_after(epochs: int, config: TrainingConfig, run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """Begins a run that Ctrl-C ends in the middle of the epoch after `epochs`; gives the error's text."""
     original = loop._run_epoch
+    finished = 0
 
-    def run_epoch(run: Steps, epoch: loop.Batches, steps_per_execution: int) -> tuple[float, float]:
-        if run_epoch.calls == epochs:  # type: ignore[attr-defined]
-            original(run, loop.Batches(epoch.indices[:2], epoch.shifts[:2]), steps_per_execution)
+    def run_epoch(run: Steps, epoch: Batches, steps_per_execution: int) -> tuple[float, float]:
+        nonlocal finished
+        if finished == epochs:
+            original(run, Batches(epoch.indices[:2], epoch.shifts[:2]), steps_per_execution)
             raise KeyboardInterrupt
-        run_epoch.calls += 1  # type: ignore[attr-defined]
+        finished += 1
         return original(run, epoch, steps_per_execution)
 
-    run_epoch.calls = 0  # type: ignore[attr-defined]
     monkeypatch.setattr(loop, "_run_epoch", run_epoch)
     with pytest.raises(TrainingError) as caught:
         train(config, run_dir, watch=Watch(pictures=False))

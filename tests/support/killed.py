@@ -11,6 +11,8 @@ from functools import reduce
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytest
+
 
 class Step(NamedTuple):
     """Before (or after) the `call`-th call of a function."""
@@ -49,18 +51,21 @@ STEPS = (
 
 def export_killed_at(step: Step, run: Path, base: Path) -> None:
     """Exports with copies, keeps one version, and kills its own process at the step; never returns."""
-    from training.export import export
+    from training.export.export import ExportSettings, export_saved_model
     from training.export.trained import load_run
 
-    # The self-test in this process: another one would only take longer to start. Looked up late, for the patch below.
-    @contextmanager
-    def here() -> Iterator[Callable[[Path], dict[str, float]]]:
-        yield lambda path: export.run_self_test(path)  # noqa: PLW0108
-
-    export.self_test_process = here
+    patch = pytest.MonkeyPatch()
+    # The self-test in this process: another one would only take longer to start.
+    patch.setattr("training.export.export.self_test_process", _self_test_here)
     _kill_at(step)
-    export.export_saved_model(load_run(run), export.ExportSettings(base, with_copies=True, keep=1))
+    export_saved_model(load_run(run), ExportSettings(base, with_copies=True, keep=1))
     os._exit(99)
+
+
+@contextmanager
+def _self_test_here() -> Iterator[Callable[[Path], Any]]:
+    # Looked up when the export begins: the step may be a call of it.
+    yield vars(importlib.import_module("training.export.export"))["run_self_test"]
 
 
 def _kill_at(step: Step) -> None:
