@@ -29,11 +29,14 @@ class Server(NamedTuple):
 
 
 @contextmanager
-def running(*flags: str) -> Iterator[Server]:
-    """A server with these flags; SIGTERM ends it. Fails with the log's tail when it does not come up."""
+def running(*flags: str, program: Sequence[str] = ("-m", "serving.embedded")) -> Iterator[Server]:
+    """A server with these flags; SIGTERM ends it. Fails with the log's tail when it does not come up.
+
+    program: what Python is called with before the flags.
+    """
     with tempfile.TemporaryDirectory() as directory:
         log = Path(directory) / "stderr"
-        command = [sys.executable, "-m", "serving.embedded", *_FREE_PORTS, *flags]
+        command = [sys.executable, *program, *_FREE_PORTS, *flags]
         with log.open("wb") as stderr, subprocess.Popen(command, stderr=stderr) as process:
             try:
                 grpc, rest = wait_until_listening(process, log)

@@ -2,7 +2,7 @@
 
 - half_plus_two/1, half_plus_two/2: y = x / 2 + bias, bias 2 and 3; outputs y and bias; batched by rows.
 - row_mixer/1: y = x - mean(x) over the batch: merging requests would change its answers.
-- quantized/1, many_types/1: identities of rarer dtypes.
+- many_types/1: the identity of rarer dtypes, a quantized one among them.
 - tf1/00000123: an export of TensorFlow 1 with predict, classify and regress signatures and a variable, and one with a
   method name that TF Serving does not know.
 - assets/1: looks words up in an asset file.
@@ -12,7 +12,11 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
 
 
 def main(directory: Path) -> None:
@@ -24,48 +28,35 @@ def main(directory: Path) -> None:
 
 def write_half_plus_two(directory: Path) -> None:
     """Two versions that can be told from their answers."""
-    import tensorflow as tf
-
-    class HalfPlus(tf.Module):
-        def __init__(self, bias: float) -> None:
-            super().__init__()
-            self.bias = tf.Variable(bias)
-
-        @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
-        def predict(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
-            return {"y": x / 2 + self.bias, "bias": tf.ones_like(x) * self.bias}
-
     for version, bias in ((1, 2.0), (2, 3.0)):
-        module = HalfPlus(bias)
-        tf.saved_model.save(module, str(directory / "half_plus_two" / str(version)), signatures=module.predict)
+        _write_half_plus(directory / "half_plus_two" / str(version), bias)
+
+
+def _write_half_plus(path: Path, bias: float) -> None:
+    module = tf.Module()
+    module.bias = tf.Variable(bias)
+
+    def predict(x: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"y": x / 2 + module.bias, "bias": tf.ones_like(x) * module.bias}
+
+    _save(path, predict, [tf.TensorSpec([None], tf.float32, name="x")], module)
 
 
 def write_others(directory: Path) -> None:
     """The models that have one version."""
-    import tensorflow as tf
 
-    def save(name: str, function: tf.types.experimental.GenericFunction, module: tf.Module | None = None) -> None:
-        module = module or tf.Module()
-        module.function = function
-        tf.saved_model.save(module, str(directory / name / "1"), signatures=function)
-
-    def spec(dtype: tf.DType, shape: tuple[int | None, ...] = (None,)) -> tf.TensorSpec:
-        return tf.TensorSpec(shape, dtype)
-
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
     def mix(x: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"y": x - tf.reduce_mean(x)}
 
-    save("row_mixer", mix)
+    _save(directory / "row_mixer" / "1", mix, [tf.TensorSpec([None], tf.float32, name="x")])
 
     names = ("bfloat16", "half", "int8", "int16", "uint16", "uint32", "uint64", "complex64", "complex128", "qint8")
-    dtypes = {name: tf.dtypes.as_dtype(name) for name in names}
+    specs = {name: tf.TensorSpec([None], tf.dtypes.as_dtype(name), name=name) for name in names}
 
-    @tf.function(input_signature=[{name: tf.TensorSpec([None], dtype, name=name) for name, dtype in dtypes.items()}])
     def identity(values: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         return {f"{name}_out": tf.identity(value) for name, value in values.items()}
 
-    save("many_types", identity)
+    _save(directory / "many_types" / "1", identity, [specs])
 
     vocabulary = directory / "words.txt"
     vocabulary.write_text("zero\none\ntwo\n")
@@ -78,28 +69,33 @@ def write_others(directory: Path) -> None:
         1,
     )
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="words")])
     def look_up(words: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"ids": module.table.lookup(words)}
 
-    save("assets", look_up, module)
+    _save(directory / "assets" / "1", look_up, [tf.TensorSpec([None], tf.string, name="words")], module)
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="path")])
     def gate(path: tf.Tensor) -> dict[str, tf.Tensor]:
-        found = tf.constant([], tf.string)
-        while tf.equal(tf.size(found), 0):
-            tf.autograph.experimental.set_loop_options(shape_invariants=[(found, tf.TensorShape([None]))])
+        matches = tf.constant([], tf.string)
+        while tf.equal(tf.size(matches), 0):
+            tf.autograph.experimental.set_loop_options(shape_invariants=[(matches, tf.TensorShape([None]))])
             # An optimizer may look once, ahead of the loop, for a path that no round has a part in: each adds nothing.
-            found = tf.io.matching_files(path + tf.strings.reduce_join(found))
-        return {"path": found}
+            matches = tf.io.matching_files(path + tf.strings.reduce_join(matches))
+        return {"path": matches}
 
-    save("gate", gate)
+    _save(directory / "gate" / "1", gate, [tf.TensorSpec([None], tf.string, name="path")])
+
+
+def _save(
+    path: Path, function: Callable[..., dict[str, tf.Tensor]], specs: list[Any], module: tf.Module | None = None
+) -> None:
+    """Writes a function as serving_default. module: what holds its variables and assets."""
+    module = module or tf.Module()
+    module.function = tf.function(function, input_signature=specs)
+    tf.saved_model.save(module, str(path), signatures=module.function)
 
 
 def write_tf1(path: Path) -> None:
     """An export as TensorFlow 1 made them: a graph, a session, a builder."""
-    import tensorflow as tf
-
     v1 = tf.compat.v1
     with tf.Graph().as_default(), v1.Session() as session:
         slope = v1.get_variable("slope", initializer=0.5, use_resource=False)

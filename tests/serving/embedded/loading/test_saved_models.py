@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import grpc
 import httpx
@@ -12,7 +11,13 @@ import numpy as np
 import pytest
 
 from serving.apis import services
-from serving.apis.messages import DT_QINT8, ClassificationRequest, MultiInferenceRequest, RegressionRequest
+from serving.apis.messages import (
+    DT_QINT8,
+    ClassificationRequest,
+    ModelSpec,
+    MultiInferenceRequest,
+    RegressionRequest,
+)
 from tests.support.asking import call, predict
 from tests.support.live import Server
 
@@ -20,8 +25,8 @@ from tests.support.live import Server
 @pytest.fixture(scope="module")
 def channel(toy_server: Server) -> Iterator[grpc.Channel]:
     """A connection to the server with the toy models."""
-    with grpc.insecure_channel(toy_server.grpc) as made:
-        yield made
+    with grpc.insecure_channel(toy_server.grpc) as channel:
+        yield channel
 
 
 def test_versions_side_by_side(channel: grpc.Channel) -> None:
@@ -34,10 +39,11 @@ def test_versions_side_by_side(channel: grpc.Channel) -> None:
 
 def test_a_tensorflow_1_export(channel: grpc.Channel, toy_server: Server) -> None:
     """Predict, Classify, Regress and MultiInference of an export with a variable and a leading-zero version."""
-    spec: dict[str, Any] = {"name": "tf1", "signature_name": "classify_x_to_y"}
+    spec = ModelSpec(name="tf1", signature_name="classify_x_to_y")
     classify = ClassificationRequest(model_spec=spec)
     classify.input.example_list.examples.add().features.feature["x"].float_list.value.append(2.0)
-    regress = RegressionRequest(model_spec={**spec, "signature_name": "regress_x_to_y"}, input=classify.input)
+    regress = RegressionRequest(model_spec=spec, input=classify.input)
+    regress.model_spec.signature_name = "regress_x_to_y"
     both = MultiInferenceRequest(input=classify.input)
     both.tasks.add(model_spec=regress.model_spec, method_name="tensorflow/serving/regress")
     both.tasks.add(model_spec=classify.model_spec, method_name="tensorflow/serving/classify")

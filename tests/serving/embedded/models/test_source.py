@@ -8,9 +8,7 @@ import pytest
 from google.protobuf import text_format
 
 from serving.apis.messages import ModelConfig
-from serving.embedded.models import storage
 from serving.embedded.models.source import Aspired, FileSystemSource, aspired
-from serving.errors import FailedPrecondition, NotFound
 
 
 def config(base: Path, policy: str = "") -> ModelConfig:
@@ -72,22 +70,6 @@ def test_an_empty_base_path(tmp_path: Path) -> None:
 
     assert found.versions == {}
     assert str(found.error) == f"No versions of m under {tmp_path}: expected numeric folders such as {tmp_path}/1"
-
-
-def test_a_model_without_a_version_directory(tmp_path: Path) -> None:
-    """The often-made mistake is recognized."""
-    (tmp_path / "saved_model.pb").write_bytes(b"")
-
-    with pytest.raises(FailedPrecondition, match=r"holds saved_model.pb itself: .* Move the model to .*/1"):
-        storage.versions("m", str(tmp_path))
-
-
-def test_a_file_for_a_base_path(tmp_path: Path) -> None:
-    """A base path is a directory."""
-    (tmp_path / "file").write_text("")
-
-    with pytest.raises(NotFound, match="is not a directory"):
-        storage.versions("m", str(tmp_path / "file"))
 
 
 def test_a_model_that_is_configured_no_more_aspires_to_nothing(base: Path) -> None:

@@ -1,0 +1,128 @@
+"""Model base paths are read through one module: the versions, their files, what tells that a file has changed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from fashion_common.layout import BATCHING_FILE, SELF_TEST_FILE, WARMUP_FILE
+from serving.apis.self_test import Case, write_archive
+from serving.embedded.models import storage
+from serving.embedded.models.storage import VersionDirectory
+from serving.errors import FailedPrecondition, NotFound
+from tests.support import other_storage
+from tests.support.live import Server, running, wait_until
+
+BASE_PATH = "/nowhere/models"
+X = np.array([1.0, 4.0], np.float32)
+
+
+def test_a_file_of_a_version(tmp_path: Path) -> None:
+    """By its name in the directory; None for what is not there, and for a directory."""
+    (tmp_path / "assets.extra").mkdir()
+    (tmp_path / SELF_TEST_FILE).touch()
+    version = VersionDirectory(tmp_path)
+
+    assert version.file(SELF_TEST_FILE) == tmp_path / SELF_TEST_FILE
+    assert version.file(WARMUP_FILE) is None
+    assert version.file("assets.extra") is None
+    assert (str(version), version.local_path()) == (str(tmp_path), tmp_path)
+
+
+def test_the_fingerprint_tells_what_has_changed(tmp_path: Path) -> None:
+    """A file more, other contents or another time; reading changes nothing."""
+    file = tmp_path / "variables" / "a"
+    file.parent.mkdir()
+    version = VersionDirectory(tmp_path)
+    fingerprints = [version.fingerprint()]
+
+    file.write_bytes(b"one")
+    fingerprints.append(version.fingerprint())
+    file.read_bytes()
+    assert version.fingerprint() == fingerprints[-1]
+    file.write_bytes(b"three")
+    fingerprints.append(version.fingerprint())
+    os.utime(file, (1, 1))
+    fingerprints.append(version.fingerprint())
+
+    assert all(fingerprints.count(fingerprint) == 1 for fingerprint in fingerprints)
+
+
+def test_a_model_without_a_version_directory(tmp_path: Path) -> None:
+    """The often-made mistake is recognized."""
+    (tmp_path / "saved_model.pb").write_bytes(b"")
+
+    with pytest.raises(FailedPrecondition, match=r"holds saved_model.pb itself: .* Move the model to .*/1"):
+        storage.versions("m", str(tmp_path))
+
+
+def test_a_file_for_a_base_path(tmp_path: Path) -> None:
+    """A base path is a directory."""
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(NotFound, match="is not a directory"):
+        storage.versions("m", str(tmp_path / "file"))
+    assert not storage.is_readable(str(tmp_path / "file"))
+
+
+def wrong_warmup(version: Path) -> None:
+    """A warmup file that is no TFRecord."""
+    (version / WARMUP_FILE).parent.mkdir()
+    (version / WARMUP_FILE).write_bytes(b"no records at all")
+
+
+def wrong_self_test(version: Path) -> None:
+    """Golden outputs that the model does not give."""
+    write_archive(version / SELF_TEST_FILE, {"serving_default": Case({"x": X}, {"y": X})})
+
+
+def wrong_batching(version: Path) -> None:
+    """Batching parameters that cannot be."""
+    (version / BATCHING_FILE).write_text("max_batch_size { value: 0 }")
+
+
+def wrong_model(version: Path) -> None:
+    """No SavedModel."""
+    (version / "saved_model.pb").write_bytes(b"no model")
+
+
+def test_the_server_reaches_base_paths_through_storage_alone(toys: Path, tmp_path: Path) -> None:
+    """It works where only storage can reach the files: listing, loading, warmup, self-test, batching, and a mend."""
+    model = tmp_path / "m"
+    first = model / "1"
+    shutil.copytree(toys / "half_plus_two" / "1", first)
+    write_archive(first / SELF_TEST_FILE, {"serving_default": Case({"x": X}, {"y": X / 2 + 2})})
+    flags = ("--model_name=m", f"--model_base_path={BASE_PATH}/m", "--file_system_poll_wait_seconds=0.05", "--verbose")
+    batching = ("--enable_batching", "--enable_per_model_batching_parameters", "--max_num_load_retries=0")
+    program = ("-m", other_storage.__name__, BASE_PATH, str(tmp_path))
+    spoilers: list[Callable[[Path], None]] = [wrong_warmup, wrong_self_test, wrong_batching, wrong_model]
+    with running(*flags, *batching, program=program) as server:
+        assert "m version 1: 0 warmup requests, self-test of ['serving_default']" in server.log.read_text()
+        for number, spoil in enumerate(spoilers, 2):
+            aside = tmp_path / str(number)
+            shutil.copytree(toys / "half_plus_two" / "1", aside)
+            spoil(aside)
+            aside.rename(model / str(number))
+            wait_until(partial(has_settled, server, number))
+        assert states(server) == {1: "AVAILABLE", 2: "END", 3: "END", 4: "END", 5: "END"}
+        shutil.copy(toys / "half_plus_two" / "2" / "saved_model.pb", model / "5" / "saved_model.pb")
+        wait_until(lambda: states(server)[5] == "AVAILABLE")
+
+
+def has_settled(server: Server, version: int) -> bool:
+    """Whether a version was loaded, or has failed."""
+    return states(server).get(version) in ("AVAILABLE", "END")
+
+
+def states(server: Server) -> dict[int, str]:
+    """The state of each version of m."""
+    statuses: list[dict[str, Any]] = httpx.get(f"http://{server.rest}/v1/models/m").json()["model_version_status"]
+    return {int(status["version"]): status["state"] for status in statuses}
