@@ -35,12 +35,15 @@ class Doubler:
         self.batches: list[list[Any]] = []
         self.seconds = 0.02
         self.whole = False
+        self.error: Exception | None = None
 
     def run(self, feeds: Mapping[str, Array], fetches: Sequence[str]) -> list[Array]:
         """One value a row, or one for all when `whole`."""
         x = feeds["x"]
         self.batches.append(x.tolist())
         time.sleep(self.seconds)
+        if self.error is not None:
+            raise self.error
         if (x == -1).any():
             raise InvalidArgument("row of -1")
         return [np.array(x.sum()) if self.whole else 2 * x for _ in fetches]
@@ -60,7 +63,13 @@ class Bench:
         directory = VersionDirectory(Path("/m/1"))
         self.version: Version[LoadedModel] = Version("m", 1, directory, threading.RLock())
         self.version.put(LoadedModel("m", 1, self.servable, batching))
-        self.runner = BatchingRunner(Runner(4))
+        self.observed: list[int] = []
+        self.runner = BatchingRunner(Runner(4), lambda _, rows: self.observed.append(rows))
+
+    @property
+    def queues(self) -> int:
+        """How many queues there are."""
+        return len(self.version.servable.queues)
 
     async def ask(self, *rows: float, seconds: float | None = None, dtype: npt.DTypeLike = np.float32) -> list[float]:
         """One request of these rows."""
@@ -116,13 +125,15 @@ def test_a_bad_row_fails_its_own_request_only() -> None:
     assert isinstance(bad, InvalidArgument)
 
 
-def test_outputs_that_do_not_go_by_rows_end_the_merging() -> None:
-    """Such a signature's requests run alone, this time and afterwards."""
+def test_outputs_that_do_not_go_by_rows_are_not_shared_out() -> None:
+    """Each request is run alone; a request that waited for nobody keeps its outputs as they are."""
     bench = Bench()
     bench.servable.whole = True
 
     assert bench.all(bench.ask(1, 2), bench.ask(3)) == [3.0, 3.0]
     assert bench.servable.batches == [[1, 2, 3], [1, 2], [3]]
+    assert bench.all(bench.ask(4, 5)) == [9.0]
+    assert bench.servable.batches[3:] == [[4, 5]]
 
 
 def test_allowed_batch_sizes_are_filled_up() -> None:
@@ -189,6 +200,66 @@ def test_the_timeout_waits_for_company() -> None:
 
     assert bench.all(bench.ask(1), late()) == [[2], [4]]
     assert bench.servable.batches == [[1, 2]]
+
+
+def test_the_timeout_ends_when_a_batch_is_full() -> None:
+    """Nobody waits for company that would not fit."""
+    bench = Bench(max_batch_size=2, batch_timeout_seconds=60)
+
+    assert bench.all(bench.ask(1), bench.ask(2)) == [[2], [4]]
+    assert bench.servable.batches == [[1, 2]]
+
+
+def test_a_full_batch_does_not_wait_for_the_timeout_when_a_thread_is_free_again() -> None:
+    """Its requests came while the only thread was busy."""
+    bench = Bench(max_batch_size=2, batch_timeout_seconds=60)
+
+    assert bench.all(*(bench.ask(number) for number in range(4))) == [[0], [2], [4], [6]]
+    assert bench.servable.batches == [[0, 1], [2, 3]]
+
+
+def test_lone_requests_run_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All but the first and every eighth, which look for company; company ends it."""
+    monkeypatch.setattr(time, "perf_counter", lambda: 0.0)
+    bench = Bench()
+    bench.version.servable.loop_free = frozenset({"y"})
+    bench.version.servable.quick_outputs.add("y")
+
+    async def waits() -> bool:
+        request = asyncio.create_task(bench.ask(1))
+        await asyncio.sleep(0)
+        queued = bench.queues > 0
+        await request
+        return queued
+
+    async def one_by_one(count: int) -> list[bool]:
+        return [await waits() for _ in range(count)]
+
+    assert asyncio.run(one_by_one(8)) == [True, *[False] * 7]
+    assert bench.all(bench.ask(1), bench.ask(2)) == [[2], [4]]
+    assert asyncio.run(one_by_one(2)) == [True, False]
+    assert bench.observed == [*[1] * 8, 2, 1, 1]
+
+
+def test_an_unforeseen_error_is_the_answer() -> None:
+    """No request waits for ever because the joint run raised what nobody expected."""
+    bench = Bench(allowed_batch_sizes=(4, 8))
+    bench.servable.error = MemoryError("no room")
+
+    answers = bench.all(bench.ask(1), bench.ask(2), bench.ask(3, dtype=np.float64))
+
+    assert answers == [bench.servable.error] * 3
+
+
+def test_queues_are_forgotten_when_nothing_waits() -> None:
+    """Whatever shapes clients send; after an answer, an error and a deadline alike."""
+    bench = Bench(num_batch_threads=2)
+    rows = [bench.runner.run(Run(bench.version, {"x": np.zeros((1, width))}, ("y",))) for width in range(20)]
+
+    bench.all(*rows, bench.ask(-1), bench.ask(1, seconds=0.001))
+
+    assert len(bench.servable.batches) >= 21
+    assert bench.queues == 0
 
 
 def test_the_committed_configuration() -> None:

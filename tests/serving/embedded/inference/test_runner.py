@@ -1,0 +1,141 @@
+"""Where a run happens: on the event loop when it is sure to be quick, else in a thread; and its deadline."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from serving.apis.messages import SignatureDef
+from serving.embedded.inference.model import LoadedModel
+from serving.embedded.inference.runner import QUICK_BYTES, QUICK_SECONDS, Run, Runner
+from serving.embedded.inference.servable import Array
+from serving.embedded.models.storage import VersionDirectory
+from serving.embedded.models.versions import Version
+from serving.errors import DeadlineExceeded
+
+X = {"x": np.zeros(2, np.float32)}
+
+
+class Clock:
+    """A servable that seems to take `seconds`, and tells in which thread it ran; y depends on no loop, z does."""
+
+    def __init__(self) -> None:
+        self.signatures: Mapping[str, SignatureDef] = {}
+        self.loop_free = frozenset({"y"})
+        self.now = 0.0
+        self.seconds = 0.0
+        self.threads: list[str] = []
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def run(self, feeds: Mapping[str, Array], fetches: Sequence[str]) -> list[Array]:
+        """The first feed for every fetch."""
+        self.threads.append(threading.current_thread().name)
+        self.now += self.seconds
+        assert self.gate.wait(10)
+        return [next(iter(feeds.values())) for _ in fetches]
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+class Bench:
+    """A version of a Clock, and the runner that runs it."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.observed: list[tuple[str, float]] = []
+        self.runner = Runner(1, lambda name, seconds: self.observed.append((name, seconds)))
+        self.version: Version[LoadedModel] = Version("m", 1, VersionDirectory(Path("/m/1")), threading.RLock())
+        self.version.put(LoadedModel("m", 1, self.clock))
+
+    def run(
+        self, *, feeds: Mapping[str, Array] = X, fetches: tuple[str, ...] = ("y",), seconds: float | None = None
+    ) -> str:
+        """Runs once, within so many seconds; gives the name of the thread that it ran in."""
+        deadline = None if seconds is None else time.monotonic() + seconds
+        asyncio.run(self.runner.run(Run(self.version, feeds, fetches, deadline)))
+        return self.clock.threads[-1].partition("_")[0]
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    """A runner of one thread, whose time the clock tells."""
+    bench = Bench()
+    monkeypatch.setattr(time, "perf_counter", lambda: bench.clock.now)
+    yield bench
+    bench.runner.stop()
+
+
+def test_what_was_quick_stays_on_the_event_loop(bench: Bench) -> None:
+    """The first run is in a thread, since nobody knows; one that was slow sends the next one to a thread again."""
+    assert [bench.run() for _ in range(3)] == ["run", "MainThread", "MainThread"]
+    bench.clock.seconds = 2 * QUICK_SECONDS
+    assert [bench.run() for _ in range(2)] == ["MainThread", "run"]
+    bench.clock.seconds = 0
+    assert [bench.run() for _ in range(2)] == ["run", "MainThread"]
+
+
+@pytest.mark.parametrize(
+    ("feeds", "fetches"),
+    [
+        (X, ("y", "z")),
+        ({"x": np.zeros(QUICK_BYTES + 1, np.uint8)}, ("y",)),
+        ({"x": np.array([b"0" * QUICK_BYTES, b"1"], object)}, ("y",)),
+    ],
+    ids=["a loop", "many numbers", "long strings"],
+)
+def test_what_may_take_long_runs_in_a_thread(
+    bench: Bench, feeds: Mapping[str, Array], fetches: tuple[str, ...]
+) -> None:
+    """However quick its last run was."""
+    assert {bench.run(feeds=feeds, fetches=fetches) for _ in range(3)} == {"run"}
+
+
+def test_run_now_runs_only_what_is_quick(bench: Bench) -> None:
+    """It gives None, and runs nothing, for the rest."""
+    run = Run(bench.version, X, ("y",))
+
+    assert bench.runner.run_now(run) is None
+    assert bench.clock.threads == []
+    bench.run()
+    values = bench.runner.run_now(run)
+
+    assert values is not None
+    assert values[0] is X["x"]
+
+
+def test_a_deadline_that_has_passed(bench: Bench) -> None:
+    """Nothing runs."""
+    with pytest.raises(DeadlineExceeded, match="had passed before the model could run"):
+        bench.run(seconds=-1)
+    assert bench.clock.threads == []
+
+
+def test_a_deadline_that_passes_during_the_run(bench: Bench) -> None:
+    """The caller is answered at once; the run goes on and holds its version until it ends."""
+    bench.clock.gate.clear()
+    unloaded = threading.Event()
+
+    with pytest.raises(DeadlineExceeded, match="passed before the model had answered"):
+        bench.run(seconds=0.05)
+    bench.version.take(unloaded.set)
+
+    assert not unloaded.is_set()
+    bench.clock.gate.set()
+    assert unloaded.wait(10)
+
+
+def test_runs_are_observed(bench: Bench) -> None:
+    """With the model's name and the seconds, wherever they happen."""
+    for bench.clock.seconds in (0.25, 0.0, 0.5):
+        bench.run()
+
+    assert bench.clock.threads[-1] == "MainThread"
+    assert bench.observed == [("m", 0.25), ("m", 0.0), ("m", 0.5)]
