@@ -8,6 +8,7 @@ from serving.apis.messages import (
     GetModelStatusRequest,
     GetModelStatusResponse,
     ModelSpec,
+    ModelVersionStatus,
     SignatureDefMap,
 )
 from serving.apis.status import Code
@@ -37,21 +38,21 @@ def metadata(core: ServerCore[LoadedModel], request: GetModelMetadataRequest) ->
 
 
 def status(core: ServerCore[LoadedModel], request: GetModelStatusRequest) -> GetModelStatusResponse:
-    """The state of a version, or of all versions newest first; a label is not looked at. Raises ServingError."""
+    """The state of a version, or of all versions newest first; a label is ignored, as in TF Serving.
+
+    Raises ServingError.
+    """
     if not request.HasField("model_spec"):
         raise InvalidArgument("Missing ModelSpec")
     spec = request.model_spec
     statuses = core.manager.statuses(spec.name)
     if spec.WhichOneof("version_choice") == "version":
-        statuses = [one for one in statuses if one.version == spec.version.value]
+        statuses = [status for status in statuses if status.version == spec.version.value]
         if not statuses:
             raise NotFound(f"Could not find version {spec.version.value} of model {spec.name}")
     if not statuses:
         raise NotFound(_no_versions(core, spec))
-    response = GetModelStatusResponse()
-    for one in statuses:
-        _add(response, one)
-    return response
+    return GetModelStatusResponse(model_version_status=map(_message, statuses))
 
 
 def _no_versions(core: ServerCore[LoadedModel], spec: ModelSpec) -> str:
@@ -59,7 +60,8 @@ def _no_versions(core: ServerCore[LoadedModel], spec: ModelSpec) -> str:
     return f"Could not find any versions of model {spec.name}" + (f": {error}" if error else "")
 
 
-def _add(response: GetModelStatusResponse, one: VersionStatus) -> None:
-    added = response.model_version_status.add(version=one.version, state=int(one.state))
-    added.status.error_code = int(one.error.code if one.error else Code.OK)
-    added.status.error_message = str(one.error or "")
+def _message(status: VersionStatus) -> ModelVersionStatus:
+    message = ModelVersionStatus(version=status.version, state=int(status.state))
+    message.status.error_code = int(status.error.code if status.error else Code.OK)
+    message.status.error_message = str(status.error or "")
+    return message

@@ -26,7 +26,10 @@ REGRESS_METHOD = "tensorflow/serving/regress"
 
 
 class PredictCall(NamedTuple):
-    """A Predict request from either front end. inputs: by the signature's names, decoded or still on the wire."""
+    """A Predict request from either front end.
+
+    inputs: by the signature's names, arrays or messages. deadline: in seconds of `time.monotonic`.
+    """
 
     spec: ModelSpec
     inputs: Mapping[str, TensorProto | Array]
@@ -94,18 +97,18 @@ def _feeds(signature: Signature, inputs: Mapping[str, TensorProto | Array], limi
     """The values to feed, by tensor name, sorted by alias. Raises InvalidArgument."""
     _check_count(signature.definition, inputs)
     feeds: dict[str, Array] = {}
-    used = 0
+    count = 0
     for alias, tensor, data_type in signature.inputs:
-        sent = alias in inputs
-        used += sent
-        value = inputs[alias] if sent else _default(signature.definition, alias, inputs.keys())
+        is_input = alias in inputs
+        count += is_input
+        value = inputs[alias] if is_input else _default(signature.definition, alias, inputs.keys())
         array = _array(alias, value, data_type, limits.max_tensor_bytes, len(feeds))
         if limits.max_request_rows and array.ndim and len(array) > limits.max_request_rows:
             raise InvalidArgument(
                 f"Input {alias} has {len(array)} rows: the limit is --max_request_rows={limits.max_request_rows}"
             )
         feeds[tensor] = array
-    if used != len(inputs):
+    if count != len(inputs):
         known = [alias for alias, _, _ in signature.inputs if alias in inputs]
         raise InvalidArgument(
             f"Inputs contains invalid name. Used request inputs: {','.join(known)}, "
@@ -115,23 +118,22 @@ def _feeds(signature: Signature, inputs: Mapping[str, TensorProto | Array], limi
 
 
 def _check_count(signature: SignatureDef, inputs: Mapping[str, object]) -> None:
-    wanted = signature.inputs
-    if len(inputs) == len(wanted) or (len(inputs) < len(wanted) and signature.defaults):
+    required = signature.inputs.keys()
+    if len(inputs) == len(required) or (len(inputs) < len(required) and signature.defaults):
         return
-    sent = inputs.keys()
     raise InvalidArgument(
-        f"input size does not match signature: {len(sent)}!={len(wanted)} "
-        f"len({_set(sent)}) != len({_set(wanted)}). "
-        f"Sent extra: {_set(set(sent) - set(wanted))}. Missing but required: {_set(set(wanted) - set(sent))}."
+        f"input size does not match signature: {len(inputs)}!={len(required)} "
+        f"len({_set(inputs)}) != len({_set(required)}). "
+        f"Sent extra: {_set(inputs.keys() - required)}. Missing but required: {_set(required - inputs.keys())}."
     )
 
 
-def _default(signature: SignatureDef, alias: str, sent: Collection[str]) -> TensorProto:
+def _default(signature: SignatureDef, alias: str, inputs: Collection[str]) -> TensorProto:
     if alias in signature.defaults:
         return signature.defaults[alias]
     raise InvalidArgument(
         f"Signature input alias: {alias}(feed name: {signature.inputs[alias].name}) not found in request and no "
-        f"default value provided. Inputs expected to be in the request {_set(sent)}, "
+        f"default value provided. Inputs expected to be in the request {_set(inputs)}, "
         f"or default input alias set: {','.join(sorted(signature.defaults))}"
     )
 
@@ -148,8 +150,9 @@ def _array(alias: str, value: TensorProto | Array, data_type: int, max_bytes: in
     except tensors.TensorError as error:
         raise InvalidArgument(f"tensor parsing error: {alias}") from error
     if value.dtype != data_type:
-        expected, got = type_name(data_type), type_name(value.dtype)
-        raise InvalidArgument(f"Expects arg[{position}] to be {expected} but {got} is provided")
+        raise InvalidArgument(
+            f"Expects arg[{position}] to be {type_name(data_type)} but {type_name(value.dtype)} is provided"
+        )
     return array
 
 
@@ -159,17 +162,17 @@ def type_name(data_type: int) -> str:
 
 
 def _filtered(signature: Signature, output_filter: Sequence[str]) -> tuple[str, ...]:
-    seen: list[str] = []
+    aliases: list[str] = []
     for alias in output_filter:
         if alias not in signature.output_types:
             raise InvalidArgument(
                 f"output tensor alias not found in signature: {alias} "
                 f"Outputs expected to be in the set {_set(signature.aliases)}."
             )
-        if alias in seen:
+        if alias in aliases:
             raise InvalidArgument(f"duplicate output tensor alias: {alias}")
-        seen.append(alias)
-    return tuple(seen)
+        aliases.append(alias)
+    return tuple(aliases)
 
 
 def _set(names: Collection[str]) -> str:

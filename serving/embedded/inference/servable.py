@@ -1,4 +1,4 @@
-"""What a runtime gives for a version directory: the one place where the server knows what a loaded model can do."""
+"""What a runtime makes of a version's directory: all that the server knows of a loaded model."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Servable(Protocol):
 
     @property
     def loop_free(self) -> frozenset[str]:
-        """The outputs, by tensor name, whose time the size of the inputs bounds."""
+        """The outputs, by tensor name, whose time is bounded by the size of the inputs: no loop has a part in them."""
 
     def run(self, feeds: Mapping[str, Array], fetches: Sequence[str]) -> list[Array]:
         """The values of the tensors `fetches`, given those of `feeds`. Raises ServingError."""

@@ -21,7 +21,11 @@ PLATFORM = "tensorflow"
 
 
 class ServerCore(Generic[S]):
-    """Holds what is configured, and gives requests the version that they ask for."""
+    """Holds what is configured, and gives requests the version that they ask for.
+
+    labels_for_unavailable: whether a new label may name a version that is not AVAILABLE yet. reload_deadline_seconds:
+    how long a reload waits for its models.
+    """
 
     def __init__(
         self,
@@ -60,7 +64,7 @@ class ServerCore(Generic[S]):
     def configure(self, config: ModelServerConfig) -> None:
         """Takes the first configuration over, without waiting for its models; labels may name any version.
 
-        Raises InvalidArgument for one that cannot be.
+        Raises InvalidArgument for a configuration that cannot be.
         """
         models = checked_models(config)
         _check_supported(models)
@@ -96,15 +100,15 @@ class ServerCore(Generic[S]):
                 )
             errors = self.errors()
             if errors:
-                failed = "".join(
+                texts = "".join(
                     f"{{{name} due to error: {error.code.name}: {error}}}, " for name, error in errors.items()
                 )
-                raise ServingError(f"{len(errors)} model(s) did not become available: {{{failed}}}")
+                raise ServingError(f"{len(errors)} model(s) did not become available: {{{texts}}}")
 
     def errors(self) -> dict[str, ServingError]:
         """The models that have no version to serve, and why."""
-        found = {name: self.manager.error(name) for name in self._models}
-        return {name: error for name, error in found.items() if error is not None}
+        errors = {name: self.manager.error(name) for name in self._models}
+        return {name: error for name, error in errors.items() if error is not None}
 
     def _take(self, models: dict[str, ModelConfig]) -> None:
         self._models = models

@@ -1,7 +1,7 @@
-"""Which versions are loaded, which should be, and who uses them.
+"""Which versions are loaded, which should be, and which are in use.
 
 TF Serving's AspiredVersionsManager with its availability-preserving policy: a new version is loaded first, then takes
-over; requests in flight finish on the old one; then it is unloaded. Knows no TensorFlow: it is given a load function.
+over; requests in flight finish on the old one; then it is unloaded. Knows no runtime: it is given a load function.
 https://www.tensorflow.org/tfx/serving/architecture
 """
 
@@ -31,6 +31,8 @@ class ManagerOptions(NamedTuple):
 
 
 class _Model(Generic[S]):
+    """The versions of one model that were ever aspired to, and those of them that requests may use."""
+
     def __init__(self) -> None:
         self.versions: dict[int, Version[S]] = {}
         self.error: ServingError | None = None
@@ -56,7 +58,7 @@ class Manager(Generic[S]):
         self._stopped = False
 
     def set_aspired(self, name: str, aspired: Aspired) -> None:
-        """Tells which versions of a model there should be; loads and unloads follow on their own."""
+        """Sets which versions of a model there should be; loads and unloads follow in threads of their own."""
         with self._lock:
             if self._stopped:
                 return
@@ -74,13 +76,13 @@ class Manager(Generic[S]):
         """
         with self._lock:
             model = self._models.get(name)
-            found = None
+            choice = None
             if model is not None:
-                found = model.latest if version is None else model.available.get(version)
-            if found is None:
+                choice = model.latest if version is None else model.available.get(version)
+            if choice is None:
                 raise self._missing(name, version, model)
-            found.use()
-            return found
+            choice.use()
+            return choice
 
     def statuses(self, name: str) -> list[VersionStatus]:
         """The status of every version of a model that was ever aspired to, newest first."""
@@ -95,11 +97,11 @@ class Manager(Generic[S]):
             if model is None or model.latest is not None:
                 return None
             newest_first = [version for _, version in sorted(model.versions.items(), reverse=True)]
-            failed = [version.error for version in newest_first if version.error]
-            if failed or model.error:
-                return failed[0] if failed else model.error
-            coming = [version.number for version in newest_first if version.aspired]
-            return StillLoading(f"version {coming[0]} of {name} is being loaded") if coming else None
+            errors = [version.error for version in newest_first if version.error]
+            if errors or model.error:
+                return errors[0] if errors else model.error
+            aspired = [version.number for version in newest_first if version.aspired]
+            return StillLoading(f"version {aspired[0]} of {name} is being loaded") if aspired else None
 
     def has_version(self, name: str, version: int) -> bool:
         """Whether a version is AVAILABLE."""
@@ -108,10 +110,13 @@ class Manager(Generic[S]):
             return model is not None and version in model.available
 
     def wait_until_settled(self, names: Iterable[str], timeout: float | None = None) -> bool:
-        """Waits until every aspired version is AVAILABLE or has failed for now; whether that came in time."""
-        wanted = list(names)
+        """Waits until every aspired version is AVAILABLE or has failed for now; whether that was within the timeout.
+
+        timeout: in seconds, None for no end.
+        """
+        models = list(names)
         with self._lock:
-            return self._changed.wait_for(lambda: self._stopped or all(map(self._settled, wanted)), timeout)
+            return self._changed.wait_for(lambda: self._stopped or all(map(self._settled, models)), timeout)
 
     def stop(self) -> None:
         """Unloads everything once its users are gone; nothing is loaded any more."""
@@ -139,19 +144,20 @@ class Manager(Generic[S]):
         return all(version.state == State.AVAILABLE or version.error is not None for version in aspired)
 
     def _missing(self, name: str, version: int | None, model: _Model[S] | None) -> ServingError:
-        wanted = f"Latest({name})" if version is None else f"Specific({name}, {version})"
-        text = f"Servable not found for request: {wanted}"
+        request = f"Latest({name})" if version is None else f"Specific({name}, {version})"
+        text = f"Servable not found for request: {request}"
         error = self.error(name) if model is not None and (model.error is not None or model.versions) else None
         return NotFound(text) if error is None else Unavailable(f"{text}: {error}")
 
     def _aspire(self, name: str, model: _Model[S], versions: Mapping[int, VersionDirectory]) -> None:
-        for number, version in model.versions.items():
-            version.aspired = number in versions
+        for known in model.versions.values():
+            known.aspired = known.number in versions
         for number, directory in versions.items():
-            known = model.versions.get(number)
-            fresh = known is None or (known.state == State.END and known.error is None)
-            mended = known is not None and known.state == State.END and known.fingerprint != directory.fingerprint()
-            if fresh or mended:
+            version = model.versions.get(number)
+            # One that failed is loaded anew once its files have changed.
+            if version is None or (
+                version.state == State.END and (version.error is None or version.fingerprint != directory.fingerprint())
+            ):
                 model.versions[number] = Version(name, number, directory, self._lock)
 
     def _reconcile(self, name: str) -> None:
@@ -163,16 +169,17 @@ class Manager(Generic[S]):
         model.refresh()
 
     def _unload_leftovers(self, model: _Model[S]) -> None:
+        """Unloads what is not aspired to; the newest goes on serving until an aspired version is AVAILABLE."""
         aspired = [version for version in model.versions.values() if version.aspired]
         leftovers = [
-            version for version in model.versions.values() if version.state == State.AVAILABLE and not version.aspired
+            version
+            for _, version in sorted(model.versions.items())
+            if version.state == State.AVAILABLE and not version.aspired
         ]
-        keep = None
-        if aspired and not any(version.state == State.AVAILABLE for version in aspired) and leftovers:
-            keep = max(leftovers, key=lambda version: version.number)
+        if aspired and not any(version.state == State.AVAILABLE for version in aspired):
+            leftovers = leftovers[:-1]
         for version in leftovers:
-            if version is not keep:
-                self._unload(version)
+            self._unload(version)
 
     def _start_load(self, version: Version[S]) -> None:
         version.state = State.LOADING
@@ -186,11 +193,11 @@ class Manager(Generic[S]):
         try:
             if version.aspired and not self._stopped:
                 servable = self._load(version.name, version.number, version.directory)
-        except ServingError as failure:
-            error = failure
-        except Exception as failure:
+        except ServingError as cause:
+            error = cause
+        except Exception as cause:
             log.exception("loading %s version %d", version.name, version.number)
-            error = Internal(f"{type(failure).__name__}: {failure}")
+            error = Internal(f"{type(cause).__name__}: {cause}")
         with self._lock:
             if servable is not None:
                 version.put(servable)

@@ -17,7 +17,7 @@ from serving.errors import NotFound, ServingError
 
 
 class Aspired(NamedTuple):
-    """What one model's base path asks for: directories by version, or why there are none.
+    """What one model's base path asks for: directories by version, and why some or all are missing.
 
     `versions` is None when the base path cannot be read: what is loaded then stays. An emptied one unloads all.
     """
@@ -55,7 +55,10 @@ def _specific(config: ModelConfig, versions: Mapping[int, VersionDirectory]) -> 
 
 
 class FileSystemSource:
-    """Polls the base paths of the configured models and reports what each of them asks for."""
+    """Polls the base paths of the configured models and reports what each of them asks for.
+
+    poll_wait_seconds: between two looks; 0 for a single one.
+    """
 
     def __init__(self, report: Callable[[str, Aspired], None], poll_wait_seconds: float) -> None:
         self._report = report
@@ -81,7 +84,7 @@ class FileSystemSource:
                 self._report(name, aspired(config))
 
     def start(self) -> None:
-        """Polls in a thread from now on; a wait of 0 seconds means that the first look was the only one."""
+        """Polls in a thread from now on."""
         if self._poll_wait_seconds > 0:
             self._thread = threading.Thread(target=self._run, name="source", daemon=True)
             self._thread.start()

@@ -1,4 +1,4 @@
-"""One version of one model: its states, its users, and its servable while it is loaded."""
+"""One version of one model: its state, its users, and its servable while it is loaded."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ class VersionStatus(NamedTuple):
 class Version(Generic[S]):
     """One version of one model: its directory, its state and, while AVAILABLE, its servable.
 
-    Every change happens under the manager's lock. `Manager.use` counts a user; leaving a `with` block releases it.
+    Every change happens under the manager's lock. `Manager.use` counts a user, leaving a `with` block one less.
+    attempts: of loading it. retry: the timer of the next one. fingerprint: of the files that were loaded.
     """
 
     def __init__(self, name: str, number: int, directory: VersionDirectory, lock: threading.RLock) -> None:
@@ -78,7 +79,7 @@ class Version(Generic[S]):
             self._users += 1
 
     def release(self) -> None:
-        """Counts one user less; the last one of a version that is to go lets it go."""
+        """Counts one user less; with the last one a version that is UNLOADING is drained."""
         with self._lock:
             self._users -= 1
             drained = self._drained if self._users == 0 else None

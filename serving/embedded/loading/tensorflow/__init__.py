@@ -1,1 +1,1 @@
-"""The TensorFlow runtime; the only room of the server that imports TensorFlow."""
+"""The TensorFlow runtime: the only folder of the server that imports TensorFlow."""

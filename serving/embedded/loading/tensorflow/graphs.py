@@ -1,4 +1,4 @@
-"""What a graph says about how long it may run: an output without loops takes a time that its inputs' size bounds."""
+"""Which outputs of a graph depend on no loop: their time is bounded by the size of the inputs."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ _LOOPS = frozenset({"While", "StatelessWhile", "For", "Enter", "RefEnter", "MapD
 
 
 def loop_free(graph: GraphDef, tensors: Iterable[str]) -> frozenset[str]:
-    """Those of the tensors (`name:0`) that neither a loop nor Python code has a part in, called functions included."""
+    """Those of the tensors (`name:0`) that depend on neither a loop nor Python code, in called functions or outside."""
     nodes = {node.name: node for node in graph.node}
     looping = _looping_functions({function.signature.name: function for function in graph.library.function})
     return frozenset(tensor for tensor in tensors if not _reaches_loop(nodes, looping, tensor.partition(":")[0]))
 
 
 def _reaches_loop(nodes: dict[str, NodeDef], looping: set[str], name: str) -> bool:
-    seen: set[str] = set()
-    waiting = [name]
-    while waiting:
-        node = nodes.get(waiting.pop())
-        if node is None or node.name in seen:
+    ancestors: set[str] = set()
+    stack = [name]
+    while stack:
+        node = nodes.get(stack.pop())
+        if node is None or node.name in ancestors:
             continue
-        seen.add(node.name)
+        ancestors.add(node.name)
         if _loops(node, looping):
             return True
-        waiting.extend(given.lstrip("^").partition(":")[0] for given in node.input)
+        stack.extend(tensor.lstrip("^").partition(":")[0] for tensor in node.input)
     return False
 
 
 def _looping_functions(functions: dict[str, FunctionDef]) -> set[str]:
-    """The functions that loop, or call one that does: found by going round until no more are."""
+    """The functions that loop, or call one that does."""
     looping: set[str] = set()
     while True:
         more = {

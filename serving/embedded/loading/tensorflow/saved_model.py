@@ -1,4 +1,4 @@
-"""One SavedModel, loaded: with `tracing` the only module of the server that imports TensorFlow.
+"""A loaded SavedModel as a servable.
 
 It is loaded as TF Serving loads it: the graph and its signatures in one session, so that exports of TensorFlow 1 and 2
 behave alike. Calls go through `Session::MakeCallable`, which costs a tenth of the signature function's time.
@@ -56,11 +56,11 @@ class SavedModel:
         self._session = tf.compat.v1.Session(graph=graph, config=config)
         try:
             with graph.as_default():
-                loaded = tf.compat.v1.saved_model.loader.load(self._session, list(options.tags), str(path))
+                meta_graph_def = tf.compat.v1.saved_model.loader.load(self._session, list(options.tags), str(path))
         except BaseException:
             self._session.close()
             raise
-        meta_graph = MetaGraphDef.FromString(loaded.SerializeToString())
+        meta_graph = MetaGraphDef.FromString(meta_graph_def.SerializeToString())
         self.signatures: Mapping[str, SignatureDef] = dict(meta_graph.signature_def)
         outputs = [info.name for signature in self.signatures.values() for info in signature.outputs.values()]
         self.loop_free = graphs.loop_free(meta_graph.graph_def, outputs)
@@ -76,10 +76,10 @@ class SavedModel:
         try:
             values: list[Array] = self._callable(tuple(feeds), tuple(fetches))(*self._fed(feeds))
         except tf.errors.OpError as error:
-            raise ServingError(error.message or str(error), Code(error.error_code)) from error
+            raise serving_error(error) from error
         except (TypeError, ValueError, RuntimeError) as error:
             raise ServingError(str(error), Code.INVALID_ARGUMENT) from error
-        # TensorFlow's quantized types have numpy dtypes of their own, of one field.
+        # TensorFlow's quantized types have numpy dtypes of their own, with one field.
         return [value.view(value.dtype[0]) if value.dtype.names else value for value in values]
 
     def close(self) -> None:
@@ -97,15 +97,15 @@ class SavedModel:
 
     def _callable(self, feeds: tuple[str, ...], fetches: tuple[str, ...]) -> Any:  # TensorFlow's callables are untyped
         key = (feeds, fetches)
-        made = self._callables.get(key)
-        if made is None:
-            made = self._session._make_callable_from_options(  # noqa: SLF001 - the public make_callable takes 5 times as long
+        function = self._callables.get(key)
+        if function is None:
+            function = self._session._make_callable_from_options(  # noqa: SLF001 - the public make_callable takes 5 times as long
                 config_pb2.CallableOptions(feed=feeds, fetch=fetches)
             )
             with self._lock:
                 if len(self._callables) < MAX_CALLABLES:
-                    self._callables[key] = made
-        return made
+                    self._callables[key] = function
+        return function
 
 
 def _quantized_tensors(signatures: Mapping[str, SignatureDef]) -> dict[str, np.dtype[Any]]:
@@ -118,13 +118,18 @@ def _quantized_tensors(signatures: Mapping[str, SignatureDef]) -> dict[str, np.d
     }
 
 
+def serving_error(error: tf.errors.OpError) -> ServingError:
+    """TensorFlow's error with its own code and text."""
+    return ServingError(error.message or str(error), Code(error.error_code))
+
+
 def load(directory: VersionDirectory, options: SessionOptions) -> SavedModel:
     """Loads the SavedModel in a version's directory. Raises ServingError with TensorFlow's code and text."""
     path = directory.local_path()
     try:
         return _with_text_operations(path, options)
     except tf.errors.OpError as error:
-        raise ServingError(error.message or str(error), Code(error.error_code)) from error
+        raise serving_error(error) from error
     except (OSError, RuntimeError, ValueError, TypeError, KeyError) as error:
         raise ServingError(f"{path} cannot be loaded: {error}", Code.INVALID_ARGUMENT) from error
     except Exception as error:  # protobuf's DecodeError has no public base of its own
@@ -140,9 +145,9 @@ def _with_text_operations(path: Path, options: SessionOptions) -> SavedModel:
             raise
         try:
             importlib.import_module("tensorflow_text")
-        except ImportError as missing:
-            what = error.message.partition(". ")[0]
-            hint = f"{what}: if it is one of TensorFlow Text's, install tensorflow-text ({missing})"
+        except ImportError as import_error:
+            cause = error.message.partition(". ")[0]
+            hint = f"{cause}: if it is one of TensorFlow Text's, install tensorflow-text ({import_error})"
             raise tf.errors.NotFoundError(None, None, hint) from error
     return SavedModel(path, options)
 

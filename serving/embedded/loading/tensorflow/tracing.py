@@ -9,13 +9,12 @@ from pathlib import Path
 import tensorflow as tf
 from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
-from serving.apis.status import Code
+from serving.embedded.loading.tensorflow.saved_model import serving_error
 from serving.embedded.observe.tracer import Levels, Trace
-from serving.errors import ServingError
 
 
-def take(levels: Levels, seconds: float, ended: threading.Event) -> Trace:
-    """What happens until `ended` is set, for so many seconds at the longest.
+def take(levels: Levels, seconds: float, end: threading.Event) -> Trace:
+    """What happens until `end` is set, for so many seconds at the longest.
 
     Raises ServingError with TensorFlow's code and text: ALREADY_EXISTS while another trace is taken.
     """
@@ -23,9 +22,9 @@ def take(levels: Levels, seconds: float, ended: threading.Event) -> Trace:
     with tempfile.TemporaryDirectory(prefix="fashion-serving-") as directory:
         try:
             with tf.profiler.experimental.Profile(directory, options):
-                ended.wait(seconds)
+                end.wait(seconds)
         except tf.errors.OpError as error:
-            raise ServingError(error.message or str(error), Code(error.error_code)) from error
+            raise serving_error(error) from error
         xspace = next(Path(directory).rglob("*.xplane.pb")).read_bytes()
     planes = xplane_pb2.XSpace.FromString(xspace).planes
     return Trace(xspace, empty=not any(line.events for plane in planes for line in plane.lines))
@@ -38,4 +37,4 @@ def save(path: str, xspace: bytes) -> None:
         with tf.io.gfile.GFile(path, "wb") as file:
             file.write(xspace)
     except tf.errors.OpError as error:
-        raise ServingError(error.message or str(error), Code(error.error_code)) from error
+        raise serving_error(error) from error
