@@ -29,6 +29,7 @@ from serving.embedded.server import ModelServer
 from serving.errors import InvalidArgument, ResourceExhausted
 from tests.support.fakes import FakeServable
 from tests.support.http2_peer import Peer, call
+from tests.support.http2_server import SocketPipe
 from tests.support.live import wait_until
 
 UNKNOWN = "/no.Service/NoMethod"
@@ -229,7 +230,8 @@ def test_a_body_that_is_too_long(live: Ports) -> None:
 def test_a_stream_that_ends_at_its_deadline(live: Ports) -> None:
     """It is noted when it ends, with DEADLINE_EXCEEDED."""
     host, _, port = live.address.rpartition(":")
-    with Peer((host, int(port))) as peer:
+    with SocketPipe((host, int(port))) as pipe:
+        peer = Peer(pipe)
         peer.send(call(1, path="/grpc.health.v1.Health/Watch", grpc_timeout="200m"))
         assert peer.answer(1).status == Code.DEADLINE_EXCEEDED
     assert live.line()["code"] == "DEADLINE_EXCEEDED"
