@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, NamedTuple
 
 from google.protobuf.message import DecodeError, Message
@@ -15,18 +15,21 @@ from serving.errors import InvalidArgument, ServingError
 
 _REQUEST_ID = REQUEST_ID_HEADER.encode()
 
+# Requests are of their method's request class, which no type can say, hence Any.
+Unary = Callable[[Any, Call], Awaitable[Message]]
+Streaming = Callable[[AsyncIterator[Any], Call], AsyncIterator[Message]]
+
 
 class Rpc(NamedTuple):
     """A method as its service has it: `unary`, one request to one response, or `streaming`, many to many.
 
-    Requests come as `request_class`, checked by nothing else, hence Any. model: the name of the model that a request
-    asks for.
+    model: the name of the model that a request asks for. measured, counts: as `Operation` has them.
     """
 
     path: str
     request_class: type[Message]
-    unary: Callable[[Any, Call], Awaitable[Message]] | None = None
-    streaming: Callable[[AsyncIterator[Any], Call], AsyncIterator[Message]] | None = None
+    unary: Unary | None = None
+    streaming: Streaming | None = None
     model: Callable[[Any], str] = lambda _: ""
     measured: bool = False
     counts: bool = True
@@ -40,7 +43,7 @@ class Rpc(NamedTuple):
 class Methods:
     """The methods of a port, each behind the interceptor. by_path: what its connections answer with."""
 
-    def __init__(self, interceptor: Interceptor, rpcs: Iterable[Rpc]) -> None:
+    def __init__(self, interceptor: Interceptor, rpcs: Sequence[Rpc]) -> None:
         self._interceptor = interceptor
         self._operations = {rpc.path: rpc.operation for rpc in rpcs}
         self.by_path = {rpc.path: self._unary(rpc) if rpc.unary else self._streaming(rpc) for rpc in rpcs}

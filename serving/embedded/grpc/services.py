@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from operator import attrgetter
 from typing import Any
 
@@ -20,7 +21,7 @@ from serving.apis.messages import (
     ReloadConfigResponse,
 )
 from serving.embedded.api import Api
-from serving.embedded.grpc.methods import Rpc
+from serving.embedded.grpc.methods import Rpc, Unary
 from serving.embedded.inference import info
 from serving.embedded.inference.predict import PredictCall
 from serving.embedded.observe.calls import Call
@@ -86,7 +87,7 @@ class ModelServices:
         return response
 
 
-def _rpc(method: services.Method, handler: Any, model: Any = _MODEL) -> Rpc:
+def _rpc(method: services.Method, handler: Unary, model: Callable[[Any], str] = _MODEL) -> Rpc:
     return Rpc(method.path, method.request_class, unary=handler, model=model, measured=True)
 
 

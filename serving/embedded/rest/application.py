@@ -77,18 +77,19 @@ class RestApplication:
         length = headers.get(b"content-length", b"0")
         announced = int(length) if length.isdigit() else 0
         pieces: list[bytes] = []
-        size = 0
-        while max(size, announced) <= limit:
+        size, more = 0, True
+        while more and max(size, announced) <= limit:
             message = await receive()
             if message["type"] == "http.disconnect":
                 raise asyncio.CancelledError
             pieces.append(message.get("body", b""))
             size += len(pieces[-1])
-            if not message.get("more_body"):
-                body = b"".join(pieces) if len(pieces) > 1 else pieces[0]
-                is_packed = b"gzip" in headers.get(b"content-encoding", b"").lower()
-                return _unpacked(body, self._limits.max_unpacked_bytes) if is_packed else body
-        raise ResourceExhausted(f"The request body is larger than {limit} bytes, the server's --max_request_bytes")
+            more = message.get("more_body", False)
+        if max(size, announced) > limit:
+            raise ResourceExhausted(f"The request body is larger than {limit} bytes, the server's --max_request_bytes")
+        body = b"".join(pieces) if len(pieces) > 1 else pieces[0]
+        is_packed = b"gzip" in headers.get(b"content-encoding", b"").lower()
+        return _unpacked(body, self._limits.max_unpacked_bytes) if is_packed else body
 
 
 def _error_reply(error: ServingError) -> Reply:
