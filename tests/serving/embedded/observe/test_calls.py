@@ -232,7 +232,7 @@ def test_a_stream_that_ends_at_its_deadline(live: Ports) -> None:
     host, _, port = live.address.rpartition(":")
     with SocketPipe((host, int(port))) as pipe:
         peer = Peer(pipe)
-        peer.send(call(1, path="/grpc.health.v1.Health/Watch", grpc_timeout="200m"))
+        peer.send(call(1, b"", "/grpc.health.v1.Health/Watch", grpc_timeout="200m"))
         assert peer.answer(1).status == Code.DEADLINE_EXCEEDED
     assert live.line()["code"] == "DEADLINE_EXCEEDED"
 
