@@ -22,6 +22,7 @@ from training.data.dataset import Dataset
 
 TUTORIAL = Path(__file__).parents[2] / "docs" / "tutorial.md"
 FASHION = Path(sys.executable).with_name("fashion")
+_PICTURE = re.compile(r"^!\[.+\]\((\w+\.svg)\)$", re.MULTILINE)
 _FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _ELLIPSIS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
@@ -67,6 +68,11 @@ def run_python(block: Block, namespace: dict[str, Any]) -> None:
     with contextlib.redirect_stdout(output):
         exec(compile(block.content, name, "exec"), namespace)  # noqa: S102 - our own page
     assert_printed(block, block.expected, output.getvalue())
+
+
+def texts(picture: Path) -> list[str]:
+    """What is written in an SVG of Matplotlib's, which draws the letters and leaves their text in comments."""
+    return re.findall(r"<!-- (.+) -->", picture.read_text())
 
 
 class Terminal:
@@ -139,13 +145,16 @@ def free_port() -> int:
 def terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Terminal]:
     """A terminal in an empty directory."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")  # Keras's tables are as wide as the terminal
     instance = Terminal(tmp_path)
     yield instance
     instance.close()
 
 
-def test_every_block_runs_and_prints_the_output_below_it(real_data: Dataset, terminal: Terminal) -> None:
-    """From top to bottom, in one Python and one directory."""
+def test_every_block_runs_and_prints_the_output_below_it(
+    real_data: Dataset, terminal: Terminal, tmp_path: Path
+) -> None:
+    """From top to bottom, in one Python and one directory; the page's pictures are those that its blocks draw."""
     namespace: dict[str, Any] = {"__name__": "tutorial"}
     for block in blocks():
         if block.language == "python":
@@ -153,6 +162,10 @@ def test_every_block_runs_and_prints_the_output_below_it(real_data: Dataset, ter
         else:
             assert block.language == "console", f"line {block.line}: {block.language} is not run"
             terminal.run(block)
+    pictures = _PICTURE.findall(TUTORIAL.read_text())
+    assert pictures
+    for picture in pictures:
+        assert texts(tmp_path / picture) == texts(TUTORIAL.with_name(picture)) != []
 
 
 def test_a_wrong_output_is_noticed() -> None:
