@@ -151,6 +151,7 @@ def terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Termin
     instance.close()
 
 
+@pytest.mark.timeout(900)  # it trains three models and serves one, on a machine that others may use
 def test_every_block_runs_and_prints_the_output_below_it(
     real_data: Dataset, terminal: Terminal, tmp_path: Path
 ) -> None:
