@@ -3,6 +3,9 @@
 `make bench-server`, or `python -m benchmarks.bench_server --rounds 5`. Load comes from h2load (gRPC) and wrk (REST),
 one image a request. Short rounds alternate between the servers, so that a busy machine is busy for all of them; the
 table has medians. CPU is the server's own time for a request: a loaded machine changes it least.
+
+`--baseline CHECKOUT` measures a change instead: the server of another checkout, with a .venv of its own, and this one's
+in turns. Its ratios are medians of the ratios of neighbouring rounds.
 """
 
 from __future__ import annotations
@@ -20,8 +23,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -31,8 +35,9 @@ from serving.apis import services, tensors
 from serving.apis.messages import PredictRequest
 
 HERE = Path(__file__).parent
-RESULT = HERE / "results" / "server.json"
-BATCHING = HERE.parent / "serving" / "config" / "batching.config"
+RESULTS = HERE / "results"
+BATCHING_FILE = HERE.parent / "serving" / "config" / "batching.config"
+BATCHING = ("--enable_batching", f"--batching_parameters_file={BATCHING_FILE}")
 TOOLS = {"h2load": "nghttp2-client", "wrk": "wrk"}
 CONNECTIONS = (1, 8, 32)
 START_SECONDS = 120
@@ -79,57 +84,58 @@ class Contender(NamedTuple):
     load: Callable[[Contender, int, int, Path], Measured]
 
 
+# By the server's name and the number of connections.
+Rounds = dict[tuple[str, int], list[Measured]]
+Medians = dict[tuple[str, int], Measured]
+
+
 def main() -> int:
     """Runs the benchmark; exit code 1 when a ratio is below its bar and --check is given."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], epilog="Example: bench_server.py --rounds 5")
     parser.add_argument("--model-base-path", type=Path, default=Path("models/fashion_mnist"))
     parser.add_argument("--rounds", type=int, default=5, help="rounds a server and number of connections")
     parser.add_argument("--seconds", type=int, default=2, help="length of a round")
-    parser.add_argument("--json", type=Path, default=RESULT, help="where medians and ratios go as JSON")
+    parser.add_argument("--json", type=Path, help="where medians and ratios go as JSON (default: benchmarks/results)")
     parser.add_argument("--check", action="store_true", help="exit with 1 when a ratio misses its bar")
+    parser.add_argument("--baseline", type=Path, metavar="CHECKOUT", help="measure this checkout against another one")
     options = parser.parse_args()
     missing = [f"{tool} (apt-get install {package})" for tool, package in TOOLS.items() if not shutil.which(tool)]
     if missing:
         print(f"bench-server needs {' and '.join(missing)}", file=sys.stderr)
         return 2
+    servers, ratios, name = (
+        (both_checkouts, baseline_ratios, "baseline") if options.baseline else (all_servers, bars, "server")
+    )
     with tempfile.TemporaryDirectory() as directory, servers(options, Path(directory)) as contenders:
-        medians = measure(contenders, options.rounds, options.seconds, Path(directory))
+        rounds = measure(contenders, options.rounds, options.seconds, Path(directory))
+    medians = {key: Measured(*map(statistics.median, zip(*rows, strict=True))) for key, rows in rounds.items()}
     print_table(medians)
-    found = ratios(medians)
-    for one in found:
-        verdict = "" if not one.bar else f"(bar {one.bar:.2f}: {'reached' if one.value >= one.bar else 'MISSED'})"
-        print(f"{one.text}: {one.value:.2f} {verdict}")
-    rows = [{"server": name, "connections": count, **one._asdict()} for (name, count), one in medians.items()]
-    options.json.parent.mkdir(exist_ok=True)
-    options.json.write_text(json.dumps({"medians": rows, "ratios": [one._asdict() for one in found]}, indent=1) + "\n")
-    return 1 if options.check and any(one.value < one.bar for one in found) else 0
+    results = ratios(rounds, medians)
+    for ratio in results:
+        verdict = (
+            "" if not ratio.bar else f"(bar {ratio.bar:.2f}: {'reached' if ratio.value >= ratio.bar else 'MISSED'})"
+        )
+        print(f"{ratio.text}: {ratio.value:.3f} {verdict}")
+    rows = [{"server": server, "connections": count, **row._asdict()} for (server, count), row in medians.items()]
+    file = options.json or RESULTS / f"{name}.json"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(json.dumps({"medians": rows, "ratios": [ratio._asdict() for ratio in results]}, indent=1) + "\n")
+    return 1 if options.check and any(ratio.value < ratio.bar for ratio in results) else 0
 
 
 @contextlib.contextmanager
-def servers(options: argparse.Namespace, directory: Path) -> Iterator[list[Contender]]:
-    """Starts all servers on free ports, waits until they answer, and stops them."""
-    base = options.model_base_path.absolute()
-    if not base.is_dir():
-        print(f"No model under {options.model_base_path}: one of the same shape with random weights is measured")
-        base = directory / "fashion_mnist"
-        subprocess.run([sys.executable, "-c", WRITE_MODEL, str(base / "1")], check=True, capture_output=True)
+def all_servers(options: argparse.Namespace, directory: Path) -> Iterator[list[Contender]]:
+    """This checkout's server, with and without batching, beside the two programs that it is measured against."""
+    base = model_base_path(options, directory)
     versions = version_directories(base)
-    newest = versions[max(versions)]
     ports = [free_port() for _ in range(6)]
-    model = ["--model_name=fashion_mnist", f"--model_base_path={base}"]
-    embedded = [sys.executable, "-m", "serving.embedded", *model]
-    batching = ["--enable_batching", f"--batching_parameters_file={BATCHING}"]
     commands = {
         "echo": [sys.executable, str(HERE / "server_echo.py"), str(ports[0]), str(ECHO_BYTES)],
-        "fastapi": [sys.executable, str(HERE / "server_fastapi.py"), str(ports[1]), str(newest)],
-        "plain": [*embedded, f"--port={ports[2]}", f"--rest_api_port={ports[3]}"],
-        "batching": [*embedded, f"--port={ports[4]}", f"--rest_api_port={ports[5]}", *batching],
+        "fastapi": [sys.executable, str(HERE / "server_fastapi.py"), str(ports[1]), str(versions[max(versions)])],
+        "plain": embedded(Path(sys.executable), base, ports[2:4]),
+        "batching": embedded(Path(sys.executable), base, ports[4:6], *BATCHING),
     }
-    write_payloads(directory)
-    processes = {name: subprocess.Popen(command, stderr=subprocess.DEVNULL) for name, command in commands.items()}
-    try:
-        for port in ports:
-            wait_until_open(port)
+    with running(commands, ports) as processes:
         yield [
             Contender("echo gRPC", processes["echo"], ports[0], load_grpc),
             Contender("embedded gRPC", processes["plain"], ports[2], load_grpc),
@@ -138,29 +144,81 @@ def servers(options: argparse.Namespace, directory: Path) -> Iterator[list[Conte
             Contender("embedded REST", processes["plain"], ports[3], load_rest),
             Contender("embedded REST, batching", processes["batching"], ports[5], load_rest),
         ]
+
+
+@contextlib.contextmanager
+def both_checkouts(options: argparse.Namespace, directory: Path) -> Iterator[list[Contender]]:
+    """The servers of both checkouts, with batching and the same model."""
+    base = model_base_path(options, directory)
+    ports = [free_port() for _ in range(4)]
+    checkout = options.baseline.absolute()
+    commands = {
+        "before": embedded(checkout / ".venv" / "bin" / "python", base, ports[:2], *BATCHING),
+        "after": embedded(Path(sys.executable), base, ports[2:], *BATCHING),
+    }
+    with running(commands, ports, {"before": checkout}) as processes:
+        yield [
+            Contender("before gRPC", processes["before"], ports[0], load_grpc),
+            Contender("after gRPC", processes["after"], ports[2], load_grpc),
+            Contender("before REST", processes["before"], ports[1], load_rest),
+            Contender("after REST", processes["after"], ports[3], load_rest),
+        ]
+
+
+def model_base_path(options: argparse.Namespace, directory: Path) -> Path:
+    """The model that is asked for, or one in its place where there is none."""
+    base: Path = options.model_base_path.absolute()
+    if not base.is_dir():
+        print(f"No model under {options.model_base_path}: one of the same shape with random weights is measured")
+        base = directory / "fashion_mnist"
+        subprocess.run([sys.executable, "-c", WRITE_MODEL, str(base / "1")], check=True, capture_output=True)
+    return base
+
+
+def embedded(python: Path, base: Path, ports: Sequence[int], *flags: str) -> list[str]:
+    """The command of an embedded server on a gRPC and a REST port."""
+    model = ("--model_name=fashion_mnist", f"--model_base_path={base}")
+    return [str(python), "-m", "serving.embedded", *model, f"--port={ports[0]}", f"--rest_api_port={ports[1]}", *flags]
+
+
+@contextlib.contextmanager
+def running(
+    commands: Mapping[str, list[str]], ports: Sequence[int], folders: Mapping[str, Path] = MappingProxyType({})
+) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
+    """Starts the commands, some in a folder of their own, waits until all ports are open, and stops them."""
+    processes = {
+        name: subprocess.Popen(command, stderr=subprocess.DEVNULL, cwd=folders.get(name))
+        for name, command in commands.items()
+    }
+    try:
+        for port in ports:
+            wait_until_open(port)
+        yield processes
     finally:
         for process in processes.values():
             process.kill()
             process.wait()
 
 
-def measure(contenders: list[Contender], rounds: int, seconds: int, directory: Path) -> dict[tuple[str, int], Measured]:
-    """The medians of all rounds, by name and connections; the first round only warms up."""
-    found: dict[tuple[str, int], list[Measured]] = {}
+def measure(contenders: list[Contender], rounds: int, seconds: int, directory: Path) -> Rounds:
+    """All rounds but the first, which only warms up."""
+    write_payloads(directory)
+    results: Rounds = {}
     total = (rounds + 1) * len(CONNECTIONS) * len(contenders)
     done = 0
     for turn in range(rounds + 1):
         for connections in CONNECTIONS:
-            for contender in contenders:
-                one = contender.load(contender, connections, seconds if turn else 1, directory)
+            # There and back: what drifts meanwhile favours nobody.
+            for contender in contenders[:: 1 if turn % 2 else -1]:
+                row = contender.load(contender, connections, seconds if turn else 1, directory)
                 done += 1
                 if sys.stderr.isatty():
                     print(f"\r{done}/{total} {contender.name} @{connections}          ", end="", file=sys.stderr)
                 if turn:
-                    found.setdefault((contender.name, connections), []).append(one)
+                    results.setdefault((contender.name, connections), []).append(row)
     if sys.stderr.isatty():
         print(file=sys.stderr)
-    return {key: Measured(*map(statistics.median, zip(*rows, strict=True))) for key, rows in found.items()}
+    return results
 
 
 def load_grpc(contender: Contender, connections: int, seconds: int, directory: Path) -> Measured:
@@ -197,14 +255,14 @@ def load_rest(contender: Contender, connections: int, seconds: int, directory: P
     return Measured(total / seconds, microseconds(p50[1]), microseconds(p99[1]), cpu / total * 1e6)
 
 
-def print_table(medians: dict[tuple[str, int], Measured]) -> None:
+def print_table(medians: Medians) -> None:
     """All medians."""
     print(f"{'server':26}{'connections':>12}{'requests/s':>12}{'p50 us':>9}{'p99 us':>9}{'CPU us':>8}")
-    for (name, connections), one in medians.items():
-        print(f"{name:26}{connections:12}{one.rate:12.0f}{one.p50:9.0f}{one.p99:9.0f}{one.cpu:8.0f}")
+    for (name, connections), row in medians.items():
+        print(f"{name:26}{connections:12}{row.rate:12.0f}{row.p50:9.0f}{row.p99:9.0f}{row.cpu:8.0f}")
 
 
-def ratios(medians: dict[tuple[str, int], Measured]) -> list[Ratio]:
+def bars(_: Rounds, medians: Medians) -> list[Ratio]:
     """The ratios that are to be reached, of the better of our two settings."""
 
     def best(api: str, connections: int, value: Callable[[Measured], float]) -> float:
@@ -213,11 +271,27 @@ def ratios(medians: dict[tuple[str, int], Measured]) -> list[Ratio]:
     echo, fastapi = medians["echo gRPC", 32], medians["FastAPI REST", 32]
     slowest = medians["echo gRPC", 1].p50
     return [
-        Ratio("gRPC at 32 connections, of echo's rate", best("gRPC", 32, lambda one: one.rate) / echo.rate, 0.7),
-        Ratio("REST at 32 connections, of FastAPI's rate", best("REST", 32, lambda one: one.rate) / fastapi.rate, 3.0),
-        Ratio("p50 at 1 connection, echo's to ours", best("gRPC", 1, lambda one: slowest / one.p50), 1 / 1.5),
-        Ratio("CPU a request at 32, echo's to ours", best("gRPC", 32, lambda one: echo.cpu / one.cpu), 0.0),
+        Ratio("gRPC at 32 connections, of echo's rate", best("gRPC", 32, lambda row: row.rate) / echo.rate, 0.7),
+        Ratio("REST at 32 connections, of FastAPI's rate", best("REST", 32, lambda row: row.rate) / fastapi.rate, 3.0),
+        Ratio("p50 at 1 connection, echo's to ours", best("gRPC", 1, lambda row: slowest / row.p50), 1 / 1.5),
+        Ratio("CPU a request at 32, echo's to ours", best("gRPC", 32, lambda row: echo.cpu / row.cpu), 0.0),
     ]
+
+
+def baseline_ratios(rounds: Rounds, _: Medians) -> list[Ratio]:
+    """This checkout's rates to the other's, and the other's CPU times to this one's: above 1 it has become better."""
+    results = []
+    for api in ("gRPC", "REST"):
+        for connections in CONNECTIONS:
+            pairs = list(zip(rounds[f"before {api}", connections], rounds[f"after {api}", connections], strict=True))
+            rate = statistics.median(after.rate / before.rate for before, after in pairs)
+            cpu = statistics.median(before.cpu / after.cpu for before, after in pairs)
+            bar = 0.97 if (api, connections) == ("gRPC", 32) else 0.0
+            results += [
+                Ratio(f"{api} at {connections}, rate after to before", rate, bar),
+                Ratio(f"{api} at {connections}, CPU a request before to after", cpu, 0.0),
+            ]
+    return results
 
 
 def write_payloads(directory: Path) -> None:

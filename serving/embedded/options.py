@@ -16,7 +16,7 @@ from google.protobuf.message import Message
 from fashion_common.layout import BATCHING_FILE
 from serving.apis.messages import BatchingParameters, ConfigProto, ModelServerConfig, MonitoringConfig, SSLConfig
 from serving.embedded.flags import Flags
-from serving.embedded.grpc.limits import CallOptions, ConnectionOptions
+from serving.embedded.grpc.options import ConnectionOptions
 from serving.embedded.inference.batch_queue import BatchingOptions, batching_options
 from serving.embedded.limits import Limits
 from serving.embedded.models.core import PLATFORM
@@ -151,9 +151,8 @@ def connection_options(flags: Flags) -> ConnectionOptions:
         value = arguments.get(name, _INT_MAX)
         return None if value == _INT_MAX else value / 1000
 
-    bounds = limits(flags)
     return ConnectionOptions(
-        CallOptions(bounds.max_message_bytes, bounds.max_response_bytes, bounds.max_streams),
+        limits(flags),
         max_idle=seconds("grpc.max_connection_idle_ms"),
         max_age=seconds("grpc.max_connection_age_ms"),
         max_age_grace=seconds("grpc.max_connection_age_grace_ms"),

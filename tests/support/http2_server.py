@@ -17,7 +17,6 @@ import uvloop
 
 from serving.embedded.grpc.connection import Connection
 from serving.embedded.grpc.events import (
-    ConnectionClosed,
     Event,
     InputEnded,
     MessageReceived,
@@ -25,7 +24,7 @@ from serving.embedded.grpc.events import (
     RequestReceived,
     StreamOpened,
 )
-from serving.embedded.grpc.limits import ConnectionOptions
+from serving.embedded.grpc.options import ConnectionOptions
 from serving.embedded.grpc.protocol import GrpcProtocol
 from serving.embedded.grpc.stream import Method, Stream
 
@@ -96,8 +95,12 @@ class Memory:
 
     def __init__(self, options: ConnectionOptions | None = None) -> None:
         self.connection = Connection(Methods().by_path(), options or ConnectionOptions(), lambda: "memory")
-        self.ended = False
         self.events: list[Event] = []
+
+    @property
+    def ended(self) -> bool:
+        """Whether the server has said its last word, and all of it was received."""
+        return self.connection.closed and not self.connection.calls.outbox._frames
 
     def send(self, data: bytes) -> None:
         """The peer's bytes."""
@@ -117,9 +120,6 @@ class Memory:
     def _answer(self, event: Event) -> None:
         self.events.append(event)
         calls = self.connection.calls
-        if isinstance(event, ConnectionClosed):
-            self.ended = True
-            return
         stream = event.stream
         match (stream.path, event):
             case ("/t/Echo", RequestReceived(_, message)):

@@ -6,18 +6,9 @@ import logging
 from collections import deque
 from collections.abc import Callable, Mapping
 
-from serving.embedded.grpc import frames, messages
-from serving.embedded.grpc.events import (
-    CallCancelled,
-    CallRejected,
-    Event,
-    InputEnded,
-    MessageReceived,
-    RequestReceived,
-    StreamOpened,
-)
+from serving.embedded.grpc import events, frames, messages
 from serving.embedded.grpc.frames import ProtocolError
-from serving.embedded.grpc.limits import CallOptions
+from serving.embedded.grpc.options import ConnectionOptions
 from serving.embedded.grpc.outbox import Outbox
 from serving.embedded.grpc.stream import Method, Stream
 from serving.errors import Internal, ResourceExhausted, ServingError, Unimplemented
@@ -33,15 +24,20 @@ class Calls:
     """
 
     def __init__(
-        self, methods: Mapping[str, Method], options: CallOptions, events: deque[Event], peer: Callable[[], str]
+        self,
+        methods: Mapping[str, Method],
+        options: ConnectionOptions,
+        queue: deque[events.Event],
+        peer: Callable[[], str],
     ) -> None:
         self._methods = methods
         self._options = options
-        self._events = events
+        self._limits = options.limits
+        self._events = queue
         self._peer = peer
         self._streams: dict[int, Stream] = {}
         self._strikes = 0
-        self.outbox = Outbox(options, events, self._answered)
+        self.outbox = Outbox(options, queue, self._answered)
         # Whether new calls get REFUSED_STREAM; the number of the last that did not; how many were answered.
         self.refusing = False
         self.last_number = 0
@@ -125,7 +121,7 @@ class Calls:
 
     def answer(self, stream: Stream, message: bytes) -> None:
         """The answer of a unary call."""
-        limit = self._options.max_send_bytes
+        limit = self._limits.max_response_bytes
         if len(message) > limit:
             self.fail(stream, ResourceExhausted(f"Sent message larger than max ({len(message)} vs. {limit})"))
         elif not stream.is_over:
@@ -150,7 +146,7 @@ class Calls:
         self.outbox.end(stream, messages.status_trailers(error.code, str(error)) + stream.trailers)
 
     def _begin(self, number: int, head: messages.Head, *, ends: bool, now: float) -> None:
-        if self.refusing or len(self._streams) >= self._options.max_streams:
+        if self.refusing or len(self._streams) >= self._limits.max_streams:
             self.outbox.write(frames.rst_stream(number, frames.REFUSED_STREAM))
             return
         if head.fault:
@@ -164,7 +160,7 @@ class Calls:
                 self.outbox.write(frames.rst_stream(number, frames.NO_ERROR))
             return
         method = self._methods.get(head.path)
-        reader = messages.MessageReader(head.encoding, self._options.max_receive_bytes)
+        reader = messages.MessageReader(head.encoding, self._limits.max_message_bytes)
         stream = self._streams[number] = Stream(number, method or Method(), head, reader, self._peer, now)
         stream.input_ended = ends
         if method is None:
@@ -174,7 +170,7 @@ class Calls:
             self._reject(stream, ResourceExhausted("too many answers wait for the client to read them"))
             return
         if method.streaming is not None:
-            self._events.append(StreamOpened(stream))
+            self._events.append(events.StreamOpened(stream))
         if ends:
             self._end_input(stream)
 
@@ -183,7 +179,7 @@ class Calls:
             if stream.untaken_messages >= self._options.max_queued_messages:
                 raise ResourceExhausted("messages come faster than they are answered")
             stream.untaken_messages += 1
-            self._events.append(MessageReceived(stream, message))
+            self._events.append(events.MessageReceived(stream, message))
         elif stream.message is None:
             stream.message = message
         else:
@@ -197,16 +193,16 @@ class Calls:
         elif not stream.reader.is_empty:
             self._reject(stream, Internal("the request ends before its message does"))
         elif stream.method.streaming is not None:
-            self._events.append(InputEnded(stream))
+            self._events.append(events.InputEnded(stream))
         elif stream.message is None:
             self._reject(stream, Unimplemented("a unary call takes one message, not none"))
         else:
-            self._events.append(RequestReceived(stream, stream.message))
+            self._events.append(events.RequestReceived(stream, stream.message))
 
     def _reject(self, stream: Stream, error: ServingError) -> None:
         """Fails a call for the connection's own reasons."""
         self.fail(stream, error, at_once=True)
-        self._events.append(CallRejected(stream, error))
+        self._events.append(events.CallRejected(stream, error))
 
     def _answered(self, stream: Stream) -> None:
         """Forgets a call whose trailers are out, whether or not the peer has sent all that it wanted to send."""
@@ -221,4 +217,4 @@ class Calls:
         stream.is_over = True
         del self._streams[stream.number]
         self.outbox.forget(stream)
-        self._events.append(CallCancelled(stream))
+        self._events.append(events.CallCancelled(stream))

@@ -13,10 +13,10 @@ from typing import ClassVar
 
 from serving.embedded.grpc import frames
 from serving.embedded.grpc.calls import Calls
-from serving.embedded.grpc.events import ConnectionClosed, Event
+from serving.embedded.grpc.events import Event
 from serving.embedded.grpc.frames import ProtocolError, frame
-from serving.embedded.grpc.limits import ConnectionOptions
 from serving.embedded.grpc.messages import HARD_LIMIT, HeadReader
+from serving.embedded.grpc.options import ConnectionOptions
 from serving.embedded.grpc.stream import Method
 
 log = logging.getLogger(__name__)
@@ -42,11 +42,12 @@ class Connection:
         self._options = options
         self._peer = peer
         self.events: deque[Event] = deque()
-        self.calls = Calls(methods, options.calls, self.events, peer)
+        self.calls = Calls(methods, options, self.events, peer)
         self._outbox = self.calls.outbox
         self._frames = frames.FrameReader(options.max_frame_bytes)
-        self._heads = HeadReader(options.max_header_bytes)
-        # Whether the peer's preface is there; whether nothing more is taken.
+        self._heads = HeadReader(options.limits.max_header_bytes)
+        # Whether the peer's preface is there; whether nothing more is taken, and the transport is to be closed once
+        # `data_to_send` has given the last bytes.
         self.greeted = False
         self.closed = False
         self._preface = b""
@@ -106,7 +107,6 @@ class Connection:
         self.closed = self.calls.refusing = True
         self.calls.cancel_all()
         self._outbox.write(farewell)
-        self.events.append(ConnectionClosed())
 
     def _greet(self, data: bytes) -> bytes:
         """Takes the preface (section 3.4), and answers with the server's; what follows it."""
@@ -120,10 +120,10 @@ class Connection:
         self.greeted = True
         # No window is to hold up a message: messages are kept whole anyway, and their length is checked at its prefix.
         settings = {
-            frames.MAX_CONCURRENT_STREAMS: self._options.calls.max_streams,
+            frames.MAX_CONCURRENT_STREAMS: self._options.limits.max_streams,
             frames.INITIAL_WINDOW_SIZE: frames.MAX_WINDOW,
             frames.MAX_FRAME_SIZE: self._options.max_frame_bytes,
-            frames.MAX_HEADER_LIST_SIZE: self._options.max_header_bytes,
+            frames.MAX_HEADER_LIST_SIZE: self._options.limits.max_header_bytes,
         }
         self._outbox.write(frames.settings_frame(settings))
         self._outbox.write(frames.window_update(frames.MAX_WINDOW - frames.DEFAULT_WINDOW))
@@ -167,7 +167,7 @@ class Connection:
 
     def _take_block(self, number: int, flags: int, block: bytes, continuations: int) -> None:
         options = self._options
-        if len(block) > HARD_LIMIT * options.max_header_bytes or continuations > options.max_continuations:
+        if len(block) > HARD_LIMIT * options.limits.max_header_bytes or continuations > options.max_continuations:
             raise ProtocolError(frames.ENHANCE_YOUR_CALM, "the request's headers are too long")
         if flags & frames.END_HEADERS:
             ends = bool(flags & frames.END_STREAM)
@@ -175,9 +175,6 @@ class Connection:
         else:
             self._block = (flags, block, continuations)
             self._due = (frames.CONTINUATION, number)
-
-    def _take_priority(self, number: int, _: int, payload: bytes) -> None:
-        frames.check_priority(number, payload)
 
     def _take_reset(self, number: int, _: int, payload: bytes) -> None:
         frames.check_size(payload, 4, "RST_STREAM")
@@ -232,7 +229,7 @@ class Connection:
     _TAKE: ClassVar[Mapping[int, Callable[[Connection, int, int, bytes], None]]] = {
         frames.DATA: _take_data,
         frames.HEADERS: _take_headers,
-        frames.PRIORITY: _take_priority,
+        frames.PRIORITY: lambda _, number, __, payload: frames.check_priority(number, payload),
         frames.RST_STREAM: _take_reset,
         frames.SETTINGS: _take_settings,
         frames.PUSH_PROMISE: _take_push_promise,

@@ -8,8 +8,8 @@ import ssl
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from serving.embedded.grpc.limits import ConnectionOptions
 from serving.embedded.grpc.methods import Methods
+from serving.embedded.grpc.options import ConnectionOptions
 from serving.embedded.grpc.protocol import GrpcProtocol
 from serving.embedded.workers.sockets import Port
 from serving.errors import ServerConfigError

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from serving.embedded.grpc import frames, messages
 from serving.embedded.grpc.events import Event, MessagesSent
 from serving.embedded.grpc.frames import ProtocolError
-from serving.embedded.grpc.limits import CallOptions
+from serving.embedded.grpc.options import ConnectionOptions
 from serving.embedded.grpc.stream import Stream
 
 # As much as `take` gives at a time, give or take a frame.
@@ -26,7 +26,7 @@ _RESPONSE_HEADERS_HEAD = len(messages.RESPONSE_HEADERS) << 8 | frames.HEADERS
 class Outbox:
     """Frames to send, and the messages that wait for a window. answered: called when a stream's trailers are out."""
 
-    def __init__(self, options: CallOptions, events: deque[Event], answered: Callable[[Stream], None]) -> None:
+    def __init__(self, options: ConnectionOptions, events: deque[Event], answered: Callable[[Stream], None]) -> None:
         self._options = options
         self._events = events
         self._answered = answered
@@ -63,7 +63,7 @@ class Outbox:
             self.write_headers(stream.number, messages.RESPONSE_HEADERS, ends=False)
         if not stream.pending:
             self._waiting_calls += 1
-        stream.pending.append(memoryview(messages.message_prefix(len(message)) + message))
+        stream.pending.append(memoryview(len(message).to_bytes(messages.PREFIX_BYTES, "big") + message))
         self._waiting_bytes += len(stream.pending[-1]) + _MESSAGE_OVERHEAD
         self._enqueue(stream)
 

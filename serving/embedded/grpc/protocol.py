@@ -13,19 +13,9 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import cast
 
+from serving.embedded.grpc import events
 from serving.embedded.grpc.connection import Connection
-from serving.embedded.grpc.events import (
-    CallCancelled,
-    CallRejected,
-    ConnectionClosed,
-    Event,
-    InputEnded,
-    MessageReceived,
-    MessagesSent,
-    RequestReceived,
-    StreamOpened,
-)
-from serving.embedded.grpc.limits import ConnectionOptions
+from serving.embedded.grpc.options import ConnectionOptions
 from serving.embedded.grpc.stream import Method, Stream
 from serving.errors import DeadlineExceeded, Internal, ServingError
 
@@ -60,6 +50,7 @@ class GrpcProtocol(asyncio.Protocol):
         self._exchanges: dict[int, _Exchange] = {}
         self._paused = False
         self._draining = False
+        self._closing = False
         self.connection = Connection(methods, options, self.peer)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -83,6 +74,7 @@ class GrpcProtocol(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         """Cancels every call."""
+        self._closing = True
         self._connections.discard(self)
         for timer in self._timers.values():
             timer.cancel()
@@ -133,27 +125,27 @@ class GrpcProtocol(asyncio.Protocol):
             self.transport.write(data)
         while connection.events:
             self._handle(connection.events.popleft())
+        if connection.closed and not self._closing:
+            self._close()
 
-    def _handle(self, event: Event) -> None:
+    def _handle(self, event: events.Event) -> None:
         match event:
-            case RequestReceived():
+            case events.RequestReceived():
                 stream = event.stream
                 self._tasks[stream.number] = self._loop.create_task(self._answer(stream, event.message))
-            case StreamOpened(stream):
+            case events.StreamOpened(stream):
                 exchange = self._exchanges[stream.number] = _Exchange()
                 self._tasks[stream.number] = self._loop.create_task(self._answer_stream(stream, exchange))
-            case MessageReceived(stream, message):
+            case events.MessageReceived(stream, message):
                 self._receive(stream, message)
-            case InputEnded(stream):
+            case events.InputEnded(stream):
                 self._receive(stream, None)
-            case MessagesSent(stream):
+            case events.MessagesSent(stream):
                 self._exchanges[stream.number].sent.set()
-            case CallRejected(stream, error):
+            case events.CallRejected(stream, error):
                 self._reject(stream, error)
-            case CallCancelled(stream):
+            case events.CallCancelled(stream):
                 self._stop(stream)
-            case ConnectionClosed():
-                self._close()
 
     def _receive(self, stream: Stream, message: bytes | None) -> None:
         # A handler that has returned, while what it said waits for a window, takes no more.
@@ -228,6 +220,7 @@ class GrpcProtocol(asyncio.Protocol):
 
     def _close(self) -> None:
         """Sends the last bytes, and closes when the peer does, or soon."""
+        self._closing = True
         while data := self.connection.data_to_send():
             self.transport.write(data)
         if self.transport.can_write_eof():

@@ -8,7 +8,8 @@ import zlib
 import pytest
 
 from serving.embedded.grpc.events import CallRejected
-from serving.embedded.grpc.limits import CallOptions, ConnectionOptions
+from serving.embedded.grpc.options import ConnectionOptions
+from serving.embedded.limits import Limits
 from tests.support.http2_peer import (
     DATA,
     END_STREAM,
@@ -34,7 +35,8 @@ REFUSED_STREAM, CALM = 7, 11
 @pytest.fixture
 def server() -> Memory:
     """Messages of up to LIMIT bytes, 3 calls at a time, 10 messages that a handler has not taken."""
-    return Memory(ConnectionOptions(CallOptions(LIMIT, 2 * LIMIT, 3, 10)))
+    limits = Limits(max_message_bytes=LIMIT, max_response_bytes=2 * LIMIT, max_streams=3)
+    return Memory(ConnectionOptions(limits, max_queued_messages=10))
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from serving.embedded.grpc.limits import ConnectionOptions
+from serving.embedded.grpc.options import ConnectionOptions
 from tests.support.http2_peer import (
     DATA,
     GOAWAY,

@@ -11,7 +11,7 @@ import grpc
 import pytest
 import trustme
 
-from serving.embedded.grpc.limits import ConnectionOptions
+from serving.embedded.grpc.options import ConnectionOptions
 from tests.support.http2_peer import (
     GOAWAY,
     PING,

@@ -136,7 +136,7 @@ def test_a_remembered_block_means_what_it_meant(
                 return
 
 
-@settings(max_examples=500)
+@settings(deadline=None, max_examples=500)
 @given(data=st.binary(max_size=60) | st.tuples(st.just(block(request())), st.binary(max_size=9)).map(b"".join))
 def test_any_header_block_is_read_or_refused(data: bytes) -> None:
     """No other exception comes out."""
@@ -148,6 +148,7 @@ def test_any_header_block_is_read_or_refused(data: bytes) -> None:
             return
 
 
+@settings(deadline=None)
 @given(
     texts=st.lists(st.binary(max_size=30), max_size=6),
     tail=st.sampled_from([b"", b"\0", b"\0\0\0\0\x05abc"]),
@@ -164,6 +165,7 @@ def test_messages_do_not_depend_on_how_they_are_cut(texts: list[bytes], tail: by
     assert reader.is_empty == (not tail)
 
 
+@settings(deadline=None)
 @given(data=st.binary(max_size=60), encoding=st.sampled_from([b"identity", b"gzip", b"deflate", b"x"]))
 def test_any_bytes_are_messages_or_refused(data: bytes, encoding: bytes) -> None:
     """No other exception comes out, and no message is longer than it may be."""

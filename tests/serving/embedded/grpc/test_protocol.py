@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from serving.apis.status import Code
-from serving.embedded.grpc.limits import CallOptions, ConnectionOptions
+from serving.embedded.grpc.options import ConnectionOptions
 from tests.support.http2_peer import (
     DATA,
     HEADERS,
@@ -35,7 +35,7 @@ def loop() -> Iterator[SimulatedLoop]:
 @pytest.fixture
 def server(loop: SimulatedLoop) -> Simulated:
     """A connection with the methods of the tests."""
-    return Simulated(loop, ConnectionOptions(CallOptions(max_queued_messages=10)))
+    return Simulated(loop, ConnectionOptions(max_queued_messages=10))
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import h2.events
 import h2.exceptions
 import pytest
 
-from serving.embedded.grpc.limits import CallOptions, ConnectionOptions
+from serving.embedded.grpc.options import ConnectionOptions
 from serving.embedded.grpc.outbox import Outbox
 from serving.embedded.grpc.stream import Stream
 from tests.support.http2_peer import (
@@ -136,7 +136,7 @@ def test_padding_counts_in_windows() -> None:
 
 def test_answers_that_nobody_reads_are_bounded() -> None:
     """A peer without a window that asks on and on is told RESOURCE_EXHAUSTED; once it reads, all goes on."""
-    peer = Peer(Memory(ConnectionOptions(CallOptions(max_waiting_bytes=50_000, max_waiting_calls=3))), (4, 0))
+    peer = Peer(Memory(ConnectionOptions(max_waiting_bytes=50_000, max_waiting_calls=3)), (4, 0))
     for number in range(1, 9, 2):
         peer.send(call(number, b"20000", "/t/Big"))
         peer.until(HEADERS, number)
