@@ -5,26 +5,26 @@ from __future__ import annotations
 import asyncio
 import functools
 import itertools
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from client.calls import calls
-from client.connection import BaseConnection, open_apis
+from client.connection import BaseConnection, open_transports
 from client.errors import ServerError
 from client.limits import TIMEOUT
 from client.pictures.batch import Batch, Images
 from client.predictions import predictions
-from client.transports.base import AsyncTransport
+from client.transports.base import Exchange, Transport, Wire
 from client.transports.security import Security
 from client.types import Metadata, ModelSpec, Prediction, VersionStatus
 
 _R = TypeVar("_R")
 
 
-class AsyncConnection(BaseConnection[AsyncTransport]):
+class AsyncConnection(BaseConnection):
     """`Connection`, awaited: an async context manager for any number of tasks of one event loop."""
 
-    def __init__(self, transports: Sequence[AsyncTransport], model: ModelSpec, *, timeout: float = TIMEOUT) -> None:
+    def __init__(self, transports: Sequence[Transport], model: ModelSpec, *, timeout: float = TIMEOUT) -> None:
         super().__init__(transports, model, timeout=timeout)
         self._metadata_lock = asyncio.Lock()
 
@@ -37,23 +37,19 @@ class AsyncConnection(BaseConnection[AsyncTransport]):
         answers = []
         for part in Batch.of(images).split():
             part_calls = functools.partial(calls, part, await self.metadata(), signature_name)
-            outputs = await self._call(
-                lambda transport, timeout: transport.predict(self.model, part_calls, timeout=timeout)  # noqa: B023 - awaited at once
-            )
+            outputs = await self._call(lambda wire: wire.predict(self.model, part_calls))  # noqa: B023 - awaited at once
             answers.append(predictions(outputs, part.count))
         return itertools.chain.from_iterable(answers)
 
     async def status(self) -> list[VersionStatus]:
         """See Connection.status."""
-        return await self._call(lambda transport, timeout: transport.status(self.model, timeout=timeout))
+        return await self._call(lambda wire: wire.status(self.model))
 
     async def metadata(self) -> Metadata:
         """See Connection.metadata."""
         async with self._metadata_lock:
             if self._metadata is None:
-                self._metadata = await self._call(
-                    lambda transport, timeout: transport.metadata(self.model, timeout=timeout)
-                )
+                self._metadata = await self._call(lambda wire: wire.metadata(self.model))
             return self._metadata
 
     async def close(self) -> None:
@@ -67,11 +63,15 @@ class AsyncConnection(BaseConnection[AsyncTransport]):
     async def __aexit__(self, *_error: object) -> None:
         await self.close()
 
-    async def _call(self, method: Callable[[AsyncTransport, float], Awaitable[_R]]) -> _R:
+    async def _call(self, exchange_of: Callable[[Wire], Exchange[_R]]) -> _R:
         attempts = self._round_robin.attempts(self._timeout)
         while True:
+            transport, timeout = attempts.transport, attempts.timeout
             try:
-                return await method(attempts.transport, attempts.timeout)
+                exchange = exchange_of(transport.wire)
+                with transport.client_errors(timeout):
+                    response = await transport.send(exchange.request, timeout)
+                return exchange.read(response)
             except ServerError as error:
                 await asyncio.sleep(attempts.pause(error))
 
@@ -80,5 +80,5 @@ def connect(
     *servers: str, model: ModelSpec | None = None, timeout: float = TIMEOUT, security: Security | None = None
 ) -> AsyncConnection:
     """`client.connect` for asyncio: the same arguments, the same errors."""
-    apis = open_apis(servers, timeout, security, asynchronous=True)
-    return AsyncConnection([AsyncTransport(api) for api in apis], model or ModelSpec(), timeout=timeout)
+    transports = open_transports(servers, timeout, security, asynchronous=True)
+    return AsyncConnection(transports, model or ModelSpec(), timeout=timeout)

@@ -71,13 +71,9 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, command.help) for name, command in _COMMANDS.items()])
 
 
-class _UsageFailure(click.ClickException):
-    exit_code = EXIT_USAGE
-
-
 def _one_line(error: Exception, command: str | None) -> click.ClickException:
     if isinstance(error, FashionError):
-        return (_UsageFailure if error.exit_code == EXIT_USAGE else click.ClickException)(str(error))
+        return (click.UsageError if error.exit_code == EXIT_USAGE else click.ClickException)(str(error))
     extra = _COMMANDS[command].extra if command in _COMMANDS else None
     if isinstance(error, ModuleNotFoundError) and extra and (error.name or "").partition(".")[0] not in _PACKAGES:
         return click.ClickException(

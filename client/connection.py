@@ -7,7 +7,7 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 from client.calls import calls
 from client.errors import ClientUsageError, ServerError
@@ -15,26 +15,25 @@ from client.limits import TIMEOUT
 from client.pictures.batch import Batch, Images
 from client.predictions import predictions
 from client.transports.address import DEFAULT_SERVER, ServerAddress
-from client.transports.base import Api, SyncTransport, Transport
+from client.transports.base import Exchange, Transport, Wire
 from client.transports.retry import RoundRobin
 from client.transports.security import Security
 from client.types import Metadata, ModelSpec, Prediction, VersionStatus
 
 _R = TypeVar("_R")
-_T = TypeVar("_T")
 
 
-class BaseConnection(Generic[_T]):
+class BaseConnection:
     """What a Connection and an AsyncConnection are made of: one model, its servers in turn, its metadata once read."""
 
-    def __init__(self, transports: Sequence[_T], model: ModelSpec, *, timeout: float = TIMEOUT) -> None:
+    def __init__(self, transports: Sequence[Transport], model: ModelSpec, *, timeout: float = TIMEOUT) -> None:
         self.model = model
         self._round_robin = RoundRobin(transports)
         self._timeout = timeout
         self._metadata: Metadata | None = None
 
 
-class Connection(BaseConnection[Transport]):
+class Connection(BaseConnection):
     """One model on one server, or on several that serve the same; a context manager, safe to share between threads."""
 
     def __init__(self, transports: Sequence[Transport], model: ModelSpec, *, timeout: float = TIMEOUT) -> None:
@@ -60,19 +59,19 @@ class Connection(BaseConnection[Transport]):
         answers = []
         for part in Batch.of(images).split():
             part_calls = functools.partial(calls, part, self.metadata(), signature_name)
-            outputs = self._call(lambda transport, timeout: transport.predict(self.model, part_calls, timeout=timeout))  # noqa: B023 - called at once
+            outputs = self._call(lambda wire: wire.predict(self.model, part_calls))  # noqa: B023 - called at once
             answers.append(predictions(outputs, part.count))
         return itertools.chain.from_iterable(answers)
 
     def status(self) -> list[VersionStatus]:
         """The state of the model's versions, the newest first. Raises ServerError."""
-        return self._call(lambda transport, timeout: transport.status(self.model, timeout=timeout))
+        return self._call(lambda wire: wire.status(self.model))
 
     def metadata(self) -> Metadata:
         """The model's signatures; read once a connection. Raises ServerError."""
         with self._metadata_lock:
             if self._metadata is None:
-                self._metadata = self._call(lambda transport, timeout: transport.metadata(self.model, timeout=timeout))
+                self._metadata = self._call(lambda wire: wire.metadata(self.model))
             return self._metadata
 
     def close(self) -> None:
@@ -86,11 +85,15 @@ class Connection(BaseConnection[Transport]):
     def __exit__(self, *_error: object) -> None:
         self.close()
 
-    def _call(self, method: Callable[[Transport, float], _R]) -> _R:
+    def _call(self, exchange_of: Callable[[Wire], Exchange[_R]]) -> _R:
         attempts = self._round_robin.attempts(self._timeout)
         while True:
+            transport, timeout = attempts.transport, attempts.timeout
             try:
-                return method(attempts.transport, attempts.timeout)
+                exchange = exchange_of(transport.wire)
+                with transport.client_errors(timeout):
+                    response = transport.send(exchange.request, timeout)
+                return exchange.read(response)
             except ServerError as error:
                 time.sleep(attempts.pause(error))
 
@@ -107,24 +110,26 @@ def connect(
     security: certificates and headers.
     Raises ClientUsageError for a bad address, deadline or certificate.
     """
-    apis = open_apis(servers, timeout, security, asynchronous=False)
-    return Connection([SyncTransport(api) for api in apis], model or ModelSpec(), timeout=timeout)
+    transports = open_transports(servers, timeout, security, asynchronous=False)
+    return Connection(transports, model or ModelSpec(), timeout=timeout)
 
 
-def open_apis(servers: Sequence[str], timeout: float, security: Security | None, *, asynchronous: bool) -> list[Api]:
-    """An Api for each server, the default one for none; nothing is sent yet. Raises ClientUsageError as `connect`."""
+def open_transports(
+    servers: Sequence[str], timeout: float, security: Security | None, *, asynchronous: bool
+) -> list[Transport]:
+    """One for each server, the default one for none; nothing is sent yet. Raises ClientUsageError as `connect`."""
     if not timeout > 0:
         raise ClientUsageError(f"a deadline of {timeout:g} s cannot be met: --timeout takes seconds above 0")
     addresses = [ServerAddress.parse(server) for server in servers or (DEFAULT_SERVER,)]
-    return [_open_api(address, security or Security(), asynchronous=asynchronous) for address in addresses]
+    return [_open(address, security or Security(), asynchronous=asynchronous) for address in addresses]
 
 
-def _open_api(address: ServerAddress, security: Security, *, asynchronous: bool) -> Api:
+def _open(address: ServerAddress, security: Security, *, asynchronous: bool) -> Transport:
     # Only the API that is used is imported.
     if address.is_rest:
-        from client.transports.rest import RestApi
+        from client.transports.rest import RestTransport
 
-        return RestApi(address, security, asynchronous=asynchronous)
-    from client.transports.grpc import GrpcApi
+        return RestTransport(address, security, asynchronous=asynchronous)
+    from client.transports.grpc import GrpcTransport
 
-    return GrpcApi(address, security, asynchronous=asynchronous)
+    return GrpcTransport(address, security, asynchronous=asynchronous)

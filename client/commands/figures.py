@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from client.errors import ClientUsageError
-from client.limits import FIGURE_IMAGES
 from fashion_common.served_model import CLASS_NAMES, IMAGE_SHAPE
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from client.commands.bench import BenchResult
@@ -27,13 +27,12 @@ def check_name(path: Path) -> None:
 
 
 def save_predictions(answers: Sequence[Answer], path: Path) -> None:
-    """A grid of the first FIGURE_IMAGES images, uint8 [28, 28], each beside the bars of its ten probabilities.
+    """A grid of images, uint8 [28, 28], each beside the bars of its ten probabilities.
 
     Raises ClientUsageError for a file that cannot be written.
     """
     from matplotlib.figure import Figure
 
-    answers = answers[:FIGURE_IMAGES]
     columns = min(_COLUMNS, len(answers))
     rows = -(-len(answers) // columns)
     figure = Figure(figsize=(4.4 * columns, 1.9 * rows), layout="constrained")
@@ -63,12 +62,9 @@ def save_latencies(result: BenchResult, path: Path, title: str) -> None:
     _save(figure, path)
 
 
-def _draw(answer: Answer, picture: object, bars: object) -> None:
+def _draw(answer: Answer, picture: Axes, bars: Axes) -> None:
     import numpy as np
-    from matplotlib.axes import Axes
 
-    assert isinstance(picture, Axes)
-    assert isinstance(bars, Axes)
     assert answer.prediction is not None
     picture.imshow(np.frombuffer(answer.pixels, np.uint8).reshape(IMAGE_SHAPE), cmap="gray_r", vmin=0, vmax=255)
     picture.set_title(Path(answer.name).name, fontsize=8)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import click
 
@@ -42,54 +42,47 @@ def preprocess_option(text: str) -> Callable[[Callable[..., None]], Callable[...
     )
 
 
+def _shared(option: str, *names: str, **settings: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """An option of all commands that ask a server: its variable has no command in its name, as FASHION_SERVER."""
+    variable = f"FASHION_{option[2:].upper().replace('-', '_')}"
+    return click.option(option, *names, envvar=variable, **settings)
+
+
 def with_connection(command: Callable[..., None]) -> Callable[..., None]:
     """Gives a command the options of a connection, and calls it with the open `connection`."""
 
-    @click.option(
+    @_shared(
         "--server",
         "servers",
         multiple=True,
-        envvar="FASHION_SERVER",
         show_envvar=True,
         metavar="URL",
         help=f"grpc[s]:// or http[s]://HOST:PORT, or unix:///PATH; several are balanced.  [default: {DEFAULT_SERVER}]",
     )
-    @click.option(
-        "--model-name",
-        default=MODEL_NAME,
-        envvar="FASHION_MODEL_NAME",
-        show_default=True,
-        help="The served model.",
+    @_shared("--model-name", default=MODEL_NAME, show_default=True, help="The served model.")
+    @_shared(
+        "--model-version", type=click.IntRange(min=0), metavar="N", help="A version by its number; else the newest."
     )
-    @click.option(
-        "--model-version",
-        type=click.IntRange(min=0),
-        envvar="FASHION_MODEL_VERSION",
-        metavar="N",
-        help="A version by its number; else the newest.",
-    )
-    @click.option("--version-label", envvar="FASHION_VERSION_LABEL", help="A version by its label, such as stable.")
-    @click.option(
+    @_shared("--version-label", help="A version by its label, such as stable.")
+    @_shared(
         "--timeout",
         type=float,
         default=limits.TIMEOUT,
-        envvar="FASHION_TIMEOUT",
         show_default=True,
         metavar="SECONDS",
         help="Deadline of a request.",
     )
-    @click.option(
+    @_shared(
         "--header",
         "headers",
         multiple=True,
-        envvar="FASHION_HEADER",
         metavar="KEY=VALUE",
         help="A header for a gateway, such as authorization='Bearer TOKEN'; never printed.",
     )
-    @click.option("--tls-ca", type=FILE, envvar="FASHION_TLS_CA", help="Certificate authorities to trust (PEM).")
-    @click.option("--tls-certificate", type=FILE, envvar="FASHION_TLS_CERTIFICATE", help="Client certificate (PEM).")
-    @click.option("--tls-key", type=FILE, envvar="FASHION_TLS_KEY", help="Its key (PEM).")
-    @click.option("--tls-server-name", envvar="FASHION_TLS_SERVER_NAME", help="The name in the server's certificate.")
+    @_shared("--tls-ca", type=FILE, help="Certificate authorities to trust (PEM).")
+    @_shared("--tls-certificate", type=FILE, help="Client certificate (PEM).")
+    @_shared("--tls-key", type=FILE, help="Its key (PEM).")
+    @_shared("--tls-server-name", help="The name in the server's certificate.")
     @functools.wraps(command)
     def wrapper(
         servers: tuple[str, ...],

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 from client.types import Prediction
@@ -54,10 +54,12 @@ def _csv(predictions: _Predictions, top_k: int) -> Iterator[str]:
     for rank in range(1, top_k + 1):
         suffix = "" if rank == 1 else f"_{rank}"
         header += [f"class_name{suffix}", f"probability{suffix}"]
-    yield _csv_line(header)
+    # A writer returns what its file's `write` does: here the line itself.
+    line = csv.writer(SimpleNamespace(write=str), lineterminator="\n").writerow
+    yield line(header)
     for name, prediction in predictions:
         cells = chain.from_iterable((class_name, f"{value:.6f}") for class_name, value in _top(prediction, top_k))
-        yield _csv_line([name, *cells])
+        yield line([name, *cells])
 
 
 def _names(predictions: _Predictions, _top_k: int) -> Iterator[str]:
@@ -77,12 +79,6 @@ def _record(name: str, prediction: Prediction, top_k: int) -> dict[str, object]:
             {"class_name": class_name, "probability": value} for class_name, value in _top(prediction, top_k)
         ]
     return record
-
-
-def _csv_line(cells: Iterable[str]) -> str:
-    buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerow(cells)
-    return buffer.getvalue()
 
 
 FORMATS: dict[str, Callable[[_Predictions, int], Iterator[str]]] = {

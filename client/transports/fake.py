@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, field
+from typing import Any
 
 from client.errors import ServerError
+from client.transports.base import Exchange
 from client.types import Call, Calls, Metadata, ModelSpec, Output, Signature, TensorInfo, VersionStatus
 
 _IMAGES = {"images": TensorInfo("DT_UINT8", (-1, 28, 28))}
@@ -19,7 +22,7 @@ def _metadata() -> Metadata:
 class FakeTransport:
     """Answers every image with 0.91 for `class_id` and 0.01 for each other class.
 
-    `errors` are raised first, one a call; `asked` holds the Call of each predict, in order. For tests of code that
+    `errors` are raised first, one a request; `asked` holds the Call of each predict, in order. For tests of code that
     takes a Connection: `Connection([FakeTransport(class_id=9)], ModelSpec())`.
     """
 
@@ -30,32 +33,40 @@ class FakeTransport:
     asked: list[Call] = field(default_factory=list)
     closed: bool = False
 
-    def predict(self, model: ModelSpec, calls: Calls, *, timeout: float) -> dict[str, Output]:
-        """See FakeTransport."""
-        del model, timeout
-        self._fail()
-        call = next(calls())
+    @property
+    def wire(self) -> FakeTransport:
+        """Itself."""
+        return self
+
+    def predict(self, _model: ModelSpec, calls: Calls) -> Exchange[dict[str, Output]]:
+        """Read as the `outputs` of the first call."""
+        return Exchange(next(calls()), self.outputs)
+
+    def status(self, _model: ModelSpec) -> Exchange[list[VersionStatus]]:
+        """Read as the `versions`."""
+        return Exchange(None, lambda _: self.versions)
+
+    def metadata(self, _model: ModelSpec) -> Exchange[Metadata]:
+        """Read as the `model_metadata`."""
+        return Exchange(None, lambda _: self.model_metadata)
+
+    def outputs(self, call: Call) -> dict[str, Output]:
+        """The answer to a call, which is kept."""
         self.asked.append(call)
         [tensor] = call.inputs.values()
         row = [0.91 if class_id == self.class_id else 0.01 for class_id in range(10)]
         return {"probabilities": Output((tensor.shape[0], 10), row * tensor.shape[0])}
 
-    def status(self, model: ModelSpec, *, timeout: float) -> list[VersionStatus]:
-        """The `versions`."""
-        del model, timeout
-        self._fail()
-        return self.versions
-
-    def metadata(self, model: ModelSpec, *, timeout: float) -> Metadata:
-        """The `model_metadata`."""
-        del model, timeout
-        self._fail()
-        return self.model_metadata
-
-    def close(self) -> None:
-        """Sets `closed`."""
-        self.closed = True
-
-    def _fail(self) -> None:
+    def send(self, request: Any, _timeout: float) -> Any:
+        """The request is its response."""
         if self.errors:
             raise self.errors.pop(0)
+        return request
+
+    def client_errors(self, _timeout: float, /) -> nullcontext[None]:
+        """Nothing else is raised."""
+        return nullcontext()
+
+    def close(self) -> Any:
+        """Sets `closed`."""
+        self.closed = True

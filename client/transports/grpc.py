@@ -8,7 +8,6 @@ from typing import Any
 
 import grpc
 import grpc.aio
-from google.protobuf.message import Message
 
 from client.errors import ClientUsageError, server_error
 from client.transports import grpc_wire
@@ -21,7 +20,7 @@ from serving.apis import services
 _OPTIONS = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
 
 
-class GrpcApi:
+class GrpcTransport:
     """One HTTP/2 connection that all threads, or all tasks of an event loop, share."""
 
     wire: Wire = grpc_wire
@@ -41,19 +40,19 @@ class GrpcApi:
         self._methods = {
             method: self._channel.unary_unary(
                 method.path,
-                request_serializer=_serialize,
+                request_serializer=method.request_class.SerializeToString,
                 response_deserializer=method.response_class.FromString,
             )
             for method in (services.PREDICT, services.GET_MODEL_STATUS, services.GET_MODEL_METADATA)
         }
 
     def send(self, request: grpc_wire.Request, timeout: float) -> Any:
-        """See Api."""
+        """See Transport."""
         return self._methods[request.method](request.message, timeout=timeout, metadata=self._headers)
 
     @contextmanager
-    def errors(self, _timeout: float, /) -> Iterator[None]:
-        """See Api; the server's status, or gRPC's own where no server answered, as a ServerError."""
+    def client_errors(self, _timeout: float, /) -> Iterator[None]:
+        """See Transport; the server's status, or gRPC's own where no server answered, as a ServerError."""
         try:
             yield
         except grpc.RpcError as error:
@@ -64,12 +63,8 @@ class GrpcApi:
             raise server_error(code.name, details) from error
 
     def close(self) -> Any:
-        """See Api."""
+        """See Transport."""
         return self._channel.close()
-
-
-def _serialize(message: Message) -> bytes:
-    return message.SerializeToString()
 
 
 def _credentials(security: Security) -> grpc.ChannelCredentials:

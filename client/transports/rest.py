@@ -16,7 +16,7 @@ from client.transports.base import Wire
 from client.transports.security import Security
 
 
-class RestApi:
+class RestTransport:
     """A pool of HTTP/1.1 connections that all threads, or all tasks of an event loop, share."""
 
     wire: Wire = rest_wire
@@ -27,12 +27,12 @@ class RestApi:
         self._extensions = {"sni_hostname": security.server_name} if security.server_name else {}
         client = httpx.AsyncClient if asynchronous else httpx.Client
         verify = _tls(security) if address.is_secure else False
-        with self.errors(0):
+        with self.client_errors(0):
             # A proxy in the environment must not see requests that are meant for this very address.
             self._http = client(base_url=str(address), verify=verify, headers=dict(security.headers), trust_env=False)
 
     def send(self, request: rest_wire.Request, timeout: float) -> Any:
-        """See Api."""
+        """See Transport."""
         return self._http.request(
             request.method,
             request.path,
@@ -43,8 +43,8 @@ class RestApi:
         )
 
     @contextmanager
-    def errors(self, timeout: float, /) -> Iterator[None]:
-        """See Api; no answer is a ServerError, a host name that cannot be one a ClientUsageError."""
+    def client_errors(self, timeout: float, /) -> Iterator[None]:
+        """See Transport; no answer is a ServerError, a host name that cannot be one a ClientUsageError."""
         try:
             yield
         except httpx.TimeoutException as error:
@@ -55,7 +55,7 @@ class RestApi:
             raise ClientUsageError(f"{self._address} names no host: {error}") from error
 
     def close(self) -> Any:
-        """See Api."""
+        """See Transport."""
         return self._http.aclose() if isinstance(self._http, httpx.AsyncClient) else self._http.close()
 
 

@@ -16,33 +16,30 @@ from client import aio
 from client.aio import AsyncConnection
 from client.connection import Connection
 from client.errors import ServerError, server_error
-from client.transports.base import AsyncTransport, SyncTransport, Transport
+from client.transports.base import Exchange
 from client.transports.fake import FakeTransport
-from client.types import Calls, Metadata, ModelSpec, Output, Prediction, VersionStatus
+from client.types import Metadata, ModelSpec, Prediction, VersionStatus
 from tests.support.client_commands import APIS
 from tests.support.road import Road
 
 
-class _AsyncFake(AsyncTransport):
-    """A FakeTransport whose calls are awaited; its metadata takes a while, and is counted."""
+class _AsyncFake(FakeTransport):
+    """A FakeTransport whose requests are awaited, which takes a while; its metadata is counted."""
 
     def __init__(self, *errors: ServerError) -> None:
-        self.fake = FakeTransport(errors=list(errors))
+        super().__init__(errors=list(errors))
         self.metadata_calls = 0
 
-    async def predict(self, model: ModelSpec, calls: Calls, *, timeout: float) -> dict[str, Output]:
-        return self.fake.predict(model, calls, timeout=timeout)
-
-    async def status(self, model: ModelSpec, *, timeout: float) -> list[VersionStatus]:
-        return self.fake.status(model, timeout=timeout)
-
-    async def metadata(self, model: ModelSpec, *, timeout: float) -> Metadata:
+    def metadata(self, model: ModelSpec) -> Exchange[Metadata]:
         self.metadata_calls += 1
+        return super().metadata(model)
+
+    async def send(self, request: Any, timeout: float) -> Any:
         await asyncio.sleep(0)
-        return self.fake.metadata(model, timeout=timeout)
+        return super().send(request, timeout)
 
     async def close(self) -> None:
-        self.fake.close()
+        super().close()
 
 
 def _public_methods(cls: type) -> dict[str, list[inspect.Parameter]]:
@@ -53,14 +50,11 @@ def _public_methods(cls: type) -> dict[str, list[inspect.Parameter]]:
     }
 
 
-@pytest.mark.parametrize(
-    ("sync", "asynchronous"),
-    [(Connection, AsyncConnection), (SyncTransport, AsyncTransport), (Transport, AsyncTransport)],
-)
-def test_both_kinds_have_the_same_public_methods(sync: type, asynchronous: type) -> None:
+def test_both_kinds_have_the_same_public_methods() -> None:
     """By name, parameters and defaults; a method that only one of them has is a method that was forgotten."""
-    assert _public_methods(sync) == _public_methods(asynchronous)
-    assert all(map(inspect.iscoroutinefunction, (getattr(asynchronous, name) for name in _public_methods(sync))))
+    names = _public_methods(Connection)
+    assert names == _public_methods(AsyncConnection)
+    assert all(map(inspect.iscoroutinefunction, (getattr(AsyncConnection, name) for name in names)))
 
 
 def test_both_connect_functions_have_the_same_parameters() -> None:
@@ -79,13 +73,13 @@ def test_metadata_is_read_once_by_all_tasks() -> None:
             return await asyncio.gather(*(connection.predict(image) for _ in range(5)))
 
     assert [len(predictions) for predictions in asyncio.run(predict())] == [1] * 5
-    assert (transport.metadata_calls, len(transport.fake.asked), transport.fake.closed) == (1, 5, True)
+    assert (transport.metadata_calls, len(transport.asked), transport.closed) == (1, 5, True)
 
 
 def test_unavailable_is_tried_again_at_the_next_address() -> None:
     """As by the other connection: three rounds, and no other error."""
 
-    async def status(*transports: AsyncTransport) -> list[VersionStatus]:
+    async def status(*transports: _AsyncFake) -> list[VersionStatus]:
         async with AsyncConnection(transports, ModelSpec(), timeout=1) as connection:
             return await connection.status()
 
@@ -107,7 +101,7 @@ def test_large_batches_are_sent_in_parts() -> None:
             return await connection.predict(np.zeros((6000, 28, 28), np.uint8))
 
     assert len(asyncio.run(predict())) == 6000
-    shapes: list[Any] = [call.inputs["images"].shape for call in transport.fake.asked]
+    shapes: list[Any] = [call.inputs["images"].shape for call in transport.asked]
     assert (len(shapes), sum(shape[0] for shape in shapes)) == (2, 6000)
 
 

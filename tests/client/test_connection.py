@@ -7,6 +7,7 @@ import pytest
 
 from client.connection import Connection, connect
 from client.errors import ClientUsageError, ServerError, server_error
+from client.transports.base import Exchange
 from client.transports.fake import FakeTransport
 from client.types import Metadata, ModelSpec, Prediction
 
@@ -87,9 +88,9 @@ def test_metadata_is_read_once() -> None:
     class Counting(FakeTransport):
         count = 0
 
-        def metadata(self, model: ModelSpec, *, timeout: float) -> Metadata:
+        def metadata(self, model: ModelSpec) -> Exchange[Metadata]:
             self.count += 1
-            return super().metadata(model, timeout=timeout)
+            return super().metadata(model)
 
     transport = Counting()
     connection = _connection(transport)

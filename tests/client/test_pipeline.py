@@ -17,7 +17,7 @@ from client.pictures.batch import Batch
 from client.pictures.sources import Block
 from client.pipeline import answers, in_order
 from client.transports.fake import FakeTransport
-from client.types import Calls, ModelSpec, Output
+from client.types import Call, ModelSpec, Output
 
 
 def _block(index: int) -> Block:
@@ -33,9 +33,7 @@ def _block(index: int) -> Block:
 class _Echo(FakeTransport):
     """Answers with the image's first pixel as the class, after a while that differs."""
 
-    def predict(self, model: ModelSpec, calls: Calls, *, timeout: float) -> dict[str, Output]:
-        self._fail()
-        call = next(calls())
+    def outputs(self, call: Call) -> dict[str, Output]:
         self.asked.append(call)
         time.sleep(random.random() / 100)
         content = call.inputs["images"].content
@@ -108,10 +106,12 @@ def test_no_more_is_read_ahead_when_blocks_are_whole_batches() -> None:
 
 def test_a_servers_error_ends_it() -> None:
     """Raised to the caller, not swallowed by a thread."""
-    transport = _Echo(errors=[server_error("INTERNAL", "broken")])
-    transport.metadata = FakeTransport().metadata  # type: ignore[method-assign]
+    transport = _Echo()
+    connection = Connection([transport], ModelSpec())
+    connection.metadata()
+    transport.errors = [server_error("INTERNAL", "broken")]
     with pytest.raises(ServerError, match="broken"):
-        list(answers(Connection([transport], ModelSpec()), map(_block, range(5))))
+        list(answers(connection, map(_block, range(5))))
 
 
 def test_in_order_never_has_more_than_the_window_at_work() -> None:
