@@ -9,6 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+# A process's open files by name: links into the kernel, which cannot be replaced.
+_STREAMS = ("/dev/fd/", "/dev/std", "/proc/")
+
 
 def write_whole(path: Path, data: bytes | str) -> None:
     """Writes a file so that no reader, and no crash, ever sees half of it; text is UTF-8. Raises OSError."""
@@ -20,8 +23,15 @@ def write_whole(path: Path, data: bytes | str) -> None:
 def whole_file(path: Path) -> Iterator[BinaryIO]:
     """A file to write piece by piece, which takes the name `path` when all went well and is gone otherwise.
 
+    A link stays, and what it names is replaced; what is no regular file, such as a device or a pipe, is written to.
     Raises OSError.
     """
+    if str(path.absolute()).startswith(_STREAMS) or (path.exists() and not path.is_file()):
+        # Appended: the file behind /dev/stdout has what was printed before.
+        with path.open("ab") as stream:
+            yield stream
+        return
+    path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     temporary = Path(name)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from client.errors import ClientUsageError
+from fashion_common.files import write_whole
 from fashion_common.served_model import CLASS_NAMES, IMAGE_SHAPE
 
 if TYPE_CHECKING:
@@ -81,8 +83,9 @@ def _draw(answer: Answer, picture: Axes, bars: Axes) -> None:
 
 
 def _save(figure: Figure, path: Path) -> None:
+    content = io.BytesIO()
+    figure.savefig(content, format=path.suffix[1:].lower(), dpi=120, facecolor="white")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=120, facecolor="white")
+        write_whole(path, content.getvalue())
     except OSError as error:
         raise ClientUsageError(f"{path}: cannot be written: {error.strerror}") from error

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -31,3 +35,45 @@ def test_a_failed_write_leaves_what_was_there(tmp_path: Path, monkeypatch: pytes
         write_whole(path, "new")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_link_stays_and_its_target_is_replaced(tmp_path: Path) -> None:
+    """Also a link to a file that is not there yet."""
+    target, link = tmp_path / "data" / "target", tmp_path / "link"
+    link.symlink_to(target)
+    for text in ("first", "second"):
+        write_whole(link, text)
+        assert (link.is_symlink(), target.read_text()) == (True, text)
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_a_pipe_is_written_to(tmp_path: Path) -> None:
+    """What is no regular file is not replaced by one."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    write_whole(pipe, "text")
+    assert os.read(reader, 10) == b"text"
+    os.close(reader)
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+
+
+def test_a_full_device_is_an_error(tmp_path: Path) -> None:
+    """By a link, so that nothing but the link is lost when the device is replaced after all."""
+    link = tmp_path / "full"
+    link.symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left"):
+        write_whole(link, "text")
+    assert str(link.readlink()) == "/dev/full"
+
+
+def test_standard_output_by_name_keeps_what_was_printed(tmp_path: Path) -> None:
+    """`/dev/stdout` is appended to, also where it is a regular file."""
+    program = (
+        "from pathlib import Path; from fashion_common.files import write_whole; print('first', flush=True); "
+        "write_whole(Path('/proc/self/fd/1'), 'second')"
+    )
+    out = tmp_path / "out"
+    with out.open("wb") as file:
+        subprocess.run([sys.executable, "-c", program], stdout=file, check=True)
+    assert out.read_text() == "first\nsecond"
