@@ -55,10 +55,13 @@ class LazyGroup(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Runs the command; our own errors, a missing extra and unforeseen errors all become click's one line."""
+        """Runs the command; our own errors, a missing extra and unforeseen errors all become click's one line.
+
+        A pipe that its reader closed (`| head`) is left to click, which ends the program without a word.
+        """
         try:
             return super().invoke(ctx)
-        except (click.ClickException, click.exceptions.Exit, click.Abort):
+        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise
         except Exception as error:
             if ctx.find_root().meta.get("verbose"):

@@ -22,7 +22,7 @@ from client.commands.options import (
     signature_option,
     with_connection,
 )
-from client.errors import ServerError
+from client.errors import ClientUsageError, ServerError
 from client.pictures.batch import Batch
 from client.types import IMAGE_BYTES
 from fashion_common.errors import EXIT_FAILED
@@ -89,7 +89,7 @@ def bench(
     as_json: bool,
     save_figure: Path | None,
 ) -> None:
-    """Measure a live server: a closed loop of requests, throughput and latency percentiles.
+    """Measure a live server: a closed loop of requests, throughput and latency percentiles. Ctrl-C prints those so far.
 
     The images are noise; each of the connections sends its next request when it has its last answer.
     """
@@ -118,31 +118,43 @@ def measure(
 ) -> BenchResult:
     """Calls `request` in `concurrency` threads for `duration` seconds, after `warm_up` seconds that do not count.
 
-    Raises ServerError when the very first request fails; later errors are counted.
+    Raises ServerError when the very first request fails; later errors are counted. Ctrl-C ends the measurement early;
+    while nothing was measured, KeyboardInterrupt is raised.
     """
     request()
     results = [BenchResult(0, batch_size) for _ in range(concurrency)]
+    stopped = threading.Event()
     begin = time.perf_counter() + warm_up
-    threads = [threading.Thread(target=_loop, args=(request, begin, begin + duration, result)) for result in results]
+    arguments = [(request, begin, begin + duration, stopped, result) for result in results]
+    # A request without an answer must not keep the program from ending.
+    threads = [threading.Thread(target=_loop, args=each, daemon=True) for each in arguments]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join()
-    total = BenchResult(max(time.perf_counter() - begin, duration), batch_size)
+    try:
+        for thread in threads:
+            thread.join()
+    except KeyboardInterrupt:
+        stopped.set()
+        if not any(result.latencies or result.errors for result in results):
+            raise
+    total = BenchResult(max(time.perf_counter() - begin, 0.001), batch_size)
     for result in results:
         total.latencies += result.latencies
         total.errors += result.errors
     return total
 
 
-def _loop(request: Callable[[], None], begin: float, end: float, result: BenchResult) -> None:
-    while (start := time.perf_counter()) < end:
+def _loop(request: Callable[[], None], begin: float, end: float, stopped: threading.Event, result: BenchResult) -> None:
+    while (start := time.perf_counter()) < end and not stopped.is_set():
         try:
             request()
         except ServerError as error:
             result.errors[error.code] += 1
             # A dead server answers at once: a busy loop would only count how fast it is dead.
             time.sleep(0.01)
+        except ClientUsageError:
+            # The connection was closed after Ctrl-C.
+            return
         else:
             if start >= begin:
                 result.latencies.append(time.perf_counter() - start)

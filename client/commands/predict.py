@@ -19,7 +19,7 @@ from client.commands.options import (
     with_connection,
 )
 from client.commands.output import FORMATS, lines
-from client.errors import ClientUsageError
+from client.errors import ClientError, ClientUsageError
 from client.limits import FIGURE_IMAGES
 from fashion_common.errors import EXIT_USAGE
 from fashion_common.files import whole_file
@@ -94,20 +94,38 @@ def predict(
         from client.commands.figures import save_predictions
 
         save_predictions(sorter.first, save_figure)
+        if sorter.count > len(sorter.first):
+            click.echo(f"{save_figure} shows the first {len(sorter.first)} of {sorter.count} images", err=True)
+    if sorter.failure:
+        click.echo(f"Ended early: the first {sorter.count} answers are in {output or 'standard output'}", err=True)
+        raise sorter.failure
     if sorter.errors:
         click.get_current_context().exit(EXIT_USAGE)
 
 
 class _Sorter:
-    """Separates the answers: bad pictures go to stderr, the `first` good ones are kept for a figure."""
+    """Separates the answers: bad pictures go to stderr, the `first` good ones are kept for a figure.
+
+    An error after the first answer ends them as if they were all, and becomes the `failure`: what is done is kept.
+    """
 
     def __init__(self, *, strict: bool, keep: int) -> None:
         self.errors = 0
+        self.count = 0
+        self.failure: BaseException | None = None
         self.first: list[Answer] = []
         self._strict = strict
         self._keep = keep
 
     def good(self, answers: Iterable[Answer]) -> Iterator[Answer]:
+        try:
+            yield from self._good(answers)
+        except (ClientError, KeyboardInterrupt) as error:
+            if not self.count:
+                raise
+            self.failure = error
+
+    def _good(self, answers: Iterable[Answer]) -> Iterator[Answer]:
         for answer in answers:
             if answer.error:
                 if self._strict:
@@ -115,6 +133,7 @@ class _Sorter:
                 self.errors += 1
                 click.echo(f"Error: {answer.error}", err=True)
                 continue
+            self.count += 1
             if len(self.first) < self._keep:
                 self.first.append(answer)
             yield answer
@@ -147,5 +166,7 @@ def _writer(output: Path | None) -> Iterator[Callable[[str], object]]:
     try:
         with whole_file(output) as file:
             yield lambda text: file.write(text.encode())
+    except BrokenPipeError:
+        raise
     except OSError as error:
         raise ClientUsageError(f"{output}: cannot be written: {error.strerror}") from error
