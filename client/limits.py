@@ -20,6 +20,8 @@ GZIP_BYTES = 1400
 # UNAVAILABLE is tried again until every address was asked this often; the pause, in seconds, doubles each time.
 ROUNDS = 3
 FIRST_PAUSE = 0.05
+# A server that did not answer in its share of a deadline is asked last for so many seconds.
+HUNG_SECONDS = 30.0
 
 # Pillow warns above this many pixels and refuses twice as many; a picture for 784 pixels needs neither.
 PICTURE_PIXELS = 89_478_485

@@ -1,7 +1,12 @@
-"""Which address a call goes to, and when it is tried again: round robin, the next address at once, a pause a round.
+"""Which server a call goes to, and when it is tried again: round robin, the next server at once, a pause a round.
 
-Only UNAVAILABLE is tried again: the request never ran, and predicting changes nothing. Pauses are jittered so that many
-clients do not come back at once (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/).
+Only a server's absence is tried elsewhere: UNAVAILABLE, and no answer in time; predicting changes nothing, so a request
+may run twice. The deadline is split: each server but the last gets its share of what is left, so that one that hangs
+is passed over within the deadline. Hedging (a second request beside a slow one, https://grpc.io/docs/guides/request-hedging/)
+would answer sooner, but doubles the load just when servers are slow. A server that let its share pass is asked last for
+a while, so that it costs one call its share, and not every second one.
+Pauses are jittered so that many clients do not come back at once
+(https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/).
 """
 
 from __future__ import annotations
@@ -10,52 +15,60 @@ import itertools
 import random
 import time
 from collections.abc import Sequence
-from typing import Generic, TypeVar
 
-from client.errors import ServerError, ServerUnreachableError, server_error
-from client.limits import FIRST_PAUSE, ROUNDS
-
-_T = TypeVar("_T")
+from client.errors import DeadlineExceededError, ServerError, ServerUnreachableError, server_error
+from client.limits import FIRST_PAUSE, HUNG_SECONDS, ROUNDS
+from client.transports.base import Transport
 
 
-class RoundRobin(Generic[_T]):
+class RoundRobin:
     """Several transports to the same model, taken in turn; safe to use from several threads."""
 
-    def __init__(self, transports: Sequence[_T]) -> None:
+    def __init__(self, transports: Sequence[Transport]) -> None:
         self.transports = tuple(transports)
+        # Until when, by time.monotonic, a transport is asked last.
+        self.hung_until = [0.0] * len(transports)
         self._turns = itertools.count()
 
-    def attempts(self, timeout: float) -> Attempts[_T]:
+    def attempts(self, timeout: float) -> Attempts:
         """The attempts of one call, the deadline `timeout` seconds from now."""
-        return Attempts(self.transports, next(self._turns), timeout)
+        size = len(self.transports)
+        turn, now = next(self._turns), time.monotonic()
+        order = [(turn + offset) % size for offset in range(size)]
+        return Attempts(self, sorted(order, key=lambda index: self.hung_until[index] > now), now + timeout)
 
 
-class Attempts(Generic[_T]):
+class Attempts:
     """The attempts of one call: `transport` and `timeout` of the next one, and `pause` after an error."""
 
-    def __init__(self, transports: tuple[_T, ...], turn: int, timeout: float) -> None:
-        self._transports = transports
-        self._turn = turn
+    def __init__(self, round_robin: RoundRobin, order: list[int], deadline: float) -> None:
+        self._round_robin = round_robin
+        self._order = order
         self._failures = 0
-        self._deadline = time.monotonic() + timeout
+        self._deadline = deadline
 
     @property
-    def transport(self) -> _T:
+    def transport(self) -> Transport:
         """Where the next attempt goes."""
-        return self._transports[(self._turn + self._failures) % len(self._transports)]
+        return self._round_robin.transports[self._order[self._failures % len(self._order)]]
 
     @property
     def timeout(self) -> float:
-        """Seconds left of the deadline."""
-        return max(self._deadline - time.monotonic(), 0.001)
+        """Seconds of the next attempt: what is left of the deadline, shared by the servers not yet asked."""
+        left = max(self._deadline - time.monotonic(), 0.001)
+        return left / max(len(self._order) - self._failures, 1)
 
     def pause(self, error: ServerError) -> float:
-        """Seconds to wait before the next attempt, 0 where another address is next.
+        """Seconds to wait before the next attempt, 0 where another server is next.
 
-        Raises `error` when it is final: another code, every address tried three times, or the deadline too near.
+        Raises `error` when it is final: another code, every server tried three times, or the deadline too near.
         """
+        index = self._order[self._failures % len(self._order)]
         self._failures += 1
-        rounds, position = divmod(self._failures, len(self._transports))
+        rounds, position = divmod(self._failures, len(self._order))
+        if isinstance(error, DeadlineExceededError) and rounds == 0:
+            self._round_robin.hung_until[index] = time.monotonic() + HUNG_SECONDS
+            return 0.0
         if not isinstance(error, ServerUnreachableError) or rounds == ROUNDS:
             raise error
         seconds = 0.0 if position else random.uniform(0.5, 1) * FIRST_PAUSE * 2**rounds  # noqa: S311 - not a secret

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -127,6 +129,32 @@ def test_several_servers_are_asked_in_turn_and_survive_one_dying() -> None:
     for _ in range(4):
         connection.predict(image)
     assert (len(first.asked), len(second.asked)) == (2, 6)
+
+
+class _Hung(FakeTransport):
+    """Lets every deadline pass."""
+
+    timeouts: list[float]
+
+    def send(self, request: Any, timeout: float) -> Any:
+        self.timeouts = [*getattr(self, "timeouts", []), timeout]
+        raise server_error("DEADLINE_EXCEEDED", "hung")
+
+
+def test_a_hung_server_is_passed_over_within_the_deadline_and_then_asked_last() -> None:
+    """It gets half of the deadline, once; alone, or with its like, it ends in its own error."""
+    hung, live = _Hung(), FakeTransport()
+    connection = _connection(hung, live, timeout=1)
+    image = np.zeros((1, 28, 28), np.uint8)
+    for _ in range(4):
+        assert len(connection.predict(image)) == 1
+    assert hung.timeouts == [pytest.approx(0.5, abs=0.1)]
+    alone = _Hung()
+    with pytest.raises(ServerError, match="DEADLINE_EXCEEDED: hung"):
+        _connection(alone).status()
+    assert alone.timeouts == [pytest.approx(1, abs=0.1)]
+    with pytest.raises(ServerError, match="DEADLINE_EXCEEDED: hung"):
+        _connection(_Hung(), _Hung()).status()
 
 
 def test_leaving_the_context_closes_the_transports_even_after_an_error() -> None:

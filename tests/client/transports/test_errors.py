@@ -85,3 +85,15 @@ def test_a_host_name_that_cannot_be_one_was_asked_wrongly(host: str) -> None:
     """httpx finds that out when it is made or at the first request, in errors of several families."""
     with pytest.raises(ClientUsageError, match=f"^http://{host}:8501 names no host: "):
         connect(f"http://{host}:8501").status()
+
+
+@pytest.mark.parametrize("scheme", ["grpc", "http"])
+def test_a_hung_server_is_passed_over_for_one_that_answers(scheme: str) -> None:
+    """Within the deadline, whichever is asked first."""
+    body = json.dumps({"model_version_status": []}).encode()
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        http_server(lambda _: (200, body)) as port,
+        connect(f"{scheme}://127.0.0.1:{silent.getsockname()[1]}", f"http://127.0.0.1:{port}", timeout=2) as connection,
+    ):
+        assert [connection.status() for _ in range(3)] == [[]] * 3
