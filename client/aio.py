@@ -52,6 +52,11 @@ class AsyncConnection(BaseConnection):
                 self._metadata = await self._call(lambda wire: wire.metadata(self.model))
             return self._metadata
 
+    async def diagnosis(self) -> str:
+        """See Connection.diagnosis."""
+        texts = [await asyncio.to_thread(transport.diagnosis) for transport in self._round_robin.transports]
+        return "; ".join(dict.fromkeys(filter(None, texts)))
+
     async def close(self) -> None:
         """See Connection.close."""
         for transport in self._round_robin.transports:

@@ -74,6 +74,14 @@ class Connection(BaseConnection):
                 self._metadata = self._call(lambda wire: wire.metadata(self.model))
             return self._metadata
 
+    def diagnosis(self) -> str:
+        """Why servers do not answer, with the fix for each; "" where nothing is wrong with the connections.
+
+        For an error whose code is UNAVAILABLE or DEADLINE_EXCEEDED; looks at names, ports, protocols and certificates,
+        which takes up to two seconds a server.
+        """
+        return "; ".join(dict.fromkeys(filter(None, (each.diagnosis() for each in self._round_robin.transports))))
+
     def close(self) -> None:
         """Ends the connection."""
         for transport in self._round_robin.transports:

@@ -14,6 +14,8 @@ numpy in `client.pictures`; the library's error is kept as the cause.
 
 from __future__ import annotations
 
+import re
+
 from fashion_common.errors import EXIT_USAGE, FashionError
 
 
@@ -41,6 +43,11 @@ class ServerError(ClientError):
         super().__init__(f"{code}: {details}" + (f" ({hint})" if hint else ""))
         self.code = code
         self.details = details
+        self.hint = hint
+
+    def with_hint(self, hint: str) -> ServerError:
+        """The same error with this hint; its own where this one is empty."""
+        return type(self)(self.code, self.details, hint or self.hint)
 
 
 class ServerUnreachableError(ServerError):
@@ -54,9 +61,12 @@ class DeadlineExceededError(ServerError):
 _HINTS = {
     "UNAVAILABLE": "start a server with `fashion serve`, or name one with --server",
     "DEADLINE_EXCEEDED": "give it longer with --timeout SECONDS",
-    "NOT_FOUND": "`fashion status` shows what is served; --model-name names another model",
+    "NOT_FOUND": "is this name served? --model-name names another model; `fashion status` shows a model's versions",
     "UNIMPLEMENTED": "is this address TF Serving's? gRPC is usually on port 8500, REST on 8501",
 }
+_VERSION_HINT = "`fashion status` shows the versions; --model-version or --version-label names one"
+# TF Serving's words for a version or a label that it does not have.
+_NO_VERSION = re.compile(r"Specific\(|version \d+ of|version label")
 _CLASSES: dict[str, type[ServerError]] = {
     "UNAVAILABLE": ServerUnreachableError,
     "DEADLINE_EXCEEDED": DeadlineExceededError,
@@ -65,4 +75,5 @@ _CLASSES: dict[str, type[ServerError]] = {
 
 def server_error(code: str, details: str) -> ServerError:
     """The error for a gRPC status code's name, with a hint where there is one."""
-    return _CLASSES.get(code, ServerError)(code, " ".join(details.split()), _HINTS.get(code, ""))
+    hint = _VERSION_HINT if _NO_VERSION.search(details) else _HINTS.get(code, "")
+    return _CLASSES.get(code, ServerError)(code, " ".join(details.split()), hint)

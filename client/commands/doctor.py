@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from client.calls import DEFAULT_SIGNATURE_NAME, calls
-from client.commands.options import with_connection
-from client.errors import ClientError
+from client.calls import calls
+from client.commands.options import explained, signature_option, with_connection
+from client.errors import ClientError, ServerError
 from client.pictures.batch import Batch
 from client.types import IMAGE_BYTES, Metadata
 from fashion_common.errors import EXIT_FAILED
@@ -39,13 +39,14 @@ class Finding:
 
 @click.command(epilog="Example: fashion doctor --server grpc://127.0.0.1:8500")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: a list with an object for each check.")
+@signature_option
 @with_connection
-def doctor(connection: Connection, as_json: bool) -> None:
+def doctor(connection: Connection, signature_name: str | None, as_json: bool) -> None:
     """Check a server: reachable, serving this model, names and shapes as expected, answers sane, latency.
 
     Exit 0 when all is well (warnings included), 1 when a check failed.
     """
-    findings = list(diagnose(connection))
+    findings = list(diagnose(connection, signature_name))
     if as_json:
         click.echo(json.dumps([vars(finding) for finding in findings], indent=2))
     else:
@@ -57,11 +58,20 @@ def doctor(connection: Connection, as_json: bool) -> None:
         click.get_current_context().exit(EXIT_FAILED)
 
 
-def diagnose(connection: Connection) -> Iterator[Finding]:
-    """The findings, in the order of the checks; ends at the first failure, since the next checks build on it."""
+def diagnose(connection: Connection, signature_name: str | None = None) -> Iterator[Finding]:
+    """The findings, in the order of the checks; ends at the first failure, since the next checks build on it.
+
+    signature_name: the signature that the images go to.
+    """
     for name, (check, fix) in _CHECKS.items():
         try:
-            findings = list(check(connection))
+            findings = list(check(connection, signature_name))
+        except ServerError as error:
+            server_error = explained(error, connection)
+            # A server that does not know the model was reached.
+            check_name = "model" if error.code == "NOT_FOUND" else name
+            seen = f"{error.code}: {error.details}"
+            findings = [Finding(check_name, "failed", seen, server_error.hint or fix)]
         except ClientError as error:
             findings = [Finding(name, "failed", str(error), fix)]
         yield from findings
@@ -69,7 +79,7 @@ def diagnose(connection: Connection) -> Iterator[Finding]:
             return
 
 
-def _reachable(connection: Connection) -> Iterator[Finding]:
+def _reachable(connection: Connection, _signature_name: str | None) -> Iterator[Finding]:
     versions = connection.status()
     yield Finding("reachable", "ok", "the server answers")
     name = connection.model.name
@@ -81,11 +91,10 @@ def _reachable(connection: Connection) -> Iterator[Finding]:
         yield Finding("model", "failed", f"{name}: {states}{': ' if messages else ''}{messages}", _REACHABLE_FIX)
 
 
-def _signatures(connection: Connection) -> Iterator[Finding]:
+def _signatures(connection: Connection, signature_name: str | None) -> Iterator[Finding]:
     metadata = connection.metadata()
-    # Raises when no image fits; a server without our default signature is judged by the first that it has.
-    default = DEFAULT_SIGNATURE_NAME in metadata.signatures
-    next(calls(_BLACK, metadata, None if default else next(iter(metadata.signatures), None)))
+    # Raises when no image fits.
+    next(calls(_BLACK, metadata, signature_name))
     missing = [name for name in SIGNATURES if name not in metadata.signatures]
     other = [name for name in SIGNATURES if name in metadata.signatures and not _is_export(metadata, name)]
     if missing or other:
@@ -103,8 +112,8 @@ def _is_export(metadata: Metadata, name: str) -> bool:
     return info is not None and (info.dtype, info.shape) == (dtype, shape)
 
 
-def _answer(connection: Connection) -> Iterator[Finding]:
-    [prediction] = connection.predict(_BLACK)
+def _answer(connection: Connection, signature_name: str | None) -> Iterator[Finding]:
+    [prediction] = connection.predict(_BLACK, signature_name=signature_name)
     total = sum(prediction.probabilities)
     if abs(total - 1) > 1e-3:  # noqa: PLR2004 - float32 rounding stays far below
         text = f"ten numbers that add up to {total:g}, not probabilities"
@@ -114,7 +123,7 @@ def _answer(connection: Connection) -> Iterator[Finding]:
     seconds = []
     for _ in range(_LATENCY_REQUESTS):
         start = time.perf_counter()
-        connection.predict(_BLACK)
+        connection.predict(_BLACK, signature_name=signature_name)
         seconds.append(time.perf_counter() - start)
     median = sorted(seconds)[_LATENCY_REQUESTS // 2]
     state, fix = ("warning", "is the server busy, or far away?") if median > _SLOW_SECONDS else ("ok", "")
@@ -123,7 +132,7 @@ def _answer(connection: Connection) -> Iterator[Finding]:
 
 _REACHABLE_FIX = "start it with `fashion serve`, or name the server with --server and the model with --model-name"
 # Name -> the check, and the fix for an error that it raises.
-_CHECKS: dict[str, tuple[Callable[[Connection], Iterator[Finding]], str]] = {
+_CHECKS: dict[str, tuple[Callable[[Connection, str | None], Iterator[Finding]], str]] = {
     "reachable": (_reachable, _REACHABLE_FIX),
     "signatures": (
         _signatures,

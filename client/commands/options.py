@@ -5,14 +5,18 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from client import limits
+from client.errors import ServerError
 from client.transports.address import DEFAULT_SERVER
 from client.types import Preprocess
 from fashion_common.served_model import MODEL_NAME
+
+if TYPE_CHECKING:
+    from client.connection import Connection
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -106,6 +110,15 @@ def with_connection(command: Callable[..., None]) -> Callable[..., None]:
         model = ModelSpec(model_name, model_version, version_label)
         security = Security(tls_ca, tls_certificate, tls_key, tls_server_name, parse_headers(headers))
         with connect(*servers, model=model, timeout=timeout, security=security) as connection:
-            command(connection=connection, **options)
+            try:
+                command(connection=connection, **options)
+            except ServerError as error:
+                raise explained(error, connection) from error
 
     return wrapper
+
+
+def explained(error: ServerError, connection: Connection) -> ServerError:
+    """The error with a hint that says what is wrong with the connection, where the error may come from that."""
+    may_be_connection = error.code in ("UNAVAILABLE", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNKNOWN")
+    return error.with_hint(connection.diagnosis()) if may_be_connection else error

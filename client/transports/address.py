@@ -43,6 +43,12 @@ class ServerAddress:
         return cls(parts.scheme, f"{host}:{_DEFAULT_PORTS[parts.scheme] if port is None else port}")
 
     @property
+    def endpoint(self) -> tuple[str, int]:
+        """Host and port."""
+        host, _, port = self.target.rpartition(":")
+        return host.strip("[]"), int(port)
+
+    @property
     def is_rest(self) -> bool:
         """Whether REST is spoken there; a UNIX socket speaks gRPC, as TF Serving's `grpc_socket_path` does."""
         return self.scheme in ("http", "https")

@@ -52,5 +52,8 @@ class Transport(Protocol):
     def client_errors(self, timeout: float, /) -> AbstractContextManager[None]:
         """Raises what the API's library raises within as a ClientError, with its cause."""
 
+    def diagnosis(self) -> str:
+        """Why the server does not answer, with the fix; "" where nothing is wrong with the connection."""
+
     def close(self) -> Any:
         """Ends the connection."""

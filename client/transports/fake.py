@@ -67,6 +67,10 @@ class FakeTransport:
         """Nothing else is raised."""
         return nullcontext()
 
+    def diagnosis(self) -> str:
+        """Nothing is wrong."""
+        return ""
+
     def close(self) -> Any:
         """Sets `closed`."""
         self.closed = True

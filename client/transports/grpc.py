@@ -13,6 +13,7 @@ from client.errors import ClientUsageError, server_error
 from client.transports import grpc_wire
 from client.transports.address import ServerAddress
 from client.transports.base import Wire
+from client.transports.diagnosis import diagnosis
 from client.transports.security import Security
 from serving.apis import services
 
@@ -32,7 +33,7 @@ class GrpcTransport:
         if security.server_name:
             options.append(("grpc.ssl_target_name_override", security.server_name))
         self._address = address
-        self._headers = security.headers
+        self._security = security
         if address.is_secure:
             self._channel = library.secure_channel(address.target, _credentials(security), options)
         else:
@@ -48,7 +49,7 @@ class GrpcTransport:
 
     def send(self, request: grpc_wire.Request, timeout: float) -> Any:
         """See Transport."""
-        return self._methods[request.method](request.message, timeout=timeout, metadata=self._headers)
+        return self._methods[request.method](request.message, timeout=timeout, metadata=self._security.headers)
 
     @contextmanager
     def client_errors(self, _timeout: float, /) -> Iterator[None]:
@@ -61,6 +62,10 @@ class GrpcTransport:
             if code is grpc.StatusCode.UNAVAILABLE and "connect" in details.lower():
                 details = f"{self._address}: {details.rsplit('last error: ', 1)[-1]}"
             raise server_error(code.name, details) from error
+
+    def diagnosis(self) -> str:
+        """See Transport."""
+        return diagnosis(self._address, self._security)
 
     def close(self) -> Any:
         """See Transport."""

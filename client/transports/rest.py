@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,6 +12,7 @@ from client.errors import ClientUsageError, server_error
 from client.transports import rest_wire
 from client.transports.address import ServerAddress
 from client.transports.base import Wire
+from client.transports.diagnosis import diagnosis
 from client.transports.security import Security
 
 
@@ -23,10 +23,11 @@ class RestTransport:
 
     def __init__(self, address: ServerAddress, security: Security, *, asynchronous: bool) -> None:
         self._address = address
+        self._security = security
         # The name to expect in the server's certificate, where it is not the address's.
         self._extensions = {"sni_hostname": security.server_name} if security.server_name else {}
         client = httpx.AsyncClient if asynchronous else httpx.Client
-        verify = _tls(security) if address.is_secure else False
+        verify = security.tls_context() if address.is_secure else False
         with self.client_errors(0):
             # A proxy in the environment must not see requests that are meant for this very address.
             self._http = client(base_url=str(address), verify=verify, headers=dict(security.headers), trust_env=False)
@@ -54,16 +55,10 @@ class RestTransport:
         except (httpx.InvalidURL, UnicodeError) as error:
             raise ClientUsageError(f"{self._address} names no host: {error}") from error
 
+    def diagnosis(self) -> str:
+        """See Transport."""
+        return diagnosis(self._address, self._security)
+
     def close(self) -> Any:
         """See Transport."""
         return self._http.aclose() if isinstance(self._http, httpx.AsyncClient) else self._http.close()
-
-
-def _tls(security: Security) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=security.ca_file)
-        if security.certificate_file:
-            context.load_cert_chain(security.certificate_file, security.key_file)
-    except (OSError, ssl.SSLError) as error:
-        raise ClientUsageError(f"the TLS files cannot be used: {error}") from error
-    return context

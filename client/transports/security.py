@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,6 +42,16 @@ class Security:
                     "a header is a lower-case name of letters, digits, - _ and . (not ending in -bin) and a value of "
                     "printable ASCII: --header authorization='Bearer TOKEN'"
                 )
+
+    def tls_context(self) -> ssl.SSLContext:
+        """For Python's own TLS; gRPC has another. Raises ClientUsageError for files that hold no certificate or key."""
+        try:
+            context = ssl.create_default_context(cafile=self.ca_file)
+            if self.certificate_file:
+                context.load_cert_chain(self.certificate_file, self.key_file)
+        except OSError as error:
+            raise ClientUsageError(f"the TLS files cannot be used: {error}") from error
+        return context
 
 
 def parse_headers(lines: Sequence[str]) -> tuple[tuple[str, str], ...]:
