@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
-from client.calls import calls
+from client.calls import parts
 from client.connection import BaseConnection, open_transports
 from client.errors import ServerError
 from client.limits import TIMEOUT
@@ -35,10 +34,9 @@ class AsyncConnection(BaseConnection):
     async def predict_lazily(self, images: Images, *, signature_name: str | None = None) -> Iterator[Prediction]:
         """See Connection.predict_lazily."""
         answers = []
-        for part in Batch.of(images).split():
-            part_calls = functools.partial(calls, part, await self.metadata(), signature_name)
-            outputs = await self._call(lambda wire: wire.predict(self.model, part_calls))  # noqa: B023 - awaited at once
-            answers.append(predictions(outputs, part.count))
+        for count, part_calls in parts(Batch.of(images), await self.metadata(), signature_name):
+            outputs = await self._call(lambda wire: wire.predict(self.model, part_calls))  # noqa: B023 - called at once
+            answers.append(predictions(outputs, count))
         return itertools.chain.from_iterable(answers)
 
     async def status(self) -> list[VersionStatus]:
@@ -59,6 +57,7 @@ class AsyncConnection(BaseConnection):
 
     async def close(self) -> None:
         """See Connection.close."""
+        self._closed = True
         for transport in self._round_robin.transports:
             await transport.close()
 
@@ -69,7 +68,7 @@ class AsyncConnection(BaseConnection):
         await self.close()
 
     async def _call(self, exchange_of: Callable[[Wire], Exchange[_R]]) -> _R:
-        attempts = self._round_robin.attempts(self._timeout)
+        attempts = self._attempts()
         while True:
             transport, timeout = attempts.transport, attempts.timeout
             try:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import array
+import functools
 import io
 import sys
 from collections.abc import Iterator
 from math import prod
 
 from client.errors import ClientUsageError
+from client.limits import MESSAGE_BYTES
 from client.pictures.batch import Batch
-from client.types import IMAGE_BYTES, Call, Metadata, Signature, Tensor, TensorInfo
+from client.types import IMAGE_BYTES, Call, Calls, Metadata, Signature, Tensor, TensorInfo
 from fashion_common.served_model import IMAGE_SHAPE
 
 DEFAULT_SIGNATURE_NAME = "serving_default"
 _ENCODED = "encoded_images"
+# What an image takes in a message, by the input's dtype: PNG bytes of noise, in a tf.Example, stay below 1,024.
+_SENT_BYTES = {"DT_FLOAT": 4 * IMAGE_BYTES, "DT_STRING": 1024}
 _CLASSIFY = "tensorflow/serving/classify"
 
 
@@ -33,6 +37,14 @@ def calls(batch: Batch, metadata: Metadata, signature_name: str | None) -> Itera
     takes_files = [info.dtype for info in encoded.inputs.values()] == ["DT_STRING"]
     if takes_files and signature_name is None and batch.dtype == "DT_UINT8":
         yield _call(batch, _ENCODED, encoded)
+
+
+def parts(batch: Batch, metadata: Metadata, signature_name: str | None) -> Iterator[tuple[int, Calls]]:
+    """The batch in parts whose request stays below the 4 MB that a gRPC peer takes: images of each, and its calls."""
+    signature = metadata.signatures.get(signature_name or DEFAULT_SIGNATURE_NAME, Signature({}, {}, ""))
+    sizes = [_SENT_BYTES.get(info.dtype, IMAGE_BYTES) for info in signature.inputs.values()]
+    for part in batch.split(MESSAGE_BYTES // max(sizes, default=IMAGE_BYTES)):
+        yield part.count, functools.partial(calls, part, metadata, signature_name)
 
 
 def _call(batch: Batch, name: str, signature: Signature) -> Call:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import math
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,6 @@ from operator import itemgetter
 from typing import Protocol, TypeAlias, runtime_checkable
 
 from client.errors import ClientUsageError
-from client.limits import MESSAGE_BYTES
 from client.types import IMAGE_BYTES
 from fashion_common.served_model import IMAGE_SHAPE
 
@@ -59,24 +59,18 @@ class Batch:
             raise ClientUsageError("no images: give an array [N, 28, 28] with N above 0")
         dtype = str(getattr(items[0], "dtype", ""))
         for item in items:
-            if not isinstance(item, ArrayLike):
-                raise ClientUsageError(f"images must be arrays such as numpy's, not {type(item).__name__}")
-            shape = tuple(item.shape)
-            if str(item.dtype) != dtype or len(shape) != rank or shape[-2:] != IMAGE_SHAPE or not shape[0]:
-                raise ClientUsageError(_wrong_array(str(item.dtype), shape, rank))
+            check_array(item, rank, dtype)
         content = b"".join(item.tobytes() for item in items)
         if dtype == "uint8":
             return cls("DT_UINT8", content)
-        if dtype == "float32":
-            return cls("DT_FLOAT", _scaled_floats(content))
-        raise ClientUsageError(_wrong_array(dtype, tuple(items[0].shape), rank))
+        return cls("DT_FLOAT", _scaled_floats(content))
 
-    def split(self) -> Iterator[Batch]:
-        """Parts whose request stays below the 4 MB that a gRPC peer takes, in order."""
-        step = MESSAGE_BYTES - MESSAGE_BYTES % (IMAGE_BYTES * _ITEM_BYTES[self.dtype])
-        if len(self.content) <= step:
+    def split(self, size: int) -> Iterator[Batch]:
+        """Parts of `size` images at most, in order."""
+        if self.count <= size:
             yield self
             return
+        step = size * IMAGE_BYTES * _ITEM_BYTES[self.dtype]
         for start in range(0, len(self.content), step):
             yield Batch(self.dtype, self.content[start : start + step])
 
@@ -89,6 +83,19 @@ class Batch:
 
 
 Images: TypeAlias = "ArrayLike | Sequence[ArrayLike] | Batch"
+
+
+def check_array(images: object, rank: int = 3, dtype: str = "") -> None:
+    """Raises ClientUsageError unless it is an array [N, 28, 28] (rank 3) or [28, 28] (rank 2) of the dtype.
+
+    dtype: `uint8`, `float32`, or "" for either.
+    """
+    if not isinstance(images, ArrayLike):
+        raise ClientUsageError(f"images must be arrays such as numpy's, not {type(images).__name__}")
+    shape, array_dtype = tuple(images.shape), str(images.dtype)
+    fits = len(shape) == rank and shape[-2:] == IMAGE_SHAPE and shape[0]
+    if not fits or array_dtype not in ("uint8", "float32") or array_dtype != (dtype or array_dtype):
+        raise ClientUsageError(_wrong_array(array_dtype, shape, rank))
 
 
 def _wrong_array(dtype: str, shape: tuple[int, ...], rank: int) -> str:
@@ -105,8 +112,10 @@ def _scaled_floats(content: bytes) -> bytes:
     values = array.array("f")
     values.frombytes(content)
     low, high = min(values), max(values)
-    if not 0 <= low <= high <= 1:
+    # min and max pass over NaN; the sum does not.
+    nan = " with NaN" if math.isnan(sum(values)) else ""
+    if nan or not 0 <= low <= high <= 1:
         raise ClientUsageError(
-            f"float images must be scaled to 0..1, got {low:g} to {high:g}: send uint8 pixels, or divide by 255"
+            f"float images must be scaled to 0..1, got {low:g} to {high:g}{nan}: send uint8 pixels, or divide by 255"
         )
     return content

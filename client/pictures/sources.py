@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from client.errors import ClientUsageError, ImageError
 from client.limits import BATCH_SIZE, STDIN_BYTES
-from client.pictures.batch import Batch
+from client.pictures.batch import Batch, check_array
 from client.pictures.images import read_image
 from client.types import IMAGE_BYTES, Preprocess
 from fashion_common.served_model import IMAGE_SHAPE
@@ -68,11 +68,16 @@ def blocks(paths: Sequence[str], preprocess: Preprocess = "auto", block_size: in
 
 
 def _guarded(name: str, file_blocks: Iterator[Block]) -> Iterator[Block]:
-    """The blocks; an ImageError on the way to the next one becomes the last block's."""
+    """The blocks; an ImageError on the way to the next one becomes the last block's, as does that there is none."""
+    block = None
     try:
-        yield from file_blocks
+        for block in file_blocks:
+            yield block
     except ImageError as error:
-        yield Block([name], functools.partial(_fail, error))
+        block = Block([name], functools.partial(_fail, error))
+        yield block
+    if block is None:
+        yield Block([name], functools.partial(_fail, ImageError(f"{name}: no images in it")))
 
 
 def _fail(error: ImageError) -> Batch:
@@ -142,6 +147,7 @@ def _arrays(source: str | BinaryIO, name: str, block_size: int) -> Iterator[Bloc
     if isinstance(content, np.ndarray):
         yield from _array_blocks(content, name, block_size)
         return
+    empty = True
     with content as archive:
         for key in archive.files:
             with _file_errors(name, "not a numpy file that can be read without pickle"):
@@ -149,20 +155,30 @@ def _arrays(source: str | BinaryIO, name: str, block_size: int) -> Iterator[Bloc
             # A data set's archive holds labels too; they are no images.
             if isinstance(array, np.ndarray) and array.ndim >= len(IMAGE_SHAPE):
                 yield from _array_blocks(array, f"{name}:{key}", block_size)
+                empty = False
+    if empty:
+        raise ImageError(f"{name}: no images: its arrays are {', '.join(archive.files) or 'none'}")
 
 
 def _array_blocks(array: npt.NDArray[np.generic], name: str, block_size: int) -> Iterator[Block]:
     images = array[None] if array.shape in (IMAGE_SHAPE, ()) else array
-    # One row has the shape and the dtype; the values are checked block by block.
-    _rows(images[:1], name)
+    # Shape and dtype first; the values are checked block by block.
+    with _named(name):
+        check_array(images)
     for start in range(0, len(images), block_size):
         names = [f"{name}[{row}]" for row in range(start, min(start + block_size, len(images)))]
         yield Block(names, functools.partial(_rows, images[start : start + block_size], name))
 
 
 def _rows(images: npt.NDArray[np.generic], name: str) -> Batch:
-    try:
+    with _named(name):
         return Batch.of(images)
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    try:
+        yield
     except ClientUsageError as error:
         raise ImageError(f"{name}: {error}") from error
 

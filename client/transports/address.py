@@ -14,10 +14,14 @@ _RULE = "expected grpc://HOST:PORT, grpcs://HOST:PORT, http://HOST:PORT, https:/
 
 @dataclass(frozen=True)
 class ServerAddress:
-    """One server: `scheme`, and `target` as gRPC wants it (`host:port`, or `unix:///path` for a socket)."""
+    """One server: `scheme`, and `target` as gRPC wants it (`host:port`, or `unix:///path` for a socket).
+
+    `prefix` is the path that a gateway has before TF Serving's own; only REST has paths.
+    """
 
     scheme: str
     target: str
+    prefix: str = ""
 
     @classmethod
     def parse(cls, url: str) -> ServerAddress:
@@ -37,10 +41,11 @@ class ServerAddress:
             return cls("unix", f"unix://{parts.path}")
         if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
             raise ClientUsageError(rule)
-        if parts.path not in ("", "/"):
-            raise ClientUsageError(f"{rule}, without the path {parts.path}")
+        prefix = parts.path.rstrip("/")
+        if prefix and (not parts.scheme.startswith("http") or "/v1/" in f"{prefix}/"):
+            raise ClientUsageError(f"{rule}, without the path {parts.path}: the client adds what the API has")
         host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-        return cls(parts.scheme, f"{host}:{_DEFAULT_PORTS[parts.scheme] if port is None else port}")
+        return cls(parts.scheme, f"{host}:{_DEFAULT_PORTS[parts.scheme] if port is None else port}", prefix)
 
     @property
     def endpoint(self) -> tuple[str, int]:
@@ -59,4 +64,4 @@ class ServerAddress:
         return self.scheme in ("grpcs", "https")
 
     def __str__(self) -> str:
-        return self.target if self.scheme == "unix" else f"{self.scheme}://{self.target}"
+        return self.target if self.scheme == "unix" else f"{self.scheme}://{self.target}{self.prefix}"

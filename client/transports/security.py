@@ -43,6 +43,11 @@ class Security:
                     "printable ASCII: --header authorization='Bearer TOKEN'"
                 )
 
+    @property
+    def is_tls(self) -> bool:
+        """Whether any of it is of use for TLS only."""
+        return any((self.ca_file, self.certificate_file, self.server_name))
+
     def tls_context(self) -> ssl.SSLContext:
         """For Python's own TLS; gRPC has another. Raises ClientUsageError for files that hold no certificate or key."""
         try:

@@ -9,9 +9,10 @@ import pytest
 
 from client.connection import Connection, connect
 from client.errors import ClientUsageError, ServerError, server_error
+from client.transports import grpc_wire
 from client.transports.base import Exchange
 from client.transports.fake import FakeTransport
-from client.types import Metadata, ModelSpec, Prediction
+from client.types import Metadata, ModelSpec, Prediction, Signature, TensorInfo
 
 
 def _connection(*transports: FakeTransport, timeout: float = 1) -> Connection:
@@ -50,9 +51,11 @@ def test_a_sequence_of_images_is_a_batch() -> None:
         (np.zeros((1, 28, 28), np.int64), r"got int64 .*astype\('uint8'\)"),
         (np.full((1, 28, 28), 200, np.float32), r"must be scaled to 0..1, got 200 to 200: send uint8 pixels"),
         (np.full((1, 28, 28), np.nan, np.float32), r"must be scaled to 0..1"),
+        (np.full((1, 28, 28), -1, np.float32), r"must be scaled to 0..1, got -1 to -1"),
+        (np.r_[np.zeros(783), np.nan].astype(np.float32).reshape(1, 28, 28), r"0..1, got 0 to 0 with NaN"),
         ([[1, 2]], "must be arrays such as numpy's, not list"),
     ],
-    ids=["flat", "single", "empty", "none", "int64", "unscaled", "nan", "lists"],
+    ids=["flat", "single", "empty", "none", "int64", "unscaled", "nan", "negative", "one nan", "lists"],
 )
 def test_wrong_images_are_refused_before_anything_is_sent(images: np.ndarray, why: str) -> None:
     """A (1,784) tensor or unscaled floats would be answered with nonsense by the server."""
@@ -82,6 +85,27 @@ def test_large_batches_are_split_below_the_message_limit() -> None:
     assert len(sizes) == 2
     assert sum(sizes) == images.nbytes
     assert max(sizes) < 4 * 1024 * 1024
+
+
+@pytest.mark.parametrize(("dtype", "name"), [("DT_FLOAT", "floats"), ("DT_STRING", "files")])
+def test_batches_are_split_by_what_is_sent(dtype: str, name: str) -> None:
+    """Floats take four bytes a pixel, and noise as PNG more than its pixels."""
+    signature = Signature({"images": TensorInfo(dtype, (-1,) if dtype == "DT_STRING" else (-1, 28, 28))}, {}, "")
+    transport = FakeTransport(model_metadata=Metadata("m", 1, {name: signature}))
+    images = np.random.default_rng(1).integers(0, 256, (6000, 28, 28), np.uint8)
+    assert len(_connection(transport).predict(images, signature_name=name)) == 6000
+    requests = [grpc_wire.predict_request(ModelSpec(), call) for call in transport.asked]
+    assert len(requests) == {"DT_FLOAT": 5, "DT_STRING": 2}[dtype]
+    assert max(request.ByteSize() for request in requests) < 4 * 1024 * 1024
+
+
+def test_a_closed_connection_says_so() -> None:
+    """Whatever the API's library would say."""
+    for server in ("grpc://127.0.0.1:1", "http://127.0.0.1:1"):
+        connection = connect(server)
+        connection.close()
+        with pytest.raises(ClientUsageError, match="the connection is closed"):
+            connection.predict(np.zeros((1, 28, 28), np.uint8))
 
 
 def test_metadata_is_read_once() -> None:

@@ -40,11 +40,11 @@ def grpc_server(
 def http_server(
     answer: Callable[[Mapping[str, str]], tuple[int, bytes]], *, context: ssl.SSLContext | None = None
 ) -> Iterator[int]:
-    """An HTTP server whose GET gives the status and body of `answer`, which takes the headers; its port."""
+    """An HTTP server whose GET gives the status and body of `answer`, which takes the headers and `:path`; its port."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            status, body = answer({name.lower(): value for name, value in self.headers.items()})
+            status, body = answer({":path": self.path, **{name.lower(): value for name, value in self.headers.items()}})
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()

@@ -17,6 +17,7 @@ from client.transports.address import ServerAddress
         ("http://example", "http://example:8501", "example:8501"),
         ("https://example:443/", "https://example:443", "example:443"),
         ("grpc://[::1]:9000", "grpc://[::1]:9000", "[::1]:9000"),
+        ("http://example:80/models/", "http://example:80/models", "example:80"),
         ("unix:///run/model.sock", "unix:///run/model.sock", "unix:///run/model.sock"),
     ],
 )
@@ -38,6 +39,8 @@ def test_a_url_names_scheme_and_target(url: str, expected: str, target: str) -> 
         "grpc://host:99999",
         "http://user:secret@host",
         "http://host/v1/models/m",
+        "http://host/prefix/v1",
+        "grpc://host/prefix",
         "http://host?x=1",
         "unix://relative/path",
         "",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import grpc
 import pytest
@@ -97,3 +97,16 @@ def test_a_hung_server_is_passed_over_for_one_that_answers(scheme: str) -> None:
         connect(f"{scheme}://127.0.0.1:{silent.getsockname()[1]}", f"http://127.0.0.1:{port}", timeout=2) as connection,
     ):
         assert [connection.status() for _ in range(3)] == [[]] * 3
+
+
+def test_a_gateways_path_comes_before_the_apis() -> None:
+    """`http://HOST/prefix`."""
+    paths = []
+
+    def answer(headers: Mapping[str, str]) -> tuple[int, bytes]:
+        paths.append(headers[":path"])
+        return 200, json.dumps({"model_version_status": []}).encode()
+
+    with http_server(answer) as port, connect(f"http://127.0.0.1:{port}/some/prefix/") as connection:
+        assert connection.status() == []
+    assert paths == ["/some/prefix/v1/models/fashion_mnist"]
