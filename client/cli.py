@@ -6,7 +6,9 @@ It is also the one place where errors become a line on stderr and an exit code: 
 from __future__ import annotations
 
 import importlib
+import os
 import traceback
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
@@ -46,12 +48,19 @@ class LazyGroup(click.Group):
         return list(_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        """Imports the command's module; every command also takes `--verbose`."""
+        """Imports the command's module; every command also takes `--verbose`.
+
+        An option has the variable of its own name, FASHION_PREDICT_FORMAT; click would take the parameter's.
+        """
         if cmd_name not in _COMMANDS:
             return None
         command: click.Command = getattr(importlib.import_module(_COMMANDS[cmd_name].module), cmd_name)
         if not any(parameter.name == "verbose" for parameter in command.params):
             command.params.append(_verbose_option())
+        for parameter in command.params:
+            if isinstance(parameter, click.Option) and not parameter.envvar:
+                option = max(parameter.opts, key=len).lstrip("-")
+                parameter.envvar = f"FASHION_{cmd_name}_{option}".upper().replace("-", "_")
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -81,9 +90,17 @@ def _one_line(error: Exception, command: str | None) -> click.ClickException:
     if isinstance(error, ModuleNotFoundError) and extra and (error.name or "").partition(".")[0] not in _PACKAGES:
         return click.ClickException(
             f"fashion {command} needs the extra [{extra}] ({error.name} is not installed): "
-            f"pip install 'fashion-mnist-serving[{extra}]'"
+            f"pip install {_requirement(extra)}"
         )
     return click.ClickException(f"unforeseen {type(error).__name__}: {error} (--verbose shows where)")
+
+
+def _requirement(extra: str) -> str:
+    """What pip takes: the checkout where the client runs from one, since its extras need not be on an index."""
+    checkout = Path(__file__).resolve().parents[1]
+    return (
+        f"-e '{checkout}[{extra}]'" if (checkout / "pyproject.toml").is_file() else f"'fashion-mnist-serving[{extra}]'"
+    )
 
 
 def _verbose_option() -> click.Option:
@@ -106,7 +123,7 @@ def _set_verbose(ctx: click.Context, _option: click.Parameter, value: bool) -> N
 
 @click.group(
     cls=LazyGroup,
-    context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "FASHION"},
+    context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Example: fashion train && fashion export && fashion serve",
 )
 @click.version_option(package_name="fashion-mnist-serving", prog_name="fashion")
@@ -116,4 +133,13 @@ def fashion() -> None:
 
 def main() -> None:
     """Runs `fashion` with the process's arguments and exits."""
+    if "_FASHION_COMPLETE" in os.environ:
+        _keep_fish_descriptions_whole()
     fashion(prog_name="fashion")
+
+
+def _keep_fish_descriptions_whole() -> None:
+    # Only shells need it. Click's script cuts an answer at every comma and keeps the first two pieces.
+    from click.shell_completion import FishComplete
+
+    FishComplete.source_template = FishComplete.source_template.replace("string split ", "string split --max 1 ")

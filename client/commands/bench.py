@@ -128,9 +128,9 @@ def measure(
     arguments = [(request, begin, begin + duration, stopped, result) for result in results]
     # A request without an answer must not keep the program from ending.
     threads = [threading.Thread(target=_loop, args=each, daemon=True) for each in arguments]
-    for thread in threads:
-        thread.start()
     try:
+        for thread in threads:
+            thread.start()
         for thread in threads:
             thread.join()
     except KeyboardInterrupt:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from client.commands.output import printable
 from client.errors import ClientUsageError
 from fashion_common.files import write_whole
 from fashion_common.served_model import CLASS_NAMES, IMAGE_SHAPE
@@ -69,7 +70,8 @@ def _draw(answer: Answer, picture: Axes, bars: Axes) -> None:
 
     assert answer.prediction is not None
     picture.imshow(np.frombuffer(answer.pixels, np.uint8).reshape(IMAGE_SHAPE), cmap="gray_r", vmin=0, vmax=255)
-    picture.set_title(Path(answer.name).name, fontsize=8)
+    name, families = _drawable(printable(Path(answer.name).name))
+    picture.set_title(name, fontsize=8, fontfamily=families, parse_math=False)
     bars.set_axis_on()
     colours = ["#afb8c1"] * len(CLASS_NAMES)
     colours[answer.prediction.class_id] = "#0969da"
@@ -80,6 +82,22 @@ def _draw(answer: Answer, picture: Axes, bars: Axes) -> None:
     bars.invert_yaxis()
     bars.spines[["top", "right", "bottom"]].set_visible(False)
     bars.set_title(f"{answer.prediction.class_name} {answer.prediction.probability:.0%}", fontsize=8)
+
+
+def _drawable(text: str) -> tuple[str, list[str]]:
+    """The text and its font families: an installed font for what matplotlib's own lacks, such as CJK, else escapes."""
+    from matplotlib import font_manager
+
+    own = font_manager.FontProperties().get_family()
+    missing = set(map(ord, text)) - set(
+        font_manager.get_font(font_manager.findfont(font_manager.FontProperties())).get_charmap()
+    )
+    if not missing:
+        return text, own
+    for entry in font_manager.fontManager.ttflist:
+        if missing <= set(font_manager.get_font(entry.fname).get_charmap()):
+            return text, [*own, entry.name]
+    return text.encode("ascii", "backslashreplace").decode(), own
 
 
 def _save(figure: Figure, path: Path) -> None:

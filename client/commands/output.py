@@ -29,11 +29,16 @@ _Predictions = Iterator[tuple[str, Prediction]]
 
 def _table(predictions: _Predictions, top_k: int) -> Iterator[str]:
     first = list(islice(predictions, _MEASURED_ROWS))
-    width = max((len(name) for name, _ in first), default=0)
+    width = max((len(printable(name)) for name, _ in first), default=0)
     class_width = max((len(name) for _, prediction in first for name, _ in _top(prediction, top_k)), default=0)
     for name, prediction in chain(first, predictions):
         cells = [f"{class_name:<{class_width}}  {value:.4f}" for class_name, value in _top(prediction, top_k)]
-        yield f"{name:<{width}}  {'  '.join(cells)}\n"
+        yield f"{printable(name):<{width}}  {'  '.join(cells)}\n"
+
+
+def printable(name: str) -> str:
+    """The name for people: control characters, which a terminal would obey, are written as escapes."""
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in name)
 
 
 def _json(predictions: _Predictions, top_k: int) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from client.commands.options import (
     FILE,
@@ -18,7 +18,7 @@ from client.commands.options import (
     preprocess_option,
     with_connection,
 )
-from client.commands.output import FORMATS, lines
+from client.commands.output import FORMATS, lines, printable
 from client.errors import ClientError, ClientUsageError
 from client.limits import FIGURE_IMAGES
 from fashion_common.errors import EXIT_USAGE
@@ -41,7 +41,10 @@ _STEP = 50
 )
 @preprocess_option("photo: as the data set was made; none: only gray and 28x28; auto: photo unless gray 28x28.")
 @click.option(
-    "--format", "form", type=click.Choice([*FORMATS]), default="table", show_default=True, help="How to print."
+    "--format",
+    "form",
+    type=click.Choice([*FORMATS]),
+    help="How to print.  [default: as --output ends (.json, .jsonl, .csv), else table]",
 )
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 @click.option("--output", type=FILE, help="Write there instead of to stdout.")
@@ -57,7 +60,7 @@ def predict(
     top_k: int,
     signature_name: str | None,
     preprocess: Preprocess,
-    form: str,
+    form: str | None,
     as_json: bool,
     output: Path | None,
     batch_size: int,
@@ -74,6 +77,7 @@ def predict(
     from client.pictures.sources import blocks
     from client.pipeline import answers
 
+    form = _format(form, output, as_json=as_json, show=show)
     if save_figure:
         from client.commands.figures import check_name
 
@@ -88,7 +92,7 @@ def predict(
     sorter = _Sorter(strict=strict, keep=FIGURE_IMAGES if save_figure else 0)
     with _writer(output) as write, _progress(results) as progress:
         good = sorter.good(progress)
-        for text in _drawings(good) if show else lines(good, "json" if as_json else form, top_k):
+        for text in _drawings(good) if show else lines(good, form, top_k):
             write(text)
     if save_figure and sorter.first:
         from client.commands.figures import save_predictions
@@ -101,6 +105,19 @@ def predict(
         raise sorter.failure
     if sorter.errors:
         click.get_current_context().exit(EXIT_USAGE)
+
+
+def _format(form: str | None, output: Path | None, *, as_json: bool, show: bool) -> str:
+    """The format that was asked for; an option of the command line comes before one of the environment."""
+    source = click.get_current_context().get_parameter_source
+    if show and (form or as_json) and source("show") in (source("form"), source("as_json")):
+        raise click.UsageError("--show draws, --format and --json print: give one")
+    if as_json and form not in (None, "json") and source("form") == source("as_json"):
+        raise click.UsageError(f"--json and --format {form} contradict each other: give one")
+    if as_json and (form is None or source("as_json") is ParameterSource.COMMANDLINE):
+        return "json"
+    suffix = output.suffix[1:].lower() if output else ""
+    return form or (suffix if suffix in FORMATS else "table")
 
 
 class _Sorter:
@@ -154,19 +171,24 @@ def _drawings(answers: Iterable[Answer]) -> Iterator[str]:
 
     for answer in answers:
         assert answer.prediction is not None
-        yield f"{answer.name}\n{drawing(answer.pixels, answer.prediction)}\n\n"
+        yield f"{printable(answer.name)}\n{drawing(answer.pixels, answer.prediction)}\n\n"
 
 
 @contextmanager
 def _writer(output: Path | None) -> Iterator[Callable[[str], object]]:
     """A function that writes a piece of text: to stdout, or to a file that appears only when it is whole."""
     if output is None:
-        yield functools.partial(click.echo, nl=False)
+        # Bytes: click would take the escape codes out of names, and a name need not be valid UTF-8.
+        yield lambda text: click.echo(_encoded(text), nl=False)
         return
     try:
         with whole_file(output) as file:
-            yield lambda text: file.write(text.encode())
+            yield lambda text: file.write(_encoded(text))
     except BrokenPipeError:
         raise
     except OSError as error:
         raise ClientUsageError(f"{output}: cannot be written: {error.strerror}") from error
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")

@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -95,7 +96,7 @@ def test_a_missing_extra_says_what_to_install(command: list[str], extra: str, mo
     process = subprocess.run(
         [sys.executable, "-c", blocked, *command], capture_output=True, text=True, check=True, timeout=60
     )
-    assert f"pip install 'fashion-mnist-serving[{extra}]'" in process.stderr.splitlines()[0]
+    assert f"pip install -e '{Path.cwd()}[{extra}]'" in process.stderr.splitlines()[0]
     assert process.stdout == ""
 
 
@@ -120,6 +121,13 @@ def test_wrong_options_of_predict_exit_with_2_and_one_line(tmp_path: Path) -> No
         (["predict", missing], f"Error: {missing}: no such file\n"),
         (["status", "--server", "nowhere"], "Error: 'nowhere' is not a server address: expected "),
         (["status", "--model-version", "1", "--version-label", "stable"], "exclude each other: give one\n"),
+        (["predict", "--json", "--format", "csv", missing], "--json and --format csv contradict each other: give one"),
+        (["predict", "--show", "--json", missing], "--show draws, --format and --json print: give one"),
+        (
+            ["status", "--tls-server-name", "x", "--server", "grpc://h"],
+            "Error: grpc://h:8500 has no TLS, which --tls-ca",
+        ),
+        (["status", "--header", "a b=c"], "Error: a header is a lower-case name of letters"),
         (["status", "--timeout", "0"], "Error: a deadline of 0 s cannot be met: --timeout takes seconds above 0\n"),
     ):
         result = CliRunner().invoke(fashion, arguments)
@@ -136,6 +144,26 @@ def test_environment_variables_stand_for_options(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("FASHION_STATUS_WAIT", "soon")
     result = CliRunner().invoke(fashion, ["status"])
     assert "'soon' is not a valid float" in result.output
+
+
+@pytest.mark.parametrize("command", list(_COMMANDS))
+def test_every_option_has_the_variable_of_its_own_name(command: str) -> None:
+    """As docs/client.md says it; the shared ones have no command in it."""
+    context = click.Context(fashion)
+    options = fashion.get_command(context, command).params  # type: ignore[union-attr]
+    for option in options:
+        if isinstance(option, click.Option):
+            name = max(option.opts, key=len)[2:].upper().replace("-", "_")
+            variable = option.envvar if isinstance(option.envvar, str) else (option.envvar or [""])[0]
+            assert variable in (f"FASHION_{command.upper()}_{name}", f"FASHION_{name}")
+
+
+def test_fish_gets_whole_descriptions() -> None:
+    """They have commas, at which click's script would cut them."""
+    process = subprocess.run(
+        [FASHION], env={"_FASHION_COMPLETE": "fish_source"}, capture_output=True, text=True, check=True
+    )
+    assert 'string split --max 1 "," $completion' in process.stdout
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
