@@ -44,7 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(flags: Flags, arguments: Sequence[str], ignored: Sequence[str]) -> int:
-    logging.basicConfig(level=logging.INFO if flags.verbose else logging.WARNING, format="%(message)s")
+    logging.basicConfig(level=logging.INFO if flags.verbose else logging.WARNING, format="%(asctime)s %(message)s")
+    if flags.worker_index <= 0:
+        # Loads, unloads and reloads: of several workers, one says it for all.
+        logging.getLogger("serving.embedded.models").setLevel(logging.INFO)
     logging.getLogger("tensorflow").setLevel(logging.WARNING if flags.verbose else logging.ERROR)
     if flags.version:
         return _print_version()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import sys
+import itertools
 import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from fashion_common.layout import MODEL_BASE_PATH
+from fashion_common.modules import module_command
 from fashion_common.served_model import MODEL_NAME
 from serving.apis import CONFIG_DIR
 
@@ -32,9 +33,9 @@ _LOOPBACK = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}  # noqa: S104
 class ServeOptions:
     """What is served, and where.
 
-    config_dir: holds models.config, batching.config and monitoring.config. engine: docker or podman. init: whether the
-    engine has an init process to run before the server. image: empty for the official one. server_flags: more flags,
-    handed on unchanged.
+    versions: those that are loaded first. config_dir: holds models.config, batching.config and monitoring.config.
+    engine: docker or podman. init: whether the engine has an init process to run before the server. image: empty for
+    the official one. server_flags: more flags, handed on unchanged.
     """
 
     model_base_path: Path = MODEL_BASE_PATH
@@ -49,6 +50,7 @@ class ServeOptions:
     image: str = ""
     gpu: bool = False
     server_flags: Sequence[str] = ()
+    versions: Sequence[int] = ()
 
     @property
     def image_name(self) -> str:
@@ -61,18 +63,33 @@ class ServeOptions:
         return f"fashion-serving-{self.port}"
 
     @property
+    def ssl_config_file(self) -> str:
+        """The server's own path of the file that makes its gRPC port speak TLS; empty without TLS."""
+        return self.server_flag("ssl_config_file") or ""
+
+    @property
     def grpc_url(self) -> str:
         """Where a client on this machine finds the server."""
-        return f"grpc://{self._reachable_host}:{self.port}"
+        return f"{'grpcs' if self.ssl_config_file else 'grpc'}://{self.reachable_host}:{self.port}"
 
     @property
     def status_url(self) -> str:
         """The model's state over REST."""
         name = urllib.parse.quote(self.model_name, safe="")
-        return f"http://{self._reachable_host}:{self.rest_port}/v1/models/{name}"
+        return f"http://{self.reachable_host}:{self.rest_port}/v1/models/{name}"
+
+    def server_flag(self, name: str) -> str | None:
+        """The value of one of the server's flags, the last one of several; None where it is not given."""
+        value = None
+        for flag, following in itertools.zip_longest(self.server_flags, self.server_flags[1:], fillvalue=""):
+            key, separator, text = flag.removeprefix("-").removeprefix("-").partition("=")
+            if flag.startswith("-") and key == name:
+                value = text if separator else following
+        return value
 
     @property
-    def _reachable_host(self) -> str:
+    def reachable_host(self) -> str:
+        """The host under which a client on this machine finds the server, as in a URL."""
         host = _LOOPBACK.get(self.host, self.host)
         return f"[{host}]" if ":" in host else host
 
@@ -131,9 +148,7 @@ def binary(options: ServeOptions) -> list[str]:
 def embedded(options: ServeOptions) -> list[str]:
     """`python -m serving.embedded`, on any machine that has TensorFlow."""
     return [
-        sys.executable,
-        "-m",
-        "serving.embedded",
+        *module_command("serving.embedded"),
         f"--host={options.host}",
         f"--port={options.port}",
         f"--rest_api_port={options.rest_port}",

@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from serving.launch.backends import MODEL_SERVER, ServeOptions
-from serving.launch.errors import BackendUnavailableError, ServeUsageError, last_line
+from serving.launch.errors import BackendUnavailableError, ServeUsageError
+from serving.launch.log import last_line
 
 AUTO = "auto"
 ENGINES = ("docker", "podman")
@@ -30,10 +31,11 @@ class Choice(NamedTuple):
     engine: str = ""
 
 
-def choose(backend: str, options: ServeOptions, engine: str | None = None, *, fetch: bool = True) -> Choice:
+def choose(backend: str, options: ServeOptions, engine: str | None = None, *, only_show: bool = False) -> Choice:
     """The backend of that name, or for `auto` the first that works here: container, binary, embedded.
 
-    engine: docker or podman; None for the one that runs. fetch: whether an image that is not here may be pulled.
+    engine: docker or podman; None for the one that runs. only_show: nothing is to be started, so no image is pulled,
+    and a backend without an alternative need not work here.
     Raises BackendUnavailableError with all reasons when none works; ServeUsageError for a GPU without a container.
     """
     if options.gpu and backend not in (AUTO, "container"):
@@ -41,10 +43,13 @@ def choose(backend: str, options: ServeOptions, engine: str | None = None, *, fe
             f"--gpu chooses TF Serving's GPU image: it needs --backend container, not {backend}. "
             "The others use a GPU by themselves where TensorFlow sees one"
         )
+    candidates = _candidates(backend, options)
+    if only_show and len(candidates) == 1:
+        return Choice(candidates[0], "", _engine_to_show(engine))
     reasons: list[str] = []
-    for name in _candidates(backend, options):
+    for name in candidates:
         try:
-            choice = _CHECKS[name](options, engine, fetch)
+            choice = _CHECKS[name](options, engine, not only_show)
         except BackendUnavailableError as error:
             reasons.append(str(error))
         else:
@@ -66,6 +71,13 @@ def find_engine(name: str | None = None) -> str:
         else:
             return engine
     raise BackendUnavailableError(f"no container engine: {', '.join(reasons)}")
+
+
+def _engine_to_show(name: str | None) -> str:
+    try:
+        return find_engine(name)
+    except BackendUnavailableError:
+        return name or next(filter(shutil.which, ENGINES), ENGINES[0])
 
 
 def has_init(engine: str) -> bool:

@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 import shlex
-import tempfile
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from fashion_common.layout import version_number
 from serving.launch import detached
 from serving.launch.backends import BACKENDS, MODEL_SERVER, ServeOptions, stop_container
 from serving.launch.choose import AUTO, ENGINES, Choice, choose, has_init
-from serving.launch.prepare import check_readable, complete_labels, versions_to_serve, with_config, with_free_ports
+from serving.launch.prepare import (
+    MODELS_FILE,
+    check_readable,
+    check_server_flags,
+    complete_labels,
+    config_files,
+    newest_versions,
+    temporary_directory,
+    versions_to_serve,
+    with_config,
+    with_free_ports,
+)
 from serving.launch.run import run_until_stopped
+from serving.launch.tls import client_arguments
 
 _DEFAULTS = ServeOptions()
+_MODES = ("print_command", "detach", "stop")
+_OF_CONTAINER = ("engine", "image")
 _EXAMPLES = """Example: fashion serve --rest-port 0
 
 \b
@@ -108,20 +123,22 @@ def serve(
 
     SERVER_FLAGS, after --, go to the server as they are: those of tensorflow_model_server.
     """
+    _check_contradictions(ctx)
     options = ServeOptions(verbose=bool(ctx.find_root().meta.get("verbose")), **settings)  # type: ignore[arg-type]
     if stop:
         detached.stop(options.port)
         click.echo("Stopped.")
         return
+    check_server_flags(options)
     versions = versions_to_serve(options)
     labels = complete_labels(labels, versions)
-    choice = choose(backend, options, engine, fetch=not print_command)
+    choice = choose(backend, options, engine, only_show=print_command)
     if 0 in (options.port, options.rest_port) or not print_command:
         options = with_free_ports(options)
-    options = replace(options, engine=choice.engine, init=has_init(choice.engine))
-    config_dir = detached.state_directory(options.port) / "config"
+    options = replace(options, engine=choice.engine, init=has_init(choice.engine), versions=newest_versions(versions))
+    files = config_files(options, choice.backend, labels)
     if print_command:
-        click.echo(shlex.join(BACKENDS[choice.backend](with_config(options, choice.backend, labels, config_dir))))
+        _print_command(options, choice, files)
         return
     if choice.reason:
         click.echo(f"Backend {choice.backend}: {choice.reason}")
@@ -133,12 +150,40 @@ def serve(
     # A signature that mixes rows would answer differently: it is never silent.
     click.echo("Waiting requests are merged into one run (serving/config/batching.config)")
     if detach:
-        _detach(with_config(options, choice.backend, labels, config_dir), choice, wait)
+        _detach(options, choice, files, wait)
         return
-    with tempfile.TemporaryDirectory() as directory:
-        # A temporary directory is open to its owner alone; the one in it can be mounted for a container's user.
-        _run(with_config(options, choice.backend, labels, Path(directory) / "config"), choice, wait)
+    with temporary_directory() as directory:
+        _run(with_config(options, files, directory), choice, wait)
     click.echo("Stopped.")
+
+
+def _check_contradictions(ctx: click.Context) -> None:
+    """Raises click.UsageError for arguments that exclude each other. What the environment says is no argument."""
+    options = {option.name: option.opts[0] for option in ctx.command.params}
+    arguments = [
+        name
+        for name in options
+        if ctx.params.get(name) and ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    ]
+    modes = [options[name] for name in _MODES if name in arguments]
+    if len(modes) > 1:
+        raise click.UsageError(f"{' and '.join(modes)} exclude each other: give one of them", ctx)
+    of_container = [options[name] for name in _OF_CONTAINER if name in arguments]
+    backend = ctx.params["backend"]
+    if of_container and backend not in (AUTO, "container"):
+        raise click.UsageError(f"{' and '.join(of_container)} is for --backend container, not {backend}", ctx)
+
+
+def _print_command(options: ServeOptions, choice: Choice, files: Mapping[str, str]) -> None:
+    """Shows the command line, and on stderr what it reads that is not there yet: nothing is written."""
+    if files:
+        directory = detached.state_directory(options.port) / "config"
+        options = replace(options, config_dir=directory)
+        models_file = directory / MODELS_FILE
+        if not models_file.is_file() or models_file.read_text(encoding="utf-8") != files[MODELS_FILE]:
+            content = " ".join(map(str.strip, files[MODELS_FILE].splitlines()))
+            click.echo(f"Note: nothing was written. --detach would write {models_file}: {content}", err=True)
+    click.echo(shlex.join(BACKENDS[choice.backend](options)))
 
 
 def _run(options: ServeOptions, choice: Choice, wait: float) -> None:
@@ -148,12 +193,15 @@ def _run(options: ServeOptions, choice: Choice, wait: float) -> None:
         wait,
         lambda: _echo_addresses(options, choice, "Ctrl-C"),
         stop_command=stop_container(options.engine, options.container_name) if choice.backend == "container" else (),
+        # TensorFlow Serving writes its usage and some errors there, the embedded server only the access log.
+        read_stdout=choice.backend != "embedded",
         # The embedded server's log is meant for the user; TensorFlow Serving's is for when something is wrong.
         show_log=choice.backend == "embedded" or options.verbose,
     )
 
 
-def _detach(options: ServeOptions, choice: Choice, wait: float) -> None:
+def _detach(options: ServeOptions, choice: Choice, files: Mapping[str, str], wait: float) -> None:
+    options = with_config(options, files, detached.new_directory(options.port) / "config")
     log_command = detached.start(choice.backend, options, wait)
     port = "" if options.port == _DEFAULTS.port else f" --port {options.port}"
     _echo_addresses(options, choice, f"fashion serve --stop{port}")
@@ -163,7 +211,7 @@ def _detach(options: ServeOptions, choice: Choice, wait: float) -> None:
 def _echo_addresses(options: ServeOptions, choice: Choice, stop: str) -> None:
     click.echo(f"gRPC  {options.grpc_url}")
     click.echo(f"REST  {options.status_url}")
-    click.echo(f"Try   fashion predict --server {options.grpc_url} IMAGE.png")
+    click.echo(f"Try   fashion predict --server {client_arguments(options)} IMAGE.png")
     click.echo(f"Stop  {stop}")
     if choice.backend == "binary":
         click.echo(

@@ -10,7 +10,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,10 +17,12 @@ from typing import IO
 
 from fashion_common.files import write_whole
 from serving.launch.backends import BACKENDS, STOP_SECONDS, ServeOptions, container, stop_container
-from serving.launch.errors import LaunchError, ServerEndedError, last_line
-from serving.launch.run import KEPT_LINES, POLL_SECONDS, wait_until_available
+from serving.launch.errors import LaunchError, ServerEndedError
+from serving.launch.log import last_line
+from serving.launch.run import KEPT_LINES, POLL_SECONDS, print_end, print_failures, wait_until_available
 
 _RECORD, _LOCK, _LOG = "server.json", "server.lock", "server.log"
+_FIX = "XDG_STATE_HOME names another directory for what --detach keeps"
 
 
 class _Container:
@@ -36,10 +37,10 @@ class _Container:
         state = _run_engine([self._engine, "inspect", "--format={{.State.Running}}", self._name])
         return state.stdout.strip() == "true"
 
-    def last_lines(self) -> Sequence[str]:
-        """The end of the container's log."""
+    def log(self) -> Sequence[str]:
+        """The end of the container's log, without empty lines."""
         log = _run_engine([self._engine, "logs", f"--tail={KEPT_LINES}", self._name])
-        return [line for line in (log.stdout + log.stderr).splitlines() if line.strip()]
+        return [line.strip() for line in (log.stdout + log.stderr).splitlines() if line.strip()]
 
     def stop(self) -> None:
         """Ends the container, and removes it."""
@@ -63,10 +64,10 @@ class _Process:
         with (self._directory / _LOCK).open("wb") as lock:
             return not _locked(lock)
 
-    def last_lines(self) -> Sequence[str]:
-        """The end of the log file."""
+    def log(self) -> Sequence[str]:
+        """The end of the log file, without empty lines."""
         text = (self._directory / _LOG).read_text(encoding="utf-8", errors="replace")
-        return [line for line in text.splitlines() if line.strip()][-KEPT_LINES:]
+        return [line.strip() for line in text.splitlines() if line.strip()][-KEPT_LINES:]
 
     def stop(self) -> None:
         """SIGTERM; SIGKILL when that is not followed within STOP_SECONDS."""
@@ -83,29 +84,55 @@ class _Process:
 
 
 def state_directory(port: int) -> Path:
-    """Where the server on a gRPC port is recorded: under XDG_STATE_HOME."""
-    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(base) / "fashion-serving" / str(port)
+    """Where the server on a gRPC port is recorded: under XDG_STATE_HOME, which a relative path does not count for.
+
+    https://specifications.freedesktop.org/basedir-spec/latest/. Raises LaunchError without that and without a home.
+    """
+    base = Path(os.environ.get("XDG_STATE_HOME", ""))
+    try:
+        base = base if base.is_absolute() else Path.home() / ".local" / "state"
+    except RuntimeError as error:
+        raise LaunchError(
+            f"a detached server has no place for its log, as you have no home directory: {_FIX}"
+        ) from error
+    return base / "fashion-serving" / str(port)
+
+
+def new_directory(port: int) -> Path:
+    """The state directory for a server that is to be started on a gRPC port.
+
+    Raises LaunchError when it cannot be written, and when the files in it belong to a server that runs.
+    """
+    directory = state_directory(port)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / _LOG).open("ab").close()
+        server = _recorded(directory)
+    except OSError as error:
+        raise LaunchError(f"{directory} cannot be written: {error.strerror}. {_FIX}") from error
+    if server is not None and server.alive():
+        raise LaunchError(f"a server of port {port} runs already (`{server.log_command()}`): fashion serve --stop")
+    return directory
 
 
 def start(backend: str, options: ServeOptions, wait_seconds: float) -> str:
     """Starts a server that outlives us; returns when the model is AVAILABLE, with the command that follows its log.
 
     Raises LaunchError when it cannot be started; ServerEndedError, with the end of its log on stderr, when it ends or
-    is not AVAILABLE within wait_seconds. Nothing is left running then.
+    is not AVAILABLE within wait_seconds; ServeUsageError when it does not take its flags. Nothing is left running then.
     """
-    directory = state_directory(options.port)
+    directory = new_directory(options.port)
     server: _Container | _Process
     if backend == "container":
         server = _start_container(options, directory)
     else:
         server = _start_process(BACKENDS[backend](options), directory)
     try:
-        wait_until_available(server, options, wait_seconds)
+        print_failures(wait_until_available(server, options, wait_seconds), options)
     except BaseException as error:
         # Ctrl-C too: the user was not told yet how to stop it.
-        if isinstance(error, ServerEndedError):
-            print(*server.last_lines(), sep="\n", file=sys.stderr, flush=True)
+        if isinstance(error, LaunchError):
+            print_end(server, error)
         _end(server, directory)
         raise
     return server.log_command()
@@ -118,22 +145,30 @@ def stop(port: int) -> None:
     """
     directory = state_directory(port)
     try:
-        record = json.loads((directory / _RECORD).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+        server = _recorded(directory)
+    except OSError as error:
+        raise LaunchError(f"{directory} cannot be read: {error.strerror}. {_FIX}") from error
+    if server is None:
         raise LaunchError(
             f"no server was started with --detach on port {port}: `fashion serve --stop --port N` for another one"
-        ) from error
-    server: _Container | _Process
-    if "engine" in record:
-        server = _Container(record["engine"], record["container"])
-    else:
-        server = _Process(directory, record["pid"])
+        )
     failure = None
     if not server.alive():
-        failure = ServerEndedError(f"the server had ended by itself: {last_line(server.last_lines())}")
+        failure = ServerEndedError(f"the server had ended by itself: {last_line(server.log())}")
     _end(server, directory)
     if failure:
         raise failure
+
+
+def _recorded(directory: Path) -> _Container | _Process | None:
+    """The server that is recorded there, whether it runs or not. Raises OSError."""
+    try:
+        record = json.loads((directory / _RECORD).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    if "engine" in record:
+        return _Container(record["engine"], record["container"])
+    return _Process(directory, record["pid"])
 
 
 def _start_container(options: ServeOptions, directory: Path) -> _Container:
@@ -148,18 +183,18 @@ def _start_container(options: ServeOptions, directory: Path) -> _Container:
 
 def _start_process(command: Sequence[str], directory: Path) -> _Process:
     """Starts a process in a session of its own; its output goes to a file. Raises LaunchError, OSError."""
-    directory.mkdir(parents=True, exist_ok=True)
-    with (directory / _LOCK).open("wb") as lock, (directory / _LOG).open("wb") as log:
+    with (directory / _LOCK).open("wb") as lock:
         if not _locked(lock):
             raise LaunchError(f"a server of this port runs already, see {directory / _LOG}: fashion serve --stop")
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-            pass_fds=[lock.fileno()],
-        )
+        with (directory / _LOG).open("wb") as log:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                pass_fds=[lock.fileno()],
+            )
     # It is not waited for, the lock says whether it lives: a Popen with an exit code does not warn about that.
     process.returncode = 0
     _record(directory, {"pid": process.pid})

@@ -8,8 +8,6 @@ LaunchError
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from fashion_common.errors import EXIT_USAGE, FashionError
 
 
@@ -18,7 +16,10 @@ class LaunchError(FashionError):
 
 
 class ServerEndedError(LaunchError):
-    """The server ended by itself, or the model does not become AVAILABLE."""
+    """The server ended by itself, or the model does not become AVAILABLE.
+
+    Its text has the server's own reason.
+    """
 
 
 class ServeUsageError(LaunchError):
@@ -29,8 +30,3 @@ class ServeUsageError(LaunchError):
 
 class BackendUnavailableError(ServeUsageError):
     """A backend cannot run on this machine; `--backend auto` goes on to the next."""
-
-
-def last_line(lines: Sequence[str]) -> str:
-    """The last of a program's lines, which says why it ended, for the message of an error."""
-    return lines[-1] if lines else "it printed nothing"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import stat
+import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,9 +21,28 @@ from fashion_common.files import write_whole
 from fashion_common.layout import SAVED_MODEL_FILE, SAVED_MODEL_TEXT_FILE, check_base_path
 from serving.apis.messages import ModelServerConfig
 from serving.launch.backends import CONTAINER_MODELS, ServeOptions
-from serving.launch.errors import ServeUsageError
+from serving.launch.errors import LaunchError, ServeUsageError
 
-_MODELS_FILE = "models.config"
+MODELS_FILE = "models.config"
+
+
+# The server's flags that `fashion serve` sets itself, and the option that does so.
+_OWN_FLAGS = {
+    "port": "--port",
+    "rest_api_port": "--rest-port",
+    "host": "--host",
+    "model_name": "--model-name",
+    "model_base_path": "--model-base-path",
+}
+
+
+def check_server_flags(options: ServeOptions) -> None:
+    """Raises ServeUsageError for a flag of the server that has an option here: the two would contradict each other."""
+    for flag, option in _OWN_FLAGS.items():
+        if options.server_flag(flag) is not None:
+            raise ServeUsageError(
+                f"--{flag} after -- contradicts {option} of `fashion serve`: give {option}, before --"
+            )
 
 
 def versions_to_serve(options: ServeOptions) -> dict[int, Path]:
@@ -63,21 +83,28 @@ def with_free_ports(options: ServeOptions) -> ServeOptions:
 
 def default_labels(versions: Collection[int]) -> dict[str, int]:
     """`stable` is the newest version but one and `canary` the newest; with one version, canary is the next to come."""
-    newest = sorted(versions)[-2:]
+    newest = newest_versions(versions)
     return {"stable": newest[0], "canary": newest[1] if len(newest) > 1 else newest[0] + 1}
+
+
+def newest_versions(versions: Collection[int]) -> list[int]:
+    """The versions that are loaded, as models.config has it: the newest two."""
+    return sorted(versions)[-2:]
 
 
 def complete_labels(labels: Mapping[str, int], versions: Collection[int]) -> dict[str, int]:
     """These labels over the default ones.
 
-    Raises ServeUsageError for a version that will not be loaded: neither one of the newest two nor yet to come.
+    Raises ServeUsageError for a version that will not be loaded: neither one of the newest two nor the next to come.
     """
-    newest = sorted(versions)[-2:]
+    newest = newest_versions(versions)
+    coming = newest[-1] + 1
     for label, version in labels.items():
-        if version not in newest and version < newest[-1]:
+        if version not in (*newest, coming):
+            reason = "is not served, only the newest two are" if version < coming else "is not there, only these are"
             raise ServeUsageError(
-                f"--label {label}={version}: version {version} is not served, only the newest two are: "
-                f"{', '.join(map(str, newest))}"
+                f"--label {label}={version}: version {version} {reason}: {', '.join(map(str, newest))} "
+                f"(or {coming}, the next to come)"
             )
     return {**default_labels(versions), **labels}
 
@@ -98,20 +125,34 @@ def models_config(
     return config
 
 
-def with_config(options: ServeOptions, backend: str, labels: Mapping[str, int], directory: Path) -> ServeOptions:
-    """The options with a config_dir that holds the backend's models.config. Raises OSError.
-
-    That is the present one where it says the same already, else a copy in `directory`.
-    """
-    text = (options.config_dir / _MODELS_FILE).read_text(encoding="utf-8")
-    template = text_format.Parse(text, ModelServerConfig())
+def config_files(options: ServeOptions, backend: str, labels: Mapping[str, int]) -> dict[str, str]:
+    """The text of each file that the backend's config_dir must hold, by name; none where the present one has it."""
+    files = {file.name: file.read_text(encoding="utf-8") for file in sorted(options.config_dir.glob("*.config"))}
+    template = text_format.Parse(files[MODELS_FILE], ModelServerConfig())
     config = models_config(template, options, backend, labels)
-    if config == template:
-        return options
-    for file in options.config_dir.glob("*.config"):
-        write_whole(directory / file.name, file.read_text(encoding="utf-8"))
-    write_whole(directory / _MODELS_FILE, text_format.MessageToString(config))
-    return replace(options, config_dir=directory)
+    return {} if config == template else {**files, MODELS_FILE: text_format.MessageToString(config)}
+
+
+def with_config(options: ServeOptions, files: Mapping[str, str], directory: Path) -> ServeOptions:
+    """The options with these files, written into `directory`, for their config_dir. Raises LaunchError."""
+    try:
+        for name, text in files.items():
+            write_whole(directory / name, text)
+    except OSError as error:
+        raise LaunchError(f"the server's configuration cannot be written to {directory}: {error.strerror}") from error
+    return replace(options, config_dir=directory) if files else options
+
+
+@contextmanager
+def temporary_directory() -> Iterator[Path]:
+    """A directory for the time of a server, which a container's user can read too. Raises LaunchError."""
+    try:
+        directory = tempfile.TemporaryDirectory()
+    except OSError as error:
+        raise LaunchError(f"the server's configuration has no place: {error.strerror}. TMPDIR names one") from error
+    with directory as path:
+        # A temporary directory is open to its owner alone; the one in it can be mounted.
+        yield Path(path) / "config"
 
 
 @contextmanager

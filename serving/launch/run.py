@@ -8,25 +8,30 @@ from __future__ import annotations
 import collections
 import http.client
 import json
+import re
 import signal
 import subprocess
 import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
-from typing import Protocol
+from typing import IO, Any, Protocol
 
 from serving.launch.backends import ServeOptions
-from serving.launch.errors import ServerEndedError, last_line
+from serving.launch.errors import LaunchError, ServerEndedError, ServeUsageError
+from serving.launch.log import is_about_flags, last_line, load_failures, wrong_flag
 
 POLL_SECONDS = 0.05
-# How much of a server's log is kept for when it fails.
-KEPT_LINES = 20
+# How much of a server's log is kept, and how much of that is shown when it fails.
+KEPT_LINES = 1000
+_SHOWN_LINES = 20
 _STATUS_SECONDS = 2
 _LISTENING = ("Running gRPC ModelServer at ", "Exporting HTTP/REST API at:")
+# What the embedded server's log says of every start and stop.
+_ROUTINE = re.compile("Successfully loaded servable version|Done unloading servable version")
 # Of a server that was asked to stop: ended well, or by a signal, as itself (-n) or as a container (128 + n).
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, 9)  # SIGKILL, which has no name on Windows
 _STOPPED = frozenset({0, *(-number for number in _SIGNALS), *(128 + number for number in _SIGNALS)})
@@ -40,8 +45,8 @@ class Server(Protocol):
     def alive(self) -> bool:
         """Whether it still runs."""
 
-    def last_lines(self) -> Sequence[str]:
-        """The end of its log, without empty lines."""
+    def log(self) -> Sequence[str]:
+        """Its last KEPT_LINES lines, without empty ones."""
 
 
 def run_until_stopped(
@@ -51,96 +56,146 @@ def run_until_stopped(
     on_ready: Callable[[], None],
     *,
     stop_command: Sequence[str] = (),
+    read_stdout: bool,
     show_log: bool,
 ) -> None:
     """Runs a server until SIGINT or SIGTERM; calls on_ready when the model is AVAILABLE.
 
-    stop_command: what ends it besides SIGTERM. show_log: whether the server's log goes to stderr at once, or only its
-    end and only when it fails.
-    Raises ServerEndedError when it ends by itself, or the model is not AVAILABLE within wait_seconds.
+    stop_command: what ends it besides SIGTERM. read_stdout: whether what it writes to stdout before it is ready belongs
+    to its log. show_log: whether the server's log goes to stderr at once, or only its end and only when it fails.
+    Raises ServerEndedError when it ends by itself, or the model is not AVAILABLE within wait_seconds; ServeUsageError
+    when it does not take its flags.
     """
-    server = _Process(command, stop_command, show_log=show_log)
+    server = _Process(command, stop_command, read_stdout=read_stdout, show_log=show_log)
+    failure: LaunchError
     with _forwarded_signals(server) as signals:
         try:
-            wait_until_available(server, options, wait_seconds)
+            failures = wait_until_available(server, options, wait_seconds)
+            if not show_log:
+                print_failures(failures, options)
+            server.started()
             on_ready()
             code = server.wait()
-            failure = ServerEndedError(f"the server ended with exit code {code}: {last_line(server.last_lines())}")
-        except ServerEndedError as error:
+            failure = ServerEndedError(f"the server ended with exit code {code}: {last_line(server.log())}")
+        except LaunchError as error:
             server.stop()
             code = server.wait()
             failure = error
     if signals and code in _STOPPED:
         return
     if not show_log:
-        print(*server.last_lines(), sep="\n", file=sys.stderr, flush=True)
+        print_end(server, failure)
     raise failure
 
 
-def wait_until_available(server: Server, options: ServeOptions, seconds: float) -> None:
-    """Returns when a version is AVAILABLE, and none is still being loaded.
+def wait_until_available(server: Server, options: ServeOptions, seconds: float) -> Mapping[int, str]:
+    """Returns when a version is AVAILABLE and none is still being loaded; gives those that failed, and why.
 
-    Raises ServerEndedError with the server's last line when it ends, cannot load the model, or takes longer.
+    Raises ServerEndedError with the reason when the server ends, cannot load the model, or takes longer;
+    ServeUsageError when it does not take its flags.
     """
     deadline = time.monotonic() + seconds
-    while not _is_available(options):
-        if not server.alive():
-            raise ServerEndedError(f"the server ended before the model was AVAILABLE: {last_line(server.last_lines())}")
+    while True:
+        # In this order: the log of a server that has ended is complete.
+        alive, log = server.alive(), server.log()
+        complaint = wrong_flag(log, ended=not alive)
+        if complaint is not None:
+            raise ServeUsageError(f"the server does not take what comes after --: {complaint}")
+        states = _states(options)
+        failures = load_failures(log, options.model_name) | {
+            version: status["status"]["error_message"]
+            for version, status in states.items()
+            if status["state"] == "END" and status["status"]["error_code"] != "OK"
+        }
+        others = {status["state"] for version, status in states.items() if version not in failures}
+        if "AVAILABLE" in others and not others & {"START", "LOADING"}:
+            return failures
+        reason = "; ".join(_failure_texts(failures, options))
+        if failures and failures.keys() >= (set(states) or set(options.versions)):
+            raise ServerEndedError(reason)
+        if not alive:
+            raise ServerEndedError(f"the server ended before the model was AVAILABLE: {reason or last_line(log)}")
         if time.monotonic() > deadline:
             raise ServerEndedError(
                 f"{options.model_name} is not AVAILABLE after {seconds:g} s (--wait takes more): "
-                f"{last_line(server.last_lines())}"
+                f"{reason or last_line(log)}"
             )
         time.sleep(POLL_SECONDS)
 
 
-def _is_available(options: ServeOptions) -> bool:
-    """Raises ServerEndedError when every version has failed to load."""
+def print_failures(failures: Mapping[int, str], options: ServeOptions) -> None:
+    """Says which versions are not served although another one is."""
+    for text in _failure_texts(failures, options):
+        print(f"Note: {text}", file=sys.stderr, flush=True)
+
+
+def print_end(server: Server, failure: LaunchError) -> None:
+    """Shows the end of a server's log, unless that is the usage that a wrong flag is answered with."""
+    if not isinstance(failure, ServeUsageError):
+        print(*server.log()[-_SHOWN_LINES:], sep="\n", file=sys.stderr, flush=True)
+
+
+def _failure_texts(failures: Mapping[int, str], options: ServeOptions) -> list[str]:
+    return [
+        f"version {version} of {options.model_name} cannot be loaded: {failures[version]}"
+        for version in sorted(failures, reverse=True)
+    ]
+
+
+def _states(options: ServeOptions) -> dict[int, dict[str, Any]]:
+    """The status of each version; empty while nobody listens or the model is not known."""
     try:
         with _OPENER.open(options.status_url, timeout=_STATUS_SECONDS) as answer:
-            versions = json.load(answer)["model_version_status"]
+            return {int(status["version"]): status for status in json.load(answer)["model_version_status"]}
     except (OSError, http.client.HTTPException, ValueError, KeyError):
-        # OSError has urllib's own errors: nobody listens yet, or the model is not known yet.
-        return False
-    states = {version["state"] for version in versions}
-    if states & {"START", "LOADING"}:
-        return False
-    if "AVAILABLE" in states:
-        return True
-    failures = [version for version in versions if version["status"]["error_code"] != "OK"]
-    if failures and len(failures) == len(versions):
-        version, status = failures[0]["version"], failures[0]["status"]
-        raise ServerEndedError(f"version {version} of {options.model_name} cannot be loaded: {status['error_message']}")
-    return False
+        # OSError has urllib's own errors.
+        return {}
 
 
 class _Process:
-    """A running server. Its stderr is read all the time: shown, or kept for when it fails.
+    """A running server. Its log is read all the time: shown, or kept for when it fails.
 
-    stop_command: what ends it besides SIGTERM.
+    stop_command: what ends it besides SIGTERM. read_stdout: whether stdout belongs to the log until it is ready; from
+    then on, and otherwise, it is the user's.
     """
 
-    def __init__(self, command: Sequence[str], stop_command: Sequence[str], *, show_log: bool) -> None:
+    def __init__(
+        self, command: Sequence[str], stop_command: Sequence[str], *, read_stdout: bool, show_log: bool
+    ) -> None:
         self._show_log = show_log
+        self._serving = False
         self._stop_command = stop_command
         self._lines: collections.deque[str] = collections.deque(maxlen=KEPT_LINES)
-        self._process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, errors="replace")
-        self._reader = threading.Thread(target=self._read, name="server's stderr", daemon=True)
-        self._reader.start()
+        self._process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE if read_stdout else None,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+        )
+        streams = [stream for stream in (self._process.stderr, self._process.stdout) if stream is not None]
+        self._readers = [threading.Thread(target=self._read, args=(stream,), daemon=True) for stream in streams]
+        for reader in self._readers:
+            reader.start()
 
     def alive(self) -> bool:
         """Whether it still runs; once it does not, its whole log has been read."""
         if self._process.poll() is None:
             return True
-        self._reader.join()
+        self._join_readers()
         return False
 
-    def last_lines(self) -> Sequence[str]:
-        """The end of its log, without empty lines."""
+    def log(self) -> Sequence[str]:
+        """Its last KEPT_LINES lines, without empty ones."""
         return list(self._lines)
+
+    def started(self) -> None:
+        """From now on versions that come and go are news."""
+        self._serving = True
 
     def stop(self) -> None:
         """Asks it to drain and end; does not wait."""
+        self._serving = False
         if self._process.poll() is not None:
             return
         if self._stop_command:
@@ -150,18 +205,27 @@ class _Process:
     def wait(self) -> int:
         """The exit code, once it has ended and its whole log has been read."""
         code = self._process.wait()
-        self._reader.join()
+        self._join_readers()
         return code
 
-    def _read(self) -> None:
-        assert self._process.stderr is not None
-        with self._process.stderr as stderr:
-            for line in stderr:
+    def _join_readers(self) -> None:
+        for reader in self._readers:
+            reader.join()
+
+    def _read(self, stream: IO[str]) -> None:
+        with stream:
+            for line in stream:
                 if line.startswith(_LISTENING):
+                    continue
+                if self._serving and stream is self._process.stdout:
+                    print(line, end="", flush=True)
                     continue
                 if line.strip():
                     self._lines.append(line.strip())
-                if self._show_log:
+                if not self._serving and is_about_flags(line):
+                    # Pages of usage follow; the error will say what is wrong.
+                    self._show_log = False
+                if self._show_log and (self._serving or not _ROUTINE.search(line)):
                     print(line, end="", file=sys.stderr, flush=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pkgutil
 import re
 from pathlib import Path
@@ -9,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from client.cli import fashion
+from serving.embedded.flags import Flags
 
 ROOT = Path(__file__).parents[2]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 README = (ROOT / "README.md").read_text()
+SERVER_FLAGS = {field.name for field in dataclasses.fields(Flags)}
 EACH_PAGE = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
 
@@ -27,7 +30,7 @@ def test_every_make_target_is_in_the_makefile(page: Path) -> None:
 
 @EACH_PAGE
 def test_every_command_and_option_is_in_the_command_line(page: Path) -> None:
-    """`fashion X --option` exists as it is written."""
+    """`fashion X --option` exists as it is written, and so does the server's flag in `fashion serve -- --flag`."""
     context = fashion.make_context("fashion", [], resilient_parsing=True)
     known_commands = fashion.list_commands(context)
     for name, rest in re.findall(r"\bfashion ([a-z]+)\b([^`\n|]*)", page.read_text()):
@@ -37,7 +40,9 @@ def test_every_command_and_option_is_in_the_command_line(page: Path) -> None:
         command = fashion.get_command(context, name)
         assert command is not None
         known = {option for parameter in command.params for option in parameter.opts}
-        assert set(re.findall(r"(?<!\S)--[a-z-]+", rest)) <= known, (name, rest)
+        own, _, server = rest.partition(" -- ")
+        assert set(re.findall(r"(?<!\S)--[a-z-]+", own)) <= known, (name, own)
+        assert set(re.findall(r"(?<!\S)--(\w+)", server)) <= SERVER_FLAGS, (name, server)
 
 
 def test_readme_names_every_command() -> None:

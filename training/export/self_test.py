@@ -18,8 +18,8 @@ from typing import Any
 
 import tensorflow as tf
 
-import training
 from fashion_common.layout import SELF_TEST_FILE
+from fashion_common.modules import module_command
 from serving.apis.self_test import ArchiveError, Array, Case, MismatchError, largest_differences, read_archive
 from training.errors import SelfTestError
 
@@ -32,13 +32,10 @@ def self_test_process() -> Iterator[Callable[[Path], Differences]]:
 
     That gives each signature's largest difference, and raises SelfTestError with what the process said.
     """
-    # Run from where this package lies: a folder named `training` in the user's directory must not take its place.
-    home = Path(training.__file__).parents[1]
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONWARNINGS": "ignore"}
     # Should this process be killed, the end of its input ends the other one too.
     with subprocess.Popen(
-        [sys.executable, "-m", "training.export.self_test"],
-        cwd=home,
+        module_command("training.export.self_test"),
         env=environment,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

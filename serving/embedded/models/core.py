@@ -5,6 +5,7 @@ TF Serving's ServerCore: https://github.com/tensorflow/serving/blob/master/tenso
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Mapping
 from typing import Generic
@@ -16,6 +17,8 @@ from serving.embedded.models.manager import Manager
 from serving.embedded.models.source import FileSystemSource
 from serving.embedded.models.versions import S, Version
 from serving.errors import DeadlineExceeded, InvalidArgument, ServingError
+
+log = logging.getLogger(__name__)
 
 PLATFORM = "tensorflow"
 
@@ -93,6 +96,7 @@ class ServerCore(Generic[S]):
                     storage.versions(name, model.base_path)
             self._labels.assign(models)
             self._take(models)
+            log.info("Reloaded the configuration: %s", "; ".join(map(_summary, models.values())))
             if not self.manager.wait_until_settled(models, self._reload_deadline_seconds):
                 raise DeadlineExceeded(
                     f"The models had not become available after {self._reload_deadline_seconds:g} seconds: "
@@ -139,6 +143,12 @@ def checked_models(config: ModelServerConfig) -> dict[str, ModelConfig]:
                 f"Expected model {name} to have an absolute path or URI; got base_path()={model.base_path}"
             )
     return models
+
+
+def _summary(model: ModelConfig) -> str:
+    """A model as a line of the log has it: name, base path and labels."""
+    labels = ", ".join(f"{label}={version}" for label, version in sorted(model.version_labels.items()))
+    return f"{model.name} from {model.base_path}{f' ({labels})' if labels else ''}"
 
 
 def _check_supported(models: Mapping[str, ModelConfig]) -> None:

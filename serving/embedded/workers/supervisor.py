@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from fashion_common.errors import EXIT_FAILED
+from fashion_common.modules import module_command
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +78,7 @@ class Supervisor:
 
     def _worker(self, directory: Path, index: int) -> Worker:
         own = [f"--worker_index={index}", f"--worker_directory={directory}"]
-        return Worker([sys.executable, "-m", "serving.embedded", *self._arguments, *own], directory)
+        return Worker([*module_command("serving.embedded"), *self._arguments, *own], directory)
 
     def _stop(self) -> int:
         """Stops every worker; gives the first exit code that is not 0."""

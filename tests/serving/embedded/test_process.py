@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import socket
 import subprocess
@@ -20,6 +21,9 @@ from serving.apis import services
 from tests.support.asking import call, outputs, predict_request
 from tests.support.live import KITCHEN, running, wait_until
 
+# When a line of the log was written.
+TIME = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}"
+
 
 def run(*flags: str) -> subprocess.CompletedProcess[str]:
     """The server run to its end."""
@@ -30,7 +34,7 @@ def run(*flags: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_cleanly(number: signal.Signals) -> None:
-    """It says where it listens and nothing else, answers with the newest version, and exits with 0."""
+    """It says what it loads, where it listens and what it unloads, and nothing else, and exits with 0."""
     with running("--model_name=kitchen", f"--model_base_path={KITCHEN}") as server:
         answer = httpx.post(f"http://{server.rest}/v1/models/kitchen:predict", json={"instances": [1]})
         assert answer.json() == {"predictions": [3.5]}
@@ -38,8 +42,12 @@ def test_a_signal_ends_it_cleanly(number: signal.Signals) -> None:
         server.process.send_signal(number)
 
         assert server.process.wait(30) == 0
-        assert server.log.read_text() == (
-            f"Running gRPC ModelServer at {server.grpc} ...\nExporting HTTP/REST API at:{server.rest} ...\n"
+        version = r"\{name: kitchen version: 2\}"
+        assert re.fullmatch(
+            rf"{TIME} Successfully loaded servable version {version}\n"
+            rf"Running gRPC ModelServer at {server.grpc} \.\.\.\nExporting HTTP/REST API at:{server.rest} \.\.\.\n"
+            rf"{TIME} Done unloading servable version {version}\n",
+            server.log.read_text(),
         )
 
 
@@ -47,8 +55,9 @@ def test_a_wrong_base_path_is_told_at_once(tmp_path: Path) -> None:
     """With the fix; the ports open all the same, so that the status can be asked."""
     with running("--model_name=m", f"--model_base_path={tmp_path}/none") as server:
         log = server.log.read_text()
-    assert log.splitlines()[0] == (
-        f"m cannot be served yet: Could not find base path {tmp_path}/none: create it, or correct the path"
+    assert re.fullmatch(
+        rf"{TIME} m cannot be served yet: Could not find base path {tmp_path}/none: create it, or correct the path",
+        log.splitlines()[0],
     )
 
 

@@ -6,16 +6,17 @@ import re
 import shlex
 import shutil
 import socket
-import sys
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from client.cli import fashion
+from fashion_common.modules import module_command
 from serving.launch import choose, cli
 from serving.launch.backends import ServeOptions
 from serving.launch.errors import BackendUnavailableError
+from serving.launch.prepare import complete_labels, config_files, versions_to_serve, with_config
 from tests.support.live import KITCHEN
 
 ROOT = Path(__file__).parents[3]
@@ -58,11 +59,23 @@ def serve(*arguments: str) -> Result:
     return CliRunner().invoke(fashion, ["serve", *arguments])
 
 
-def command_line(*arguments: str) -> str:
-    """The command line that `--print-command` prints."""
+def command_line(*arguments: str, note: str = "") -> str:
+    """The command line that `--print-command` prints, with a line on stderr that begins with the note, if any.
+
+    Nothing is written: every file is what it was, and no other is there.
+    """
+    before = contents(Path())
     result = serve("--print-command", *arguments)
-    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.exit_code == 0, result.stderr
+    assert len(result.stderr.splitlines()) == (1 if note else 0)
+    assert result.stderr.startswith(note)
+    assert contents(Path()) == before
     return result.stdout
+
+
+def contents(directory: Path) -> dict[Path, bytes | None]:
+    """What lies under a directory: the bytes of files, None for directories."""
+    return {path: path.read_bytes() if path.is_file() else None for path in directory.rglob("*")}
 
 
 def test_the_container(tmp_path: Path) -> None:
@@ -102,7 +115,7 @@ def test_the_gpu_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engi
 def test_the_binary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """tensorflow_model_server with a models.config of its own: the base path is another one."""
     monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
-    assert command_line("--backend", "binary") == (
+    assert command_line("--backend", "binary", note="Note: nothing was written. --detach would write ") == (
         "tensorflow_model_server --port=8500 --rest_api_port=8501 "
         f"{CONFIG_FLAGS.format(tmp_path / 'state/fashion-serving/8500/config')}\n"
     )
@@ -110,8 +123,9 @@ def test_the_binary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_embedded_server(tmp_path: Path) -> None:
     """The same flags, the address to listen on, and whatever comes after --."""
-    assert command_line("--backend", "embedded", "--", "--workers=2") == (
-        f"{sys.executable} -m serving.embedded --host=127.0.0.1 --port=8500 --rest_api_port=8501 "
+    line = command_line("--backend", "embedded", "--", "--workers=2", note="Note: nothing was written.")
+    assert line == (
+        f"{shlex.join(module_command('serving.embedded'))} --host=127.0.0.1 --port=8500 --rest_api_port=8501 "
         f"{CONFIG_FLAGS.format(tmp_path / 'state/fashion-serving/8500/config')} --workers=2\n"
     )
 
@@ -119,9 +133,12 @@ def test_the_embedded_server(tmp_path: Path) -> None:
 def test_the_written_configuration_has_path_name_and_labels(tmp_path: Path) -> None:
     """models.config as this server needs it, and the other two files as they are."""
     shutil.copytree(KITCHEN / "1", tmp_path / "models/fashion_mnist/7")
-    command_line("--backend", "embedded", "--model-name", "coats", "--label", "stable=7", "--label", "blue=8")
+    options = ServeOptions(model_name="coats")
+    labels = complete_labels({"stable": 7, "blue": 8}, versions_to_serve(options))
+    directory = tmp_path / "config"
 
-    directory = tmp_path / "state/fashion-serving/8500/config"
+    assert with_config(options, config_files(options, "embedded", labels), directory).config_dir == directory
+
     assert (directory / "models.config").read_text() == (
         "model_config_list {\n"
         "  config {\n"
@@ -143,17 +160,82 @@ def test_the_written_configuration_has_path_name_and_labels(tmp_path: Path) -> N
     [
         (["--label", "stable"], "stable: expected LABEL=VERSION, such as stable=3"),
         (["--label", "old=0"], "version 0 is not served, only the newest two are: 1, 2"),
+        (["--label", "stable=99"], "version 99 is not there, only these are: 1, 2 (or 3, the next to come)"),
         (["--gpu", "--backend", "embedded"], "--gpu chooses TF Serving's GPU image: it needs --backend container"),
         (["--engine", "podman", "--backend", "container"], "no container engine"),
         (["--backend", "binary"], "tensorflow_model_server is not on the PATH"),
     ],
-    ids=["label", "old version", "gpu", "engine", "binary"],
+    ids=["label", "old version", "no such version", "gpu", "engine", "binary"],
 )
 def test_what_cannot_be_is_one_line_and_exit_code_2(arguments: list[str], message: str) -> None:
     """Said before anything starts."""
-    result = serve("--print-command", *arguments)
+    result = serve(*arguments)
     assert result.exit_code == 2
     assert message in result.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--stop", "--detach"], "--detach and --stop exclude each other: give one of them"),
+        (["--print-command", "--stop"], "--print-command and --stop exclude each other"),
+        (["--detach", "--print-command"], "--print-command and --detach exclude each other"),
+        (["--backend", "binary", "--image", "mine"], "--image is for --backend container, not binary"),
+        (["--backend", "embedded", "--engine", "docker"], "--engine is for --backend container, not embedded"),
+        (["--", "--port=9"], "--port after -- contradicts --port of `fashion serve`: give --port, before --"),
+        (["--", "--rest_api_port", "9"], "--rest_api_port after -- contradicts --rest-port of `fashion serve`"),
+        (["--", "-model_base_path=m"], "--model_base_path after -- contradicts --model-base-path"),
+    ],
+    ids=["stop", "print and stop", "print and detach", "image", "engine", "port", "REST port", "base path"],
+)
+def test_contradictions_are_usage_errors(arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exit code 2, and nothing is started, stopped or printed."""
+    monkeypatch.setenv("PATH", "")
+    result = serve(*arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert message in result.stderr.splitlines()[-1]
+
+
+def test_what_the_environment_says_contradicts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SERVING_IMAGE and ENGINE are for the containers that there may be."""
+    monkeypatch.setenv("SERVING_IMAGE", "mine")
+    monkeypatch.setenv("ENGINE", "podman")
+    assert "serving.embedded" in command_line("--backend", "embedded", note="Note: ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "command"),
+    [
+        (["--backend", "container"], "docker run "),
+        (["--backend", "container", "--engine", "podman"], "podman run "),
+        (["--gpu"], "docker run "),
+        (["--image", "mine"], "docker run "),
+    ],
+    ids=["container", "podman", "gpu", "image"],
+)
+def test_a_command_is_shown_where_it_cannot_run(
+    arguments: list[str], command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The only backend that comes into question is shown without an engine, on another architecture."""
+    _engine(monkeypatch, None)
+    monkeypatch.setattr(choose, "is_amd64", lambda: False)
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    assert command_line(*arguments).startswith(command)
+
+
+def test_a_binary_that_is_not_there_is_shown() -> None:
+    """It may be on the machine that the line is for."""
+    assert command_line("--backend", "binary", note="Note: ").startswith("tensorflow_model_server --port=8500 ")
+
+
+def test_showing_a_command_leaves_a_running_servers_configuration_alone(tmp_path: Path) -> None:
+    """The server reads it again every ten seconds: another base path in it would unload the model."""
+    models_file = tmp_path / "state/fashion-serving/8500/config/models.config"
+    models_file.parent.mkdir(parents=True)
+    models_file.write_text("of the server that runs")
+    shutil.copytree(KITCHEN, tmp_path / "other")
+    command_line("--backend", "embedded", "--model-base-path", "other", note="Note: nothing was written.")
+    assert models_file.read_text() == "of the server that runs"
 
 
 def test_without_an_engine_auto_takes_the_embedded_server(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner, Result
 
+from client.cli import fashion
 from serving.launch import detached
 from serving.launch.backends import BACKENDS, ServeOptions
 from serving.launch.errors import LaunchError, ServerEndedError
+from tests.support.live import KITCHEN
 
 
 @pytest.mark.parametrize(
@@ -32,3 +37,69 @@ def test_nothing_is_left_of_a_server_that_does_not_come_up(
             detached.start("embedded", options, 0 if "sleep" in program else 30)
     with pytest.raises(LaunchError, match="no server was started with --detach on port 1"):
         detached.stop(options.port)
+
+
+def detach(*arguments: str) -> Result:
+    """`fashion serve --detach` of one model on free ports."""
+    shutil.copytree(KITCHEN / "1", "models/fashion_mnist/1", dirs_exist_ok=True)
+    return CliRunner().invoke(fashion, ["serve", "--backend=embedded", "--detach", "--rest-port=0", *arguments])
+
+
+@pytest.mark.parametrize("variable", ["XDG_STATE_HOME", "HOME"])
+def test_a_state_directory_that_cannot_be_written_is_named(
+    variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line with the reason and the way out, from --detach and from --stop."""
+    monkeypatch.chdir(tmp_path)
+    Path("file").write_text("no directory")
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    monkeypatch.setenv(variable, str(tmp_path / "file"))
+
+    started = detach("--port=0")
+    stopped = CliRunner().invoke(fashion, ["serve", "--stop"])
+
+    assert (started.exit_code, stopped.exit_code) == (1, 1)
+    [line] = started.stderr.splitlines()
+    assert line.startswith(f"Error: {tmp_path}/file/")
+    assert line.endswith(
+        "cannot be written: Not a directory. XDG_STATE_HOME names another directory for what --detach keeps"
+    )
+    assert stopped.stderr.startswith("Error: no server was started with --detach on port 8500")
+
+
+def test_no_home_directory_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container whose user is in no passwd file."""
+
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", "not/absolute")
+    monkeypatch.setattr(Path, "home", no_home)
+    result = detach("--port=0")
+    assert result.exit_code == 1
+    assert result.stderr == (
+        "Error: a detached server has no place for its log, as you have no home directory: "
+        "XDG_STATE_HOME names another directory for what --detach keeps\n"
+    )
+
+
+def test_a_second_server_on_a_port_leaves_the_firsts_files_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its address may be another one, so that the port is free: the configuration is still that of the first."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    files = detached.new_directory(8500)
+    before = {"server.json": f'{{"pid": {os.getpid()}}}', "server.log": "of the first", "config/models.config": "its"}
+    for name, text in before.items():
+        (files / name).parent.mkdir(exist_ok=True)
+        (files / name).write_text(text)
+
+    with (files / "server.lock").open("wb") as lock:
+        assert detached._locked(lock)
+        result = detach("--port=8500", "--host=127.0.0.2")
+
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: a server of port 8500 runs already")
+    assert {name: (files / name).read_text() for name in before} == before

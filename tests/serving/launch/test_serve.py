@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 import shutil
 import signal
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
+import trustme
 from click.testing import CliRunner
 
 from client import cli
 from tests.support.console import FASHION, fashion
-from tests.support.live import KITCHEN
+from tests.support.live import KITCHEN, wait_until
+
+
+class Secure(NamedTuple):
+    """What `fashion serve --detach` printed, where it was called, and where it keeps what belongs to the server."""
+
+    stdout: str
+    directory: Path
+    state: Path
 
 
 def test_it_says_where_it_listens_and_stops_cleanly(tmp_path: Path) -> None:
@@ -71,4 +84,57 @@ def test_a_server_that_ends_by_itself_is_a_failure() -> None:
     assert process.returncode == 1
     assert process.stderr.splitlines()[-1].startswith(
         "Error: the server ended before the model was AVAILABLE: Error: --grpc_channel_arguments: x"
+    )
+
+
+@pytest.fixture(scope="module")
+def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secure]:
+    """A detached server with TLS, on a copy of the kitchen's first version, after its start and its end."""
+    directory = tmp_path_factory.mktemp("secure")
+    shutil.copytree(KITCHEN / "1", directory / "kitchen/1")
+    authority = trustme.CA()
+    certificate = authority.issue_cert("fashion.example.org")
+    authority.cert_pem.write_to_path(directory / "root.pem")
+    key, chain = certificate.private_key_pem.bytes().decode(), certificate.cert_chain_pems[0].bytes().decode()
+    (directory / "tls.config").write_text(f"server_key: {json.dumps(key)} server_cert: {json.dumps(chain)}")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(directory / "state"))
+        model = ("--model-base-path=kitchen", "--model-name=kitchen", "--port=0", "--rest-port=0")
+        started = fashion(
+            "serve", "--backend=embedded", "--detach", *model, "--", "--ssl_config_file=tls.config", cwd=directory
+        )
+        port = re.search(r":(\d+)\n", started.stdout)
+        assert port, started.stderr
+        yield Secure(started.stdout, directory, directory / "state/fashion-serving" / port[1])
+        assert fashion("serve", "--stop", "--port", port[1]).returncode == 0
+
+
+def test_the_try_line_of_a_server_with_tls_works(secure: Secure) -> None:
+    """grpcs, the authority and the name in the certificate: what `fashion predict` takes, `fashion status` takes."""
+    line = re.search(r"^Try   fashion predict (.*) IMAGE\.png$", secure.stdout, re.MULTILINE)
+    assert line
+    done = fashion("status", "--model-name=kitchen", *shlex.split(line[1]), cwd=secure.directory)
+    assert (done.returncode, done.stdout) == (0, "kitchen  1  AVAILABLE\n"), done.stderr
+    assert re.search(r"^gRPC  grpcs://127\.0\.0\.1:\d+$", secure.stdout, re.MULTILINE)
+
+
+def test_the_log_of_a_detached_server_says_what_comes_and_goes(secure: Secure) -> None:
+    """Loads, reloads and unloads have a line each, with the time."""
+    log, models_file = secure.state / "server.log", secure.state / "config/models.config"
+
+    shutil.copytree(KITCHEN / "2", secure.directory / ".2")
+    (secure.directory / ".2").rename(secure.directory / "kitchen/2")
+    wait_until(lambda: log.read_text().count("Successfully loaded") == 2)
+    models_file.write_text(models_file.read_text().replace("num_versions: 2", "num_versions: 1"))
+    wait_until(lambda: "Done unloading" in log.read_text())
+
+    times, lines = zip(
+        *(line.split(" ", 2)[1:] for line in log.read_text().splitlines() if line[:2] == "20"), strict=True
+    )
+    assert all(re.fullmatch(r"\d\d:\d\d:\d\d,\d{3}", time) for time in times)
+    assert lines == (
+        "Successfully loaded servable version {name: kitchen version: 1}",
+        "Successfully loaded servable version {name: kitchen version: 2}",
+        f"Reloaded the configuration: kitchen from {secure.directory}/kitchen (canary=2, stable=1)",
+        "Done unloading servable version {name: kitchen version: 1}",
     )

@@ -30,7 +30,8 @@ def test_the_access_log(tmp_path: Path) -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stderr is not None
-        notices = [process.stderr.readline() for _ in range(4)]
+        notices = [process.stderr.readline() for _ in range(5)]
+        assert "Successfully loaded servable version {name: kitchen version: 2}" in notices.pop(2)
         assert notices[:2] == [
             "--mixed_precision is ignored: the graph runs in the precision it was exported in\n",
             "--prefer_tflite_model is ignored: the TensorFlow model is served\n",

@@ -1,0 +1,80 @@
+"""How a client reaches a gRPC port that speaks TLS: tried out on the server, once it runs."""
+
+from __future__ import annotations
+
+import shlex
+import socket
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+
+from google.protobuf import text_format
+
+from serving.apis.messages import SSLConfig
+from serving.launch.backends import ServeOptions
+
+_SECONDS = 2.0
+# What stands for a file that only the user knows, as IMAGE.png does.
+_UNKNOWN_CA = "CA.pem"
+_CLIENT_CERTIFICATE = ("--tls-certificate", "CERTIFICATE.pem", "--tls-key", "KEY.pem")
+
+
+def client_arguments(options: ServeOptions) -> str:
+    """What `fashion predict --server` takes to reach the server: its address, and with TLS what else it needs.
+
+    The certificate authorities are looked for on this machine, then in the directory of --ssl_config_file; the name to
+    expect comes from the certificate.
+    """
+    if not options.ssl_config_file:
+        return options.grpc_url
+    file = Path(options.ssl_config_file)
+    arguments = ["--tls-ca", _UNKNOWN_CA]
+    for ca_file in (None, *sorted(path for path in file.parent.glob("*") if path.suffix in (".pem", ".crt"))):
+        certificate = _certificate(options, ca_file)
+        if certificate is not None:
+            arguments = ["--tls-ca", str(ca_file)] if ca_file else []
+            arguments += _server_name(options.reachable_host, certificate)
+            break
+    if _wants_client_certificate(file):
+        arguments += _CLIENT_CERTIFICATE
+    return shlex.join([options.grpc_url, *arguments])
+
+
+def _certificate(options: ServeOptions, ca_file: Path | None) -> dict[str, object] | None:
+    """The server's certificate, as SSLSocket.getpeercert gives it; None when these authorities do not vouch for it."""
+    try:
+        context = ssl.create_default_context(cafile=ca_file)
+        context.check_hostname = False
+        # As gRPC does: an authority must be one itself, which Python 3.13 and later do not ask for.
+        context.verify_flags = ssl.VerifyFlags.VERIFY_DEFAULT
+        context.set_alpn_protocols(["h2"])
+        address = (options.reachable_host.strip("[]"), options.port)
+        with (
+            socket.create_connection(address, timeout=_SECONDS) as connection,
+            context.wrap_socket(connection) as encrypted,
+        ):
+            return dict(encrypted.getpeercert() or {})
+    except OSError:
+        return None
+
+
+def _server_name(host: str, certificate: dict[str, object]) -> list[str]:
+    names = list(_alternative_names(certificate))
+    domains = [name for kind, name in names if kind == "DNS" and "*" not in name]
+    if host in (name for _, name in names) or not domains:
+        return []
+    return ["--tls-server-name", domains[0]]
+
+
+def _alternative_names(certificate: dict[str, object]) -> Iterator[tuple[str, str]]:
+    names = certificate.get("subjectAltName", ())
+    assert isinstance(names, tuple)
+    yield from names
+
+
+def _wants_client_certificate(file: Path) -> bool:
+    """Whether the configuration says so. A file that is not on this machine, but in a container, says nothing."""
+    try:
+        return text_format.Parse(file.read_text(encoding="utf-8"), SSLConfig()).client_verify
+    except (OSError, ValueError, text_format.ParseError):
+        return False

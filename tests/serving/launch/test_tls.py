@@ -1,0 +1,98 @@
+"""The `Try` line of a server with TLS: what the client needs is found out on the server."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import trustme
+
+from serving.launch.backends import ServeOptions
+from serving.launch.tls import client_arguments
+
+
+@contextmanager
+def listening(certificate: trustme.LeafCert) -> Iterator[int]:
+    """A port that does the handshake with this certificate, as often as it is asked."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.set_alpn_protocols(["h2"])
+    certificate.configure_cert(context)
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def answer() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            try:
+                context.wrap_socket(connection, server_side=True).close()
+            except OSError:
+                connection.close()
+
+    threading.Thread(target=answer, daemon=True).start()
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+
+
+def arguments(names: Sequence[str], directory: Path, *, authority_there: bool = True, config: str = "") -> str:
+    """What the client is told of a server whose certificate has these names; without its port."""
+    authority = trustme.CA()
+    certificate = authority.issue_cert(*names)
+    # Neither a key nor the server's own certificate makes the client trust it.
+    certificate.private_key_pem.write_to_path(directory / "a-key.pem")
+    certificate.cert_chain_pems[0].write_to_path(directory / "certificate.pem")
+    if authority_there:
+        authority.cert_pem.write_to_path(directory / "root.pem")
+    (directory / "tls.config").write_text(config)
+    with listening(certificate) as port:
+        options = ServeOptions(port=port, server_flags=(f"--ssl_config_file={directory}/tls.config",))
+        return client_arguments(options).replace(f":{port}", "")
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["127.0.0.1", "localhost"], "grpcs://127.0.0.1 --tls-ca {0}/root.pem"),
+        (
+            ["*.example.org", "fashion.example.org"],
+            "grpcs://127.0.0.1 --tls-ca {0}/root.pem --tls-server-name fashion.example.org",
+        ),
+    ],
+    ids=["this address", "another name"],
+)
+def test_the_authority_beside_the_configuration_is_found(names: list[str], expected: str, tmp_path: Path) -> None:
+    """With the name that the certificate has, where that is not the address."""
+    assert arguments(names, tmp_path) == expected.format(tmp_path)
+
+
+def test_an_authority_that_is_elsewhere_is_left_to_the_user(tmp_path: Path) -> None:
+    """As IMAGE.png is."""
+    assert arguments(["localhost"], tmp_path, authority_there=False) == "grpcs://127.0.0.1 --tls-ca CA.pem"
+
+
+def test_a_client_certificate_is_asked_for_where_the_server_wants_one(tmp_path: Path) -> None:
+    """client_verify in the server's configuration."""
+    assert arguments(["127.0.0.1"], tmp_path, config="client_verify: true") == (
+        f"grpcs://127.0.0.1 --tls-ca {tmp_path}/root.pem --tls-certificate CERTIFICATE.pem --tls-key KEY.pem"
+    )
+
+
+def test_a_configuration_inside_a_container_says_nothing() -> None:
+    """Its path is not one of this machine, where nobody listens either."""
+    options = ServeOptions(port=1, server_flags=("--ssl_config_file", "/config/tls.config"))
+    assert client_arguments(options) == "grpcs://127.0.0.1:1 --tls-ca CA.pem"
+
+
+@pytest.mark.parametrize("flags", [(), ("--ssl_config_file=",), ("--ssl_config_file=a", "--ssl_config_file=")])
+def test_without_tls_the_address_is_enough(flags: tuple[str, ...]) -> None:
+    """The last of several flags counts."""
+    assert client_arguments(ServeOptions(server_flags=flags)) == "grpc://127.0.0.1:8500"
