@@ -32,9 +32,8 @@ from serving.embedded.observe.calls import Interceptor
 from serving.embedded.observe.metrics import Metrics
 from serving.embedded.observe.tracer import Tracer
 from serving.embedded.rest.application import RestApplication
-from serving.embedded.rest.handlers import ModelHandlers, ServerHandlers
 from serving.embedded.rest.listener import RestListener
-from serving.embedded.rest.routes import routes
+from serving.embedded.rest.routes import Routes
 from serving.embedded.workers.siblings import Siblings
 from serving.embedded.workers.sockets import Port
 from serving.errors import ServerConfigError, ServingError, StillLoading
@@ -174,13 +173,10 @@ class ModelServer:
 
     def _rest_listener(self, port: int) -> RestListener:
         flags = self._flags
-        table = routes(
-            ModelHandlers(self._api, flags.rest_api_timeout_in_ms / 1000),
-            ServerHandlers(self._core.errors, self._metrics),
-            cors=flags.rest_api_enable_cors_support,
-            metrics_path=self._metrics_path,
-        )
-        application = RestApplication(self._interceptor, table, self._limits, cors=flags.rest_api_enable_cors_support)
+        cors = flags.rest_api_enable_cors_support
+        routes = Routes(self._api, self._metrics, flags.rest_api_timeout_in_ms / 1000)
+        table = routes.table(cors=cors, metrics_path=self._metrics_path)
+        application = RestApplication(self._interceptor, table, self._limits, cors=cors)
         return RestListener(self._port(port), application)
 
     def _port(self, number: int) -> Port:

@@ -82,10 +82,9 @@ class Methods:
 
     def _call(self, operation: Operation, stream: Stream) -> Call:
         own_id = stream.metadata.get(_REQUEST_ID, b"")
-        call = self._interceptor.call(
-            operation, stream.path, stream.peer, own_id.decode("latin-1") if own_id else "", stream.deadline
+        call = stream.call = Call(
+            self._interceptor, operation, stream.path, stream.peer, own_id.decode("latin-1"), stream.deadline
         )
-        stream.call = call
         if own_id or self._interceptor.logs:
             stream.trailers = header(_REQUEST_ID, call.request_id.encode())
         return call

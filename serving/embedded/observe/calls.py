@@ -38,11 +38,11 @@ class Operation(NamedTuple):
 
 
 class Call:
-    """One call from its begin to its end, which a `with` block is; what is not known yet is empty.
+    """One call, which a `with` block answers; what is not known yet is empty.
 
-    Raises ResourceExhausted when it begins and there are too many. An error that is no ServingError leaves the block as
-    Internal. begin: by `time.perf_counter`. deadline: by `time.monotonic`. code: OK unless the call's handler sets
-    another or an error says so.
+    The block begins with ResourceExhausted when too many calls are under way, and an error that is no ServingError
+    leaves it as Internal. request_id: the client's own, or empty. begin: by `time.perf_counter`. deadline: by
+    `time.monotonic`. code: OK unless the call's handler sets another or an error says so.
     """
 
     __slots__ = (
@@ -56,7 +56,7 @@ class Call:
         path: str,
         peer: Callable[[], str],
         request_id: str,
-        deadline: float | None,
+        deadline: float | None = None,
     ) -> None:
         self.begin = time.perf_counter()
         self.operation = operation
@@ -93,6 +93,7 @@ class Interceptor:
     """Lets calls in up to a limit, counts and times them, and logs how each was answered.
 
     max_concurrent: 0 = no limit. metrics, access_log: None for none; the log is called with each call that has ended.
+    logs: whether there is one.
     """
 
     def __init__(
@@ -107,24 +108,8 @@ class Interceptor:
         self._max_concurrent = max_concurrent
         self._metrics = metrics
         self._access_log = access_log
-        self._is_watching = metrics is not None or access_log is not None
+        self.logs = access_log is not None
         self._under_way = 0
-
-    @property
-    def logs(self) -> bool:
-        """Whether there is an access log."""
-        return self._access_log is not None
-
-    def call(
-        self,
-        operation: Operation,
-        path: str,
-        peer: Callable[[], str],
-        request_id: str,
-        deadline: float | None = None,
-    ) -> Call:
-        """A call to be answered within its `with` block. request_id: the client's own, or empty."""
-        return Call(self, operation, path, peer, request_id, deadline)
 
     def enter(self, call: Call) -> None:
         """Begins a call. Raises ResourceExhausted when as many are under way as may be."""
@@ -142,8 +127,7 @@ class Interceptor:
         """Ends a call that has its code."""
         if call.operation.counts:
             self._under_way -= 1
-        if self._is_watching:
-            self._record(call)
+        self._record(call)
 
     def _record(self, call: Call) -> None:
         if self._metrics is not None and call.operation.measured:

@@ -10,10 +10,9 @@ from typing import Any
 from urllib.parse import unquote
 
 from serving.embedded.limits import Limits
-from serving.embedded.observe.calls import REQUEST_ID_HEADER, Interceptor
-from serving.embedded.rest.handlers import Reply, Request
+from serving.embedded.observe.calls import REQUEST_ID_HEADER, Call, Interceptor
 from serving.embedded.rest.json import values
-from serving.embedded.rest.routes import Route
+from serving.embedded.rest.routes import Reply, Request, Route
 from serving.errors import InvalidArgument, ResourceExhausted, ServingError
 
 _REQUEST_ID = REQUEST_ID_HEADER.encode()
@@ -46,7 +45,7 @@ class RestApplication:
         own_id = headers.get(_REQUEST_ID, b"").decode("latin-1")
         method, path = scope["method"], _path(scope)
         route, match = self._route(method, path)
-        call = self._interceptor.call(route.operation, path, lambda: _peer(scope), own_id)
+        call = Call(self._interceptor, route.operation, path, lambda: _peer(scope), own_id)
         call.model = unquote(match.groupdict().get("model", ""), errors="replace")
         try:
             with call:

@@ -1,21 +1,61 @@
-"""The table of REST routes: which request is answered by what.
+"""The table of REST routes, and what answers each: JSON to the requests that gRPC receives too, the answers to JSON.
 
 https://www.tensorflow.org/tfx/serving/api_rest
 """
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Awaitable, Callable, Collection
-from typing import NamedTuple
+import time
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from typing import Any, NamedTuple
+from urllib.parse import unquote
 
+from serving.apis.messages import (
+    ClassificationRequest,
+    GetModelMetadataRequest,
+    GetModelStatusRequest,
+    ModelSpec,
+    RegressionRequest,
+)
+from serving.apis.status import Code
+from serving.embedded.api import Api
+from serving.embedded.inference import info
+from serving.embedded.inference.model import DEFAULT_SIGNATURE
+from serving.embedded.inference.predict import PredictCall
 from serving.embedded.observe.calls import Operation
-from serving.embedded.rest.handlers import ModelHandlers, Reply, Request, ServerHandlers
+from serving.embedded.observe.metrics import CONTENT_TYPE, Metrics
+from serving.embedded.rest.json import examples, outputs, requests, values
+from serving.errors import InvalidArgument
 
 _MODEL = "/v1/models/(?P<model>[^/:]+)"
 _VERSION = r"(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
 _GET, _POST, _PROBE = {"GET"}, {"POST"}, {"GET", "HEAD"}
 _ANY: Collection[str] = ()
+_JSON = b"application/json"
+_INT64_MAX = 2**63 - 1
+_NOT_FOUND = b"<HTML><HEAD>\n<TITLE>404 Not Found</TITLE>\n</HEAD><BODY>\n<H1>Not Found</H1>\n</BODY></HTML>\n"
+
+
+class Request(NamedTuple):
+    """An HTTP request. match: its path, held against its route's. model: the one it names, if any. body: unpacked."""
+
+    method: str
+    path: str
+    match: re.Match[str]
+    model: str
+    body: bytes
+
+
+class Reply(NamedTuple):
+    """An HTTP answer, and the code that it stands for."""
+
+    body: bytes
+    code: Code = Code.OK
+    status: int = 200
+    content_type: bytes = _JSON
+
 
 Handler = Callable[[Request], Awaitable[Reply]]
 
@@ -29,28 +69,100 @@ class Route(NamedTuple):
     handler: Handler
 
 
-def routes(models: ModelHandlers, server: ServerHandlers, *, cors: bool, metrics_path: str) -> list[Route]:
-    """The table. The first route that matches a request answers it; the last one matches any.
+class Routes:
+    """The routes of a port. timeout: seconds for an inference. metrics: None when they are off."""
 
-    cors: whether browsers may ask. metrics_path: where the metrics are, or empty when they are off.
-    """
-    table = [
-        _api("Predict", _POST, f"{_MODEL}{_VERSION}:predict", models.predict, measured=True),
-        _api("Classify", _POST, f"{_MODEL}{_VERSION}:classify", models.classify, measured=True),
-        _api("Regress", _POST, f"{_MODEL}{_VERSION}:regress", models.regress, measured=True),
-        _api("GetModelStatus", _GET, f"{_MODEL}{_VERSION}", models.status, measured=True),
-        _api("GetModelMetadata", _GET, f"{_MODEL}{_VERSION}/metadata", models.metadata, measured=True),
-        _api("NoModel", _GET, f"/v1/models{_VERSION}(?:/metadata)?", models.no_model),
-        _api("Malformed", _ANY, "/v1/.*", models.malformed),
-        _probe("Health", "/healthz", server.health),
-        _probe("Readiness", "/readyz", server.readiness),
-        Route(Operation("REST", "NotFound", counts=False), _ANY, re.compile(".*", re.DOTALL), server.not_found),
-    ]
-    if cors:
-        table.insert(0, _api("Preflight", {"OPTIONS"}, "/v1/.*", models.preflight))
-    if metrics_path:
-        table.insert(-1, _probe("Metrics", metrics_path, server.metrics))
-    return table
+    def __init__(self, api: Api, metrics: Metrics | None, timeout: float) -> None:
+        self._api = api
+        self._metrics = metrics
+        self._timeout = timeout
+
+    def table(self, *, cors: bool, metrics_path: str) -> list[Route]:
+        """The routes; the first that matches a request answers it, and the last matches any. cors: for browsers."""
+        rows = [
+            _api("Predict", _POST, f"{_MODEL}{_VERSION}:predict", self._predict, measured=True),
+            _api("Classify", _POST, f"{_MODEL}{_VERSION}:classify", self._classify, measured=True),
+            _api("Regress", _POST, f"{_MODEL}{_VERSION}:regress", self._regress, measured=True),
+            _api("GetModelStatus", _GET, f"{_MODEL}{_VERSION}", self._status, measured=True),
+            _api("GetModelMetadata", _GET, f"{_MODEL}{_VERSION}/metadata", self._metadata, measured=True),
+            _api("NoModel", _GET, f"/v1/models{_VERSION}(?:/metadata)?", self._no_model),
+            _api("Malformed", _ANY, "/v1/.*", self._malformed),
+            _probe("Health", "/healthz", self._health),
+            _probe("Readiness", "/readyz", self._readiness),
+            Route(Operation("REST", "NotFound", counts=False), _ANY, re.compile(".*", re.DOTALL), self._not_found),
+        ]
+        if cors:
+            rows.insert(0, _api("Preflight", {"OPTIONS"}, "/v1/.*", self._preflight))
+        if self._metrics is not None:
+            rows.insert(-1, _probe("Metrics", metrics_path, self._exposition))
+        return rows
+
+    async def _predict(self, request: Request) -> Reply:
+        spec, document, deadline = self._inference(request)
+        with self._api.core.use(spec) as version:
+            name = spec.signature_name or DEFAULT_SIGNATURE
+            signature = version.servable.signatures.get(name)
+            if signature is None:
+                raise InvalidArgument(f'Serving signature name: "{name}" not found in signature def')
+            no_booleans = b"true" not in request.body and b"false" not in request.body
+            inputs = requests.predict_inputs(
+                document, signature.definition, spec.signature_name, no_booleans=no_booleans
+            )
+            call = PredictCall(spec, inputs.arrays, deadline=deadline)
+            prediction = await self._api.predictor.predict_on(version, call)
+        return _reply(outputs.outputs_json(prediction.outputs, row_format=inputs.row_format))
+
+    async def _classify(self, request: Request) -> Reply:
+        spec, document, deadline = self._inference(request)
+        message = ClassificationRequest(model_spec=spec, input=examples.examples_input(document))
+        return _reply(examples.classification_json((await self._api.examples.classify(message, deadline)).result))
+
+    async def _regress(self, request: Request) -> Reply:
+        spec, document, deadline = self._inference(request)
+        message = RegressionRequest(model_spec=spec, input=examples.examples_input(document))
+        return _reply(examples.regression_json((await self._api.examples.regress(message, deadline)).result))
+
+    async def _metadata(self, request: Request) -> Reply:
+        message = GetModelMetadataRequest(model_spec=_spec(request), metadata_field=[info.SIGNATURE_DEF])
+        return _reply(outputs.metadata_json(info.metadata(self._api.core, message)))
+
+    async def _status(self, request: Request) -> Reply:
+        status = await self._api.admin.status(GetModelStatusRequest(model_spec=_spec(request)))
+        return _reply(outputs.message_json(status))
+
+    async def _no_model(self, _: Request) -> Reply:
+        raise InvalidArgument("Missing model name in request.")
+
+    async def _malformed(self, request: Request) -> Reply:
+        raise InvalidArgument(f"Malformed request: {request.method} {request.path}")
+
+    async def _preflight(self, _: Request) -> Reply:
+        """What a browser asks before it asks; the answer is in the headers."""
+        return _reply("")
+
+    async def _exposition(self, _: Request) -> Reply:
+        assert self._metrics is not None
+        return Reply(self._metrics.exposition(), content_type=CONTENT_TYPE)
+
+    async def _health(self, _: Request) -> Reply:
+        """Whether the process answers at all."""
+        return Reply(b'{"status": "ok"}\n')
+
+    async def _readiness(self, _: Request) -> Reply:
+        """Whether every model has a version to serve, and which have not, and why."""
+        errors = {name: str(error) for name, error in self._api.core.errors().items()}
+        body = json.dumps({"ready": not errors, "errors": errors}).encode() + b"\n"
+        return Reply(body, Code.UNAVAILABLE, 503) if errors else Reply(body)
+
+    async def _not_found(self, _: Request) -> Reply:
+        return Reply(_NOT_FOUND, Code.NOT_FOUND, 404, b"text/html")
+
+    def _inference(self, request: Request) -> tuple[ModelSpec, Mapping[str, Any], float]:
+        """What every inference begins with: the model and the signature, the body, and the deadline."""
+        spec = _spec(request)
+        document = values.parse_object(request.body)
+        spec.signature_name = requests.signature_name(document)
+        return spec, document, time.monotonic() + self._timeout
 
 
 def _api(name: str, methods: Collection[str], path: str, handler: Handler, *, measured: bool = False) -> Route:
@@ -62,3 +174,20 @@ def _api(name: str, methods: Collection[str], path: str, handler: Handler, *, me
 def _probe(name: str, path: str, handler: Handler) -> Route:
     """A route that tells the server's state, with any query string."""
     return Route(Operation("REST", name, counts=False), _PROBE, re.compile(rf"{re.escape(path)}(?:\?.*)?"), handler)
+
+
+def _reply(text: str) -> Reply:
+    return Reply(text.encode("utf-8", "surrogateescape"))
+
+
+def _spec(request: Request) -> ModelSpec:
+    """Which version of which model a path names. Raises InvalidArgument for a number that is none."""
+    spec = ModelSpec(name=request.model)
+    version, label = request.match.group("version", "label")
+    if version:
+        if int(version) > _INT64_MAX:
+            raise InvalidArgument(f"Failed to convert version: {version} to numeric.")
+        spec.version.value = int(version)
+    if label:
+        spec.version_label = unquote(label, errors="replace")
+    return spec

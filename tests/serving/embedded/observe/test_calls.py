@@ -22,7 +22,7 @@ from serving.apis.status import Code
 from serving.embedded.flags import Flags
 from serving.embedded.grpc.methods import Methods
 from serving.embedded.inference.model import LoadedModel
-from serving.embedded.observe.calls import Interceptor, Operation
+from serving.embedded.observe.calls import Call, Interceptor, Operation
 from serving.embedded.observe.tracer import Trace, Tracer
 from serving.embedded.rest.routes import Route
 from serving.embedded.server import ModelServer
@@ -181,7 +181,7 @@ def test_every_route_passes_the_interceptor(live: Ports) -> None:
 
 def test_what_is_never_refused(live: Ports) -> None:
     """Probes, metrics and reflection are answered while everything else is refused; so is what there is not."""
-    held = live.server._interceptor.call(Operation("GRPC", "Held"), "", str, "")
+    held = Call(live.server._interceptor, Operation("GRPC", "Held"), "", str, "")
     assert set(NEVER_REFUSED) == {
         operation.name
         for operation in [*live.methods._operations.values(), *(route.operation for route in live.routes)]
@@ -251,7 +251,7 @@ def test_the_code_of_an_error(error: BaseException, leaves: type[BaseException],
     calls: list[Code] = []
     interceptor = Interceptor(list, access_log=lambda call: calls.append(call.code))
 
-    with pytest.raises(leaves), interceptor.call(Operation("GRPC", "X"), "/s/X", str, ""):
+    with pytest.raises(leaves), Call(interceptor, Operation("GRPC", "X"), "/s/X", str, ""):
         raise error
 
     assert calls == [code]
@@ -264,8 +264,8 @@ def test_the_limit() -> None:
     counted, free = Operation("GRPC", "X"), Operation("GRPC", "Y", counts=False)
 
     def run(inner: Operation) -> None:
-        with interceptor.call(counted, "", str, ""):
-            with interceptor.call(inner, "", str, ""):
+        with Call(interceptor, counted, "", str, ""):
+            with Call(interceptor, inner, "", str, ""):
                 pass
             raise InvalidArgument("no")
 
@@ -281,14 +281,14 @@ def test_the_limit() -> None:
 @pytest.mark.parametrize("own", ["mine", "x" * 128])
 def test_a_clients_own_request_id_is_kept(own: str) -> None:
     """As it is."""
-    assert Interceptor(list).call(Operation("GRPC", "X"), "", str, own).request_id == own
+    assert Call(Interceptor(list), Operation("GRPC", "X"), "", str, own).request_id == own
 
 
 @pytest.mark.parametrize("own", ["", "x" * 129, "a\nb", "\u00fc"])
 def test_what_is_no_request_id_is_replaced(own: str) -> None:
     """By one of this server's own, which stays the call's."""
     interceptor = Interceptor(list)
-    one, other = (interceptor.call(Operation("GRPC", "X"), "", str, own) for _ in range(2))
+    one, other = (Call(interceptor, Operation("GRPC", "X"), "", str, own) for _ in range(2))
 
     assert own not in {one.request_id, other.request_id}
     assert one.request_id == one.request_id != other.request_id

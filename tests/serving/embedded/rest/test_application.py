@@ -14,8 +14,7 @@ from serving.apis.status import Code
 from serving.embedded.limits import Limits
 from serving.embedded.observe.calls import Interceptor, Operation
 from serving.embedded.rest.application import RestApplication
-from serving.embedded.rest.handlers import Reply, Request
-from serving.embedded.rest.routes import Route
+from serving.embedded.rest.routes import Reply, Request, Route
 
 LIMITS = Limits(max_body_bytes=30, max_unpacked_bytes=40)
 BODY = bytes(range(30))
