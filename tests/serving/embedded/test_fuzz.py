@@ -23,8 +23,10 @@ from hypothesis import strategies as st
 
 from serving.apis import services
 from serving.apis.messages import DT_FLOAT, PredictRequest
-from tests.support import http2_peer
 from tests.support.asking import predict
+from tests.support.http2_peer import PREFACE, frame, window_update
+from tests.support.http2_peer import call as call_frames
+from tests.support.http2_peer import settings as settings_frame
 from tests.support.live import Server
 
 SECONDS = float(os.environ.get("FUZZ_SECONDS", "10")) / 3
@@ -143,13 +145,13 @@ def test_random_protobuf(channel: grpc.Channel, toy_server: Server) -> None:
     check_alive(toy_server, channel)
 
 
-GREETING = http2_peer.PREFACE + http2_peer.settings((4, 100))
-CALL = http2_peer.call(1, VALID, services.PREDICT.path)
+GREETING = PREFACE + settings_frame((4, 100))
+CALL = call_frames(1, VALID, services.PREDICT.path)
 frames = st.one_of(
-    st.builds(http2_peer.frame, st.integers(0, 12), st.integers(0, 255), st.integers(0, 9), st.binary(max_size=60)),
-    st.builds(http2_peer.window_update, st.integers(0, 9), st.integers(0, 2**31)),
-    st.builds(http2_peer.settings, st.tuples(st.integers(0, 8), st.integers(0, 2**32 - 1))),
-    st.integers(0, 9).map(lambda number: http2_peer.call(number, VALID, services.PREDICT.path)),
+    st.builds(frame, st.integers(0, 12), st.integers(0, 255), st.integers(0, 9), st.binary(max_size=60)),
+    st.builds(window_update, st.integers(0, 9), st.integers(0, 2**31)),
+    st.builds(settings_frame, st.tuples(st.integers(0, 8), st.integers(0, 2**32 - 1))),
+    st.integers(0, 9).map(lambda number: call_frames(number, VALID, services.PREDICT.path)),
     st.lists(st.tuples(st.integers(0, 1000), st.integers(0, 255)), min_size=1, max_size=3).map(
         lambda spoiled: mutated(CALL, spoiled)
     ),

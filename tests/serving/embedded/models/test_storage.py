@@ -18,7 +18,6 @@ from serving.apis.self_test import Case, write_archive
 from serving.embedded.models import storage
 from serving.embedded.models.storage import VersionDirectory
 from serving.errors import FailedPrecondition, NotFound
-from tests.support import other_storage
 from tests.support.live import Server, running, wait_until
 
 BASE_PATH = "/nowhere/models"
@@ -102,7 +101,7 @@ def test_the_server_reaches_base_paths_through_storage_alone(toys: Path, tmp_pat
     write_archive(first / SELF_TEST_FILE, {"serving_default": Case({"x": X}, {"y": X / 2 + 2})})
     flags = ("--model_name=m", f"--model_base_path={BASE_PATH}/m", "--file_system_poll_wait_seconds=0.05", "--verbose")
     batching = ("--enable_batching", "--enable_per_model_batching_parameters", "--max_num_load_retries=0")
-    program = ("-m", other_storage.__name__, BASE_PATH, str(tmp_path))
+    program = ("-m", "tests.support.other_storage", BASE_PATH, str(tmp_path))
     spoilers: list[Callable[[Path], None]] = [wrong_warmup, wrong_self_test, wrong_batching, wrong_model]
     with running(*flags, *batching, program=program) as server:
         assert "m version 1: 0 warmup requests, self-test of ['serving_default']" in server.log.read_text()
