@@ -67,7 +67,7 @@ def check(flags: Flags) -> None:
     model_server_config(flags)
     session_config(flags)
     batching_options_of(flags)
-    connection_options(flags)
+    connection_options(flags, limits(flags))
     tls_context(flags)
     metrics_path(flags)
 
@@ -143,8 +143,8 @@ def limits(flags: Flags) -> Limits:
     )
 
 
-def connection_options(flags: Flags) -> ConnectionOptions:
-    """How long gRPC connections may live, and their limits."""
+def connection_options(flags: Flags, limits: Limits) -> ConnectionOptions:
+    """How long gRPC connections may live, beside their limits."""
     arguments = _channel_arguments(flags)
 
     def seconds(name: str) -> float | None:
@@ -152,7 +152,7 @@ def connection_options(flags: Flags) -> ConnectionOptions:
         return None if value == _INT_MAX else value / 1000
 
     return ConnectionOptions(
-        limits(flags),
+        limits,
         max_idle=seconds("grpc.max_connection_idle_ms"),
         max_age=seconds("grpc.max_connection_age_ms"),
         max_age_grace=seconds("grpc.max_connection_age_grace_ms"),

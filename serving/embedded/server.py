@@ -163,12 +163,12 @@ class ModelServer:
             methods += self._health.rpcs()
         if self._profiler is not None:
             methods += self._profiler.rpcs()
-        front = Methods(self._interceptor, methods)
+        front = Methods(self._interceptor, self._limits, methods)
         sockets = {flags.grpc_socket_path: front} if flags.grpc_socket_path else {}
         if self._siblings is not None:
             own = ModelServices(self._api._replace(admin=ModelAdmin(self._core)))
-            sockets[self._siblings.own_path] = Methods(self._interceptor, own.rpcs())
-        options, tls = config.connection_options(flags), config.tls_context(flags)
+            sockets[self._siblings.own_path] = Methods(self._interceptor, self._limits, own.rpcs())
+        options, tls = config.connection_options(flags, self._limits), config.tls_context(flags)
         return GrpcListener(self._port(flags.port), front, sockets, options, tls)
 
     def _rest_listener(self, port: int) -> RestListener:

@@ -121,10 +121,7 @@ class Calls:
 
     def answer(self, stream: Stream, message: bytes) -> None:
         """The answer of a unary call."""
-        limit = self._limits.max_response_bytes
-        if len(message) > limit:
-            self.fail(stream, ResourceExhausted(f"Sent message larger than max ({len(message)} vs. {limit})"))
-        elif not stream.is_over:
+        if not stream.is_over:
             self.outbox.answer(stream, message, messages.OK_TRAILERS + stream.trailers)
 
     def send(self, stream: Stream, message: bytes) -> None:

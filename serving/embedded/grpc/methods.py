@@ -10,8 +10,9 @@ from google.protobuf.message import DecodeError, Message
 
 from serving.embedded.grpc.frames import header
 from serving.embedded.grpc.stream import Method, Stream
+from serving.embedded.limits import Limits
 from serving.embedded.observe.calls import REQUEST_ID_HEADER, Call, Interceptor, Operation
-from serving.errors import InvalidArgument, ServingError
+from serving.errors import InvalidArgument, ResourceExhausted, ServingError
 
 _REQUEST_ID = REQUEST_ID_HEADER.encode()
 
@@ -43,8 +44,9 @@ class Rpc(NamedTuple):
 class Methods:
     """The methods of a port, each behind the interceptor. by_path: what its connections answer with."""
 
-    def __init__(self, interceptor: Interceptor, rpcs: Sequence[Rpc]) -> None:
+    def __init__(self, interceptor: Interceptor, limits: Limits, rpcs: Sequence[Rpc]) -> None:
         self._interceptor = interceptor
+        self._max_bytes = limits.max_response_bytes
         self._operations = {rpc.path: rpc.operation for rpc in rpcs}
         self.by_path = {rpc.path: self._unary(rpc) if rpc.unary else self._streaming(rpc) for rpc in rpcs}
 
@@ -64,7 +66,7 @@ class Methods:
             with self._call(operation, stream) as call:
                 request = _decoded(request_class, data)
                 call.model = model(request)
-                return (await handler(request, call)).SerializeToString()
+                return self._encoded(await handler(request, call))
 
         return Method(unary=answer)
 
@@ -76,9 +78,15 @@ class Methods:
             with self._call(operation, stream) as call:
                 requests = (_decoded(request_class, data) async for data in incoming)
                 async for response in handler(requests, call):
-                    yield response.SerializeToString()
+                    yield self._encoded(response)
 
         return Method(streaming=answer)
+
+    def _encoded(self, response: Message) -> bytes:
+        data = response.SerializeToString()
+        if len(data) > self._max_bytes:
+            raise ResourceExhausted(f"Sent message larger than max ({len(data)} vs. {self._max_bytes})")
+        return data
 
     def _call(self, operation: Operation, stream: Stream) -> Call:
         own_id = stream.metadata.get(_REQUEST_ID, b"")

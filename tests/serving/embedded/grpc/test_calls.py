@@ -35,7 +35,7 @@ REFUSED_STREAM, CALM = 7, 11
 @pytest.fixture
 def server() -> Memory:
     """Messages of up to LIMIT bytes, 3 calls at a time, 10 messages that a handler has not taken."""
-    limits = Limits(max_message_bytes=LIMIT, max_response_bytes=2 * LIMIT, max_streams=3)
+    limits = Limits(max_message_bytes=LIMIT, max_streams=3)
     return Memory(ConnectionOptions(limits, max_queued_messages=10))
 
 
@@ -172,14 +172,6 @@ def test_messages_that_are_not_taken(peer: Peer, encoding: str | None, sent: byt
 def test_messages_of_the_largest_size_are_taken(client: Client) -> None:
     """LIMIT bytes, packed or not."""
     assert client.ask(bytes(LIMIT)).data == message(bytes(LIMIT))
-
-
-def test_an_answer_that_is_too_long(client: Client) -> None:
-    """RESOURCE_EXHAUSTED instead of the answer; the longest that may be is sent."""
-    assert client.ask(b"2000", "/t/Big").status == OK
-    answer = client.ask(b"2001", "/t/Big")
-    assert (answer.status, answer.data) == (RESOURCE_EXHAUSTED, b"")
-    assert answer.headers["grpc-message"] == "Sent message larger than max (2001 vs. 2000)"
 
 
 def test_a_message_too_long_is_refused_before_it_is_there(peer: Peer) -> None:

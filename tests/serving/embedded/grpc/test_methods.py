@@ -1,0 +1,125 @@
+"""What stands between a gRPC connection and a service: requests decoded, responses encoded, ids, limits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from google.protobuf.message import Message
+from google.protobuf.wrappers_pb2 import StringValue
+
+from serving.apis.status import Code
+from serving.embedded.grpc.methods import Methods, Rpc
+from serving.embedded.limits import Limits
+from serving.embedded.observe.calls import Call, Interceptor
+from serving.errors import InvalidArgument, ResourceExhausted, ServingError, Unimplemented
+
+# Of an answer: a StringValue of 8 characters.
+LIMIT = 10
+PATHS = ("/t.Echo/One", "/t.Echo/All")
+
+
+async def one(request: StringValue, _: Call) -> Message:
+    """The request."""
+    return request
+
+
+async def every(requests: AsyncIterator[StringValue], _: Call) -> AsyncIterator[Message]:
+    """The requests."""
+    async for request in requests:
+        yield request
+
+
+class Port:
+    """Methods that give requests back, one by one and as they come, and the codes of the calls that have ended."""
+
+    def __init__(self, *, logs: bool = True) -> None:
+        self.codes: list[Code] = []
+        interceptor = Interceptor(list, access_log=(lambda call: self.codes.append(call.code)) if logs else None)
+        rpcs = [Rpc(PATHS[0], StringValue, unary=one), Rpc(PATHS[1], StringValue, streaming=every)]
+        self.methods = Methods(interceptor, Limits(max_response_bytes=LIMIT), rpcs)
+
+    def stream(self, path: str, **metadata: str) -> Any:
+        """A call of a method, as its connection has it."""
+        fields = {name.replace("_", "-").encode(): value.encode() for name, value in metadata.items()}
+        return SimpleNamespace(path=path, peer=str, deadline=None, metadata=fields, trailers=b"", call=None)
+
+    def ask(self, path: str, *messages: bytes, stream: Any = None) -> list[bytes]:
+        """What a method answers these messages with."""
+        method = self.methods.by_path[path]
+        stream = stream or self.stream(path)
+
+        async def answers() -> list[bytes]:
+            if method.unary is not None:
+                return [await method.unary(messages[0], stream)]
+            assert method.streaming is not None
+            return [answer async for answer in method.streaming(incoming(), stream)]
+
+        async def incoming() -> AsyncIterator[bytes]:
+            for message in messages:
+                yield message
+
+        return asyncio.run(answers())
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_requests_and_responses(path: str) -> None:
+    """A handler sees messages, and a connection bytes."""
+    port = Port()
+
+    assert port.ask(path, b"\x0a\x0201") == [b"\x0a\x0201"]
+    assert port.codes == [Code.OK]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_bytes_that_are_no_message(path: str) -> None:
+    """INVALID_ARGUMENT, before the handler sees anything."""
+    port = Port()
+
+    with pytest.raises(InvalidArgument, match="The request is not the method's message: "):
+        port.ask(path, b"\x0a\x0501")
+
+    assert port.codes == [Code.INVALID_ARGUMENT]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_response_that_is_too_long(path: str) -> None:
+    """RESOURCE_EXHAUSTED in its place; the longest that may be is sent."""
+    port = Port()
+    longest = StringValue(value="8" * 8).SerializeToString()
+
+    assert port.ask(path, longest) == [longest]
+    with pytest.raises(ResourceExhausted, match=r"Sent message larger than max \(11 vs\. 10\)"):
+        port.ask(path, StringValue(value="9" * 9).SerializeToString())
+
+    assert port.codes == [Code.OK, Code.RESOURCE_EXHAUSTED]
+
+
+@pytest.mark.parametrize("path", [*PATHS, "/t.Echo/None"])
+@pytest.mark.parametrize("error", [ResourceExhausted("too long"), Unimplemented("not found")])
+def test_a_call_that_its_connection_refuses(path: str, error: ServingError) -> None:
+    """It is noted with its error, whether the method is known or not."""
+    port = Port()
+
+    port.methods.refused(port.stream(path), error)
+
+    assert port.codes == [error.code]
+
+
+@pytest.mark.parametrize(
+    ("logs", "metadata", "has_id"),
+    [(False, {}, False), (True, {}, True), (False, {"x_request_id": "mine"}, True)],
+    ids=["neither", "logged", "the client's own"],
+)
+def test_request_ids(logs: bool, metadata: dict[str, str], has_id: bool) -> None:
+    """They go back where the client has one of its own, or can find the call in a log by it."""
+    port = Port(logs=logs)
+    stream = port.stream(PATHS[0], **metadata)
+
+    port.ask(PATHS[0], b"", stream=stream)
+
+    assert (b"x-request-id" in stream.trailers) == has_id
+    assert stream.call.request_id.encode() in stream.trailers or not has_id
