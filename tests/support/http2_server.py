@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import ssl
 import threading
@@ -15,6 +16,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import uvloop
 
+from serving.apis.status import Code
 from serving.embedded.grpc.connection import Connection
 from serving.embedded.grpc.events import (
     Event,
@@ -34,12 +36,19 @@ Address: TypeAlias = "tuple[str, int] | str"
 SECONDS = 10
 
 
+class Call:
+    """What a handler of the tests keeps of its call."""
+
+    code = Code.OK
+
+
 class Methods:
-    """Methods to call, and how often they were begun and cancelled: those that wait, by themselves or for messages."""
+    """Methods to call. Of those that wait: how many were begun and cancelled, and their calls."""
 
     def __init__(self) -> None:
         self.begun = 0
         self.cancelled = 0
+        self.calls: list[Call] = []
 
     def by_path(self) -> dict[str, Method]:
         """All of them."""
@@ -51,6 +60,7 @@ class Methods:
             "/t/EchoAll": Method(None, self._echo_all),
             "/t/Endless": Method(None, self._endless),
             "/t/Watch": Method(None, self._watch),
+            "/t/Stubborn": Method(None, self._stubborn),
         }
 
     async def _echo(self, data: bytes, stream: Stream) -> bytes:
@@ -63,7 +73,7 @@ class Methods:
         raise ValueError(data.decode())
 
     async def _wait(self, data: bytes, stream: Stream) -> bytes:
-        with self._counted():
+        with self._counted(stream):
             await asyncio.Event().wait()
         raise AssertionError
 
@@ -76,13 +86,21 @@ class Methods:
             yield bytes(1000)
 
     async def _watch(self, incoming: AsyncIterator[bytes], stream: Stream) -> AsyncIterator[bytes]:
-        with self._counted():
+        with self._counted(stream):
             yield b"begun"
             await asyncio.Event().wait()
 
+    async def _stubborn(self, incoming: AsyncIterator[bytes], stream: Stream) -> AsyncIterator[bytes]:
+        yield b"begun"
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        yield b"still here"
+
     @contextmanager
-    def _counted(self) -> Iterator[None]:
+    def _counted(self, stream: Stream) -> Iterator[None]:
         self.begun += 1
+        stream.call = call = Call()
+        self.calls.append(call)
         try:
             yield
         except (asyncio.CancelledError, GeneratorExit):

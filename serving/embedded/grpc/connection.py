@@ -97,7 +97,6 @@ class Connection:
         """The transport is gone: cancels every call."""
         self.closed = True
         self.calls.cancel_all()
-        self._outbox.clear()
 
     def _close_if_done(self) -> None:
         if not self.closed and not len(self.calls):
@@ -139,10 +138,8 @@ class Connection:
             take = self._TAKE.get(kind)
             if take is not None:
                 take(self, number, flags, payload)
-            if self.calls.refusing:
-                self._close_if_done()
-                if self.closed:
-                    return
+            if self.closed:
+                return
 
     def _take_data(self, number: int, flags: int, payload: bytes) -> None:
         stream = self.calls.get(number)

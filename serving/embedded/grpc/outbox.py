@@ -101,7 +101,6 @@ class Outbox:
             self._waiting_bytes -= sum(len(piece) + _MESSAGE_OVERHEAD for piece in stream.pending)
             self._waiting_calls -= 1
             stream.pending.clear()
-        stream.final_block = None
 
     def take(self) -> bytes:
         """The next bytes to send: all frames, and of the messages what the windows allow, a frame of each in turn."""
@@ -112,10 +111,6 @@ class Outbox:
         data = b"".join(self._frames)
         self._frames.clear()
         return data
-
-    def clear(self) -> None:
-        """Drops every frame: there is nobody to send them to."""
-        self._frames.clear()
 
     def set_table_bytes(self, size: int) -> None:
         """The peer's SETTINGS_HEADER_TABLE_SIZE: a smaller one is to be confirmed (RFC 9113, section 4.3.1)."""

@@ -94,7 +94,7 @@ class GrpcProtocol(asyncio.Protocol):
 
     def drain(self) -> None:
         """Takes no more calls, and closes when those under way are answered."""
-        if self._draining:
+        if self._draining or self._closing:
             return
         self._draining = True
         if not self.connection.greeted:

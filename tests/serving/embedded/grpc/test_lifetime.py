@@ -27,7 +27,7 @@ from tests.support.http2_peer import (
 )
 from tests.support.http2_server import Simulated, SimulatedLoop, simulated_loop
 
-NO_ERROR, REFUSED_STREAM = 0, 7
+NO_ERROR, FRAME_SIZE_ERROR, REFUSED_STREAM = 0, 6, 7
 DRAIN_PING = Frame(PING, 0, 0, b"drained?")
 DRAIN_PONG = frame(PING, 1, 0, b"drained?")
 
@@ -77,7 +77,7 @@ def test_an_orderly_end_loses_no_call(server: Simulated) -> None:
     assert (first.kind, first.code) == (GOAWAY, NO_ERROR)
     assert peer.read() == DRAIN_PING
 
-    peer.send(call(3, b"on its way", "/t/None"), DRAIN_PONG, call(5))
+    peer.send(frame(PING, 1, 0, bytes(8)), call(3, b"on its way", "/t/None"), DRAIN_PONG, call(5))
     assert peer.answer(3).status == 12
     second = peer.until(GOAWAY)
     assert (second.code, last_stream(second)) == (NO_ERROR, 3)
@@ -94,13 +94,14 @@ def test_an_idle_connection_is_drained_at_once(server: Simulated) -> None:
     server.protocol.drain()
     server.protocol.drain()
     assert [peer.read().kind, peer.read()] == [GOAWAY, DRAIN_PING]
-    peer.send(DRAIN_PONG)
+    peer.send(DRAIN_PONG, call(1))
 
     assert peer.read().kind == GOAWAY
     assert peer.is_closed()
     assert server.is_open()
     server.close()
     assert not server.is_open()
+    assert all(timer.cancelled() for timer in server.protocol._timers.values())
 
 
 def test_a_client_that_answers_no_ping_is_not_waited_for(server: Simulated) -> None:
@@ -197,6 +198,19 @@ def test_old_connections_end_with_a_grace(loop: SimulatedLoop) -> None:
 
     assert peer.is_closed()
     assert (server.is_open(), server.methods.cancelled) == (False, 1)
+
+
+def test_a_connection_that_has_ended_is_not_drained(server: Simulated) -> None:
+    """Nothing follows its last words."""
+    peer = Peer(server)
+    peer.send(frame(PING))
+    assert peer.goaway().code == FRAME_SIZE_ERROR
+
+    server.protocol.drain()
+
+    assert peer.is_closed()
+    server.loop.pass_time(2.0)
+    assert not server.is_open()
 
 
 def test_last_words_are_sent_to_a_peer_that_does_not_read(server: Simulated) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterator
 
@@ -87,6 +88,29 @@ def test_a_streaming_call_ends_at_its_deadline(server: Simulated, peer: Peer, ti
     assert [peer.answer(number).status for number in (1, 3)] == [Code.DEADLINE_EXCEEDED] * 2
     assert server.under_way() == (0, 0)
     assert server.methods.cancelled == server.methods.begun
+    assert all(call.code is Code.DEADLINE_EXCEEDED for call in server.methods.calls)
+
+
+def test_the_deadline_of_a_call_that_is_over_does_nothing(server: Simulated, peer: Peer) -> None:
+    """Its timer is gone."""
+    peer.send(call(1, b"x", "/t/EchoAll", grpc_timeout="50m"))
+    assert peer.answer(1).status == Code.OK
+
+    server.loop.pass_time(1.0)
+
+    assert peer.rest() == []
+    assert server.refused == []
+
+
+def test_a_handler_that_overhears_its_end_is_left(server: Simulated, peer: Peer) -> None:
+    """What it still says goes nowhere, and its task ends."""
+    peer.send(begin(1, "/t/Stubborn"))
+    assert peer.until(DATA, 1).payload == message(b"begun")
+
+    peer.send(reset(1))
+
+    assert peer.rest() == []
+    assert not asyncio.all_tasks(server.loop)
 
 
 @pytest.mark.parametrize(

@@ -111,6 +111,18 @@ def test_a_stream_without_window_holds_up_no_other() -> None:
     assert peer.answer(1).data == message(bytes(1000))
 
 
+def test_a_small_answer_does_not_overtake_what_waits_for_the_connections_window() -> None:
+    """Or a peer that asks for small things would never get its large one."""
+    peer = Peer(Memory(), (4, 2**20))
+    peer.send(call(1, b"100000", "/t/Big"))
+    assert sum(data_of(peer.rest(), 1)) == 65535
+
+    peer.send(window_update(0, 100), call(3, b"x"))
+
+    frames = peer.rest()
+    assert (data_of(frames, 1), data_of(frames, 3)) == ([100], [])
+
+
 def test_statuses_need_no_window() -> None:
     """An error is told with windows of 0, beside an answer that waits."""
     peer = Peer(Memory(), (4, 0))
