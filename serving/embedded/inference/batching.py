@@ -21,8 +21,9 @@ from serving.embedded.inference.runner import Run, Runner
 from serving.embedded.inference.servable import Array
 from serving.errors import DeadlineExceeded, InvalidArgument
 
-# While requests come one at a time, each runs at once, but every so many of them looks whether there is company.
-COMPANY_EVERY = 8
+# While requests come one at a time, each runs at once instead of waiting to be merged; every so many of them waits, to
+# find out whether others come with it.
+_WAIT_EVERY = 8
 
 
 class BatchingRunner:
@@ -51,7 +52,7 @@ class BatchingRunner:
         key = _key(run, options)
         queue = model.queues.get(key)
         if queue is None:
-            if _is_alone(model, options) and (values := self._runner.run_now(run)) is not None:
+            if _may_run_at_once(model, options) and (values := self._runner.run_now(run)) is not None:
                 self._count(model, 1, rows)
                 return values
             queue = model.queues[key] = Queue(options, partial(self._start, run), partial(model.queues.pop, key))
@@ -148,9 +149,9 @@ def _rows(run: Run) -> int:
     return len(next(iter(run.feeds.values())))
 
 
-def _is_alone(model: LoadedModel, options: BatchingOptions) -> bool:
-    """Whether a request need not wait for company: the last ones had none, and the options do not ask for it."""
-    return model.runs_alone % COMPANY_EVERY > 0 and not (options.allowed_batch_sizes or options.batch_timeout_seconds)
+def _may_run_at_once(model: LoadedModel, options: BatchingOptions) -> bool:
+    """Whether a request need not wait to be merged: the last ones were not, and no option asks for it."""
+    return model.runs_alone % _WAIT_EVERY > 0 and not (options.allowed_batch_sizes or options.batch_timeout_seconds)
 
 
 def _succeed(future: asyncio.Future[list[Array]], values: list[Array]) -> None:

@@ -78,7 +78,7 @@ class ExampleInference:
         response = MultiInferenceResponse()
         with self._core.use(request.tasks[0].model_spec if request.tasks else ModelSpec()) as version:
             tasks = self._tasks(version.servable.signatures, request)
-            examples = serialized_examples(request.input)
+            examples = _serialized_examples(request.input)
             feeds = {task.feed: examples for task in tasks}
             fetches = tuple(sorted({tensor for task in tasks for tensor in task.fetches.values()}))
             values = dict(zip(fetches, await self._runner.run(Run(version, feeds, fetches, deadline)), strict=True))
@@ -102,7 +102,7 @@ class ExampleInference:
             if name not in version.servable.signatures:
                 raise InvalidArgument(f"No signature was found with the name: {name}")
             task = self._task(version.servable.signatures[name], method_name)
-            examples = serialized_examples(request.input)
+            examples = _serialized_examples(request.input)
             values = await self._runner.run(Run(version, {task.feed: examples}, tuple(task.fetches.values()), deadline))
         return task.spec, dict(zip(task.fetches, values, strict=True)), len(examples)
 
@@ -136,7 +136,7 @@ class ExampleInference:
 _KINDS = {CLASSIFY_METHOD: "classification", REGRESS_METHOD: "regression"}
 
 
-def serialized_examples(source: Input) -> Array:
+def _serialized_examples(source: Input) -> Array:
     """The examples as strings [N] of serialized tf.Example; a context goes in front of each. Raises InvalidArgument.
 
     Serialized messages merge when they are joined: that is how a context's features get into every example.

@@ -20,7 +20,7 @@ from serving.embedded.limits import Limits
 from serving.embedded.models.versions import Version
 from serving.errors import FailedPrecondition, Internal, InvalidArgument
 
-PREDICT_METHOD = "tensorflow/serving/predict"
+_PREDICT_METHOD = "tensorflow/serving/predict"
 CLASSIFY_METHOD = "tensorflow/serving/classify"
 REGRESS_METHOD = "tensorflow/serving/regress"
 
@@ -73,7 +73,7 @@ class Predictor:
         if signature is None:
             raise FailedPrecondition(f'Serving signature key "{name}" not found.')
         if self._check_method_names:
-            check_predict_method(signature.definition)
+            _check_predict_method(signature.definition)
         feeds = _feeds(signature, call.inputs, self._limits)
         aliases, fetches = signature.aliases, signature.fetches
         if call.output_filter:
@@ -83,9 +83,9 @@ class Predictor:
         return Prediction(signature.spec, signature, dict(zip(aliases, values, strict=True)))
 
 
-def check_predict_method(signature: SignatureDef) -> None:
+def _check_predict_method(signature: SignatureDef) -> None:
     """Raises Internal when a signature's method is none of TF Serving's (only with its check enabled)."""
-    methods = (PREDICT_METHOD, CLASSIFY_METHOD, REGRESS_METHOD)
+    methods = (_PREDICT_METHOD, CLASSIFY_METHOD, REGRESS_METHOD)
     if signature.method_name not in methods:
         raise Internal(
             f"Expected prediction signature method_name to be one of {{{', '.join(methods)}}}. "
@@ -109,9 +109,9 @@ def _feeds(signature: Signature, inputs: Mapping[str, TensorProto | Array], limi
             )
         feeds[tensor] = array
     if count != len(inputs):
-        known = [alias for alias, _, _ in signature.inputs if alias in inputs]
+        aliases = [alias for alias, _, _ in signature.inputs if alias in inputs]
         raise InvalidArgument(
-            f"Inputs contains invalid name. Used request inputs: {','.join(known)}, "
+            f"Inputs contains invalid name. Used request inputs: {','.join(aliases)}, "
             f"request input: {','.join(sorted(inputs))}"
         )
     return feeds

@@ -69,7 +69,7 @@ class ServerCore(Generic[S]):
 
         Raises InvalidArgument for a configuration that cannot be.
         """
-        models = checked_models(config)
+        models = _checked_models(config)
         _check_supported(models)
         self._take(models)
         self._labels.assign(models)
@@ -87,7 +87,7 @@ class ServerCore(Generic[S]):
                 "Only ModelConfigList is currently supported"
             )
         with self._reloading:
-            models = checked_models(config)
+            models = _checked_models(config)
             self._check_platform_changes(models)
             self._labels.check(models)
             _check_supported(models)
@@ -128,7 +128,7 @@ class ServerCore(Generic[S]):
                 )
 
 
-def checked_models(config: ModelServerConfig) -> dict[str, ModelConfig]:
+def _checked_models(config: ModelServerConfig) -> dict[str, ModelConfig]:
     """The models of a configuration by name. Raises InvalidArgument for one that TF Serving would refuse."""
     if config.WhichOneof("config") == "custom_model_config":
         raise InvalidArgument("ModelServer does not yet support custom model config.")

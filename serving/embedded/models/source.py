@@ -43,15 +43,15 @@ def aspired(config: ModelConfig) -> Aspired:
 
 
 def _specific(config: ModelConfig, versions: Mapping[int, VersionDirectory]) -> Aspired:
-    wanted = config.model_version_policy.specific.versions
-    missing = sorted(set(wanted) - versions.keys())
+    numbers = config.model_version_policy.specific.versions
+    missing = sorted(set(numbers) - versions.keys())
     error = None
     if missing:
         error = NotFound(
             f"Version {missing[0]} of {config.name}, which its policy names, is not under {config.base_path}: "
             f"there are {', '.join(map(str, sorted(versions)))}"
         )
-    return Aspired({number: versions[number] for number in wanted if number in versions}, error)
+    return Aspired({number: versions[number] for number in numbers if number in versions}, error)
 
 
 class FileSystemSource:

@@ -35,7 +35,7 @@ from serving.errors import ServingError
 Array = npt.NDArray[Any]
 
 # A client may ask for any subset of the outputs; beyond this many, callables are made for one use.
-MAX_CALLABLES = 64
+_MAX_CALLABLES = 64
 _UNKNOWN_OPERATION = "Op type not registered"
 _QUANTIZED = (DT_QINT8, DT_QUINT8, DT_QINT16, DT_QUINT16, DT_QINT32)
 
@@ -103,7 +103,7 @@ class SavedModel:
                 config_pb2.CallableOptions(feed=feeds, fetch=fetches)
             )
             with self._lock:
-                if len(self._callables) < MAX_CALLABLES:
+                if len(self._callables) < _MAX_CALLABLES:
                     self._callables[key] = function
         return function
 

@@ -190,7 +190,7 @@ def test_deadlines_while_waiting() -> None:
     assert bench.servable.batches == [[1]]
 
 
-def test_the_timeout_waits_for_company() -> None:
+def test_requests_wait_for_others_until_the_timeout() -> None:
     """Requests that come within batch_timeout_micros of the first one run with it."""
     bench = Bench(batch_timeout_seconds=0.2)
 
@@ -203,7 +203,7 @@ def test_the_timeout_waits_for_company() -> None:
 
 
 def test_the_timeout_ends_when_a_batch_is_full() -> None:
-    """Nobody waits for company that would not fit."""
+    """Nobody waits for requests that would not fit."""
     bench = Bench(max_batch_size=2, batch_timeout_seconds=60)
 
     assert bench.all(bench.ask(1), bench.ask(2)) == [[2], [4]]
@@ -219,7 +219,7 @@ def test_a_full_batch_does_not_wait_for_the_timeout_when_a_thread_is_free_again(
 
 
 def test_lone_requests_run_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All but the first and every eighth, which look for company; company ends it."""
+    """All but the first and every eighth, which wait for others; a merged batch ends it."""
     monkeypatch.setattr(time, "perf_counter", lambda: 0.0)
     bench = Bench()
     bench.version.servable.loop_free = frozenset({"y"})

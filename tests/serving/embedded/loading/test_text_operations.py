@@ -21,7 +21,7 @@ from serving.embedded.models.storage import VersionDirectory
 saved_model.load(VersionDirectory(Path(sys.argv[1])), saved_model.SessionOptions())
 """
 # Registering an operation takes a shared library: this one makes the graph need none instead.
-_PACKAGE = "import pathlib\npathlib.Path({graph!r}).write_bytes(pathlib.Path({known!r}).read_bytes())\n"
+_PACKAGE = "import pathlib\npathlib.Path({graph!r}).write_bytes(pathlib.Path({loadable!r}).read_bytes())\n"
 
 
 @pytest.fixture
@@ -46,13 +46,13 @@ def test_the_package_is_imported_when_a_graph_asks_for_it(version: Path, toys: P
     """And the version is loaded again."""
     packages = tmp_path / "packages"
     packages.mkdir()
-    known = toys / "half_plus_two" / "1" / "saved_model.pb"
-    package = _PACKAGE.format(graph=str(version / "saved_model.pb"), known=str(known))
+    loadable = toys / "half_plus_two" / "1" / "saved_model.pb"
+    package = _PACKAGE.format(graph=str(version / "saved_model.pb"), loadable=str(loadable))
     (packages / "tensorflow_text.py").write_text(package)
 
-    done = load(version, packages)
+    process = load(version, packages)
 
-    assert done.returncode == 0, done.stderr
+    assert process.returncode == 0, process.stderr
 
 
 def test_without_the_package_the_error_names_it(version: Path, tmp_path: Path) -> None:
@@ -61,8 +61,8 @@ def test_without_the_package_the_error_names_it(version: Path, tmp_path: Path) -
     packages.mkdir()
     (packages / "tensorflow_text.py").write_text("raise ImportError('no such package')")
 
-    done = load(version, packages)
+    process = load(version, packages)
 
-    assert done.returncode != 0
-    assert "Op type not registered 'TFText>Tokenize'" in done.stderr
-    assert "install tensorflow-text (no such package)" in done.stderr
+    assert process.returncode != 0
+    assert "Op type not registered 'TFText>Tokenize'" in process.stderr
+    assert "install tensorflow-text (no such package)" in process.stderr

@@ -25,35 +25,35 @@ def config(versions: Mapping[str, int]) -> Mapping[str, ModelConfig]:
 
 def test_labels_name_versions_of_their_model() -> None:
     """Assigning replaces them all."""
-    known = labels()
-    known.assign(config({"stable": 1, "canary": 2}))
+    assigned = labels()
+    assigned.assign(config({"stable": 1, "canary": 2}))
 
-    assert (known.version("m", "stable"), known.version("m", "canary")) == (1, 2)
-    known.assign(config({"stable": 2}))
-    assert known.version("m", "stable") == 2
+    assert (assigned.version("m", "stable"), assigned.version("m", "canary")) == (1, 2)
+    assigned.assign(config({"stable": 2}))
+    assert assigned.version("m", "stable") == 2
     for model, label in (("m", "canary"), ("n", "stable")):
         with pytest.raises(InvalidArgument, match=f"^Unrecognized servable version label: {label}$"):
-            known.version(model, label)
+            assigned.version(model, label)
 
 
 def test_a_label_needs_an_available_version() -> None:
     """Whether it is new or moves; the text is TF Serving's."""
-    known = labels()
-    known.check(config({"stable": 1}))
-    known.assign(config({"stable": 1}))
+    assigned = labels()
+    assigned.check(config({"stable": 1}))
+    assigned.assign(config({"stable": 1}))
 
     for version_labels in ({"stable": 3}, {"canary": 3}):
         with pytest.raises(FailedPrecondition, match="assign label to version 3 of model m, which is not"):
-            known.check(config(version_labels))
-    assert known.version("m", "stable") == 1
+            assigned.check(config(version_labels))
+    assert assigned.version("m", "stable") == 1
 
 
 def test_a_new_label_may_come_early_where_the_server_allows_it() -> None:
     """A label that moves may not: its requests would fail from one moment to the next."""
-    known = labels(for_unavailable=True)
-    known.check(config({"canary": 3}))
-    known.assign(config({"canary": 3}))
-    known.check(config({"canary": 3}))
+    assigned = labels(for_unavailable=True)
+    assigned.check(config({"canary": 3}))
+    assigned.assign(config({"canary": 3}))
+    assigned.check(config({"canary": 3}))
 
     with pytest.raises(FailedPrecondition, match="version 4 of model m"):
-        known.check(config({"canary": 4}))
+        assigned.check(config({"canary": 4}))

@@ -26,14 +26,14 @@ def loader() -> FakeLoader:
 @pytest.fixture
 def manager(loader: FakeLoader) -> Iterator[Manager[FakeServable]]:
     """A manager that does not retry by itself."""
-    made: Manager[FakeServable] = Manager(loader, ManagerOptions(max_num_load_retries=0))
-    yield made
-    made.stop()
+    manager: Manager[FakeServable] = Manager(loader, ManagerOptions(max_num_load_retries=0))
+    yield manager
+    manager.stop()
 
 
 def states(manager: Manager[FakeServable]) -> dict[int, State]:
     """The state of each version."""
-    return {one.version: one.state for one in manager.statuses("m")}
+    return {status.version: status.state for status in manager.statuses("m")}
 
 
 def test_the_newest_available_version_serves(manager: Manager[FakeServable], tmp_path: Path) -> None:
@@ -43,7 +43,7 @@ def test_the_newest_available_version_serves(manager: Manager[FakeServable], tmp
 
     with manager.use("m") as newest, manager.use("m", 2) as older:
         assert (newest.servable.version, older.servable.version) == (10, 2)
-    assert [one.version for one in manager.statuses("m")] == [10, 2]
+    assert [status.version for status in manager.statuses("m")] == [10, 2]
 
 
 def test_the_new_version_is_loaded_before_the_old_one_goes(
@@ -119,18 +119,18 @@ def test_a_failed_load_is_retried(loader: FakeLoader, tmp_path: Path) -> None:
     manager: Manager[FakeServable] = Manager(
         loader, ManagerOptions(max_num_load_retries=2, load_retry_interval_seconds=0.01)
     )
-    done = threading.Event()
+    third = threading.Event()
     original = loader.__call__
 
     def counting(name: str, version: int, directory: VersionDirectory) -> FakeServable:
         if len(loader.order) == 2:
-            done.set()
+            third.set()
         return original(name, version, directory)
 
     manager._load = counting
     aspire(manager, tmp_path, 1)
 
-    assert done.wait(10)
+    assert third.wait(10)
     manager.stop()
     assert loader.order == [1, 1, 1]
 

@@ -37,19 +37,19 @@ def base(tmp_path: Path) -> Path:
 )
 def test_policies(base: Path, policy: str, versions: list[int]) -> None:
     """latest 1 is the default; whatever is not a directory with a number for a name is skipped."""
-    found = aspired(config(base, policy))
+    result = aspired(config(base, policy))
 
-    assert found.versions is not None
-    assert sorted(found.versions) == versions
-    assert found.error is None
+    assert result.versions is not None
+    assert sorted(result.versions) == versions
+    assert result.error is None
 
 
 def test_a_specific_version_that_is_missing_is_told(base: Path) -> None:
     """The others are served all the same."""
-    found = aspired(config(base, "model_version_policy { specific { versions: 1 versions: 5 } }"))
+    result = aspired(config(base, "model_version_policy { specific { versions: 1 versions: 5 } }"))
 
-    assert list(found.versions or ()) == [1]
-    assert str(found.error).endswith(
+    assert list(result.versions or ()) == [1]
+    assert str(result.error).endswith(
         f"Version 5 of m, which its policy names, is not under {base}: there are 1, 2, 7, 123"
     )
 
@@ -58,27 +58,27 @@ def test_a_missing_base_path(tmp_path: Path) -> None:
     """It unloads nothing, and the text has the fix."""
     missing = tmp_path / "missing"
 
-    found = aspired(config(missing))
+    result = aspired(config(missing))
 
-    assert found.versions is None
-    assert str(found.error) == f"Could not find base path {missing}: create it, or correct the path"
+    assert result.versions is None
+    assert str(result.error) == f"Could not find base path {missing}: create it, or correct the path"
 
 
 def test_an_empty_base_path(tmp_path: Path) -> None:
     """It unloads all, and the text has the fix."""
-    found = aspired(config(tmp_path))
+    result = aspired(config(tmp_path))
 
-    assert found.versions == {}
-    assert str(found.error) == f"No versions of m under {tmp_path}: expected numeric folders such as {tmp_path}/1"
+    assert result.versions == {}
+    assert str(result.error) == f"No versions of m under {tmp_path}: expected numeric folders such as {tmp_path}/1"
 
 
 def test_a_model_that_is_configured_no_more_aspires_to_nothing(base: Path) -> None:
     """So the manager unloads it."""
-    reported: list[tuple[str, Aspired]] = []
-    source = FileSystemSource(lambda name, found: reported.append((name, found)), 0)
+    reports: list[tuple[str, Aspired]] = []
+    source = FileSystemSource(lambda name, result: reports.append((name, result)), 0)
 
     source.set_models({"m": config(base)})
     source.set_models({})
 
-    assert [name for name, _ in reported] == ["m", "m"]
-    assert reported[1][1] == Aspired({})
+    assert [name for name, _ in reports] == ["m", "m"]
+    assert reports[1][1] == Aspired({})
