@@ -25,5 +25,6 @@ class Limits(NamedTuple):
     # grpc.max_concurrent_streams: the calls of one gRPC connection at a time. It is more than a client has under way,
     # and bounds what a peer can make the server remember.
     max_streams: int = 2**16
-    # Of the headers of a gRPC request.
+    # Of the headers of a gRPC request, each with 32 bytes on top (RFC 9113, section 6.5.2). Beyond it the request is
+    # refused; well beyond it its connection ends.
     max_header_bytes: int = 2**16
