@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain
 from typing import NamedTuple, TypeVar
@@ -48,8 +48,11 @@ def answers(
     signature_name: str | None = None,
     batch_size: int = BATCH_SIZE,
     concurrency: int = CONCURRENCY,
-) -> Iterator[Answer]:
-    """An Answer for every image, in order. Raises ServerError; a bad picture is an Answer with its error."""
+) -> Generator[Answer, None, None]:
+    """An Answer for every image, in order. Raises ServerError; a bad picture is an Answer with its error.
+
+    Close it when it is not taken to its end: its threads would end whenever the garbage is collected, in any thread.
+    """
     decoders = os.cpu_count() or 1
     with ThreadPoolExecutor(decoders) as decoding, ThreadPoolExecutor(concurrency) as sending:
         # The windows count images and batches: a block may be one picture or thousands of rows.

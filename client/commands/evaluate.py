@@ -8,6 +8,7 @@ import os
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -115,10 +116,11 @@ def evaluate(
     images, labels = test_set(data_dir, batch_size)
     results = answers(connection, images, signature_name=signature_name, batch_size=batch_size, concurrency=concurrency)
     pairs = []
-    for label, answer in zip(labels, islice(results, limit), strict=limit is None):
-        if answer.error or not answer.prediction:
-            raise answer.error or AssertionError(answer.name)
-        pairs.append((label, answer.prediction.class_id))
+    with closing(results):
+        for label, answer in zip(labels, islice(results, limit), strict=limit is None):
+            if answer.error or not answer.prediction:
+                raise answer.error or AssertionError(answer.name)
+            pairs.append((label, answer.prediction.class_id))
     evaluation = Evaluation.of(pairs)
     click.echo(evaluation.as_json() if as_json else evaluation)
 

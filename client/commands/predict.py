@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -90,7 +90,7 @@ def predict(
         concurrency=concurrency,
     )
     sorter = _Sorter(strict=strict, keep=FIGURE_IMAGES if save_figure else 0)
-    with _writer(output) as write, _progress(results) as progress:
+    with closing(results), _writer(output) as write, _progress(results) as progress:
         good = sorter.good(progress)
         for text in _drawings(good) if show else lines(good, form, top_k):
             write(text)

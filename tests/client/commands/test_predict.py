@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import threading
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,16 @@ def test_it_goes_on_after_a_bad_picture_and_stops_with_strict(
     assert result.stderr == f"Error: {bad}: not a picture (PNG, JPEG, GIF, BMP, TIFF, WebP, ...)\n"
     result = run(road, api, "predict", "--strict", bad, second)
     assert (result.exit_code, result.stdout) == (2, "")
+
+
+def test_no_thread_is_left_when_it_ends_early(road: Road, tmp_path: Path) -> None:
+    """The pipeline is closed by the command, not by a garbage collection that may come in any thread."""
+    bad = tmp_path / "bad.png"
+    bad.write_text("no picture")
+    before = set(threading.enumerate())
+    result = run(road, "grpc", "predict", "--strict", bad, bad)
+    assert result.exit_code == 2
+    assert not [thread for thread in set(threading.enumerate()) - before if "ThreadPool" in thread.name]
 
 
 def test_it_writes_no_output_file_when_it_fails(road: Road, tmp_path: Path) -> None:
