@@ -51,7 +51,7 @@ def test_bad_pictures_without_end_are_reported_as_they_come() -> None:
     endless = (Block([str(index)], load) for index in itertools.count())
     results = answers(Connection([_Echo()], ModelSpec()), endless, batch_size=4, concurrency=2)
     assert [str(next(results).error) for _ in range(50)] == ["bad"] * 50
-    results.close()  # type: ignore[attr-defined]
+    results.close()
 
 
 def test_answers_come_in_the_order_of_the_input_whatever_the_concurrency() -> None:
@@ -85,7 +85,7 @@ def test_work_is_bounded_so_that_a_stream_without_end_is_answered() -> None:
     for _ in range(20):
         next(results)
     assert count < 60
-    results.close()  # type: ignore[attr-defined]
+    results.close()
 
 
 def test_no_more_is_read_ahead_when_blocks_are_whole_batches() -> None:
@@ -101,7 +101,7 @@ def test_no_more_is_read_ahead_when_blocks_are_whole_batches() -> None:
     results = answers(Connection([FakeTransport()], ModelSpec()), rows(), batch_size=100, concurrency=2)
     next(results)
     assert count < 10
-    results.close()  # type: ignore[attr-defined]
+    results.close()
 
 
 def test_a_servers_error_ends_it() -> None:
