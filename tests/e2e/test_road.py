@@ -85,7 +85,7 @@ def test_an_unknown_model_is_one_line_and_exit_code_1(road: Road, api: str) -> N
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
         "Error: NOT_FOUND: Could not find any versions of model nope "
-        "(`fashion status` shows what is served; --model-name names another model)\n"
+        "(is this name served? --model-name names another model; `fashion status` shows a model's versions)\n"
     )
 
 
