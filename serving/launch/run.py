@@ -96,19 +96,18 @@ def wait_until_available(server: Server, options: ServeOptions, seconds: float) 
     """
     deadline = time.monotonic() + seconds
     while True:
-        # In this order: the log of a server that has ended is complete.
-        alive, log = server.alive(), server.log()
+        # In this order: a server that is AVAILABLE has logged what it does not take, one that has ended has logged all.
+        states, alive, log = _states(options), server.alive(), server.log()
         complaint = wrong_flag(log, ended=not alive)
         if complaint is not None:
             raise ServeUsageError(f"the server does not take what comes after --: {complaint}")
-        states = _states(options)
         failures = load_failures(log, options.model_name) | {
             version: status["status"]["error_message"]
             for version, status in states.items()
             if status["state"] == "END" and status["status"]["error_code"] != "OK"
         }
         others = {status["state"] for version, status in states.items() if version not in failures}
-        if "AVAILABLE" in others and not others & {"START", "LOADING"}:
+        if alive and "AVAILABLE" in others and not others & {"START", "LOADING"}:
             return failures
         reason = "; ".join(_failure_texts(failures, options))
         if failures and failures.keys() >= (set(states) or set(options.versions)):
