@@ -7,12 +7,11 @@ import json
 import os
 import struct
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -32,61 +31,6 @@ if TYPE_CHECKING:
 
 _IMAGES, _LABELS = "t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"
 _IDX_LABELS = b"\0\0\x08\x01"
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """`confusion[label][class_id]` counts the images of a label that were answered with a class."""
-
-    confusion: list[list[int]]
-
-    @classmethod
-    def of(cls, pairs: Iterable[tuple[int, int]]) -> Evaluation:
-        """From (label, class_id) of every image."""
-        confusion = [[0] * len(CLASS_NAMES) for _ in CLASS_NAMES]
-        for label, class_id in pairs:
-            confusion[label][class_id] += 1
-        return cls(confusion)
-
-    @property
-    def images(self) -> int:
-        """The number of images."""
-        return sum(map(sum, self.confusion))
-
-    @property
-    def accuracy(self) -> float:
-        """The share of right answers."""
-        return _share(sum(row[label] for label, row in enumerate(self.confusion)), self.images)
-
-    def per_class(self) -> list[dict[str, float | int | str]]:
-        """Class name, precision, recall and number of images, in label order."""
-        return [
-            {
-                "class_name": name,
-                "precision": _share(self.confusion[label][label], sum(row[label] for row in self.confusion)),
-                "recall": _share(self.confusion[label][label], sum(self.confusion[label])),
-                "images": sum(self.confusion[label]),
-            }
-            for label, name in enumerate(CLASS_NAMES)
-        ]
-
-    def as_json(self) -> str:
-        """All of it as a JSON object."""
-        report = {
-            "images": self.images,
-            "accuracy": self.accuracy,
-            "classes": self.per_class(),
-            "confusion": self.confusion,
-        }
-        return json.dumps(report, indent=2)
-
-    def __str__(self) -> str:
-        lines = [f"accuracy {self.accuracy:.4f} on {self.images} images", ""]
-        lines.append(f"{'class':<12} {'precision':>9} {'recall':>7}   answered as 0 to 9")
-        for label, (row, counts) in enumerate(zip(self.per_class(), self.confusion, strict=True)):
-            cells = " ".join(f"{count:>5}" for count in counts)
-            lines.append(f"{label} {row['class_name']:<11} {row['precision']:>8.4f} {row['recall']:>7.4f}   {cells}")
-        return "\n".join(lines)
 
 
 @click.command(epilog="Example: fashion evaluate --data-dir data/fashion-mnist --server http://127.0.0.1:8501")
@@ -115,14 +59,42 @@ def evaluate(
 
     images, labels = test_set(data_dir, batch_size)
     results = answers(connection, images, signature_name=signature_name, batch_size=batch_size, concurrency=concurrency)
-    pairs = []
+    confusion = [[0] * len(CLASS_NAMES) for _ in CLASS_NAMES]
     with closing(results):
         for label, answer in zip(labels, islice(results, limit), strict=limit is None):
             if answer.error or not answer.prediction:
                 raise answer.error or AssertionError(answer.name)
-            pairs.append((label, answer.prediction.class_id))
-    evaluation = Evaluation.of(pairs)
-    click.echo(evaluation.as_json() if as_json else evaluation)
+            confusion[label][answer.prediction.class_id] += 1
+    report = evaluation(confusion)
+    click.echo(json.dumps(report, indent=2) if as_json else _text(report))
+
+
+def evaluation(confusion: list[list[int]]) -> dict[str, Any]:
+    """The number of images, the accuracy, and the precision and recall of each class, in label order.
+
+    confusion: `confusion[label][class_id]` counts the images of a label that were answered with a class.
+    """
+    images = sum(map(sum, confusion))
+    classes = [
+        {
+            "class_name": name,
+            "precision": _share(confusion[label][label], sum(row[label] for row in confusion)),
+            "recall": _share(confusion[label][label], sum(confusion[label])),
+            "images": sum(confusion[label]),
+        }
+        for label, name in enumerate(CLASS_NAMES)
+    ]
+    accuracy = _share(sum(row[label] for label, row in enumerate(confusion)), images)
+    return {"images": images, "accuracy": accuracy, "classes": classes, "confusion": confusion}
+
+
+def _text(report: dict[str, Any]) -> str:
+    lines = [f"accuracy {report['accuracy']:.4f} on {report['images']} images", ""]
+    lines.append(f"{'class':<12} {'precision':>9} {'recall':>7}   answered as 0 to 9")
+    for label, (row, counts) in enumerate(zip(report["classes"], report["confusion"], strict=True)):
+        cells = " ".join(f"{count:>5}" for count in counts)
+        lines.append(f"{label} {row['class_name']:<11} {row['precision']:>8.4f} {row['recall']:>7.4f}   {cells}")
+    return "\n".join(lines)
 
 
 def test_set(data_dir: Path | None, block_size: int) -> tuple[Iterator[Block], list[int]]:

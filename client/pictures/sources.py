@@ -14,7 +14,7 @@ import os
 import struct
 import sys
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,14 +57,8 @@ def blocks(paths: Sequence[str], preprocess: Preprocess = "auto", block_size: in
         if "://" in path:
             raise ClientUsageError(f"{path}: URLs are not fetched: download it first (curl -O), then name the file")
     for path in paths:
-        if path == "-":
-            yield from _guarded(path, _stdin(preprocess, block_size))
-        elif not os.path.lexists(path) and glob.has_magic(path):
-            yield from _guarded(path, _matches(path, preprocess, block_size))
-        elif os.path.isdir(path):  # noqa: PTH112 - keeps the path's text
-            yield from _guarded(path, _directory(path, preprocess, block_size))
-        else:
-            yield from _file(path, preprocess, block_size)
+        path_blocks = _stdin(preprocess, block_size) if path == "-" else _path(path, preprocess, block_size)
+        yield from _guarded(path, path_blocks)
 
 
 def _guarded(name: str, file_blocks: Iterator[Block]) -> Iterator[Block]:
@@ -84,36 +78,34 @@ def _fail(error: ImageError) -> Batch:
     raise error
 
 
-def _matches(pattern: str, preprocess: Preprocess, block_size: int) -> Iterator[Block]:
-    matches = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - keeps a relative pattern's matches relative
-    if not matches:
-        raise ImageError(f"{pattern}: nothing matches")
-    for path in matches:
-        if Path(path).is_file():
-            yield from _file(path, preprocess, block_size)
+def _path(path: str, preprocess: Preprocess, block_size: int) -> Iterator[Block]:
+    """The images of a file, of a pattern's matches, or of all files of ours below a directory."""
+    files: Iterable[str] = [path]
+    nothing = ""
+    if not os.path.lexists(path) and glob.has_magic(path):
+        files = filter(os.path.isfile, sorted(glob.glob(path, recursive=True)))  # noqa: PTH207 - keeps relative paths
+        nothing = "nothing matches"
+    elif os.path.isdir(path):  # noqa: PTH112 - keeps the path's text
+        files, nothing = _directory(path), "no pictures in this directory"
+    file = None
+    for file in files:
+        if Path(file).suffix.lower() in _ARRAYS:
+            yield from _guarded(file, _arrays(file, file, block_size))
+        elif _is_idx(file):
+            yield from _guarded(file, _idx(functools.partial(io.FileIO, file), file, block_size))
+        else:
+            yield _picture(Path(file), file, preprocess)
+    if file is None:
+        raise ImageError(f"{path}: {nothing}")
 
 
-def _directory(path: str, preprocess: Preprocess, block_size: int) -> Iterator[Block]:
+def _directory(path: str) -> Iterator[str]:
     """The pictures and arrays below a directory, sorted within each; other files are passed over."""
-    empty = True
     for folder, folders, files in os.walk(path):
         folders.sort()
         for file in sorted(files):
             if Path(file).suffix.lower() in _PICTURES | _ARRAYS or _is_idx(file):
-                empty = False
-                yield from _file(os.path.join(folder, file), preprocess, block_size)  # noqa: PTH118 - keeps the path's text
-    if empty:
-        raise ImageError(f"{path}: no pictures in this directory")
-
-
-def _file(path: str, preprocess: Preprocess, block_size: int) -> Iterator[Block]:
-    suffix = Path(path).suffix.lower()
-    if suffix in _ARRAYS:
-        yield from _guarded(path, _arrays(path, path, block_size))
-    elif _is_idx(path):
-        yield from _guarded(path, _idx(functools.partial(io.FileIO, path), path, block_size))
-    else:
-        yield _picture(Path(path), path, preprocess)
+                yield os.path.join(folder, file)  # noqa: PTH118 - keeps the path's text
 
 
 def _stdin(preprocess: Preprocess, block_size: int) -> Iterator[Block]:
@@ -184,30 +176,25 @@ def _named(name: str) -> Iterator[None]:
 
 
 def _is_idx(path: str) -> bool:
-    name = Path(path).name.lower().removesuffix(".gz")
-    return name.endswith((".idx", "-idx3-ubyte", ".idx3-ubyte"))
+    return path.lower().removesuffix(".gz").endswith((".idx", "-idx3-ubyte", ".idx3-ubyte"))
 
 
 def _idx(open_file: Callable[[], io.FileIO | io.BytesIO], name: str, block_size: int) -> Iterator[Block]:
     """The images of an IDX file, which may be gzipped."""
-    with _file_errors(name, "cannot be read"), io.BufferedReader(open_file()) as file:
-        content: Any = gzip.GzipFile(fileobj=file) if file.peek(len(_GZIP)).startswith(_GZIP) else file
-        yield from _idx_blocks(content, name, block_size)
-
-
-def _idx_blocks(file: BinaryIO, name: str, block_size: int) -> Iterator[Block]:
-    header = file.read(16)
-    if header[:4] != _IDX_IMAGES or len(header) < 16:  # noqa: PLR2004 - four words
-        raise ImageError(f"{name}: not an IDX file of uint8 images")
-    count, *shape = struct.unpack(">3I", header[4:])
-    if tuple(shape) != IMAGE_SHAPE:
-        raise ImageError(f"{name}: images of {shape[0]}x{shape[1]}: expected 28x28")
-    for start in range(0, count, block_size):
-        rows = range(start, min(start + block_size, count))
-        content = file.read(len(rows) * IMAGE_BYTES)
-        if len(content) != len(rows) * IMAGE_BYTES:
-            raise ImageError(f"{name}: ends after image {start + len(content) // IMAGE_BYTES} of {count}")
-        yield Block([f"{name}[{row}]" for row in rows], functools.partial(Batch, "DT_UINT8", content))
+    with _file_errors(name, "cannot be read"), io.BufferedReader(open_file()) as raw:
+        file: Any = gzip.GzipFile(fileobj=raw) if raw.peek(len(_GZIP)).startswith(_GZIP) else raw
+        header = file.read(16)
+        if header[:4] != _IDX_IMAGES or len(header) < 16:  # noqa: PLR2004 - four words
+            raise ImageError(f"{name}: not an IDX file of uint8 images")
+        count, *shape = struct.unpack(">3I", header[4:])
+        if tuple(shape) != IMAGE_SHAPE:
+            raise ImageError(f"{name}: images of {shape[0]}x{shape[1]}: expected 28x28")
+        for start in range(0, count, block_size):
+            rows = range(start, min(start + block_size, count))
+            content = file.read(len(rows) * IMAGE_BYTES)
+            if len(content) != len(rows) * IMAGE_BYTES:
+                raise ImageError(f"{name}: ends after image {start + len(content) // IMAGE_BYTES} of {count}")
+            yield Block([f"{name}[{row}]" for row in rows], functools.partial(Batch, "DT_UINT8", content))
 
 
 @contextmanager
