@@ -8,10 +8,10 @@ from __future__ import annotations
 import functools
 import os
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TypeAlias, TypeVar
 
 from client.connection import Connection
 from client.errors import ImageError
@@ -33,12 +33,8 @@ class Answer(NamedTuple):
     error: ImageError | None = None
 
 
-class _Images(NamedTuple):
-    """A block that was read: its names, and its batch or the error."""
-
-    names: list[str]
-    batch: Batch | None = None
-    error: ImageError | None = None
+# A block that was read: the names of its images, and their batch or the error.
+_Images: TypeAlias = "tuple[Sequence[str], Batch | ImageError]"
 
 
 def answers(
@@ -93,22 +89,22 @@ def in_order(
 
 def _load(block: Block) -> _Images:
     try:
-        return _Images([*block.names], batch=block.load())
+        return block.names, block.load()
     except ImageError as error:
-        return _Images([*block.names], error=error)
+        return block.names, error
 
 
 def _groups(blocks: Iterable[_Images], batch_size: int) -> Iterator[list[_Images]]:
     """Neighbours of one dtype, `batch_size` images together; a larger block stays whole."""
     group: list[_Images] = []
     count, dtype = 0, ""
-    for block in blocks:
-        if block.batch:
-            if count and (block.batch.dtype != dtype or count + block.batch.count > batch_size):
+    for names, batch in blocks:
+        if isinstance(batch, Batch):
+            if count and (batch.dtype != dtype or count + batch.count > batch_size):
                 yield group
                 group, count = [], 0
-            count, dtype = count + block.batch.count, block.batch.dtype
-        group.append(block)
+            count, dtype = count + batch.count, batch.dtype
+        group.append((names, batch))
         # Bad pictures fill no batch: without the second bound, a directory of them would be read to its end first.
         if count >= batch_size or len(group) >= 4 * batch_size:
             yield group
@@ -119,17 +115,14 @@ def _groups(blocks: Iterable[_Images], batch_size: int) -> Iterator[list[_Images
 
 def _send(connection: Connection, signature_name: str | None, group: list[_Images]) -> Iterator[Answer]:
     """Sends the group's images as one batch; each Answer is made when it is taken."""
-    batches = [block.batch for block in group if block.batch]
+    batches = [batch for _, batch in group if isinstance(batch, Batch)]
     predictions: Iterator[Prediction] = iter(())
     if batches:
         content = batches[0].content if len(batches) == 1 else b"".join(batch.content for batch in batches)
         batch = Batch(batches[0].dtype, content)
         predictions = connection.predict_lazily(batch, signature_name=signature_name)
-    return chain.from_iterable(_block_answers(block, predictions) for block in group)
-
-
-def _block_answers(block: _Images, predictions: Iterator[Prediction]) -> Iterable[Answer]:
-    if block.batch is None:
-        return [Answer(block.names[0], error=block.error)]
     # The names come first: at their end, map takes no prediction that belongs to the next block.
-    return map(Answer, block.names, block.batch.images(), predictions)
+    return chain.from_iterable(
+        map(Answer, names, batch.images(), predictions) if isinstance(batch, Batch) else [Answer(names[0], error=batch)]
+        for names, batch in group
+    )

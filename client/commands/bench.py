@@ -45,7 +45,7 @@ class BenchResult:
         latencies = sorted(self.latencies)
         return latencies[min(len(latencies) - 1, int(len(latencies) * share / 100))] if latencies else float("nan")
 
-    def summary(self) -> dict[str, float | int | dict[str, int]]:
+    def summary(self) -> dict[str, float | dict[str, int]]:
         """Requests and images a second, latency percentiles in ms, errors by code."""
         requests = len(self.latencies)
         return {
@@ -107,7 +107,7 @@ def bench(
     if save_figure:
         from client.commands.figures import save_latencies
 
-        images = f"{batch_size} image{'' if batch_size == 1 else 's'}"
+        images = "1 image" if batch_size == 1 else f"{batch_size} images"
         save_latencies(result, save_figure, f"{concurrency} in flight, {images} a request")
     if result.errors:
         click.get_current_context().exit(EXIT_FAILED)
@@ -125,9 +125,11 @@ def measure(
     results = [BenchResult(0, batch_size) for _ in range(concurrency)]
     stopped = threading.Event()
     begin = time.perf_counter() + warm_up
-    arguments = [(request, begin, begin + duration, stopped, result) for result in results]
     # A request without an answer must not keep the program from ending.
-    threads = [threading.Thread(target=_loop, args=each, daemon=True) for each in arguments]
+    threads = [
+        threading.Thread(target=_loop, args=(request, begin, begin + duration, stopped, result), daemon=True)
+        for result in results
+    ]
     try:
         for thread in threads:
             thread.start()

@@ -14,7 +14,7 @@ from client.calls import calls
 from client.commands.options import explained, signature_option, with_connection
 from client.errors import ClientError, ServerError
 from client.pictures.batch import Batch
-from client.types import IMAGE_BYTES, Metadata
+from client.types import IMAGE_BYTES, TensorInfo
 from fashion_common.errors import EXIT_FAILED
 from fashion_common.served_model import SIGNATURES
 
@@ -67,11 +67,10 @@ def diagnose(connection: Connection, signature_name: str | None = None) -> Itera
         try:
             findings = list(check(connection, signature_name))
         except ServerError as error:
-            server_error = explained(error, connection)
             # A server that does not know the model was reached.
             check_name = "model" if error.code == "NOT_FOUND" else name
             seen = f"{error.code}: {error.details}"
-            findings = [Finding(check_name, "failed", seen, server_error.hint or fix)]
+            findings = [Finding(check_name, "failed", seen, explained(error, connection).hint or fix)]
         except ClientError as error:
             findings = [Finding(name, "failed", str(error), fix)]
         yield from findings
@@ -95,21 +94,19 @@ def _signatures(connection: Connection, signature_name: str | None) -> Iterator[
     metadata = connection.metadata()
     # Raises when no image fits.
     next(calls(_BLACK, metadata, signature_name))
-    missing = [name for name in SIGNATURES if name not in metadata.signatures]
-    other = [name for name in SIGNATURES if name in metadata.signatures and not _is_export(metadata, name)]
-    if missing or other:
-        differences = [f"without {', '.join(missing)}"] if missing else []
-        differences += [f"{', '.join(other)} with other names, dtypes or shapes"] if other else []
+    missing, other = [], []
+    for name, (input_name, dtype, shape) in SIGNATURES.items():
+        if name not in metadata.signatures:
+            missing.append(name)
+        elif metadata.signatures[name].inputs.get(input_name) != TensorInfo(dtype, shape):
+            other.append(name)
+    differences = [f"without {', '.join(missing)}"] if missing else []
+    differences += [f"{', '.join(other)} with other names, dtypes or shapes"] if other else []
+    if differences:
         text = f"not an export of ours: {'; '.join(differences)}"
         yield Finding("signatures", "warning", text, "`fashion export` writes all four")
     else:
         yield Finding("signatures", "ok", ", ".join(SIGNATURES))
-
-
-def _is_export(metadata: Metadata, name: str) -> bool:
-    input_name, dtype, shape = SIGNATURES[name]
-    info = metadata.signatures[name].inputs.get(input_name)
-    return info is not None and (info.dtype, info.shape) == (dtype, shape)
 
 
 def _answer(connection: Connection, signature_name: str | None) -> Iterator[Finding]:
@@ -134,9 +131,6 @@ _REACHABLE_FIX = "start it with `fashion serve`, or name the server with --serve
 # Name -> the check, and the fix for an error that it raises.
 _CHECKS: dict[str, tuple[Callable[[Connection, str | None], Iterator[Finding]], str]] = {
     "reachable": (_reachable, _REACHABLE_FIX),
-    "signatures": (
-        _signatures,
-        "serve an export of `fashion export`, or name another signature with --signature",
-    ),
+    "signatures": (_signatures, "serve an export of `fashion export`, or name another signature with --signature"),
     "answer": (_answer, "look at the server's log; `fashion export --verify PATH` checks the version on its disk"),
 }

@@ -136,24 +136,21 @@ class _Sorter:
 
     def good(self, answers: Iterable[Answer]) -> Iterator[Answer]:
         try:
-            yield from self._good(answers)
+            for answer in answers:
+                if not answer.error:
+                    self.count += 1
+                    if len(self.first) < self._keep:
+                        self.first.append(answer)
+                    yield answer
+                elif self._strict:
+                    raise answer.error
+                else:
+                    self.errors += 1
+                    click.echo(f"Error: {answer.error}", err=True)
         except (ClientError, KeyboardInterrupt) as error:
             if not self.count:
                 raise
             self.failure = error
-
-    def _good(self, answers: Iterable[Answer]) -> Iterator[Answer]:
-        for answer in answers:
-            if answer.error:
-                if self._strict:
-                    raise answer.error
-                self.errors += 1
-                click.echo(f"Error: {answer.error}", err=True)
-                continue
-            self.count += 1
-            if len(self.first) < self._keep:
-                self.first.append(answer)
-            yield answer
 
 
 @contextmanager

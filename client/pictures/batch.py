@@ -7,7 +7,6 @@ import math
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import prod
 from operator import itemgetter
 from typing import Protocol, TypeAlias, runtime_checkable
 
@@ -16,6 +15,7 @@ from client.types import IMAGE_BYTES
 from fashion_common.served_model import IMAGE_SHAPE
 
 _ITEM_BYTES = {"DT_UINT8": 1, "DT_FLOAT": 4}
+_DTYPES = ("uint8", "float32")
 
 
 @runtime_checkable
@@ -94,18 +94,17 @@ def check_array(images: object, rank: int = 3, dtype: str = "") -> None:
         raise ClientUsageError(f"images must be arrays such as numpy's, not {type(images).__name__}")
     shape, array_dtype = tuple(images.shape), str(images.dtype)
     fits = len(shape) == rank and shape[-2:] == IMAGE_SHAPE and shape[0]
-    if not fits or array_dtype not in ("uint8", "float32") or array_dtype != (dtype or array_dtype):
-        raise ClientUsageError(_wrong_array(array_dtype, shape, rank))
-
-
-def _wrong_array(dtype: str, shape: tuple[int, ...], rank: int) -> str:
+    if fits and array_dtype in _DTYPES and array_dtype == (dtype or array_dtype):
+        return
     expected = "[28, 28] each" if rank == len(IMAGE_SHAPE) else "[N, 28, 28] with N above 0"
     fix = ""
-    if len(shape) != rank and prod(shape[1:]) == IMAGE_BYTES:
+    if len(shape) != rank and math.prod(shape[1:]) == IMAGE_BYTES:
         fix = ": images.reshape(-1, 28, 28) would fit"
-    elif dtype not in ("uint8", "float32"):
+    elif array_dtype not in _DTYPES:
         fix = ": images.astype('uint8') keeps whole numbers from 0 to 255"
-    return f"images must be uint8 (0 to 255) or float32 (0 to 1) {expected}, got {dtype} {list(shape)}{fix}"
+    raise ClientUsageError(
+        f"images must be uint8 (0 to 255) or float32 (0 to 1) {expected}, got {array_dtype} {list(shape)}{fix}"
+    )
 
 
 def _scaled_floats(content: bytes) -> bytes:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import array
 import sys
-from collections.abc import Sequence
 from typing import NamedTuple
 
 from google.protobuf.message import DecodeError, Message
@@ -136,7 +135,5 @@ def _output(name: str, proto: messages.TensorProto) -> Output:
 
 
 def _tensor_info(info: messages.TensorInfo) -> TensorInfo:
-    shape: Sequence[int] | None = (
-        None if info.tensor_shape.unknown_rank else [dim.size for dim in info.tensor_shape.dim]
-    )
-    return TensorInfo(_DATA_TYPES.values_by_number[info.dtype].name, None if shape is None else tuple(shape))
+    shape = None if info.tensor_shape.unknown_rank else tuple(dim.size for dim in info.tensor_shape.dim)
+    return TensorInfo(_DATA_TYPES.values_by_number[info.dtype].name, shape)
