@@ -56,7 +56,11 @@ class LazyGroup(click.Group):
             return None
         command: click.Command = getattr(importlib.import_module(_COMMANDS[cmd_name].module), cmd_name)
         if not any(parameter.name == "verbose" for parameter in command.params):
-            command.params.append(_verbose_option())
+            text = "Show what the libraries print, and tracebacks."
+            verbose = click.Option(
+                ["--verbose"], is_flag=True, is_eager=True, expose_value=False, callback=_set_verbose, help=text
+            )
+            command.params.append(verbose)
         for parameter in command.params:
             if isinstance(parameter, click.Option) and not parameter.envvar:
                 option = max(parameter.opts, key=len).lstrip("-")
@@ -98,20 +102,8 @@ def _one_line(error: Exception, command: str | None) -> click.ClickException:
 def _requirement(extra: str) -> str:
     """What pip takes: the checkout where the client runs from one, since its extras need not be on an index."""
     checkout = Path(__file__).resolve().parents[1]
-    return (
-        f"-e '{checkout}[{extra}]'" if (checkout / "pyproject.toml").is_file() else f"'fashion-mnist-serving[{extra}]'"
-    )
-
-
-def _verbose_option() -> click.Option:
-    return click.Option(
-        ["--verbose"],
-        is_flag=True,
-        is_eager=True,
-        expose_value=False,
-        callback=_set_verbose,
-        help="Show what the libraries print, and tracebacks.",
-    )
+    is_checkout = (checkout / "pyproject.toml").is_file()
+    return f"-e '{checkout}[{extra}]'" if is_checkout else f"'fashion-mnist-serving[{extra}]'"
 
 
 def _set_verbose(ctx: click.Context, _option: click.Parameter, value: bool) -> None:

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 import click
 
 from client.commands.options import (
-    FILE,
     as_json_option,
     batch_size_option,
     concurrency_option,
+    figure_option,
     signature_option,
     with_connection,
 )
@@ -77,7 +77,7 @@ class BenchResult:
 )
 @signature_option
 @as_json_option
-@click.option("--save-figure", type=FILE, help="Draw the latencies' distribution (.png, .svg).")
+@figure_option("Draw the latencies' distribution (.png, .svg).")
 @with_connection
 def bench(
     connection: Connection,
@@ -93,10 +93,6 @@ def bench(
 
     The images are noise; each of the connections sends its next request when it has its last answer.
     """
-    if save_figure:
-        from client.commands.figures import check_name
-
-        check_name(save_figure)
     batch = Batch("DT_UINT8", os.urandom(batch_size * IMAGE_BYTES))
 
     def request() -> None:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from client.commands.output import printable
-from client.errors import ClientUsageError
-from fashion_common.files import write_whole
+from client.commands.output import output_file, printable
 from fashion_common.served_model import CLASS_NAMES, IMAGE_SHAPE
 
 if TYPE_CHECKING:
@@ -20,13 +17,6 @@ if TYPE_CHECKING:
     from client.pipeline import Answer
 
 _COLUMNS = 3
-_FORMATS = frozenset({".png", ".svg", ".pdf"})
-
-
-def check_name(path: Path) -> None:
-    """Raises ClientUsageError unless the name ends as one of the formats does; called before any work is done."""
-    if path.suffix.lower() not in _FORMATS:
-        raise ClientUsageError(f"{path}: a figure's name ends in .png, .svg or .pdf")
 
 
 def save_predictions(answers: Sequence[Answer], path: Path) -> None:
@@ -101,9 +91,5 @@ def _drawable(text: str) -> tuple[str, list[str]]:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    content = io.BytesIO()
-    figure.savefig(content, format=path.suffix[1:].lower(), dpi=120, facecolor="white")
-    try:
-        write_whole(path, content.getvalue())
-    except OSError as error:
-        raise ClientUsageError(f"{path}: cannot be written: {error.strerror}") from error
+    with output_file(path) as file:
+        figure.savefig(file, format=path.suffix[1:].lower(), dpi=120, facecolor="white")

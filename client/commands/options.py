@@ -46,6 +46,17 @@ def preprocess_option(text: str) -> Callable[[Callable[..., None]], Callable[...
     )
 
 
+def figure_option(text: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """The option `--save-figure` with this help; the name's ending is checked before any work is done."""
+
+    def check(_ctx: click.Context, _option: click.Parameter, path: Path | None) -> Path | None:
+        if path and path.suffix.lower() not in (".png", ".svg", ".pdf"):
+            raise click.UsageError(f"{path}: a figure's name ends in .png, .svg or .pdf")
+        return path
+
+    return click.option("--save-figure", type=FILE, callback=check, help=text)
+
+
 def _shared(option: str, *names: str, **settings: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """An option of all commands that ask a server: its variable has no command in its name, as FASHION_SERVER."""
     variable = f"FASHION_{option[2:].upper().replace('-', '_')}"

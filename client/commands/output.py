@@ -5,17 +5,33 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from itertools import chain, islice
+from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
+from client.errors import ClientUsageError
 from client.types import Prediction
+from fashion_common.files import whole_file
 
 if TYPE_CHECKING:
     from client.pipeline import Answer
 
 # A table's columns are as wide as its first rows need; a stream cannot wait for its longest name.
 _MEASURED_ROWS = 256
+
+
+@contextmanager
+def output_file(path: Path) -> Iterator[BinaryIO]:
+    """A file that has the name `path` only once it is whole. Raises ClientUsageError when it cannot be written."""
+    try:
+        with whole_file(path) as file:
+            yield file
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise ClientUsageError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
 def lines(answers: Iterable[Answer], form: str, top_k: int) -> Iterator[str]:

@@ -15,14 +15,14 @@ from client.commands.options import (
     FILE,
     batch_size_option,
     concurrency_option,
+    figure_option,
     preprocess_option,
     with_connection,
 )
-from client.commands.output import FORMATS, lines, printable
-from client.errors import ClientError, ClientUsageError
+from client.commands.output import FORMATS, lines, output_file, printable
+from client.errors import ClientError
 from client.limits import FIGURE_IMAGES
 from fashion_common.errors import EXIT_USAGE
-from fashion_common.files import whole_file
 
 if TYPE_CHECKING:
     from client.connection import Connection
@@ -52,7 +52,7 @@ _STEP = 50
 @concurrency_option
 @click.option("--strict", is_flag=True, help="Stop at the first bad picture.")
 @click.option("--show", is_flag=True, help="Draw each picture and its ten probabilities in the terminal.")
-@click.option("--save-figure", type=FILE, help="Draw a grid of pictures with bars (.png, .svg).")
+@figure_option("Draw a grid of pictures with bars (.png, .svg).")
 @with_connection
 def predict(
     connection: Connection,
@@ -78,10 +78,6 @@ def predict(
     from client.pipeline import answers
 
     form = _format(form, output, as_json=as_json, show=show)
-    if save_figure:
-        from client.commands.figures import check_name
-
-        check_name(save_figure)
     results = answers(
         connection,
         blocks(paths, preprocess, batch_size),
@@ -178,13 +174,8 @@ def _writer(output: Path | None) -> Iterator[Callable[[str], object]]:
         # Bytes: click would take the escape codes out of names, and a name need not be valid UTF-8.
         yield lambda text: click.echo(_encoded(text), nl=False)
         return
-    try:
-        with whole_file(output) as file:
-            yield lambda text: file.write(_encoded(text))
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise ClientUsageError(f"{output}: cannot be written: {error.strerror}") from error
+    with output_file(output) as file:
+        yield lambda text: file.write(_encoded(text))
 
 
 def _encoded(text: str) -> bytes:

@@ -31,12 +31,9 @@ def _picture_lines(pixels: bytes, *, colour: bool) -> list[str]:
     if not colour:
         return ["".join(_SHADES[pixel * len(_SHADES) // 256] for pixel in row) for row in rows[::2]]
     return [
-        "".join(map(_half_block, upper, lower)) + "\x1b[0m" for upper, lower in zip(rows[::2], rows[1::2], strict=True)
+        "".join(f"\x1b[38;2;{a};{a};{a}m\x1b[48;2;{b};{b};{b}m▀" for a, b in zip(upper, lower, strict=True)) + "\x1b[0m"
+        for upper, lower in zip(rows[::2], rows[1::2], strict=True)
     ]
-
-
-def _half_block(upper: int, lower: int) -> str:
-    return f"\x1b[38;2;{upper};{upper};{upper}m\x1b[48;2;{lower};{lower};{lower}m▀"
 
 
 def _bar_lines(prediction: Prediction) -> list[str]:
