@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -75,31 +75,26 @@ def largest_differences(
     Floats must be within TOLERANCE, everything else equal; NaN never passes. answer: gives a signature's outputs for
     the inputs of a case; what it raises passes through. Raises MismatchError.
     """
-    return {name: _largest_difference(name, case.outputs, answer(name, case)) for name, case in cases.items()}
+    return {name: max([0.0, *_differences(name, case.outputs, answer(name, case))]) for name, case in cases.items()}
 
 
-def _largest_difference(signature: str, golden: Mapping[str, Array], outputs: Mapping[str, Array]) -> float:
-    differences = [0.0]
-    for name, expected in golden.items():
-        if name not in outputs:
-            raise MismatchError(f"signature {signature} has no output {name}")
-        differences.append(_difference(f"output {name} of {signature}", outputs[name], expected))
-    return max(differences)
-
-
-def _difference(name: str, value: Array, expected: Array) -> float:
-    if (value.dtype, value.shape) != (expected.dtype, expected.shape):
-        raise MismatchError(
-            f"{name} is {value.dtype} {list(value.shape)}: expected {expected.dtype} {list(expected.shape)}"
-        )
-    if expected.dtype.kind not in "fc":
-        if not np.array_equal(value, expected):
-            raise MismatchError(f"{name} differs in {np.count_nonzero(value != expected)} of {expected.size} elements")
-        return 0.0
-    difference = float(np.abs(value - expected).max(initial=0.0))
-    if not difference <= TOLERANCE:
-        raise MismatchError(f"{name} differs by up to {difference:.3g}: at most {TOLERANCE:g} is allowed")
-    return difference
+def _differences(signature: str, golden: Mapping[str, Array], outputs: Mapping[str, Array]) -> Iterator[float]:
+    for output, expected in golden.items():
+        if output not in outputs:
+            raise MismatchError(f"signature {signature} has no output {output}")
+        value, name = outputs[output], f"output {output} of {signature}"
+        if (value.dtype, value.shape) != (expected.dtype, expected.shape):
+            raise MismatchError(
+                f"{name} is {value.dtype} {list(value.shape)}: expected {expected.dtype} {list(expected.shape)}"
+            )
+        if expected.dtype.kind in "fc":
+            difference = float(np.abs(value - expected).max(initial=0.0))
+            if not difference <= TOLERANCE:
+                raise MismatchError(f"{name} differs by up to {difference:.3g}: at most {TOLERANCE:g} is allowed")
+            yield difference
+        elif not np.array_equal(value, expected):
+            different = np.count_nonzero(value != expected)
+            raise MismatchError(f"{name} differs in {different} of {expected.size} elements")
 
 
 def _arrays(key: str, tensor: Array) -> dict[str, Array]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from google.protobuf import message_factory
 from google.protobuf.message import Message
 
 from serving.apis import messages
@@ -14,12 +15,10 @@ PROFILER_SERVICE = "tensorflow.ProfilerService"
 
 
 class Method(NamedTuple):
-    """One unary gRPC method: its service, its name, and the full names of its two messages."""
+    """One unary gRPC method, by the full name of its service and its own."""
 
     service: str
     name: str
-    request: str
-    response: str
 
     @property
     def path(self) -> str:
@@ -29,42 +28,18 @@ class Method(NamedTuple):
     @property
     def request_class(self) -> type[Message]:
         """The request's message class."""
-        return messages.message_class(self.request)
+        return message_factory.GetMessageClass(messages.service(self.service).methods_by_name[self.name].input_type)
 
     @property
     def response_class(self) -> type[Message]:
         """The response's message class."""
-        return messages.message_class(self.response)
+        return message_factory.GetMessageClass(messages.service(self.service).methods_by_name[self.name].output_type)
 
 
-def _prediction(name: str, message: str | None = None) -> Method:
-    stem = f"tensorflow.serving.{message or name}"
-    return Method(PREDICTION_SERVICE, name, f"{stem}Request", f"{stem}Response")
-
-
-PREDICT = _prediction("Predict")
-CLASSIFY = _prediction("Classify", "Classification")
-REGRESS = _prediction("Regress", "Regression")
-MULTI_INFERENCE = _prediction("MultiInference")
-GET_MODEL_METADATA = _prediction("GetModelMetadata")
-GET_MODEL_STATUS = Method(
-    MODEL_SERVICE,
-    "GetModelStatus",
-    "tensorflow.serving.GetModelStatusRequest",
-    "tensorflow.serving.GetModelStatusResponse",
-)
-HANDLE_RELOAD_CONFIG_REQUEST = Method(
-    MODEL_SERVICE,
-    "HandleReloadConfigRequest",
-    "tensorflow.serving.ReloadConfigRequest",
-    "tensorflow.serving.ReloadConfigResponse",
-)
-METHODS = (
-    PREDICT,
-    CLASSIFY,
-    REGRESS,
-    MULTI_INFERENCE,
-    GET_MODEL_METADATA,
-    GET_MODEL_STATUS,
-    HANDLE_RELOAD_CONFIG_REQUEST,
-)
+PREDICT = Method(PREDICTION_SERVICE, "Predict")
+CLASSIFY = Method(PREDICTION_SERVICE, "Classify")
+REGRESS = Method(PREDICTION_SERVICE, "Regress")
+MULTI_INFERENCE = Method(PREDICTION_SERVICE, "MultiInference")
+GET_MODEL_METADATA = Method(PREDICTION_SERVICE, "GetModelMetadata")
+GET_MODEL_STATUS = Method(MODEL_SERVICE, "GetModelStatus")
+HANDLE_RELOAD_CONFIG_REQUEST = Method(MODEL_SERVICE, "HandleReloadConfigRequest")

@@ -38,30 +38,25 @@ class Code(enum.IntEnum):
     @classmethod
     def of_http_status(cls, status: int) -> Code:
         """The code that an HTTP status stands for, the likeliest where several do; UNKNOWN when none does."""
-        return _CODES.get(status, cls.UNKNOWN)
+        return _CODES.get(status, (cls.UNKNOWN,))[0]
 
 
-# Where several codes share a status, the likeliest is first.
-_HTTP_STATUSES = {
-    Code.OK: 200,
-    Code.INVALID_ARGUMENT: 400,
-    Code.FAILED_PRECONDITION: 400,
-    Code.OUT_OF_RANGE: 400,
-    Code.UNAUTHENTICATED: 401,
-    Code.PERMISSION_DENIED: 403,
-    Code.NOT_FOUND: 404,
-    Code.ABORTED: 409,
-    Code.ALREADY_EXISTS: 409,
-    Code.RESOURCE_EXHAUSTED: 429,
-    Code.CANCELLED: 499,
-    Code.INTERNAL: 500,
-    Code.UNKNOWN: 500,
-    Code.DATA_LOSS: 500,
-    Code.UNIMPLEMENTED: 501,
-    Code.UNAVAILABLE: 503,
-    Code.DEADLINE_EXCEEDED: 504,
+# The codes that have an HTTP status, the likeliest first. 413 and 502 are a proxy's: TF Serving sends neither.
+_CODES = {
+    200: (Code.OK,),
+    400: (Code.INVALID_ARGUMENT, Code.FAILED_PRECONDITION, Code.OUT_OF_RANGE),
+    401: (Code.UNAUTHENTICATED,),
+    403: (Code.PERMISSION_DENIED,),
+    404: (Code.NOT_FOUND,),
+    409: (Code.ABORTED, Code.ALREADY_EXISTS),
+    413: (Code.RESOURCE_EXHAUSTED,),
+    429: (Code.RESOURCE_EXHAUSTED,),
+    499: (Code.CANCELLED,),
+    500: (Code.INTERNAL, Code.UNKNOWN, Code.DATA_LOSS),
+    501: (Code.UNIMPLEMENTED,),
+    502: (Code.UNAVAILABLE,),
+    503: (Code.UNAVAILABLE,),
+    504: (Code.DEADLINE_EXCEEDED,),
 }
-# 413 and 502 are a proxy's: TF Serving sends neither.
-_CODES = {413: Code.RESOURCE_EXHAUSTED, 502: Code.UNAVAILABLE}
-for _code, _status in _HTTP_STATUSES.items():
-    _CODES.setdefault(_status, _code)
+# The last status of a code is TF Serving's own.
+_HTTP_STATUSES = {code: status for status, codes in _CODES.items() for code in codes}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,48 +28,43 @@ class TensorError(ValueError):
     """A tensor that cannot be encoded or decoded; the text names the value and the rule."""
 
 
-class _Wire(NamedTuple):
-    dtype: str
-    field: str
-
-
 # DataType's name -> numpy's dtype and the value field of TensorProto that carries it.
 _WIRE = {
-    "DT_FLOAT": _Wire("float32", "float_val"),
-    "DT_DOUBLE": _Wire("float64", "double_val"),
-    "DT_INT32": _Wire("int32", "int_val"),
-    "DT_UINT8": _Wire("uint8", "int_val"),
-    "DT_INT16": _Wire("int16", "int_val"),
-    "DT_INT8": _Wire("int8", "int_val"),
-    "DT_STRING": _Wire("object", "string_val"),
-    "DT_COMPLEX64": _Wire("complex64", "scomplex_val"),
-    "DT_INT64": _Wire("int64", "int64_val"),
-    "DT_BOOL": _Wire("bool", "bool_val"),
-    "DT_QINT8": _Wire("int8", "int_val"),
-    "DT_QUINT8": _Wire("uint8", "int_val"),
-    "DT_QINT32": _Wire("int32", "int_val"),
-    "DT_BFLOAT16": _Wire("bfloat16", "half_val"),
-    "DT_QINT16": _Wire("int16", "int_val"),
-    "DT_QUINT16": _Wire("uint16", "int_val"),
-    "DT_UINT16": _Wire("uint16", "int_val"),
-    "DT_COMPLEX128": _Wire("complex128", "dcomplex_val"),
-    "DT_HALF": _Wire("float16", "half_val"),
-    "DT_UINT32": _Wire("uint32", "uint32_val"),
-    "DT_UINT64": _Wire("uint64", "uint64_val"),
-    "DT_FLOAT8_E5M2": _Wire("float8_e5m2", "float8_val"),
-    "DT_FLOAT8_E4M3FN": _Wire("float8_e4m3fn", "float8_val"),
-    "DT_FLOAT8_E4M3FNUZ": _Wire("float8_e4m3fnuz", "float8_val"),
-    "DT_FLOAT8_E4M3B11FNUZ": _Wire("float8_e4m3b11fnuz", "float8_val"),
-    "DT_FLOAT8_E5M2FNUZ": _Wire("float8_e5m2fnuz", "float8_val"),
-    "DT_INT4": _Wire("int4", "int_val"),
-    "DT_UINT4": _Wire("uint4", "int_val"),
-    "DT_INT2": _Wire("int2", "int_val"),
-    "DT_UINT2": _Wire("uint2", "int_val"),
+    "DT_FLOAT": ("float32", "float_val"),
+    "DT_DOUBLE": ("float64", "double_val"),
+    "DT_INT32": ("int32", "int_val"),
+    "DT_UINT8": ("uint8", "int_val"),
+    "DT_INT16": ("int16", "int_val"),
+    "DT_INT8": ("int8", "int_val"),
+    "DT_STRING": ("object", "string_val"),
+    "DT_COMPLEX64": ("complex64", "scomplex_val"),
+    "DT_INT64": ("int64", "int64_val"),
+    "DT_BOOL": ("bool", "bool_val"),
+    "DT_QINT8": ("int8", "int_val"),
+    "DT_QUINT8": ("uint8", "int_val"),
+    "DT_QINT32": ("int32", "int_val"),
+    "DT_BFLOAT16": ("bfloat16", "half_val"),
+    "DT_QINT16": ("int16", "int_val"),
+    "DT_QUINT16": ("uint16", "int_val"),
+    "DT_UINT16": ("uint16", "int_val"),
+    "DT_COMPLEX128": ("complex128", "dcomplex_val"),
+    "DT_HALF": ("float16", "half_val"),
+    "DT_UINT32": ("uint32", "uint32_val"),
+    "DT_UINT64": ("uint64", "uint64_val"),
+    "DT_FLOAT8_E5M2": ("float8_e5m2", "float8_val"),
+    "DT_FLOAT8_E4M3FN": ("float8_e4m3fn", "float8_val"),
+    "DT_FLOAT8_E4M3FNUZ": ("float8_e4m3fnuz", "float8_val"),
+    "DT_FLOAT8_E4M3B11FNUZ": ("float8_e4m3b11fnuz", "float8_val"),
+    "DT_FLOAT8_E5M2FNUZ": ("float8_e5m2fnuz", "float8_val"),
+    "DT_INT4": ("int4", "int_val"),
+    "DT_UINT4": ("uint4", "int_val"),
+    "DT_INT2": ("int2", "int_val"),
+    "DT_UINT2": ("uint2", "int_val"),
 }
 _NUMBERS = {name: messages.POOL.FindEnumTypeByName("tensorflow.DataType").values_by_name[name].number for name in _WIRE}
 _NAMES = {number: name for name, number in _NUMBERS.items()}
 # A quantized dtype shares numpy's dtype with the plain one, which is the default.
-_BY_NUMPY = {wire.dtype: name for name, wire in _WIRE.items() if not name.startswith("DT_Q")}
+_BY_NUMPY = {dtype: name for name, (dtype, _) in _WIRE.items() if not name.startswith("DT_Q")}
 _PAIRS: dict[str, np.dtype[Any]] = {"scomplex_val": np.dtype(np.float32), "dcomplex_val": np.dtype(np.float64)}
 
 
@@ -79,7 +74,7 @@ def numpy_dtype(data_type: int) -> np.dtype[Any]:
     bfloat16, float8 and int4 come from ml_dtypes, which TensorFlow installs. Raises TensorError for a DataType that has
     no array form (`DT_RESOURCE`), or when ml_dtypes is needed and missing.
     """
-    return _numpy_dtype(_name(data_type))
+    return _codec(data_type)[0]
 
 
 def data_type(dtype: npt.DTypeLike) -> int:
@@ -116,7 +111,7 @@ def make_tensor_proto(values: npt.ArrayLike, *, dtype: int | None = None, tensor
     except (TypeError, ValueError, OverflowError) as error:
         raise TensorError(f"values do not form one tensor: {error}") from error
     proto = TensorProto()
-    _fill(proto, array, number, tensor_content=tensor_content)
+    fill_tensor_proto(proto, array, dtype=number, tensor_content=tensor_content)
     return proto
 
 
@@ -127,10 +122,7 @@ def fill_tensor_proto(
 
     Raises TensorError for a dtype without a DataType, and for contents that are not of it.
     """
-    _fill(proto, array, data_type(array.dtype) if dtype is None else dtype, tensor_content=tensor_content)
-
-
-def _fill(proto: TensorProto, array: Array, number: int, *, tensor_content: bool) -> None:
+    number = data_type(array.dtype) if dtype is None else dtype
     proto.dtype = number
     if array.ndim:
         dims = proto.tensor_shape.dim
@@ -142,7 +134,7 @@ def _fill(proto: TensorProto, array: Array, number: int, *, tensor_content: bool
     if field == "string_val":
         proto.string_val.extend([_as_bytes(value) for value in array.ravel().tolist()])
     elif tensor_content:
-        proto.tensor_content = _little_endian(array).tobytes()
+        proto.tensor_content = array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
     elif field == "float8_val":
         proto.float8_val = array.tobytes()
     else:
@@ -173,33 +165,23 @@ def make_ndarray(proto: TensorProto, *, max_bytes: int = MAX_TENSOR_BYTES) -> Ar
     return _filled(_typed_values(getattr(proto, field), field, dtype), count, dtype).reshape(shape)
 
 
-def _name(data_type: int) -> str:
-    if data_type not in _NAMES:
-        raise TensorError(f"DataType {data_type} has no array form")
-    return _NAMES[data_type]
-
-
-def _numpy_dtype(name: str) -> np.dtype[Any]:
-    dtype_name = _WIRE[name].dtype
-    try:
-        return np.dtype(dtype_name)
-    except TypeError:
-        pass
-    try:
-        import ml_dtypes
-    except ImportError as error:
-        raise TensorError(f"{name} needs the package ml_dtypes: pip install ml_dtypes") from error
-    dtype: np.dtype[Any] = np.dtype(getattr(ml_dtypes, dtype_name))
-    return dtype
-
-
 @functools.cache
 def _codec(data_type: int) -> tuple[np.dtype[Any], np.dtype[Any], str]:
     """numpy's dtype, the same in the wire's byte order, and the value field."""
-    name = _name(data_type)
-    dtype = _numpy_dtype(name)
+    if data_type not in _NAMES:
+        raise TensorError(f"DataType {data_type} has no array form")
+    name = _NAMES[data_type]
+    dtype_name, field = _WIRE[name]
+    try:
+        dtype: np.dtype[Any] = np.dtype(dtype_name)
+    except TypeError:
+        try:
+            import ml_dtypes
+        except ImportError as error:
+            raise TensorError(f"{name} needs the package ml_dtypes: pip install ml_dtypes") from error
+        dtype = np.dtype(getattr(ml_dtypes, dtype_name))
     wire_dtype = dtype.newbyteorder("<")
-    return dtype, dtype if wire_dtype == dtype else wire_dtype, _WIRE[name].field
+    return dtype, dtype if wire_dtype == dtype else wire_dtype, field
 
 
 def _shape(proto: TensorProto) -> tuple[int, ...]:
@@ -216,10 +198,6 @@ def _as_bytes(value: object) -> bytes:
     if isinstance(value, str):
         return value.encode()
     raise TensorError(f"a string tensor takes text or bytes, not {type(value).__name__}")
-
-
-def _little_endian(array: Array) -> Array:
-    return array.astype(array.dtype.newbyteorder("<"), copy=False)
 
 
 def _wire_values(array: Array, field: str) -> Array:

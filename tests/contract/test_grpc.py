@@ -12,11 +12,12 @@ import pytest
 from google.protobuf import text_format
 from google.protobuf.message import Message
 
-from serving.apis import messages, services
+from serving.apis import messages
+from tests.support.asking import METHODS
 from tests.support.live import KITCHEN, Server
 
 CASES = json.loads((Path(__file__).parent / "grpc.json").read_text())
-METHODS = {method.name: method for method in services.METHODS}
+METHODS_BY_NAME = {method.name: method for method in METHODS}
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,7 @@ def test_recorded_answer(case: dict[str, Any], channel: grpc.Channel) -> None:
 
     assert code == expected["code"]
     if code == "OK":
-        recorded = METHODS[case["method"]].response_class.FromString(bytes.fromhex(expected["serialized"]))
+        recorded = METHODS_BY_NAME[case["method"]].response_class.FromString(bytes.fromhex(expected["serialized"]))
         assert printed(answer) == printed(recorded)
     elif "{{node " not in expected["details"]:
         assert answer == expected["details"]
@@ -48,7 +49,7 @@ def printed(message: Message) -> str:
 
 def ask(channel: grpc.Channel, case: dict[str, Any]) -> tuple[str, Any]:
     """Sends a recorded request; the code, and the message or the details."""
-    method = METHODS[case["method"]]
+    method = METHODS_BY_NAME[case["method"]]
     request = text_format.Parse(case["request"].replace("${MODELS}", str(KITCHEN.parent)), method.request_class())
     call = channel.unary_unary(
         method.path,

@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 from google.protobuf import text_format
 
-from serving.apis import messages, services
+from serving.apis import messages
+from tests.support.asking import METHODS
 from tests.support.live import KITCHEN, Server
 
 RECORDINGS = Path(__file__).parent / "grpc.json"
 STUBS = Path(__file__).parents[1] / "support" / "official_stubs.py"
 CASES = json.loads(RECORDINGS.read_text())
-METHODS = {method.name: method for method in services.METHODS}
+METHODS_BY_NAME = {method.name: method for method in METHODS}
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +33,7 @@ def answers(server: Server) -> dict[str, dict[str, str]]:
 def test_same_answer(name: str, answers: dict[str, dict[str, str]]) -> None:
     """The code, the details, and the message field by field."""
     expected = next(case for case in CASES if case["name"] == name)["response"]
-    method = METHODS[next(case["method"] for case in CASES if case["name"] == name)]
+    method = METHODS_BY_NAME[next(case["method"] for case in CASES if case["name"] == name)]
 
     assert answers[name]["code"] == expected["code"]
     if expected["code"] == "OK":

@@ -13,6 +13,8 @@ from google.protobuf.message import Message
 from serving.apis import services, tensors
 from serving.apis.messages import PredictRequest, PredictResponse
 
+METHODS = [value for value in vars(services).values() if isinstance(value, services.Method)]
+
 
 def call(channel: grpc.Channel, method: services.Method, request: Message, **options: Any) -> Any:
     """One call of a method; options: timeout, metadata."""

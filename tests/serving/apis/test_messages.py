@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from serving.apis import messages, services
+from tests.support.asking import METHODS
 
 ROOT = Path(__file__).parents[3]
 
@@ -63,12 +64,12 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
     assert messages.DT_FLOAT == 1
 
 
-@pytest.mark.parametrize("method", services.METHODS, ids=lambda method: method.name)
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
 def test_methods_are_those_of_the_descriptors(method: services.Method) -> None:
-    """Names and message types are taken from the services' own descriptors."""
+    """Its messages are those that the services' own descriptors name."""
     described = messages.service(method.service).methods_by_name[method.name]
-    assert described.input_type.full_name == method.request
-    assert described.output_type.full_name == method.response
+    assert method.request_class.DESCRIPTOR is described.input_type
+    assert method.response_class.DESCRIPTOR is described.output_type
     assert method.path == f"/{method.service}/{method.name}"
 
 
@@ -79,7 +80,7 @@ def test_every_method_of_both_services_is_listed() -> None:
         for service in (services.PREDICTION_SERVICE, services.MODEL_SERVICE)
         for method in messages.service(service).methods
     }
-    assert described == {(method.service, method.name) for method in services.METHODS}
+    assert described == {(method.service, method.name) for method in METHODS}
 
 
 def test_the_generator_is_a_script() -> None:

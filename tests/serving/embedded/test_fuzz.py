@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from serving.apis import services
 from serving.apis.messages import DT_FLOAT, PredictRequest
-from tests.support.asking import predict
+from tests.support.asking import METHODS, predict
 from tests.support.http2_peer import PREFACE, frame, window_update
 from tests.support.http2_peer import call as call_frames
 from tests.support.http2_peer import settings as settings_frame
@@ -38,7 +38,7 @@ ROUND = settings(
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )
-METHODS = [method for method in services.METHODS if method is not services.HANDLE_RELOAD_CONFIG_REQUEST]
+FUZZED = [method for method in METHODS if method is not services.HANDLE_RELOAD_CONFIG_REQUEST]
 # What a client may be answered when its request is wrong.
 BLAMED = {
     grpc.StatusCode.INVALID_ARGUMENT,
@@ -131,7 +131,7 @@ def test_random_protobuf(channel: grpc.Channel, toy_server: Server) -> None:
 
     @ROUND
     @given(
-        method=st.sampled_from(METHODS), data=st.binary(max_size=200) | spoiled.map(lambda cuts: mutated(VALID, cuts))
+        method=st.sampled_from(FUZZED), data=st.binary(max_size=200) | spoiled.map(lambda cuts: mutated(VALID, cuts))
     )
     def feed(method: services.Method, data: bytes) -> None:
         nonlocal requests
