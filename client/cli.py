@@ -8,12 +8,12 @@ from __future__ import annotations
 import importlib
 import os
 import traceback
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
 
 from fashion_common.errors import EXIT_USAGE, FashionError
+from fashion_common.installation import install_command
 from fashion_common.native_stderr import native_stderr_silenced
 
 
@@ -93,17 +93,9 @@ def _one_line(error: Exception, command: str | None) -> click.ClickException:
     extra = _COMMANDS[command].extra if command in _COMMANDS else None
     if isinstance(error, ModuleNotFoundError) and extra and (error.name or "").partition(".")[0] not in _PACKAGES:
         return click.ClickException(
-            f"fashion {command} needs the extra [{extra}] ({error.name} is not installed): "
-            f"pip install {_requirement(extra)}"
+            f"fashion {command} needs the extra [{extra}] ({error.name} is not installed): {install_command(extra)}"
         )
     return click.ClickException(f"unforeseen {type(error).__name__}: {error} (--verbose shows where)")
-
-
-def _requirement(extra: str) -> str:
-    """What pip takes: the checkout where the client runs from one, since its extras need not be on an index."""
-    checkout = Path(__file__).resolve().parents[1]
-    is_checkout = (checkout / "pyproject.toml").is_file()
-    return f"-e '{checkout}[{extra}]'" if is_checkout else f"'fashion-mnist-serving[{extra}]'"
 
 
 def _set_verbose(ctx: click.Context, _option: click.Parameter, value: bool) -> None:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fashion_common.installation import module_command
 from fashion_common.layout import MODEL_BASE_PATH
-from fashion_common.modules import module_command
 from fashion_common.served_model import MODEL_NAME
 from serving.apis import CONFIG_DIR
 
@@ -81,7 +81,7 @@ class ServeOptions:
     def server_flag(self, name: str) -> str | None:
         """The value of one of the server's flags, the last one of several; None where it is not given."""
         value = None
-        for flag, following in itertools.zip_longest(self.server_flags, self.server_flags[1:], fillvalue=""):
+        for flag, following in itertools.pairwise([*self.server_flags, ""]):
             key, separator, text = flag.removeprefix("-").removeprefix("-").partition("=")
             if flag.startswith("-") and key == name:
                 value = text if separator else following
@@ -111,6 +111,8 @@ def container(options: ServeOptions, *, detach: bool = False) -> list[str]:
 
     --init, because the official entry point does not pass SIGTERM on. Detached, it remains after its end, for its log.
     """
+    # podman knows GPUs by their CDI names: https://docs.podman.io/en/latest/markdown/podman-run.1.html
+    gpu_flag = "--device=nvidia.com/gpu=all" if options.engine == "podman" else "--gpus=all"
     return [
         options.engine,
         "run",
@@ -118,7 +120,7 @@ def container(options: ServeOptions, *, detach: bool = False) -> list[str]:
         *(["--init"] if options.init else []),
         f"--name={options.container_name}",
         *RESTRICTIONS,
-        *(_gpu_flags(options.engine) if options.gpu else ()),
+        *([gpu_flag] if options.gpu else []),
         f"--publish={options.host}:{options.port}:{CONTAINER_PORT}",
         f"--publish={options.host}:{options.rest_port}:{CONTAINER_REST_PORT}",
         f"--volume={options.model_base_path.absolute()}:{CONTAINER_MODELS}/{options.model_name}:ro",
@@ -136,26 +138,13 @@ def stop_container(engine: str, name: str) -> list[str]:
 
 def binary(options: ServeOptions) -> list[str]:
     """`tensorflow_model_server` from the PATH. It listens on all addresses: it has no flag for that."""
-    return [
-        MODEL_SERVER,
-        f"--port={options.port}",
-        f"--rest_api_port={options.rest_port}",
-        *config_flags(options.config_dir),
-        *options.server_flags,
-    ]
+    return [MODEL_SERVER, *_process_flags(options)]
 
 
 def embedded(options: ServeOptions) -> list[str]:
     """`python -m serving.embedded`, on any machine that has TensorFlow."""
-    return [
-        *module_command("serving.embedded"),
-        f"--host={options.host}",
-        f"--port={options.port}",
-        f"--rest_api_port={options.rest_port}",
-        *config_flags(options.config_dir),
-        *(["--verbose"] if options.verbose else []),
-        *options.server_flags,
-    ]
+    verbose = ["--verbose"] if options.verbose else []
+    return [*module_command("serving.embedded"), f"--host={options.host}", *verbose, *_process_flags(options)]
 
 
 BACKENDS: Mapping[str, Callable[[ServeOptions], list[str]]] = {
@@ -165,6 +154,6 @@ BACKENDS: Mapping[str, Callable[[ServeOptions], list[str]]] = {
 }
 
 
-def _gpu_flags(engine: str) -> list[str]:
-    # podman knows GPUs by their CDI names: https://docs.podman.io/en/latest/markdown/podman-run.1.html
-    return ["--device=nvidia.com/gpu=all"] if engine == "podman" else ["--gpus=all"]
+def _process_flags(options: ServeOptions) -> list[str]:
+    ports = [f"--port={options.port}", f"--rest_api_port={options.rest_port}"]
+    return [*ports, *config_flags(options.config_dir), *options.server_flags]

@@ -18,8 +18,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from fashion_common.installation import module_command
 from fashion_common.layout import SELF_TEST_FILE
-from fashion_common.modules import module_command
 from serving.apis.self_test import ArchiveError, Array, Case, MismatchError, largest_differences, read_archive
 from training.errors import SelfTestError
 

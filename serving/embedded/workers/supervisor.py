@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from fashion_common.errors import EXIT_FAILED
-from fashion_common.modules import module_command
+from fashion_common.installation import module_command
 
 log = logging.getLogger(__name__)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import platform
 import re
 import shlex
 import shutil
@@ -12,7 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from client.cli import fashion
-from fashion_common.modules import module_command
+from fashion_common.installation import module_command
 from serving.launch import choose, cli
 from serving.launch.backends import ServeOptions
 from serving.launch.errors import BackendUnavailableError
@@ -38,7 +40,7 @@ def _surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
     for version in ("1", "2"):
         shutil.copytree(KITCHEN / version, tmp_path / "models/fashion_mnist" / version)
-    monkeypatch.setattr(choose, "is_amd64", lambda: True)
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
     monkeypatch.setattr(cli, "has_init", lambda _: True)
     _engine(monkeypatch, "docker")
 
@@ -218,7 +220,7 @@ def test_a_command_is_shown_where_it_cannot_run(
 ) -> None:
     """The only backend that comes into question is shown without an engine, on another architecture."""
     _engine(monkeypatch, None)
-    monkeypatch.setattr(choose, "is_amd64", lambda: False)
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
     monkeypatch.setattr(shutil, "which", lambda _: None)
     assert command_line(*arguments).startswith(command)
 
@@ -249,9 +251,19 @@ def test_without_an_engine_auto_takes_the_embedded_server(monkeypatch: pytest.Mo
     )
 
 
+def test_without_tensorflow_the_advice_is_one_that_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From a checkout its own path: the package is on no index."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    result = serve("--backend", "embedded")
+    assert (result.exit_code, result.stderr) == (
+        2,
+        f"Error: fashion serve needs the extra [embedded]: pip install -e '{ROOT}[embedded]'\n",
+    )
+
+
 def test_on_arm_auto_leaves_the_container(monkeypatch: pytest.MonkeyPatch) -> None:
     """There is no official image for it; one's own image is taken."""
-    monkeypatch.setattr(choose, "is_amd64", lambda: False)
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
     monkeypatch.setattr(choose, "has_image", lambda *_: True)
     assert choose.choose("auto", ServeOptions()).reason.startswith("TF Serving's image is for amd64 only")
     assert choose.choose("auto", ServeOptions(image="mine")).backend == "container"

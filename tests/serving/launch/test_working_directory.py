@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fashion_common.modules import module_command
+from fashion_common.installation import module_command
 from serving.embedded.workers import supervisor
 from tests.support.console import fashion
 from tests.support.live import KITCHEN

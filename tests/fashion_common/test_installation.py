@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fashion_common.modules import module_command
+from fashion_common.installation import module_command
 
 _MODULE = "import json, random, sys; print(json.dumps([__name__, sys.argv[1:], random.__file__, sys.path]))"
 
