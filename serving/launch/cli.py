@@ -10,12 +10,12 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
+from fashion_common.installation import CONFIG_FOLDER, MODELS_FILE
 from fashion_common.layout import version_number
 from serving.launch import detached
 from serving.launch.backends import BACKENDS, MODEL_SERVER, ServeOptions, stop_container
 from serving.launch.choose import AUTO, ENGINES, Choice, choose, has_init
 from serving.launch.prepare import (
-    MODELS_FILE,
     check_readable,
     check_server_flags,
     complete_labels,
@@ -30,6 +30,7 @@ from serving.launch.run import run_until_stopped
 from serving.launch.tls import client_arguments
 
 _DEFAULTS = ServeOptions()
+_PORT = click.IntRange(0, 65535)
 _MODES = ("print_command", "detach", "stop")
 _OF_CONTAINER = ("engine", "image")
 _EXAMPLES = """Example: fashion serve --rest-port 0
@@ -52,31 +53,21 @@ def _labels(_ctx: click.Context, _option: click.Parameter, values: tuple[str, ..
     return labels
 
 
-@click.command(epilog=_EXAMPLES)
+@click.command(epilog=_EXAMPLES, context_settings={"show_default": True})
 @click.option(
     "--model-base-path",
     type=click.Path(path_type=Path),
     default=_DEFAULTS.model_base_path,
-    show_default=True,
     help="Directory of numbered versions, as `fashion export` writes it.",
 )
-@click.option("--model-name", default=_DEFAULTS.model_name, show_default=True, help="The name clients ask for.")
-@click.option(
-    "--port", type=click.IntRange(0, 65535), default=_DEFAULTS.port, show_default=True, help="gRPC; 0 picks a free one."
-)
-@click.option(
-    "--rest-port",
-    type=click.IntRange(0, 65535),
-    default=_DEFAULTS.rest_port,
-    show_default=True,
-    help="REST; 0 picks a free one.",
-)
-@click.option("--host", default=_DEFAULTS.host, show_default=True, help="Address to listen on: this machine only.")
+@click.option("--model-name", default=_DEFAULTS.model_name, help="The name clients ask for.")
+@click.option("--port", type=_PORT, default=_DEFAULTS.port, help="gRPC; 0 picks a free one.")
+@click.option("--rest-port", type=_PORT, default=_DEFAULTS.rest_port, help="REST; 0 picks a free one.")
+@click.option("--host", default=_DEFAULTS.host, help="Address to listen on: this machine only.")
 @click.option(
     "--backend",
     type=click.Choice([AUTO, *BACKENDS]),
     default=AUTO,
-    show_default=True,
     help="auto: container where an engine runs and the machine is amd64, else tensorflow_model_server, else embedded.",
 )
 @click.option(
@@ -88,6 +79,7 @@ def _labels(_ctx: click.Context, _option: click.Parameter, values: tuple[str, ..
 @click.option(
     "--image",
     default="",
+    show_default=False,
     envvar=["FASHION_SERVE_IMAGE", "SERVING_IMAGE"],
     help=f"Image of the container.  [default: {_DEFAULTS.image_name}]",
 )
@@ -100,7 +92,7 @@ def _labels(_ctx: click.Context, _option: click.Parameter, values: tuple[str, ..
     callback=_labels,
     help="Name for an exact version; again for more.  [default: canary, the newest; stable, the one before]",
 )
-@click.option("--wait", type=click.FloatRange(min=0), default=120, show_default=True, help="Seconds to get AVAILABLE.")
+@click.option("--wait", type=click.FloatRange(min=0), default=120, help="Seconds to get AVAILABLE.")
 @click.option("--print-command", is_flag=True, help="Print the exact command line and start nothing.")
 @click.option("--detach", is_flag=True, help="Return when the model is AVAILABLE, and leave the server running.")
 @click.option("--stop", is_flag=True, help="End what --detach started on this --port.")
@@ -150,7 +142,10 @@ def serve(
     # A signature that mixes rows would answer differently: it is never silent.
     click.echo("Waiting requests are merged into one run (serving/config/batching.config)")
     if detach:
-        _detach(options, choice, files, wait)
+        log_command = detached.start(choice.backend, options, files, wait)
+        port = "" if options.port == _DEFAULTS.port else f" --port {options.port}"
+        _echo_addresses(options, choice, f"fashion serve --stop{port}")
+        click.echo(f"Log   {log_command}")
         return
     with temporary_directory() as directory:
         _run(with_config(options, files, directory), choice, wait)
@@ -177,7 +172,7 @@ def _check_contradictions(ctx: click.Context) -> None:
 def _print_command(options: ServeOptions, choice: Choice, files: Mapping[str, str]) -> None:
     """Shows the command line, and on stderr what it reads that is not there yet: nothing is written."""
     if files:
-        directory = detached.state_directory(options.port) / "config"
+        directory = detached.port_directory(options.port) / CONFIG_FOLDER
         options = replace(options, config_dir=directory)
         models_file = directory / MODELS_FILE
         if not models_file.is_file() or models_file.read_text(encoding="utf-8") != files[MODELS_FILE]:
@@ -198,14 +193,6 @@ def _run(options: ServeOptions, choice: Choice, wait: float) -> None:
         # The embedded server's log is meant for the user; TensorFlow Serving's is for when something is wrong.
         show_log=choice.backend == "embedded" or options.verbose,
     )
-
-
-def _detach(options: ServeOptions, choice: Choice, files: Mapping[str, str], wait: float) -> None:
-    options = with_config(options, files, detached.new_directory(options.port) / "config")
-    log_command = detached.start(choice.backend, options, wait)
-    port = "" if options.port == _DEFAULTS.port else f" --port {options.port}"
-    _echo_addresses(options, choice, f"fashion serve --stop{port}")
-    click.echo(f"Log   {log_command}")
 
 
 def _echo_addresses(options: ServeOptions, choice: Choice, stop: str) -> None:

@@ -11,62 +11,56 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 from fashion_common.files import write_whole
+from fashion_common.installation import CONFIG_FOLDER, state_directory
 from serving.launch.backends import BACKENDS, STOP_SECONDS, ServeOptions, container, stop_container
 from serving.launch.errors import LaunchError, ServerEndedError
 from serving.launch.log import last_line
+from serving.launch.prepare import with_config
 from serving.launch.run import KEPT_LINES, POLL_SECONDS, print_end, print_failures, wait_until_available
 
 _RECORD, _LOCK, _LOG = "server.json", "server.lock", "server.log"
 _FIX = "XDG_STATE_HOME names another directory for what --detach keeps"
 
 
-class _Container:
+class _Container(NamedTuple):
     """A container, known to its engine by its name."""
 
-    def __init__(self, engine: str, name: str) -> None:
-        self._engine = engine
-        self._name = name
+    engine: str
+    container: str
 
     def alive(self) -> bool:
-        """Whether the engine says that it runs."""
-        state = _run_engine([self._engine, "inspect", "--format={{.State.Running}}", self._name])
+        state = _run_engine([self.engine, "inspect", "--format={{.State.Running}}", self.container])
         return state.stdout.strip() == "true"
 
     def log(self) -> Sequence[str]:
-        """The end of the container's log, without empty lines."""
-        log = _run_engine([self._engine, "logs", f"--tail={KEPT_LINES}", self._name])
+        log = _run_engine([self.engine, "logs", f"--tail={KEPT_LINES}", self.container])
         return [line.strip() for line in (log.stdout + log.stderr).splitlines() if line.strip()]
 
     def stop(self) -> None:
-        """Ends the container, and removes it."""
-        _run_engine(stop_container(self._engine, self._name))
-        _run_engine([self._engine, "rm", "--force", self._name])
+        _run_engine(stop_container(self.engine, self.container))
+        _run_engine([self.engine, "rm", "--force", self.container])
 
     def log_command(self) -> str:
-        """The engine's command."""
-        return f"{self._engine} logs --follow {self._name}"
+        return f"{self.engine} logs --follow {self.container}"
 
 
-class _Process:
+class _Process(NamedTuple):
     """A process that holds the lock in its directory."""
 
-    def __init__(self, directory: Path, pid: int) -> None:
-        self._directory = directory
-        self._pid = pid
+    pid: int
+    directory: Path
 
     def alive(self) -> bool:
-        """Whether the lock is held."""
-        with (self._directory / _LOCK).open("wb") as lock:
+        with (self.directory / _LOCK).open("wb") as lock:
             return not _locked(lock)
 
     def log(self) -> Sequence[str]:
-        """The end of the log file, without empty lines."""
-        text = (self._directory / _LOG).read_text(encoding="utf-8", errors="replace")
+        text = (self.directory / _LOG).read_text(encoding="utf-8", errors="replace")
         return [line.strip() for line in text.splitlines() if line.strip()][-KEPT_LINES:]
 
     def stop(self) -> None:
@@ -74,36 +68,33 @@ class _Process:
         for number in (signal.SIGTERM, signal.SIGKILL):
             deadline = time.monotonic() + STOP_SECONDS
             if self.alive():
-                os.kill(self._pid, number)
+                os.kill(self.pid, number)
             while self.alive() and time.monotonic() < deadline:
                 time.sleep(POLL_SECONDS)
 
     def log_command(self) -> str:
-        """The log is a file."""
-        return f"tail -f {self._directory / _LOG}"
+        return f"tail -f {self.directory / _LOG}"
 
 
-def state_directory(port: int) -> Path:
-    """Where the server on a gRPC port is recorded: under XDG_STATE_HOME, which a relative path does not count for.
-
-    https://specifications.freedesktop.org/basedir-spec/latest/. Raises LaunchError without that and without a home.
-    """
-    base = Path(os.environ.get("XDG_STATE_HOME", ""))
+def port_directory(port: int) -> Path:
+    """Where the server on a gRPC port is recorded. Raises LaunchError without XDG_STATE_HOME and without a home."""
     try:
-        base = base if base.is_absolute() else Path.home() / ".local" / "state"
+        return state_directory() / str(port)
     except RuntimeError as error:
         raise LaunchError(
             f"a detached server has no place for its log, as you have no home directory: {_FIX}"
         ) from error
-    return base / "fashion-serving" / str(port)
 
 
-def new_directory(port: int) -> Path:
-    """The state directory for a server that is to be started on a gRPC port.
+def start(backend: str, options: ServeOptions, files: Mapping[str, str], wait_seconds: float) -> str:
+    """Starts a server that outlives us; returns when the model is AVAILABLE, with the command that follows its log.
 
-    Raises LaunchError when it cannot be written, and when the files in it belong to a server that runs.
+    files: the configuration to write for it, by name.
+    Raises LaunchError when it cannot be started, for one that runs on this port already too; ServerEndedError, with the
+    end of its log on stderr, when it ends or is not AVAILABLE within wait_seconds; ServeUsageError when it does not
+    take its flags. Nothing is left running then.
     """
-    directory = state_directory(port)
+    directory = port_directory(options.port)
     try:
         directory.mkdir(parents=True, exist_ok=True)
         (directory / _LOG).open("ab").close()
@@ -111,23 +102,16 @@ def new_directory(port: int) -> Path:
     except OSError as error:
         raise LaunchError(f"{directory} cannot be written: {error.strerror}. {_FIX}") from error
     if server is not None and server.alive():
-        raise LaunchError(f"a server of port {port} runs already (`{server.log_command()}`): fashion serve --stop")
-    return directory
-
-
-def start(backend: str, options: ServeOptions, wait_seconds: float) -> str:
-    """Starts a server that outlives us; returns when the model is AVAILABLE, with the command that follows its log.
-
-    Raises LaunchError when it cannot be started; ServerEndedError, with the end of its log on stderr, when it ends or
-    is not AVAILABLE within wait_seconds; ServeUsageError when it does not take its flags. Nothing is left running then.
-    """
-    directory = new_directory(options.port)
-    server: _Container | _Process
+        raise LaunchError(
+            f"a server of port {options.port} runs already (`{server.log_command()}`): fashion serve --stop"
+        )
+    options = with_config(options, files, directory / CONFIG_FOLDER)
     if backend == "container":
-        server = _start_container(options, directory)
+        server = _start_container(options)
     else:
         server = _start_process(BACKENDS[backend](options), directory)
     try:
+        write_whole(directory / _RECORD, json.dumps(server._asdict(), default=str) + "\n")
         print_failures(wait_until_available(server, options, wait_seconds), options)
     except BaseException as error:
         # Ctrl-C too: the user was not told yet how to stop it.
@@ -143,7 +127,7 @@ def stop(port: int) -> None:
 
     Raises LaunchError when nothing was; ServerEndedError, with its last line, when it had ended by itself.
     """
-    directory = state_directory(port)
+    directory = port_directory(port)
     try:
         server = _recorded(directory)
     except OSError as error:
@@ -152,12 +136,11 @@ def stop(port: int) -> None:
         raise LaunchError(
             f"no server was started with --detach on port {port}: `fashion serve --stop --port N` for another one"
         )
-    failure = None
-    if not server.alive():
-        failure = ServerEndedError(f"the server had ended by itself: {last_line(server.log())}")
-    _end(server, directory)
-    if failure:
-        raise failure
+    try:
+        if not server.alive():
+            raise ServerEndedError(f"the server had ended by itself: {last_line(server.log())}")
+    finally:
+        _end(server, directory)
 
 
 def _recorded(directory: Path) -> _Container | _Process | None:
@@ -166,18 +149,15 @@ def _recorded(directory: Path) -> _Container | _Process | None:
         record = json.loads((directory / _RECORD).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return None
-    if "engine" in record:
-        return _Container(record["engine"], record["container"])
-    return _Process(directory, record["pid"])
+    return _Container(**record) if "engine" in record else _Process(record["pid"], directory)
 
 
-def _start_container(options: ServeOptions, directory: Path) -> _Container:
+def _start_container(options: ServeOptions) -> _Container:
     """Runs `docker run --detach ...`. Raises LaunchError with the engine's last line."""
     run = subprocess.run(container(options, detach=True), capture_output=True, text=True, check=False)
     if run.returncode:
         reason = last_line(run.stderr.strip().splitlines())
         raise LaunchError(f"{options.engine} cannot start the container: {reason}")
-    _record(directory, {"engine": options.engine, "container": options.container_name})
     return _Container(options.engine, options.container_name)
 
 
@@ -197,17 +177,12 @@ def _start_process(command: Sequence[str], directory: Path) -> _Process:
             )
     # It is not waited for, the lock says whether it lives: a Popen with an exit code does not warn about that.
     process.returncode = 0
-    _record(directory, {"pid": process.pid})
-    return _Process(directory, process.pid)
+    return _Process(process.pid, directory)
 
 
 def _end(server: _Container | _Process, directory: Path) -> None:
     server.stop()
     (directory / _RECORD).unlink(missing_ok=True)
-
-
-def _record(directory: Path, record: dict[str, object]) -> None:
-    write_whole(directory / _RECORD, json.dumps(record) + "\n")
 
 
 def _locked(lock: IO[bytes]) -> bool:

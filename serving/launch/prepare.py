@@ -18,13 +18,11 @@ from google.protobuf import text_format
 
 from fashion_common.errors import BasePathError
 from fashion_common.files import write_whole
+from fashion_common.installation import MODELS_FILE
 from fashion_common.layout import SAVED_MODEL_FILE, SAVED_MODEL_TEXT_FILE, check_base_path
 from serving.apis.messages import ModelServerConfig
 from serving.launch.backends import CONTAINER_MODELS, ServeOptions
 from serving.launch.errors import LaunchError, ServeUsageError
-
-MODELS_FILE = "models.config"
-
 
 # The server's flags that `fashion serve` sets itself, and the option that does so.
 _OWN_FLAGS = {
@@ -81,20 +79,15 @@ def with_free_ports(options: ServeOptions) -> ServeOptions:
         return replace(options, port=port, rest_port=rest_port)
 
 
-def default_labels(versions: Collection[int]) -> dict[str, int]:
-    """`stable` is the newest version but one and `canary` the newest; with one version, canary is the next to come."""
-    newest = newest_versions(versions)
-    return {"stable": newest[0], "canary": newest[1] if len(newest) > 1 else newest[0] + 1}
-
-
 def newest_versions(versions: Collection[int]) -> list[int]:
     """The versions that are loaded, as models.config has it: the newest two."""
     return sorted(versions)[-2:]
 
 
 def complete_labels(labels: Mapping[str, int], versions: Collection[int]) -> dict[str, int]:
-    """These labels over the default ones.
+    """These labels over the default ones: `canary` is the newest version, and `stable` the newest but one.
 
+    With one version that is stable, and canary the next to come.
     Raises ServeUsageError for a version that will not be loaded: neither one of the newest two nor the next to come.
     """
     newest = newest_versions(versions)
@@ -106,31 +99,25 @@ def complete_labels(labels: Mapping[str, int], versions: Collection[int]) -> dic
                 f"--label {label}={version}: version {version} {reason}: {', '.join(map(str, newest))} "
                 f"(or {coming}, the next to come)"
             )
-    return {**default_labels(versions), **labels}
+    stable, canary, *_ = *newest, coming
+    return {"stable": stable, "canary": canary, **labels}
 
 
-def models_config(
-    template: ModelServerConfig, options: ServeOptions, backend: str, labels: Mapping[str, int]
-) -> ModelServerConfig:
-    """The configuration of a backend: the template's policy, with the served name, base path and labels."""
-    config = ModelServerConfig()
-    config.CopyFrom(template)
+def config_files(options: ServeOptions, backend: str, labels: Mapping[str, int]) -> dict[str, str]:
+    """The text of each file that the backend's config_dir must hold, by name; none where the present one has it.
+
+    models.config has the policy of the present one, with the served name, base path and labels.
+    """
+    files = {file.name: file.read_text(encoding="utf-8") for file in sorted(options.config_dir.glob("*.config"))}
+    present = text_format.Parse(files[MODELS_FILE], ModelServerConfig())
+    config = text_format.Parse(files[MODELS_FILE], ModelServerConfig())
     model = config.model_config_list.config[0]
     model.name = options.model_name
     container_path = f"{CONTAINER_MODELS}/{options.model_name}"
     model.base_path = container_path if backend == "container" else str(options.model_base_path.absolute())
     model.version_labels.clear()
-    for label, version in labels.items():
-        model.version_labels[label] = version
-    return config
-
-
-def config_files(options: ServeOptions, backend: str, labels: Mapping[str, int]) -> dict[str, str]:
-    """The text of each file that the backend's config_dir must hold, by name; none where the present one has it."""
-    files = {file.name: file.read_text(encoding="utf-8") for file in sorted(options.config_dir.glob("*.config"))}
-    template = text_format.Parse(files[MODELS_FILE], ModelServerConfig())
-    config = models_config(template, options, backend, labels)
-    return {} if config == template else {**files, MODELS_FILE: text_format.MessageToString(config)}
+    model.version_labels.update(labels)
+    return {} if config == present else {**files, MODELS_FILE: text_format.MessageToString(config)}
 
 
 def with_config(options: ServeOptions, files: Mapping[str, str], directory: Path) -> ServeOptions:

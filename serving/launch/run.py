@@ -15,8 +15,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
 from typing import IO, Any, Protocol
 
@@ -43,7 +42,7 @@ class Server(Protocol):
     """A server that was started."""
 
     def alive(self) -> bool:
-        """Whether it still runs."""
+        """Whether it still runs; once it does not, its whole log has been read."""
 
     def log(self) -> Sequence[str]:
         """Its last KEPT_LINES lines, without empty ones."""
@@ -67,20 +66,29 @@ def run_until_stopped(
     when it does not take its flags.
     """
     server = _Process(command, stop_command, read_stdout=read_stdout, show_log=show_log)
+    signals: list[int] = []
+
+    def forward(number: int, _: FrameType | None) -> None:
+        signals.append(number)
+        server.stop()
+
+    handlers = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
     failure: LaunchError
-    with _forwarded_signals(server) as signals:
-        try:
-            failures = wait_until_available(server, options, wait_seconds)
-            if not show_log:
-                print_failures(failures, options)
-            server.started()
-            on_ready()
-            code = server.wait()
-            failure = ServerEndedError(f"the server ended with exit code {code}: {last_line(server.log())}")
-        except LaunchError as error:
-            server.stop()
-            code = server.wait()
-            failure = error
+    try:
+        failures = wait_until_available(server, options, wait_seconds)
+        if not show_log:
+            print_failures(failures, options)
+        server.serving = True
+        on_ready()
+        code = server.wait()
+        failure = ServerEndedError(f"the server ended with exit code {code}: {last_line(server.log())}")
+    except LaunchError as error:
+        server.stop()
+        code = server.wait()
+        failure = error
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
     if signals and code in _STOPPED:
         return
     if not show_log:
@@ -154,15 +162,15 @@ def _states(options: ServeOptions) -> dict[int, dict[str, Any]]:
 class _Process:
     """A running server. Its log is read all the time: shown, or kept for when it fails.
 
-    stop_command: what ends it besides SIGTERM. read_stdout: whether stdout belongs to the log until it is ready; from
-    then on, and otherwise, it is the user's.
+    stop_command: what ends it besides SIGTERM. read_stdout: whether stdout belongs to the log until it serves; from
+    then on, and otherwise, it is the user's. serving: whether versions that come and go are news.
     """
 
     def __init__(
         self, command: Sequence[str], stop_command: Sequence[str], *, read_stdout: bool, show_log: bool
     ) -> None:
+        self.serving = False
         self._show_log = show_log
-        self._serving = False
         self._stop_command = stop_command
         self._lines: collections.deque[str] = collections.deque(maxlen=KEPT_LINES)
         self._process = subprocess.Popen(
@@ -178,23 +186,17 @@ class _Process:
             reader.start()
 
     def alive(self) -> bool:
-        """Whether it still runs; once it does not, its whole log has been read."""
         if self._process.poll() is None:
             return True
-        self._join_readers()
+        self.wait()
         return False
 
     def log(self) -> Sequence[str]:
-        """Its last KEPT_LINES lines, without empty ones."""
         return list(self._lines)
-
-    def started(self) -> None:
-        """From now on versions that come and go are news."""
-        self._serving = True
 
     def stop(self) -> None:
         """Asks it to drain and end; does not wait."""
-        self._serving = False
+        self.serving = False
         if self._process.poll() is not None:
             return
         if self._stop_command:
@@ -204,42 +206,22 @@ class _Process:
     def wait(self) -> int:
         """The exit code, once it has ended and its whole log has been read."""
         code = self._process.wait()
-        self._join_readers()
-        return code
-
-    def _join_readers(self) -> None:
         for reader in self._readers:
             reader.join()
+        return code
 
     def _read(self, stream: IO[str]) -> None:
         with stream:
             for line in stream:
                 if line.startswith(_LISTENING):
                     continue
-                if self._serving and stream is self._process.stdout:
+                if self.serving and stream is self._process.stdout:
                     print(line, end="", flush=True)
                     continue
                 if line.strip():
                     self._lines.append(line.strip())
-                if not self._serving and is_about_flags(line):
+                if not self.serving and is_about_flags(line):
                     # Pages of usage follow; the error will say what is wrong.
                     self._show_log = False
-                if self._show_log and (self._serving or not _ROUTINE.search(line)):
+                if self._show_log and (self.serving or not _ROUTINE.search(line)):
                     print(line, end="", file=sys.stderr, flush=True)
-
-
-@contextmanager
-def _forwarded_signals(server: _Process) -> Iterator[list[int]]:
-    """Hands SIGINT and SIGTERM to the server, which drains and ends; gives the list of the signals so far."""
-    signals: list[int] = []
-
-    def forward(number: int, _: FrameType | None) -> None:
-        signals.append(number)
-        server.stop()
-
-    handlers = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield signals
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import shlex
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from google.protobuf import text_format
 
@@ -30,18 +31,20 @@ def client_arguments(options: ServeOptions) -> str:
     file = Path(options.ssl_config_file)
     arguments = ["--tls-ca", _UNKNOWN_CA]
     for ca_file in (None, *sorted(path for path in file.parent.glob("*") if path.suffix in (".pem", ".crt"))):
-        certificate = _certificate(options, ca_file)
-        if certificate is not None:
+        names = _certificate_names(options, ca_file)
+        if names is not None:
             arguments = ["--tls-ca", str(ca_file)] if ca_file else []
-            arguments += _server_name(options.reachable_host, certificate)
+            domains = [name for kind, name in names if kind == "DNS" and "*" not in name]
+            if domains and options.reachable_host not in (name for _, name in names):
+                arguments += ["--tls-server-name", domains[0]]
             break
     if _wants_client_certificate(file):
         arguments += _CLIENT_CERTIFICATE
     return shlex.join([options.grpc_url, *arguments])
 
 
-def _certificate(options: ServeOptions, ca_file: Path | None) -> dict[str, object] | None:
-    """The server's certificate, as SSLSocket.getpeercert gives it; None when these authorities do not vouch for it."""
+def _certificate_names(options: ServeOptions, ca_file: Path | None) -> list[tuple[str, str]] | None:
+    """The server's names by kind (`DNS`), from its certificate; None when these authorities do not vouch for it."""
     try:
         context = ssl.create_default_context(cafile=ca_file)
         context.check_hostname = False
@@ -53,23 +56,10 @@ def _certificate(options: ServeOptions, ca_file: Path | None) -> dict[str, objec
             socket.create_connection(address, timeout=_SECONDS) as connection,
             context.wrap_socket(connection) as encrypted,
         ):
-            return dict(encrypted.getpeercert() or {})
+            certificate: Mapping[str, Any] = encrypted.getpeercert() or {}
+            return list(certificate.get("subjectAltName", ()))
     except OSError:
         return None
-
-
-def _server_name(host: str, certificate: dict[str, object]) -> list[str]:
-    names = list(_alternative_names(certificate))
-    domains = [name for kind, name in names if kind == "DNS" and "*" not in name]
-    if host in (name for _, name in names) or not domains:
-        return []
-    return ["--tls-server-name", domains[0]]
-
-
-def _alternative_names(certificate: dict[str, object]) -> Iterator[tuple[str, str]]:
-    names = certificate.get("subjectAltName", ())
-    assert isinstance(names, tuple)
-    yield from names
 
 
 def _wants_client_certificate(file: Path) -> bool:

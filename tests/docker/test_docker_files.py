@@ -15,7 +15,7 @@ from google.protobuf import text_format
 from serving.apis.messages import BatchingParameters, ModelServerConfig, MonitoringConfig
 from serving.embedded.observe import metrics
 from serving.launch.backends import RESTRICTIONS, TF_SERVING_VERSION, config_flags
-from serving.launch.prepare import default_labels
+from serving.launch.prepare import complete_labels
 
 ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "docker"
@@ -29,7 +29,7 @@ def test_the_configuration_files_parse_and_say_what_the_images_need() -> None:
     models = text_format.Parse((ROOT / "serving/config/models.config").read_text(), ModelServerConfig())
     (model,) = models.model_config_list.config
     assert (model.name, model.base_path) == ("fashion_mnist", "/models/fashion_mnist")
-    assert dict(model.version_labels) == default_labels([1])
+    assert dict(model.version_labels) == complete_labels({}, [1])
     assert model.model_version_policy.latest.num_versions == 2
     assert text_format.Parse((ROOT / "serving/config/batching.config").read_text(), BatchingParameters())
     monitoring = text_format.Parse((ROOT / "serving/config/monitoring.config").read_text(), MonitoringConfig())

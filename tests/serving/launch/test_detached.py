@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from client.cli import fashion
+from fashion_common.installation import state_directory
 from serving.launch import detached
 from serving.launch.backends import BACKENDS, ServeOptions
 from serving.launch.errors import LaunchError, ServerEndedError
@@ -34,7 +35,7 @@ def test_nothing_is_left_of_a_server_that_does_not_come_up(
     options = ServeOptions(port=1, rest_port=1)
     for _ in range(2):
         with pytest.raises(ServerEndedError, match=message):
-            detached.start("embedded", options, 0 if "sleep" in program else 30)
+            detached.start("embedded", options, {}, 0 if "sleep" in program else 30)
     with pytest.raises(LaunchError, match="no server was started with --detach on port 1"):
         detached.stop(options.port)
 
@@ -90,10 +91,10 @@ def test_a_second_server_on_a_port_leaves_the_firsts_files_alone(
     """Its address may be another one, so that the port is free: the configuration is still that of the first."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    files = detached.new_directory(8500)
+    files = state_directory() / "8500"
     before = {"server.json": f'{{"pid": {os.getpid()}}}', "server.log": "of the first", "config/models.config": "its"}
     for name, text in before.items():
-        (files / name).parent.mkdir(exist_ok=True)
+        (files / name).parent.mkdir(exist_ok=True, parents=True)
         (files / name).write_text(text)
 
     with (files / "server.lock").open("wb") as lock:
