@@ -80,7 +80,7 @@ def _supervise(flags: Flags, arguments: Sequence[str], stopping: threading.Event
 
 def _serve(flags: Flags, stopping: threading.Event) -> int:
     from serving.embedded import options as config
-    from serving.embedded.loading.load import Runtime, version_load
+    from serving.embedded.loading.load import version_load
     from serving.embedded.loading.tensorflow import saved_model, tracing
     from serving.embedded.observe.tracer import Tracer
     from serving.embedded.server import ModelServer
@@ -96,7 +96,8 @@ def _serve(flags: Flags, stopping: threading.Event) -> int:
     server = ModelServer(
         flags,
         version_load(
-            Runtime(functools.partial(saved_model.load, options=options), saved_model.records),
+            functools.partial(saved_model.load, options=options),
+            saved_model.records,
             config.batching_options_of(flags),
             warmup=flags.enable_model_warmup,
             iterations=max(1, flags.num_request_iterations_for_warmup),

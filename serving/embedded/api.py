@@ -5,12 +5,20 @@ from __future__ import annotations
 import asyncio
 from typing import NamedTuple
 
-from serving.apis.messages import GetModelStatusRequest, GetModelStatusResponse, ModelServerConfig
-from serving.embedded.inference import info
-from serving.embedded.inference.examples import ExampleInference
+from serving.apis.messages import (
+    GetModelMetadataRequest,
+    GetModelMetadataResponse,
+    GetModelStatusRequest,
+    GetModelStatusResponse,
+    ModelServerConfig,
+    SignatureDefMap,
+)
 from serving.embedded.inference.model import LoadedModel
-from serving.embedded.inference.predict import Predictor
+from serving.embedded.inference.predict import Engine
 from serving.embedded.models.core import ServerCore
+from serving.errors import InvalidArgument, NotFound
+
+SIGNATURE_DEF = "signature_def"
 
 
 class ModelAdmin:
@@ -20,8 +28,22 @@ class ModelAdmin:
         self._core = core
 
     async def status(self, request: GetModelStatusRequest) -> GetModelStatusResponse:
-        """The state of a model's versions. Raises ServingError."""
-        return info.status(self._core, request)
+        """The state of a version, or of all versions newest first; a label is ignored, as in TF Serving.
+
+        Raises ServingError.
+        """
+        if not request.HasField("model_spec"):
+            raise InvalidArgument("Missing ModelSpec")
+        spec = request.model_spec
+        statuses = self._core.manager.statuses(spec.name)
+        if spec.WhichOneof("version_choice") == "version":
+            statuses = [status for status in statuses if status.version == spec.version.value]
+            if not statuses:
+                raise NotFound(f"Could not find version {spec.version.value} of model {spec.name}")
+        if not statuses:
+            error = self._core.errors().get(spec.name)
+            raise NotFound(f"Could not find any versions of model {spec.name}" + (f": {error}" if error else ""))
+        return GetModelStatusResponse(model_version_status=statuses)
 
     async def reload(self, config: ModelServerConfig) -> None:
         """Replaces the configuration. Raises ServingError."""
@@ -32,6 +54,21 @@ class Api(NamedTuple):
     """What the models' methods need."""
 
     core: ServerCore[LoadedModel]
-    predictor: Predictor
-    examples: ExampleInference
+    engine: Engine
     admin: ModelAdmin
+
+    def metadata(self, request: GetModelMetadataRequest) -> GetModelMetadataResponse:
+        """The signatures of a version. Raises ServingError."""
+        if not request.HasField("model_spec"):
+            raise InvalidArgument("Missing ModelSpec")
+        if not request.metadata_field:
+            raise InvalidArgument("GetModelMetadataRequest must specify at least one metadata_field")
+        for field in request.metadata_field:
+            if field != SIGNATURE_DEF:
+                raise InvalidArgument(f"Metadata field {field} is not supported")
+        with self.core.use(request.model_spec) as version:
+            response = GetModelMetadataResponse(model_spec=version.servable.spec())
+            definitions = {name: signature.definition for name, signature in version.servable.signatures.items()}
+            signatures = SignatureDefMap(signature_def=definitions)
+            response.metadata[SIGNATURE_DEF].Pack(signatures, deterministic=True)
+        return response

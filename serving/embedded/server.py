@@ -19,10 +19,9 @@ from serving.embedded.grpc.methods import Methods
 from serving.embedded.grpc.profiler import Profiler
 from serving.embedded.grpc.services import ModelServices
 from serving.embedded.inference.batching import BatchingRunner
-from serving.embedded.inference.examples import ExampleInference
 from serving.embedded.inference.model import LoadedModel
-from serving.embedded.inference.predict import Predictor
-from serving.embedded.inference.runner import Runner, Runs
+from serving.embedded.inference.predict import Engine
+from serving.embedded.inference.runner import Runner
 from serving.embedded.loading.load import Load
 from serving.embedded.models.core import ServerCore
 from serving.embedded.models.manager import Manager
@@ -88,8 +87,10 @@ class ModelServer:
             metrics=self._metrics,
             access_log=AccessLog(sys.stdout).write if flags.access_log else None,
         )
-        batched = BatchingRunner(self._runner, self._metrics.batch if self._metrics else None)
-        self._api = self._new_api(batched if flags.enable_batching else self._runner)
+        batching = BatchingRunner(self._runner, self._metrics.batch if self._metrics else None)
+        run = batching.run if flags.enable_batching else self._runner.run
+        engine = Engine(self._core.use, run, self._limits, flags.enable_signature_method_name_check)
+        self._api = Api(self._core, engine, ModelAdmin(self._core) if siblings is None else siblings.admin(self._core))
         self._health = Health(self._core) if flags.enable_grpc_healthcheck_service else None
         self._profiler = Profiler(tracer) if flags.enable_profiler and tracer is not None else None
         self._grpc = self._grpc_listener() if flags.port >= 0 else None
@@ -144,15 +145,6 @@ class ModelServer:
         self._manager.stop()
         self._runner.stop()
         self._loop.close()
-
-    def _new_api(self, runs: Runs) -> Api:
-        check = self._flags.enable_signature_method_name_check
-        return Api(
-            self._core,
-            Predictor(self._core, runs, self._limits, check_method_names=check),
-            ExampleInference(self._core, runs, check_method_names=check),
-            ModelAdmin(self._core) if self._siblings is None else self._siblings.admin(self._core),
-        )
 
     def _grpc_listener(self) -> GrpcListener:
         """The gRPC port with all its services; the socket for siblings speaks for this process alone."""

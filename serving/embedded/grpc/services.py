@@ -22,8 +22,8 @@ from serving.apis.messages import (
 )
 from serving.embedded.api import Api
 from serving.embedded.grpc.methods import Rpc, Unary
-from serving.embedded.inference import info
-from serving.embedded.inference.predict import PredictCall
+from serving.embedded.inference import examples
+from serving.embedded.inference.predict import predict
 from serving.embedded.observe.calls import Call
 from serving.errors import InvalidArgument
 
@@ -52,30 +52,32 @@ class ModelServices:
     async def _predict(self, request: PredictRequest, call: Call) -> Message:
         if not request.HasField("model_spec"):
             raise InvalidArgument("Missing ModelSpec")
-        inputs = PredictCall(request.model_spec, request.inputs, request.output_filter, call.deadline)
-        prediction = await self._api.predictor.predict(inputs)
-        response = PredictResponse(model_spec=prediction.spec)
-        data_types = prediction.signature.output_types
-        for name, array in prediction.outputs.items():
+        name = request.model_spec.signature_name
+        with self._api.core.use(request.model_spec) as version:
+            signature, outputs = await predict(
+                self._api.engine, version, name, request.inputs, request.output_filter, call.deadline
+            )
+        response = PredictResponse(model_spec=signature.spec)
+        for name, array in outputs.items():
             tensors.fill_tensor_proto(
                 response.outputs[name],
                 array,
-                dtype=data_types[name],
+                dtype=signature.output_types[name],
                 tensor_content=self._tensor_content,
             )
         return response
 
     async def _classify(self, request: ClassificationRequest, call: Call) -> Message:
-        return await self._api.examples.classify(request, call.deadline)
+        return await examples.classify(self._api.engine, request, call.deadline)
 
     async def _regress(self, request: RegressionRequest, call: Call) -> Message:
-        return await self._api.examples.regress(request, call.deadline)
+        return await examples.regress(self._api.engine, request, call.deadline)
 
     async def _multi_inference(self, request: MultiInferenceRequest, call: Call) -> Message:
-        return await self._api.examples.multi_inference(request, call.deadline)
+        return await examples.multi_inference(self._api.engine, request, call.deadline)
 
     async def _metadata(self, request: GetModelMetadataRequest, _: Call) -> Message:
-        return info.metadata(self._api.core, request)
+        return self._api.metadata(request)
 
     async def _status(self, request: GetModelStatusRequest, _: Call) -> Message:
         return await self._api.admin.status(request)

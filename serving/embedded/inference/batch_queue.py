@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from serving.apis.messages import BatchingParameters
-from serving.embedded.inference.servable import Array
+from serving.apis.tensors import Array
 from serving.errors import ServerConfigError, Unavailable
 
 

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from serving.apis.tensors import Array
 from serving.embedded.inference.batch_queue import Batch, BatchingOptions, Queue, Task, common_rows, merged
 from serving.embedded.inference.model import LoadedModel
 from serving.embedded.inference.runner import Run, Runner
-from serving.embedded.inference.servable import Array
 from serving.errors import DeadlineExceeded, InvalidArgument
 
 # While requests come one at a time, each runs at once instead of waiting to be merged; every so many of them waits, to

@@ -18,7 +18,6 @@ from serving.apis.messages import (
     ClassificationRequest,
     ClassificationResponse,
     ClassificationResult,
-    InferenceTask,
     Input,
     ModelSpec,
     MultiInferenceRequest,
@@ -28,14 +27,14 @@ from serving.apis.messages import (
     RegressionResult,
     SignatureDef,
 )
+from serving.apis.tensors import Array
 from serving.embedded.inference.model import DEFAULT_SIGNATURE, Signature
-from serving.embedded.inference.predict import CLASSIFY_METHOD, REGRESS_METHOD, Versions
-from serving.embedded.inference.runner import Run, Runs
-from serving.embedded.inference.servable import Array
+from serving.embedded.inference.predict import CLASSIFY_METHOD, REGRESS_METHOD, Engine, check_rows
+from serving.embedded.inference.runner import Run
+from serving.embedded.limits import Limits
 from serving.errors import FailedPrecondition, InvalidArgument, Unimplemented
 
-# C++ protobuf marks its debug text so that nobody parses it; TF Serving's error texts carry the mark.
-_DEBUG_MARK = "goo.gle/debugstr    \n"
+_KINDS = {CLASSIFY_METHOD: "classification", REGRESS_METHOD: "regression"}
 
 
 class _Task(NamedTuple):
@@ -49,94 +48,93 @@ class _Task(NamedTuple):
     fetches: dict[str, str]
 
 
-class ExampleInference:
-    """Answers Classify, Regress and MultiInference calls."""
-
-    def __init__(self, core: Versions, runner: Runs, *, check_method_names: bool = False) -> None:
-        self._core = core
-        self._runner = runner
-        self._check_method_names = check_method_names
-
-    async def classify(self, request: ClassificationRequest, deadline: float | None = None) -> ClassificationResponse:
-        """Runs one Classify call. deadline: in seconds of `time.monotonic`. Raises ServingError."""
-        spec, outputs, count = await self._run(request, CLASSIFY_METHOD, deadline)
-        response = ClassificationResponse(model_spec=spec)
-        _fill_classes(response.result, outputs, count)
-        return response
-
-    async def regress(self, request: RegressionRequest, deadline: float | None = None) -> RegressionResponse:
-        """Runs one Regress call. deadline: in seconds of `time.monotonic`. Raises ServingError."""
-        spec, outputs, count = await self._run(request, REGRESS_METHOD, deadline)
-        response = RegressionResponse(model_spec=spec)
-        _fill_values(response.result, outputs["outputs"], count)
-        return response
-
-    async def multi_inference(
-        self, request: MultiInferenceRequest, deadline: float | None = None
-    ) -> MultiInferenceResponse:
-        """Runs several signatures of one model on the same examples, in one run. Raises ServingError."""
-        response = MultiInferenceResponse()
-        with self._core.use(request.tasks[0].model_spec if request.tasks else ModelSpec()) as version:
-            tasks = self._tasks(version.servable.signatures, request)
-            examples = _serialized_examples(request.input)
-            feeds = {task.feed: examples for task in tasks}
-            fetches = tuple(sorted({tensor for task in tasks for tensor in task.fetches.values()}))
-            values = dict(zip(fetches, await self._runner.run(Run(version, feeds, fetches, deadline)), strict=True))
-        for task, inference in zip(tasks, request.tasks, strict=True):
-            result = response.results.add(model_spec=task.spec)
-            outputs = {output: values[tensor] for output, tensor in task.fetches.items()}
-            if inference.method_name == CLASSIFY_METHOD:
-                _fill_classes(result.classification_result, outputs, len(examples))
-            else:
-                _fill_values(result.regression_result, outputs["outputs"], len(examples))
-        return response
-
-    async def _run(
-        self, request: ClassificationRequest | RegressionRequest, method_name: str, deadline: float | None
-    ) -> tuple[ModelSpec, dict[str, Array], int]:
-        """The ModelSpec of the answer, the outputs by name, and the number of examples."""
-        if not request.HasField("model_spec"):
-            raise InvalidArgument("Missing ModelSpec")
-        with self._core.use(request.model_spec) as version:
-            name = request.model_spec.signature_name or DEFAULT_SIGNATURE
-            if name not in version.servable.signatures:
-                raise InvalidArgument(f"No signature was found with the name: {name}")
-            task = self._task(version.servable.signatures[name], method_name)
-            examples = _serialized_examples(request.input)
-            values = await self._runner.run(Run(version, {task.feed: examples}, tuple(task.fetches.values()), deadline))
-        return task.spec, dict(zip(task.fetches, values, strict=True)), len(examples)
-
-    def _tasks(self, signatures: Mapping[str, Signature], request: MultiInferenceRequest) -> list[_Task]:
-        tasks: dict[str, _Task] = {}
-        for inference in request.tasks:
-            _check_same_model(request.tasks[0], inference)
-            name = inference.model_spec.signature_name or DEFAULT_SIGNATURE
-            if name in tasks:
-                raise InvalidArgument(f"Duplicate evaluation of signature: {name}")
-            if name not in signatures:
-                raise InvalidArgument(f"Requested signature not found in model graph: {name}")
-            tasks[name] = self._task(signatures[name], inference.method_name)
-        return list(tasks.values())
-
-    def _task(self, signature: Signature, method_name: str) -> _Task:
-        if method_name not in _KINDS:
-            raise Unimplemented(f"Unsupported signature method_name: {method_name}")
-        definition = signature.definition
-        if self._check_method_names and definition.method_name != method_name:
-            raise InvalidArgument(
-                f"Expected {_KINDS[method_name]} signature method_name to be {method_name}. "
-                f"Was: {definition.method_name}"
-            )
-        if len(definition.inputs) != 1:
-            raise InvalidArgument("Expected one input Tensor.")
-        fetches = _classification(definition) if method_name == CLASSIFY_METHOD else _regression(definition)
-        return _Task(signature.spec, definition.inputs["inputs"].name, fetches)
+async def classify(
+    engine: Engine, request: ClassificationRequest, deadline: float | None = None
+) -> ClassificationResponse:
+    """Runs one Classify call. deadline: in seconds of `time.monotonic`. Raises ServingError."""
+    spec, outputs, count = await _run(engine, request, CLASSIFY_METHOD, deadline)
+    response = ClassificationResponse(model_spec=spec)
+    _fill_classes(response.result, outputs, count)
+    return response
 
 
-_KINDS = {CLASSIFY_METHOD: "classification", REGRESS_METHOD: "regression"}
+async def regress(engine: Engine, request: RegressionRequest, deadline: float | None = None) -> RegressionResponse:
+    """Runs one Regress call. deadline: in seconds of `time.monotonic`. Raises ServingError."""
+    spec, outputs, count = await _run(engine, request, REGRESS_METHOD, deadline)
+    response = RegressionResponse(model_spec=spec)
+    _fill_values(response.result, outputs["outputs"], count)
+    return response
 
 
-def _serialized_examples(source: Input) -> Array:
+async def multi_inference(
+    engine: Engine, request: MultiInferenceRequest, deadline: float | None = None
+) -> MultiInferenceResponse:
+    """Runs several signatures of one model on the same examples, in one run. Raises ServingError."""
+    response = MultiInferenceResponse()
+    with engine.use(request.tasks[0].model_spec if request.tasks else ModelSpec()) as version:
+        tasks = _tasks(engine, version.servable.signatures, request)
+        examples = _serialized_examples(request.input, engine.limits)
+        feeds = {task.feed: examples for task in tasks}
+        fetches = tuple(sorted({tensor for task in tasks for tensor in task.fetches.values()}))
+        values = dict(zip(fetches, await engine.run(Run(version, feeds, fetches, deadline)), strict=True))
+    for task, inference in zip(tasks, request.tasks, strict=True):
+        result = response.results.add(model_spec=task.spec)
+        outputs = {output: values[tensor] for output, tensor in task.fetches.items()}
+        if inference.method_name == CLASSIFY_METHOD:
+            _fill_classes(result.classification_result, outputs, len(examples))
+        else:
+            _fill_values(result.regression_result, outputs["outputs"], len(examples))
+    return response
+
+
+async def _run(
+    engine: Engine, request: ClassificationRequest | RegressionRequest, method_name: str, deadline: float | None
+) -> tuple[ModelSpec, dict[str, Array], int]:
+    """The ModelSpec of the answer, the outputs by name, and the number of examples."""
+    if not request.HasField("model_spec"):
+        raise InvalidArgument("Missing ModelSpec")
+    with engine.use(request.model_spec) as version:
+        name = request.model_spec.signature_name or DEFAULT_SIGNATURE
+        if name not in version.servable.signatures:
+            raise InvalidArgument(f"No signature was found with the name: {name}")
+        task = _task(engine, version.servable.signatures[name], method_name)
+        examples = _serialized_examples(request.input, engine.limits)
+        values = await engine.run(Run(version, {task.feed: examples}, tuple(task.fetches.values()), deadline))
+    return task.spec, dict(zip(task.fetches, values, strict=True)), len(examples)
+
+
+def _tasks(engine: Engine, signatures: Mapping[str, Signature], request: MultiInferenceRequest) -> list[_Task]:
+    tasks: dict[str, _Task] = {}
+    for inference in request.tasks:
+        spec = inference.model_spec
+        if not spec.name:
+            raise InvalidArgument("Found ModelSpec with an empty model name.")
+        if spec.name != request.tasks[0].model_spec.name:
+            raise InvalidArgument("All ModelSpecs in a MultiInferenceRequest must access the same model name.")
+        name = spec.signature_name or DEFAULT_SIGNATURE
+        if name in tasks:
+            raise InvalidArgument(f"Duplicate evaluation of signature: {name}")
+        if name not in signatures:
+            raise InvalidArgument(f"Requested signature not found in model graph: {name}")
+        tasks[name] = _task(engine, signatures[name], inference.method_name)
+    return list(tasks.values())
+
+
+def _task(engine: Engine, signature: Signature, method_name: str) -> _Task:
+    if method_name not in _KINDS:
+        raise Unimplemented(f"Unsupported signature method_name: {method_name}")
+    kind, definition = _KINDS[method_name], signature.definition
+    if engine.check_method_names and definition.method_name != method_name:
+        raise InvalidArgument(
+            f"Expected {kind} signature method_name to be {method_name}. Was: {definition.method_name}"
+        )
+    if len(definition.inputs) != 1:
+        raise InvalidArgument("Expected one input Tensor.")
+    fetches = _classification(definition) if method_name == CLASSIFY_METHOD else _regression(definition)
+    return _Task(signature.spec, definition.inputs["inputs"].name, fetches)
+
+
+def _serialized_examples(source: Input, limits: Limits) -> Array:
     """The examples as strings [N] of serialized tf.Example; a context goes in front of each. Raises InvalidArgument.
 
     Serialized messages merge when they are joined: that is how a context's features get into every example.
@@ -148,16 +146,10 @@ def _serialized_examples(source: Input) -> Array:
         serialized = [example.SerializeToString() for example in source.example_list.examples]
     if not serialized:
         raise InvalidArgument("Input is empty.")
+    check_rows("inputs", len(serialized), limits)
     examples = np.empty(len(serialized), object)
     examples[:] = serialized
     return examples
-
-
-def _check_same_model(first: InferenceTask, other: InferenceTask) -> None:
-    if not other.model_spec.name:
-        raise InvalidArgument("Found ModelSpec with an empty model name.")
-    if other.model_spec.name != first.model_spec.name:
-        raise InvalidArgument("All ModelSpecs in a MultiInferenceRequest must access the same model name.")
 
 
 def _classification(signature: SignatureDef) -> dict[str, str]:
@@ -185,7 +177,8 @@ def _regression(signature: SignatureDef) -> dict[str, str]:
 
 
 def _debug(signature: SignatureDef) -> str:
-    return _DEBUG_MARK + text_format.MessageToString(signature)
+    # C++ protobuf marks its debug text so that nobody parses it; TF Serving's error texts carry the mark.
+    return "goo.gle/debugstr    \n" + text_format.MessageToString(signature)
 
 
 def _fill_classes(result: ClassificationResult, outputs: Mapping[str, Array], count: int) -> None:

@@ -3,13 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from serving.apis.messages import ModelSpec, SignatureDef
+from serving.apis.tensors import Array
 from serving.embedded.inference.batch_queue import BatchingOptions, Queue
-from serving.embedded.inference.servable import Array, Servable
 
 DEFAULT_SIGNATURE = "serving_default"
+
+
+class Servable(Protocol):
+    """What a runtime makes of a version's directory: all that the server knows of a loaded model."""
+
+    @property
+    def signatures(self) -> Mapping[str, SignatureDef]:
+        """The signatures by name."""
+
+    @property
+    def loop_free(self) -> frozenset[str]:
+        """The outputs, by tensor name, whose time is bounded by the size of the inputs: no loop has a part in them."""
+
+    def run(self, feeds: Mapping[str, Array], fetches: Sequence[str]) -> list[Array]:
+        """The values of the tensors `fetches`, given those of `feeds`. Raises ServingError."""
+
+    def close(self) -> None:
+        """Frees the model."""
 
 
 class Signature(NamedTuple):
@@ -29,9 +47,10 @@ class Signature(NamedTuple):
 class LoadedModel:
     """What the runtime loaded for one version, and what requests need to know of it. It goes with the version.
 
-    batching: how its requests are merged, or None when they are not. signatures: by name. loop_free: as `Servable` has
-    it. quick_outputs: the tensors whose last run was quick enough for the event loop. queues: the requests that wait,
-    by what they must have in common to be merged. runs_alone: how many runs in a row had one request.
+    batching: how its requests are merged, or None when they are not. signatures: by name. run, close, loop_free: as
+    `Servable` has them. quick_outputs: the tensors whose last run was quick enough for the event loop. queues: the
+    requests that wait, by what they must have in common to be merged. runs_alone: how many runs in a row had one
+    request.
     """
 
     def __init__(self, name: str, number: int, servable: Servable, batching: BatchingOptions | None = None) -> None:
@@ -39,19 +58,12 @@ class LoadedModel:
         self.number = number
         self.batching = batching
         self.signatures = {key: self._signature(key, value) for key, value in servable.signatures.items()}
+        self.run = servable.run
+        self.close = servable.close
         self.loop_free = servable.loop_free
         self.quick_outputs: set[str] = set()
         self.queues: dict[Hashable, Queue] = {}
         self.runs_alone = 0
-        self._servable = servable
-
-    def run(self, feeds: Mapping[str, Array], fetches: Sequence[str]) -> list[Array]:
-        """The values of the tensors `fetches`, given those of `feeds`. Raises ServingError."""
-        return self._servable.run(feeds, fetches)
-
-    def close(self) -> None:
-        """Frees the model."""
-        self._servable.close()
 
     def spec(self, signature_name: str = "") -> ModelSpec:
         """The ModelSpec of an answer: the version that gave it is always named."""

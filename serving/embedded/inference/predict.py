@@ -6,16 +6,16 @@ filter, and then what TensorFlow says.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from serving.apis import tensors
 from serving.apis.messages import ModelSpec, SignatureDef, TensorProto
+from serving.apis.tensors import Array
 from serving.embedded.inference.model import DEFAULT_SIGNATURE, LoadedModel, Signature
-from serving.embedded.inference.runner import Run, Runs
-from serving.embedded.inference.servable import Array
+from serving.embedded.inference.runner import Run
 from serving.embedded.limits import Limits
 from serving.embedded.models.versions import Version
 from serving.errors import FailedPrecondition, Internal, InvalidArgument
@@ -25,62 +25,44 @@ CLASSIFY_METHOD = "tensorflow/serving/classify"
 REGRESS_METHOD = "tensorflow/serving/regress"
 
 
-class PredictCall(NamedTuple):
-    """A Predict request from either front end.
+class Engine(NamedTuple):
+    """What requests need of the server.
 
-    inputs: by the signature's names, arrays or messages. deadline: in seconds of `time.monotonic`.
+    use: the version that a request asks for, counted as in use. run: runs it. Both raise ServingError.
+    check_method_names: whether a signature must have a method name that TF Serving knows.
     """
 
-    spec: ModelSpec
-    inputs: Mapping[str, TensorProto | Array]
-    output_filter: Sequence[str] = ()
-    deadline: float | None = None
+    use: Callable[[ModelSpec], Version[LoadedModel]]
+    run: Callable[[Run], Awaitable[list[Array]]]
+    limits: Limits
+    check_method_names: bool = False
 
 
-class Prediction(NamedTuple):
-    """The answer: the outputs by name, and which version and signature gave them."""
+async def predict(
+    engine: Engine,
+    version: Version[LoadedModel],
+    signature_name: str,
+    inputs: Mapping[str, TensorProto | Array],
+    output_filter: Sequence[str] = (),
+    deadline: float | None = None,
+) -> tuple[Signature, dict[str, Array]]:
+    """Runs a version that its caller has in use; gives the signature that did it, and the outputs by name.
 
-    spec: ModelSpec
-    signature: Signature
-    outputs: dict[str, Array]
-
-
-class Versions(Protocol):
-    """What finds the version that a request asks for: the ServerCore, or a version that is not served yet."""
-
-    def use(self, spec: ModelSpec) -> Version[LoadedModel]:
-        """The version, counted as in use. Raises ServingError."""
-
-
-class Predictor:
-    """Answers Predict calls. check_method_names: whether a signature must have a method name that TF Serving knows."""
-
-    def __init__(self, core: Versions, runner: Runs, limits: Limits, *, check_method_names: bool = False) -> None:
-        self._core = core
-        self._runner = runner
-        self._limits = limits
-        self._check_method_names = check_method_names
-
-    async def predict(self, call: PredictCall) -> Prediction:
-        """Runs one call. Raises ServingError."""
-        with self._core.use(call.spec) as version:
-            return await self.predict_on(version, call)
-
-    async def predict_on(self, version: Version[LoadedModel], call: PredictCall) -> Prediction:
-        """Runs one call on a version that its caller has in use. Raises ServingError."""
-        name = call.spec.signature_name or DEFAULT_SIGNATURE
-        signature = version.servable.signatures.get(name)
-        if signature is None:
-            raise FailedPrecondition(f'Serving signature key "{name}" not found.')
-        if self._check_method_names:
-            _check_predict_method(signature.definition)
-        feeds = _feeds(signature, call.inputs, self._limits)
-        aliases, fetches = signature.aliases, signature.fetches
-        if call.output_filter:
-            aliases = _filtered(signature, call.output_filter)
-            fetches = tuple(signature.definition.outputs[alias].name for alias in aliases)
-        values = await self._runner.run(Run(version, feeds, fetches, call.deadline))
-        return Prediction(signature.spec, signature, dict(zip(aliases, values, strict=True)))
+    inputs: by the signature's names, arrays or messages. deadline: in seconds of `time.monotonic`. Raises ServingError.
+    """
+    name = signature_name or DEFAULT_SIGNATURE
+    signature = version.servable.signatures.get(name)
+    if signature is None:
+        raise FailedPrecondition(f'Serving signature key "{name}" not found.')
+    if engine.check_method_names:
+        _check_predict_method(signature.definition)
+    feeds = _feeds(signature, inputs, engine.limits)
+    aliases, fetches = signature.aliases, signature.fetches
+    if output_filter:
+        aliases = _filtered(signature, output_filter)
+        fetches = tuple(signature.definition.outputs[alias].name for alias in aliases)
+    values = await engine.run(Run(version, feeds, fetches, deadline))
+    return signature, dict(zip(aliases, values, strict=True))
 
 
 def _check_predict_method(signature: SignatureDef) -> None:
@@ -103,10 +85,8 @@ def _feeds(signature: Signature, inputs: Mapping[str, TensorProto | Array], limi
         count += is_input
         value = inputs[alias] if is_input else _default(signature.definition, alias, inputs.keys())
         array = _array(alias, value, data_type, limits.max_tensor_bytes, len(feeds))
-        if limits.max_request_rows and array.ndim and len(array) > limits.max_request_rows:
-            raise InvalidArgument(
-                f"Input {alias} has {len(array)} rows: the limit is --max_request_rows={limits.max_request_rows}"
-            )
+        if limits.max_request_rows and array.ndim:
+            check_rows(alias, len(array), limits)
         feeds[tensor] = array
     if count != len(inputs):
         aliases = [alias for alias, _, _ in signature.inputs if alias in inputs]
@@ -115,6 +95,14 @@ def _feeds(signature: Signature, inputs: Mapping[str, TensorProto | Array], limi
             f"request input: {','.join(sorted(inputs))}"
         )
     return feeds
+
+
+def check_rows(name: str, rows: int, limits: Limits) -> None:
+    """Raises InvalidArgument for an input of more rows than --max_request_rows."""
+    if 0 < limits.max_request_rows < rows:
+        raise InvalidArgument(
+            f"Input {name} has {rows} rows: the limit is --max_request_rows={limits.max_request_rows}"
+        )
 
 
 def _check_count(signature: SignatureDef, inputs: Mapping[str, object]) -> None:

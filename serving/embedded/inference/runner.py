@@ -6,10 +6,10 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
+from serving.apis.tensors import Array
 from serving.embedded.inference.model import LoadedModel
-from serving.embedded.inference.servable import Array
 from serving.embedded.models.versions import Version
 from serving.errors import DeadlineExceeded
 
@@ -27,13 +27,6 @@ class Run(NamedTuple):
     feeds: Mapping[str, Array]
     fetches: tuple[str, ...]
     deadline: float | None = None
-
-
-class Runs(Protocol):
-    """What answers requests need: a Runner, or one that merges."""
-
-    async def run(self, run: Run) -> list[Array]:
-        """The values of `run.fetches`. Raises ServingError."""
 
 
 class Runner:

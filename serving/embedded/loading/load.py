@@ -2,34 +2,30 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import NamedTuple
 
+from fashion_common.layout import SELF_TEST_FILE
+from serving.apis.self_test import ArchiveError, Case, MismatchError, largest_differences, read_archive
+from serving.apis.tensors import Array
 from serving.embedded.inference.batch_queue import BatchingOptions
-from serving.embedded.inference.model import LoadedModel
-from serving.embedded.inference.servable import Servable
-from serving.embedded.loading.self_test import self_test
+from serving.embedded.inference.model import LoadedModel, Servable
 from serving.embedded.loading.warmup import warm_up
 from serving.embedded.models.storage import VersionDirectory
 from serving.embedded.models.versions import Version
+from serving.errors import FailedPrecondition
 
 log = logging.getLogger(__name__)
 
 Load = Callable[[str, int, VersionDirectory], LoadedModel]
 
 
-class Runtime(NamedTuple):
-    """What runs models. load: makes a version's directory a servable. records: reads the records of a TFRecord file."""
-
-    load: Callable[[VersionDirectory], Servable]
-    records: Callable[[Path], Iterable[bytes]]
-
-
 def version_load(
-    runtime: Runtime,
+    runtime: Callable[[VersionDirectory], Servable],
+    records: Callable[[Path], Iterable[bytes]],
     batching: Callable[[VersionDirectory], BatchingOptions | None] = lambda _: None,
     *,
     warmup: bool = True,
@@ -37,18 +33,19 @@ def version_load(
 ) -> Load:
     """A load function for the manager: a version that it gives has passed its warmup and its self-test.
 
-    batching: gives a version's batching options. iterations: how often each warmup request is replayed.
+    runtime: makes a version's directory a servable. records: reads the records of a TFRecord file. batching: gives a
+    version's batching options. iterations: how often each warmup request is replayed.
     """
 
     def load(name: str, number: int, directory: VersionDirectory) -> LoadedModel:
         options = batching(directory)
-        servable = runtime.load(directory)
+        servable = runtime(directory)
         try:
             model = LoadedModel(name, number, servable, options)
             version: Version[LoadedModel] = Version(name, number, directory, threading.RLock())
             version.put(model)
-            replayed = warm_up(version, runtime.records, iterations) if warmup else 0
-            tested = self_test(directory, servable)
+            replayed = warm_up(version, records, iterations) if warmup else 0
+            tested = _self_test(directory, servable)
         except BaseException:
             servable.close()
             raise
@@ -56,3 +53,31 @@ def version_load(
         return model
 
     return load
+
+
+def _self_test(directory: VersionDirectory, servable: Servable) -> list[str]:
+    """Holds every signature in a version's archive to its golden outputs; gives their names, none without an archive.
+
+    A model that was made elsewhere has no archive. Raises FailedPrecondition with what differs.
+    """
+    file = directory.file(SELF_TEST_FILE)
+    if file is None:
+        return []
+    try:
+        return list(largest_differences(read_archive(file), functools.partial(_answer, servable)))
+    except ArchiveError as error:
+        raise FailedPrecondition(f"Self-test {file} cannot be read: {error}") from error
+    except MismatchError as error:
+        raise FailedPrecondition(f"Self-test {file}: {error}") from error
+
+
+def _answer(servable: Servable, name: str, case: Case) -> dict[str, Array]:
+    signature = servable.signatures.get(name)
+    if signature is None:
+        raise MismatchError(f"the model has no signature {name}")
+    if unknown := case.inputs.keys() - signature.inputs.keys():
+        raise MismatchError(f"signature {name} has no input {min(unknown)}")
+    outputs = [key for key in case.outputs if key in signature.outputs]
+    feeds = {signature.inputs[key].name: case.inputs[key] for key in sorted(case.inputs)}
+    values = servable.run(feeds, [signature.outputs[key].name for key in outputs])
+    return dict(zip(outputs, values, strict=True))

@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Generic, NamedTuple
 
+from serving.apis.messages import ModelVersionStatus
 from serving.embedded.models.source import Aspired
 from serving.embedded.models.storage import VersionDirectory
-from serving.embedded.models.versions import S, State, Version, VersionStatus
+from serving.embedded.models.versions import S, State, Version
 from serving.errors import Internal, NotFound, ServingError, StillLoading, Unavailable
 
 log = logging.getLogger(__name__)
@@ -84,7 +85,7 @@ class Manager(Generic[S]):
             choice.use()
             return choice
 
-    def statuses(self, name: str) -> list[VersionStatus]:
+    def statuses(self, name: str) -> list[ModelVersionStatus]:
         """The status of every version of a model that was ever aspired to, newest first."""
         with self._lock:
             model = self._models.get(name)

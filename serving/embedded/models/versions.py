@@ -5,8 +5,10 @@ from __future__ import annotations
 import enum
 import threading
 from collections.abc import Callable
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
+from serving.apis.messages import ModelVersionStatus
+from serving.apis.status import Code
 from serving.embedded.models.storage import VersionDirectory
 from serving.errors import ServingError
 
@@ -29,14 +31,6 @@ class Closeable(Protocol):
 
 
 S = TypeVar("S", bound=Closeable)
-
-
-class VersionStatus(NamedTuple):
-    """One version's state, and the error that brought it there."""
-
-    version: int
-    state: State
-    error: ServingError | None
 
 
 class Version(Generic[S]):
@@ -107,6 +101,9 @@ class Version(Generic[S]):
         servable, self._servable = self._servable, None
         return servable
 
-    def status(self) -> VersionStatus:
-        """The version's status as it is now."""
-        return VersionStatus(self.number, self.state, self.error)
+    def status(self) -> ModelVersionStatus:
+        """The version's status as it is now: its state, and the error that brought it there."""
+        status = ModelVersionStatus(version=self.number, state=int(self.state))
+        status.status.error_code = int(self.error.code if self.error else Code.OK)
+        status.status.error_message = str(self.error or "")
+        return status

@@ -20,10 +20,10 @@ from serving.apis.messages import (
     RegressionRequest,
 )
 from serving.apis.status import Code
-from serving.embedded.api import Api
-from serving.embedded.inference import info
+from serving.embedded.api import SIGNATURE_DEF, Api
+from serving.embedded.inference.examples import classify, regress
 from serving.embedded.inference.model import DEFAULT_SIGNATURE
-from serving.embedded.inference.predict import PredictCall
+from serving.embedded.inference.predict import predict
 from serving.embedded.observe.calls import Operation
 from serving.embedded.observe.metrics import CONTENT_TYPE, Metrics
 from serving.embedded.rest.json import examples, outputs, requests, values
@@ -108,23 +108,22 @@ class Routes:
             inputs = requests.predict_inputs(
                 document, signature.definition, spec.signature_name, no_booleans=no_booleans
             )
-            call = PredictCall(spec, inputs.arrays, deadline=deadline)
-            prediction = await self._api.predictor.predict_on(version, call)
-        return _reply(outputs.outputs_json(prediction.outputs, row_format=inputs.row_format))
+            _, arrays = await predict(self._api.engine, version, name, inputs, deadline=deadline)
+        return _reply(outputs.outputs_json(arrays, row_format="instances" in document))
 
     async def _classify(self, request: Request) -> Reply:
         spec, document, deadline = self._inference(request)
         message = ClassificationRequest(model_spec=spec, input=examples.examples_input(document))
-        return _reply(examples.classification_json((await self._api.examples.classify(message, deadline)).result))
+        return _reply(examples.classification_json((await classify(self._api.engine, message, deadline)).result))
 
     async def _regress(self, request: Request) -> Reply:
         spec, document, deadline = self._inference(request)
         message = RegressionRequest(model_spec=spec, input=examples.examples_input(document))
-        return _reply(examples.regression_json((await self._api.examples.regress(message, deadline)).result))
+        return _reply(examples.regression_json((await regress(self._api.engine, message, deadline)).result))
 
     async def _metadata(self, request: Request) -> Reply:
-        message = GetModelMetadataRequest(model_spec=_spec(request), metadata_field=[info.SIGNATURE_DEF])
-        return _reply(outputs.metadata_json(info.metadata(self._api.core, message)))
+        message = GetModelMetadataRequest(model_spec=_spec(request), metadata_field=[SIGNATURE_DEF])
+        return _reply(outputs.metadata_json(self._api.metadata(message)))
 
     async def _status(self, request: Request) -> Reply:
         status = await self._api.admin.status(GetModelStatusRequest(model_spec=_spec(request)))

@@ -172,3 +172,25 @@ def test_deadlines(channel: grpc.Channel, toy_server: Server, tmp_path: Path) ->
         finally:
             opened.touch()
         wait_until(has_run)
+
+
+@pytest.mark.parametrize(
+    "method", [services.CLASSIFY, services.REGRESS, services.MULTI_INFERENCE], ids=lambda method: method.name
+)
+def test_examples_are_held_to_the_limit_of_rows(channel: grpc.Channel, method: services.Method) -> None:
+    """--max_request_rows counts for examples as it does for Predict's inputs."""
+    request: Any = method.request_class()
+    spec = ModelSpec(name="tf1", signature_name="classify_x_to_y")
+    if method is services.MULTI_INFERENCE:
+        request.tasks.add(model_spec=spec, method_name="tensorflow/serving/classify")
+    else:
+        spec.signature_name = "classify_x_to_y" if method is services.CLASSIFY else "regress_x_to_y"
+        request.model_spec.CopyFrom(spec)
+    for _ in range(5001):
+        request.input.example_list.examples.add()
+
+    with pytest.raises(grpc.RpcError) as raised:
+        call(channel, method, request)
+
+    assert raised.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert raised.value.details() == "Input inputs has 5001 rows: the limit is --max_request_rows=5000"

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2
 
@@ -28,11 +27,10 @@ from serving.apis.messages import (
     SignatureDef,
 )
 from serving.apis.status import Code
+from serving.apis.tensors import Array
 from serving.embedded.loading.tensorflow import graphs
 from serving.embedded.models.storage import VersionDirectory
 from serving.errors import ServingError
-
-Array = npt.NDArray[Any]
 
 # A client may ask for any subset of the outputs; beyond this many, callables are made for one use.
 _MAX_CALLABLES = 64

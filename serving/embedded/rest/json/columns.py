@@ -7,16 +7,14 @@ import binascii
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from serving.apis import tensors
 from serving.apis.messages import DT_BOOL, DT_STRING
+from serving.apis.tensors import Array
 from serving.embedded.inference.predict import type_name
 from serving.embedded.rest.json import values
 from serving.embedded.rest.json.values import Value, format_error
 from serving.errors import InvalidArgument, Unimplemented
-
-Array = npt.NDArray[Any]
 
 # TensorFlow's largest rank; a body that is nested deeper is a mistake or an attack.
 MAX_RANK = 254

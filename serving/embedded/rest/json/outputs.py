@@ -8,19 +8,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import orjson
 from google.protobuf import json_format
 from google.protobuf.message import Message
 
 from serving.apis import tensors
 from serving.apis.messages import GetModelMetadataResponse, SignatureDefMap
-from serving.embedded.inference import info
+from serving.apis.tensors import Array
+from serving.embedded.api import SIGNATURE_DEF
 from serving.embedded.inference.predict import type_name
 from serving.embedded.rest.json.values import non_finite, pretty_object, quoted
 from serving.errors import InvalidArgument
-
-Array = npt.NDArray[Any]
 
 # Outputs whose names end so are bytes, not text.
 BYTES_SUFFIX = "_bytes"
@@ -50,7 +48,7 @@ def message_json(message: Message) -> str:
 def metadata_json(response: GetModelMetadataResponse) -> str:
     """The metadata of a model: two messages in a frame of their own."""
     signatures = SignatureDefMap()
-    response.metadata[info.SIGNATURE_DEF].Unpack(signatures)
+    response.metadata[SIGNATURE_DEF].Unpack(signatures)
     return (
         f'{{\n"model_spec":{message_json(response.model_spec)},\n'
         f'"metadata": {{"signature_def": {message_json(signatures)}}}\n}}\n'

@@ -7,27 +7,18 @@ checks in its order and its error texts.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from serving.apis import tensors
 from serving.apis.messages import SignatureDef, TensorInfo
+from serving.apis.tensors import Array
 from serving.embedded.rest.json import values
 from serving.embedded.rest.json.columns import Column, integer_range, is_base64
 from serving.embedded.rest.json.values import Value, format_error
 from serving.errors import InvalidArgument, Unimplemented
 
-Array = npt.NDArray[Any]
 Infos = Mapping[str, TensorInfo]
-
-
-class JsonInputs(NamedTuple):
-    """The inputs of a Predict request by name, and whether they came in row format."""
-
-    arrays: dict[str, Array]
-    row_format: bool
 
 
 def signature_name(document: Mapping[str, Value]) -> str:
@@ -40,8 +31,8 @@ def signature_name(document: Mapping[str, Value]) -> str:
 
 def predict_inputs(
     document: Mapping[str, Value], signature: SignatureDef, requested_name: str, *, no_booleans: bool = False
-) -> JsonInputs:
-    """The inputs in a Predict body. Raises InvalidArgument.
+) -> dict[str, Array]:
+    """The inputs in a Predict body, by name. Raises InvalidArgument.
 
     requested_name: the signature's as the request has it, for the error. no_booleans: the body is known to hold neither
     `true` nor `false`, which numpy would take for 1 and 0.
@@ -59,9 +50,9 @@ def predict_inputs(
             raise format_error(document, "Expecting 'instances' to be an list/array")
         if not instances:
             raise format_error(document, "No values in 'instances' array")
-        return JsonInputs(_rows(instances, infos, no_booleans=no_booleans), row_format=True)
+        return _rows(instances, infos, no_booleans=no_booleans)
     if "inputs" in document:
-        return JsonInputs(_columns(document["inputs"], infos, no_booleans=no_booleans), row_format=False)
+        return _columns(document["inputs"], infos, no_booleans=no_booleans)
     raise InvalidArgument("Missing 'inputs' or 'instances' key")
 
 

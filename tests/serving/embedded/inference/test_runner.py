@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from serving.apis.messages import SignatureDef
+from serving.apis.tensors import Array
 from serving.embedded.inference.model import LoadedModel
 from serving.embedded.inference.runner import QUICK_BYTES, QUICK_SECONDS, Run, Runner
-from serving.embedded.inference.servable import Array
 from serving.embedded.models.storage import VersionDirectory
 from serving.embedded.models.versions import Version
 from serving.errors import DeadlineExceeded

@@ -14,8 +14,8 @@ from google.protobuf import text_format
 from fashion_common.layout import SELF_TEST_FILE, WARMUP_FILE
 from serving.apis.messages import PredictionLog, SignatureDef
 from serving.apis.status import Code
-from serving.embedded.inference.servable import Servable
-from serving.embedded.loading.load import Runtime, version_load
+from serving.embedded.inference.model import Servable
+from serving.embedded.loading.load import version_load
 from serving.embedded.models.storage import VersionDirectory
 from serving.errors import FailedPrecondition, ServingError
 
@@ -75,8 +75,8 @@ def load(path: Path, logs: list[str] | None = None, *, iterations: int = 1, raw:
         return servable
 
     try:
-        runtime = Runtime(give, lambda _: [raw] if raw else records)
-        version_load(runtime, iterations=iterations)("m", 1, VersionDirectory(path))
+        load_version = version_load(give, lambda _: [raw] if raw else records, iterations=iterations)
+        load_version("m", 1, VersionDirectory(path))
     except ServingError:
         assert servable.closed, "a version that fails must not stay open"
         raise

@@ -33,7 +33,7 @@ def manager(loader: FakeLoader) -> Iterator[Manager[FakeServable]]:
 
 def states(manager: Manager[FakeServable]) -> dict[int, State]:
     """The state of each version."""
-    return {status.version: status.state for status in manager.statuses("m")}
+    return {status.version: State(status.state) for status in manager.statuses("m")}
 
 
 def test_the_newest_available_version_serves(manager: Manager[FakeServable], tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_a_broken_version_leaves_the_old_one_serving(
     with manager.use("m") as version:
         assert version.number == 1
     broken = manager.statuses("m")[0]
-    assert (broken.version, broken.state, str(broken.error)) == (2, State.END, "version 2 is broken")
+    assert (broken.version, broken.state, broken.status.error_message) == (2, State.END, "version 2 is broken")
 
 
 def test_a_mended_version_is_taken_up(manager: Manager[FakeServable], loader: FakeLoader, tmp_path: Path) -> None:

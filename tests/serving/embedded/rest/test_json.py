@@ -133,7 +133,7 @@ def test_both_conversions_give_the_same(no_booleans: bool) -> None:
     bodies = [b'{"instances": [[1, 2.5], [3, 4]]}', b'{"instances": [{"x": 1}, {"x": 2}]}', b'{"inputs": [[1]]}']
 
     arrays = [
-        requests.predict_inputs(values.parse_object(body), SIGNATURE, "", no_booleans=no_booleans).arrays["x"]
+        requests.predict_inputs(values.parse_object(body), SIGNATURE, "", no_booleans=no_booleans)["x"]
         for body in bodies
     ]
 
@@ -145,7 +145,7 @@ def test_named_rows_of_several_types() -> None:
     """Texts and bytes, integers to their limits."""
     body = b'{"instances": [{"n": 9223372036854775807, "s": "\xc3\xa4"}, {"n": -1, "s": {"b64": "AP8"}}]}'
 
-    arrays = requests.predict_inputs(values.parse_object(body), PAIR, "", no_booleans=True).arrays
+    arrays = requests.predict_inputs(values.parse_object(body), PAIR, "", no_booleans=True)
 
     assert arrays["n"].tolist() == [2**63 - 1, -1]
     assert arrays["s"].tolist() == ["ä".encode(), b"\0\xff"]
