@@ -19,6 +19,8 @@ from serving.embedded.flags import Flags, notices, parse, usage
 
 # How often a worker checks whether its parent is there.
 _PARENT_SECONDS = 1.0
+# The garbage collector looks at new objects when there are so many.
+_NEW_OBJECTS = 20_000
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -86,8 +88,10 @@ def _serve(flags: Flags, stopping: threading.Event) -> int:
     from serving.embedded.server import ModelServer
     from serving.embedded.workers.siblings import Siblings
 
-    # TensorFlow's own objects stay for ever: collections need not look at them.
+    # TensorFlow's own objects stay for ever: collections need not look at them. Nor at those of the requests under way,
+    # 30 each: with Python's 700, 32 requests began a collection every time, for a tenth of a small request's time.
     gc.freeze()
+    gc.set_threshold(_NEW_OBJECTS)
     options = saved_model.SessionOptions(
         tags=tuple(flags.saved_model_tags.split(",")), session_config=config.session_config(flags).SerializeToString()
     )
