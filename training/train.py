@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import keras
+import numpy as np
+from numpy.typing import NDArray
 
 from training import runs
 from training.config import TrainingConfig
@@ -17,7 +19,7 @@ from training.errors import TrainingError
 from training.fit import callbacks, checkpoint, distill, distributed, models, networks, optimizers
 from training.fit.checkpoint import History
 from training.fit.evaluate import Evaluation, evaluate
-from training.fit.stages import FitResult, Watch, run_stage
+from training.fit.stages import Watch, run_stage
 
 CHECKPOINT = "checkpoint.npz"
 _TEMPORARY_FILES = (CHECKPOINT, distill.TEACHER_CHECKPOINT, distill.ANSWERS)
@@ -72,73 +74,63 @@ def metrics(result: TrainingResult) -> dict[str, object]:
     }
 
 
-@dataclass(frozen=True)
-class _Run:
-    config: TrainingConfig
-    run_dir: Path
-    data: Dataset
-    watch: Watch
-    chief: bool
-
-
 def _complete(config: TrainingConfig, run_dir: Path, data_dir: Path | None, watch: Watch) -> TrainingResult:
     strategy = distributed.strategy(config.strategy)
     if config.dataset == "synthetic":
         data = synthetic.load(seed=config.seed)
     else:
         data = dataset.load(data_dir, report=watch.report)
-    run = _Run(config, run_dir, data, watch, distributed.is_chief(config.strategy))
+    chief = distributed.is_chief(config.strategy)
     with _translate_errors(run_dir):
-        soft = distill.soft_labels(config, data, run_dir, watch) if config.teacher != "none" else None
+        soft_labels, teacher_seconds = None, 0.0
+        if config.teacher != "none":
+            soft_labels, teacher_seconds = distill.soft_labels(config, data, run_dir, watch)
         keras.utils.set_random_seed(config.seed)
         with strategy.scope():
             model = models.build(config.model, config.api)
             network = networks.training_network(config, model)
-            _compile(network, config, len(data.train_labels))
-        fit = _fit(run, network, model, soft)
-        result = TrainingResult(
-            run_dir,
-            config,
-            model,
-            fit.history,
-            fit.fit_seconds + (soft.fit_seconds if soft else 0.0),
-            evaluate(model, data.validation_images, data.validation_labels),
-            evaluate(model, data.test_images, data.test_labels),
-        )
-        if run.chief:
-            _save(result, run)
+            network.compile(
+                optimizer=optimizers.build(config, len(data.train_labels)),
+                loss="sparse_categorical_crossentropy",
+                metrics=["accuracy"],
+                steps_per_execution=config.steps_per_execution if config.loop == "fit" else 1,
+                jit_compile=config.jit_compile,
+            )
+            network.optimizer.build(network.trainable_variables)
+        history, seconds = _fit(network, model, config, data, run_dir, watch, chief=chief, soft_labels=soft_labels)
+        validation = evaluate(model, data.validation_images, data.validation_labels)
+        test = evaluate(model, data.test_images, data.test_labels)
+        result = TrainingResult(run_dir, config, model, history, teacher_seconds + seconds, validation, test)
+        if chief:
+            _save(result, data, watch)
     return result
 
 
-def _compile(network: keras.Model, config: TrainingConfig, train_images: int) -> None:
-    network.compile(
-        optimizer=optimizers.build(config, train_images),
-        loss="sparse_categorical_crossentropy",
-        metrics=["accuracy"],
-        steps_per_execution=config.steps_per_execution if config.loop == "fit" else 1,
-        jit_compile=config.jit_compile,
-    )
-    network.optimizer.build(network.trainable_variables)
-
-
-def _fit(run: _Run, network: keras.Model, model: keras.Model, soft: distill.SoftLabels | None) -> FitResult:
-    """Fits the network and gives the model its weights, on Ctrl-C too."""
-    config, run_dir = run.config, run.run_dir
+def _fit(
+    network: keras.Model,
+    model: keras.Model,
+    config: TrainingConfig,
+    data: Dataset,
+    run_dir: Path,
+    watch: Watch,
+    *,
+    chief: bool,
+    soft_labels: NDArray[np.float32] | None,
+) -> tuple[History, float]:
+    """Fits the network and gives the model its weights, on Ctrl-C too; the history, and the seconds that it took."""
     try:
-        fit = run_stage(
+        history, seconds = run_stage(
             network,
             config,
-            run.data,
-            run.watch,
+            data,
+            watch,
             checkpoint_path=run_dir / CHECKPOINT,
-            writes=run.chief,
-            callbacks=lambda history: callbacks.build(
-                config, history, run_dir if run.chief else None, run.watch.tensorboard if run.chief else None
-            ),
-            soft_labels=soft.probabilities if soft else None,
+            writes=chief,
+            callbacks=lambda history: callbacks.build(config, history, run_dir, watch.tensorboard, writes=chief),
+            soft_labels=soft_labels,
         )
     except KeyboardInterrupt as interrupt:
-        if not run.chief:
+        if not chief:
             raise
         networks.fold(network, model)
         runs.save_model(model, run_dir)
@@ -151,7 +143,7 @@ def _fit(run: _Run, network: keras.Model, model: keras.Model, soft: distill.Soft
     if config.checkpoint and (best := run_dir / callbacks.BEST_MODEL).exists():
         network.load_weights(best)
     networks.fold(network, model)
-    return fit
+    return history, seconds
 
 
 @contextmanager
@@ -167,16 +159,16 @@ def _translate_errors(run_dir: Path) -> Iterator[None]:
         raise TrainingError(f"interrupted; go on with: fashion train --resume {run_dir}") from error
 
 
-def _save(result: TrainingResult, run: _Run) -> None:
+def _save(result: TrainingResult, data: Dataset, watch: Watch) -> None:
     run_dir = result.run_dir
-    record = metrics(result) | {"data": run.data.manifest()}
+    record = metrics(result) | {"data": data.manifest()}
     runs.save_model(result.model, run_dir)
     runs.write_json(run_dir / runs.HISTORY, result.history)
-    if run.watch.pictures:
+    if watch.pictures:
         from training.report.page import write_report  # matplotlib takes half a second to import
 
-        run.watch.report("Drawing the figures")
-        write_report(run_dir, result.config, record, result.model, result.history, result.test, run.data)
+        watch.report("Drawing the figures")
+        write_report(run_dir, result.config, record, result.model, result.history, result.test, data)
     runs.write_json(run_dir / runs.METRICS, record)  # last: it says that the run is finished
     for name in _TEMPORARY_FILES:
         (run_dir / name).unlink(missing_ok=True)

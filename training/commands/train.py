@@ -80,7 +80,6 @@ def train(
 
     watch = Watch(
         progress=not quiet,
-        report=(lambda _: None) if quiet else lambda text: click.echo(text, err=True),
         tensorboard=tensorboard,
         checkpoint_seconds=checkpoint_seconds,
         pictures=pictures,

@@ -110,14 +110,6 @@ def _prepare(files: Path | None, prepared_dir: Path, cache: Path, report: Report
 
 def _split(arrays: Arrays, sha256: Mapping[str, str]) -> Dataset:
     cut = SIZES["train"] - VALIDATION_SIZE
-    return Dataset(
-        name=NAME,
-        version=VERSION,
-        sha256=sha256,
-        train_images=arrays["train_images"][:cut],
-        train_labels=arrays["train_labels"][:cut],
-        validation_images=arrays["train_images"][cut:],
-        validation_labels=arrays["train_labels"][cut:],
-        test_images=arrays["test_images"],
-        test_labels=arrays["test_labels"],
-    )
+    images, labels = arrays["train_images"], arrays["train_labels"]
+    test = arrays["test_images"], arrays["test_labels"]
+    return Dataset(NAME, VERSION, sha256, images[:cut], labels[:cut], images[cut:], labels[cut:], *test)

@@ -61,18 +61,8 @@ _SILHOUETTES = (
 def load(sizes: Mapping[str, int] = SIZES, seed: int = 0) -> Dataset:
     """The drawn data set, `sizes` images in each split; the same `sizes` and `seed` give the same images."""
     generator = np.random.default_rng(seed)
-    splits = {name: draw(size, generator) for name, size in sizes.items()}
-    return Dataset(
-        name=NAME,
-        version=VERSION,
-        sha256={},
-        train_images=splits["train"][0],
-        train_labels=splits["train"][1],
-        validation_images=splits["validation"][0],
-        validation_labels=splits["validation"][1],
-        test_images=splits["test"][0],
-        test_labels=splits["test"][1],
-    )
+    train, validation, test = (draw(sizes[split], generator) for split in ("train", "validation", "test"))
+    return Dataset(NAME, VERSION, {}, *train, *validation, *test)
 
 
 def draw(count: int, generator: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
@@ -15,30 +13,22 @@ SHIFTS = 9  # up to one pixel up, down, left and right: shift 3 * dy + dx, unmov
 UNMOVED = 4
 
 
-@dataclass(frozen=True)
-class Batches:
-    """One epoch: indices into the images, and the shift of each (0 to 8), both int32 [steps, batch]."""
-
-    indices: NDArray[np.int32]
-    shifts: NDArray[np.int32]
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-
-def draw(count: int, batch_size: int, shift: float, seed: int, epoch: int) -> Batches:
+def draw(
+    count: int, batch_size: int, shift: float, seed: int, epoch: int
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """A permutation of `count` images in batches, a share `shift` of them moved at random.
 
-    What does not fill a batch is left out; another epoch leaves out other images. The same arguments give the same
-    batches, so that a resumed run takes those that the uninterrupted one would have taken.
+    Gives the indices of the images and the shift of each, 0 to 8, both int32 [steps, batch]. What does not fill a batch
+    is left out; another epoch leaves out other images. The same arguments give the same batches, so that a resumed run
+    takes those that the uninterrupted one would have taken.
     """
     generator = np.random.default_rng((seed, epoch))
     batch = min(batch_size, count)
     indices = generator.permutation(count)[: count // batch * batch].reshape(-1, batch).astype(np.int32)
     if not shift:
-        return Batches(indices, np.full_like(indices, UNMOVED))
+        return indices, np.full_like(indices, UNMOVED)
     shifts = generator.integers(0, SHIFTS, indices.shape, dtype=np.int32)
-    return Batches(indices, np.where(generator.random(indices.shape) < shift, shifts, np.int32(UNMOVED)))
+    return indices, np.where(generator.random(indices.shape) < shift, shifts, np.int32(UNMOVED))
 
 
 class ImageStore:

@@ -18,24 +18,24 @@ _EXPONENTIAL_DECAY = 0.9  # an epoch
 
 
 def build(
-    config: TrainingConfig, history: History, run_dir: Path | None, tensorboard: Path | None = None
+    config: TrainingConfig, history: History, run_dir: Path, tensorboard: Path | None, *, writes: bool
 ) -> list[keras.callbacks.Callback]:
-    """The callbacks that the configuration asks for, continued from `history`; those that write need a directory."""
+    """The callbacks that the configuration asks for, continued from `history`; without `writes` none that write."""
     callbacks: list[keras.callbacks.Callback] = []
     if config.schedule == "exponential":
         rate = config.learning_rate
         callbacks.append(keras.callbacks.LearningRateScheduler(lambda epoch: rate * _EXPONENTIAL_DECAY**epoch))
-    if config.checkpoint and run_dir is not None:
-        callbacks.append(BestModel(run_dir / BEST_MODEL, history))
+    if config.checkpoint and writes:
+        callbacks.append(_BestModel(run_dir / BEST_MODEL, history))
     if config.early_stopping:
-        callbacks.append(EarlyStopping(config.early_stopping, history))
-    if tensorboard is not None:
+        callbacks.append(_EarlyStopping(config.early_stopping, history))
+    if tensorboard is not None and writes:
         tensorboard.mkdir(parents=True, exist_ok=True)
-        callbacks.append(TensorBoard(log_dir=tensorboard, histogram_freq=1, write_graph=True))
+        callbacks.append(_TensorBoard(log_dir=tensorboard, histogram_freq=1, write_graph=True))
     return callbacks
 
 
-class BestModel(keras.callbacks.ModelCheckpoint):  # type: ignore[misc]  # Keras ships no types
+class _BestModel(keras.callbacks.ModelCheckpoint):  # type: ignore[misc]  # Keras ships no types
     """ModelCheckpoint for the best epoch by validation accuracy; the file is whole or the one before."""
 
     def __init__(self, path: Path, history: History) -> None:
@@ -47,13 +47,12 @@ class BestModel(keras.callbacks.ModelCheckpoint):  # type: ignore[misc]  # Keras
         )
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Saves where the epoch was the best so far."""
         super().on_epoch_end(epoch, logs)
         if self._temporary.exists():
             self._temporary.replace(self._path)
 
 
-class EarlyStopping(keras.callbacks.EarlyStopping):  # type: ignore[misc]  # Keras ships no types
+class _EarlyStopping(keras.callbacks.EarlyStopping):  # type: ignore[misc]  # Keras ships no types
     """EarlyStopping by validation accuracy that counts the epochs before an interruption too."""
 
     def __init__(self, patience: int, history: History) -> None:
@@ -61,13 +60,12 @@ class EarlyStopping(keras.callbacks.EarlyStopping):  # type: ignore[misc]  # Ker
         self._past = list(history.get(_MONITOR, []))
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Takes the epochs before the interruption first."""
         super().on_train_begin(logs)
         for epoch, value in enumerate(self._past):
             self.on_epoch_end(epoch, {_MONITOR: value})
 
 
-class TensorBoard(keras.callbacks.TensorBoard):  # type: ignore[misc]  # Keras ships no types
+class _TensorBoard(keras.callbacks.TensorBoard):  # type: ignore[misc]  # Keras ships no types
     """Curves, histograms of the weights and the graph, for both loops.
 
     Keras writes the training function's graph through attributes that TensorFlow 2.21 no longer has, and only from
@@ -75,7 +73,6 @@ class TensorBoard(keras.callbacks.TensorBoard):  # type: ignore[misc]  # Keras s
     """
 
     def set_model(self, model: keras.Model) -> None:
-        """Writes the graph."""
         super().set_model(model)
         self._should_write_train_graph = False
         images = tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)

@@ -7,7 +7,7 @@ answers for every shift of each, so that moved images have labels of their own.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -31,17 +31,12 @@ TEACHER = TrainingConfig(
 _BATCH = 1_000  # images that the teacher answers for at a time
 
 
-@dataclass(frozen=True)
-class SoftLabels:
-    """Class probabilities, float32 [9,N,10], by shift and image; fit_seconds: the teacher's fit and its answers."""
-
-    probabilities: NDArray[np.float32]
-    fit_seconds: float
-
-
-def soft_labels(config: TrainingConfig, data: Dataset, run_dir: Path, watch: Watch) -> SoftLabels:
+def soft_labels(
+    config: TrainingConfig, data: Dataset, run_dir: Path, watch: Watch
+) -> tuple[NDArray[np.float32], float]:
     """The teacher's answers and the labels, mixed: the answers' share is `teacher_weight`.
 
+    Gives class probabilities, float32 [9,N,10], by shift and image, and the seconds of the teacher's fit and answers.
     The answers stay in the run directory until the run is complete, so that a resumed run need not ask again. Raises
     OSError where they cannot be written, TrainingUsageError where they or the teacher's checkpoint are damaged.
     """
@@ -52,7 +47,7 @@ def soft_labels(config: TrainingConfig, data: Dataset, run_dir: Path, watch: Wat
     state = checkpoint.read(path)
     labels = np.eye(len(CLASS_NAMES), dtype=np.float32)[data.train_labels]
     answers, weight = state.variables[0], np.float32(config.teacher_weight)
-    return SoftLabels(weight * answers + (1 - weight) * labels, state.fit_seconds)
+    return weight * answers + (1 - weight) * labels, state.fit_seconds
 
 
 def ask(teacher: keras.Model, images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -74,8 +69,8 @@ def _teach(config: TrainingConfig, data: Dataset, run_dir: Path, watch: Watch) -
     teacher.compile(optimizer=optimizers.build(settings, len(data.train_labels)))
     teacher.optimizer.build(teacher.trainable_variables)
     checkpoint_path = run_dir / TEACHER_CHECKPOINT
-    fit = run_stage(teacher, settings, data, watch, checkpoint_path=checkpoint_path, label="teacher epoch")
+    history, seconds = run_stage(teacher, settings, data, watch, checkpoint_path=checkpoint_path, label="teacher epoch")
     watch.report("Asking the teacher about every image, moved nine ways")
     start = time.perf_counter()
     answers = ask(teacher, data.train_images)
-    return Checkpoint(settings.epochs, fit.fit_seconds + time.perf_counter() - start, fit.history, [answers])
+    return Checkpoint(settings.epochs, seconds + time.perf_counter() - start, history, [answers])

@@ -15,17 +15,6 @@ _SMALLEST = 1e-7  # keras.config.epsilon(): Keras clips probabilities there befo
 
 
 @dataclass(frozen=True)
-class ClassReport:
-    """One class: precision, recall and F1 from 0 to 1 (0 where undefined), and its number of images."""
-
-    class_name: str
-    precision: float
-    recall: float
-    f1: float
-    images: int
-
-
-@dataclass(frozen=True)
 class Evaluation:
     """A model against labelled images; `confusion` is int64 [10,10], rows the true class, columns the predicted."""
 
@@ -33,16 +22,14 @@ class Evaluation:
     accuracy: float
     confusion: NDArray[np.int64]
 
-    def per_class(self) -> list[ClassReport]:
-        """One report for each class, in label order."""
+    def per_class(self) -> list[tuple[str, float, float, float, int]]:
+        """Name, precision, recall and F1 (0 to 1, 0 where undefined), and images of each class, in label order."""
         hits = np.diag(self.confusion)
         predictions, images = self.confusion.sum(axis=0), self.confusion.sum(axis=1)
         precision, recall = hits / np.maximum(predictions, 1), hits / np.maximum(images, 1)
         f1 = 2 * hits / np.maximum(predictions + images, 1)
-        return [
-            ClassReport(name, float(precision[i]), float(recall[i]), float(f1[i]), int(images[i]))
-            for i, name in enumerate(CLASS_NAMES)
-        ]
+        figures = (column.tolist() for column in (precision, recall, f1, images))
+        return list(zip(CLASS_NAMES, *figures, strict=True))
 
 
 def predict(model: keras.Model, images: NDArray[np.uint8]) -> NDArray[np.float32]:

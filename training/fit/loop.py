@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from training.config import TrainingConfig
 from training.data.dataset import Dataset
 from training.fit import batches
-from training.fit.batches import Batches, ImageStore
+from training.fit.batches import ImageStore
 from training.fit.evaluate import evaluate
 
 Steps = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
@@ -47,8 +47,8 @@ def fit(
     callback_list.on_train_begin()
     for epoch in range(initial_epoch, config.epochs):
         callback_list.on_epoch_begin(epoch)
-        epoch_batches = batches.draw(len(data.train_labels), config.batch_size, config.shift, config.seed, epoch)
-        loss, accuracy = _run_epoch(run, epoch_batches, config.steps_per_execution)
+        drawn = batches.draw(len(data.train_labels), config.batch_size, config.shift, config.seed, epoch)
+        loss, accuracy = _run_epoch(run, *drawn, config.steps_per_execution)
         validation = evaluate(model, data.validation_images, data.validation_labels)
         callback_list.on_epoch_end(
             epoch,
@@ -101,10 +101,12 @@ def _make_steps(
     return cast(Steps, tf.function(run, input_signature=signature, jit_compile=config.jit_compile or None))
 
 
-def _run_epoch(run: Steps, epoch: Batches, steps_per_execution: int) -> tuple[float, float]:
+def _run_epoch(
+    run: Steps, indices: NDArray[np.int32], shifts: NDArray[np.int32], steps_per_execution: int
+) -> tuple[float, float]:
     sums = np.zeros(2)
-    for start in range(0, len(epoch), steps_per_execution):
+    for start in range(0, len(indices), steps_per_execution):
         part = slice(start, start + steps_per_execution)
-        sums += run(tf.constant(epoch.indices[part]), tf.constant(epoch.shifts[part])).numpy()
-    loss, accuracy = sums / len(epoch)
+        sums += run(tf.constant(indices[part]), tf.constant(shifts[part])).numpy()
+    loss, accuracy = sums / len(indices)
     return float(loss), float(accuracy)

@@ -21,36 +21,22 @@ def build(model: str = "mlp", api: str = "sequential") -> keras.Model:
     api: `sequential`, `functional` or `subclassed`. Weights are in the same order and of the same shapes in all three
     forms: kernel and bias of each dense layer.
     """
-    hidden_units = HIDDEN_UNITS if model == "mlp" else None
-    return {"sequential": _sequential, "functional": _functional, "subclassed": _subclassed}[api](hidden_units, model)
-
-
-def _dense_layers(hidden_units: int | None) -> list[keras.layers.Layer]:
-    if hidden_units is None:
-        return [keras.layers.Dense(OUTPUT_UNITS, activation="softmax", kernel_initializer="zeros", name="output")]
-    return [
-        keras.layers.Dense(hidden_units, activation="relu", name="hidden"),
-        keras.layers.Dense(OUTPUT_UNITS, activation="softmax", name="output"),
-    ]
-
-
-def _sequential(hidden_units: int | None, name: str) -> keras.Model:
-    layers = [keras.Input(IMAGE_SHAPE, name="images"), keras.layers.Flatten(name="flatten")]
-    return keras.Sequential([*layers, *_dense_layers(hidden_units)], name=name)
-
-
-def _functional(hidden_units: int | None, name: str) -> keras.Model:
+    if api == "subclassed":
+        subclassed = SubclassedModel(HIDDEN_UNITS if model == "mlp" else None, name=model)
+        subclassed.build((None, *IMAGE_SHAPE))
+        return subclassed
     images = keras.Input(IMAGE_SHAPE, name="images")
-    outputs = keras.layers.Flatten(name="flatten")(images)
-    for layer in _dense_layers(hidden_units):
+    layers = [keras.layers.Flatten(name="flatten")]
+    if model == "mlp":
+        layers.append(keras.layers.Dense(HIDDEN_UNITS, activation="relu", name="hidden"))
+    initializer = "glorot_uniform" if model == "mlp" else "zeros"
+    layers.append(keras.layers.Dense(OUTPUT_UNITS, activation="softmax", kernel_initializer=initializer, name="output"))
+    if api == "sequential":
+        return keras.Sequential([images, *layers], name=model)
+    outputs = images
+    for layer in layers:
         outputs = layer(outputs)
-    return keras.Model(images, outputs, name=name)
-
-
-def _subclassed(hidden_units: int | None, name: str) -> keras.Model:
-    model = SubclassedModel(hidden_units, name=name)
-    model.build((None, *IMAGE_SHAPE))
-    return model
+    return keras.Model(images, outputs, name=model)
 
 
 @keras.saving.register_keras_serializable("fashion")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import keras
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.config import CHECKPOINT_SECONDS, TrainingConfig
-from training.data.dataset import Dataset, Report
+from training.data.dataset import Dataset
 from training.fit import checkpoint, loop
 from training.fit.checkpoint import History
 from training.fit.evaluate import scale
@@ -22,24 +23,20 @@ from training.fit.progress import ProgressReporter
 class Watch:
     """How a run is followed.
 
-    progress: a bar or lines on stderr. report: gets a line of text before each step that takes seconds. tensorboard: a
-    log directory. checkpoint_seconds: how much of the fit may be lost when the process is killed. pictures: draws the
-    run's figures and its report.
+    progress: on stderr, a bar or lines, and a line before each step that takes seconds. tensorboard: a log directory.
+    checkpoint_seconds: how much of the fit may be lost when the process is killed. pictures: draws the run's figures
+    and its report.
     """
 
     progress: bool = False
-    report: Report = field(default=lambda _: None)
     tensorboard: Path | None = None
     checkpoint_seconds: float = CHECKPOINT_SECONDS
     pictures: bool = True
 
-
-@dataclass(frozen=True)
-class FitResult:
-    """A fit's history, and its time in seconds with every epoch's validation."""
-
-    history: History
-    fit_seconds: float
+    def report(self, text: str) -> None:
+        """Says what is being done."""
+        if self.progress:
+            print(text, file=sys.stderr, flush=True)
 
 
 def run_stage(
@@ -53,10 +50,12 @@ def run_stage(
     label: str = "epoch",
     callbacks: Callable[[History], list[keras.callbacks.Callback]] = lambda _: [],
     soft_labels: NDArray[np.float32] | None = None,
-) -> FitResult:
+) -> tuple[History, float]:
     """Fits a compiled network, from its checkpoint where there is one; without `writes` none is written.
 
-    callbacks: makes the callbacks of a fit that continues a history. soft_labels: as in `loop.fit`.
+    callbacks: makes the callbacks of a fit that continues a history. soft_labels: as in `loop.fit`. Gives the history,
+    and the seconds of the fit with every epoch's validation.
+
     On Ctrl-C the last whole epoch is written before KeyboardInterrupt goes on. Raises TrainingUsageError where the
     checkpoint is damaged, OSError where it cannot be written.
     """
@@ -69,12 +68,21 @@ def run_stage(
         checkpoint_path if writes else None, history, seconds, watch.checkpoint_seconds
     )
     all_callbacks.append(writer)
-    reporter = ProgressReporter(config.epochs, label) if watch.progress else None
+    reporter = ProgressReporter(config.epochs, initial_epoch, label) if watch.progress else None
     if reporter:
         all_callbacks.append(reporter)
     try:
         if config.loop == "fit":
-            _keras_fit(network, data, config, all_callbacks, initial_epoch)
+            network.fit(  # the textbook's program: float arrays in shuffled batches, validated after every epoch
+                scale(data.train_images),
+                data.train_labels,
+                batch_size=config.batch_size,
+                epochs=config.epochs,
+                initial_epoch=initial_epoch,
+                validation_data=(scale(data.validation_images), data.validation_labels),
+                callbacks=all_callbacks,
+                verbose=0,
+            )
         else:
             loop.fit(network, data, config, all_callbacks, initial_epoch=initial_epoch, soft_labels=soft_labels)
     except KeyboardInterrupt:
@@ -83,24 +91,4 @@ def run_stage(
     finally:
         if reporter:
             reporter.close()
-    return FitResult(history, writer.fit_seconds())
-
-
-def _keras_fit(
-    network: keras.Model,
-    data: Dataset,
-    config: TrainingConfig,
-    callbacks: list[keras.callbacks.Callback],
-    initial_epoch: int,
-) -> None:
-    """The textbook's program: keras.Model.fit on float arrays in shuffled batches, validated after every epoch."""
-    network.fit(
-        scale(data.train_images),
-        data.train_labels,
-        batch_size=config.batch_size,
-        epochs=config.epochs,
-        initial_epoch=initial_epoch,
-        validation_data=(scale(data.validation_images), data.validation_labels),
-        callbacks=callbacks,
-        verbose=0,
-    )
+    return history, writer.fit_seconds()

@@ -57,8 +57,8 @@ def write_report(
         "parameters": f"{metrics['parameters']:,}",
     }
     per_class = [
-        (report.class_name, f"{report.precision:.3f}", f"{report.recall:.3f}", f"{report.f1:.3f}", str(report.images))
-        for report in test.per_class()
+        (name, f"{precision:.3f}", f"{recall:.3f}", f"{f1:.3f}", str(images))
+        for name, precision, recall, f1, images in test.per_class()
     ]
     origin = {name: value for name, value in metrics["data"].items() if name != "sha256"} | metrics["data"]["sha256"]
     page = [
