@@ -51,14 +51,14 @@ STEPS = (
 
 def export_killed_at(step: Step, run: Path, base: Path) -> None:
     """Exports with copies, keeps one version, and kills its own process at the step; never returns."""
-    from training.export.export import ExportSettings, export_saved_model
+    from training.export.export import export_saved_model
     from training.export.trained import load_run
 
     patch = pytest.MonkeyPatch()
     # The self-test in this process: another one would only take longer to start.
     patch.setattr("training.export.export.self_test_process", _self_test_here)
     _kill_at(step)
-    export_saved_model(load_run(run), ExportSettings(base, with_copies=True, keep=1))
+    export_saved_model(load_run(run), base, max_regression=0.01, with_copies=True, keep=1)
     os._exit(99)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -16,10 +15,6 @@ from training.commands.options import (
     print_json,
 )
 from training.errors import TrainingUsageError
-from training.export.acceptance import Demands
-
-if TYPE_CHECKING:
-    from training.export.export import ExportedVersion
 
 _file = click.Path(dir_okay=False, path_type=Path)
 
@@ -38,7 +33,7 @@ _file = click.Path(dir_okay=False, path_type=Path)
 @click.option(
     "--max-regression",
     type=click.FloatRange(0, 1),
-    default=Demands.max_regression,
+    default=0.01,
     show_default=True,
     help="Refuse a test accuracy that much below the newest version's.",
 )
@@ -85,27 +80,35 @@ def export(
 
     from serving.apis import CONFIG_DIR
     from training import runs
-    from training.export.export import ExportSettings, export_saved_model
+    from training.export.export import export_saved_model
     from training.export.server_config import batch_sizes
     from training.export.trained import load_file, load_run
 
-    settings = ExportSettings(
-        model_base_path=model_base_path,
-        batch_sizes=tuple(batch_sizes(batching_config or CONFIG_DIR / "batching.config")),
-        demands=Demands(min_accuracy, max_regression, force),
-        with_copies=with_copies,
-        keep=keep,
-        in_use=named_versions(model_config_file, model_base_path).in_use,
-    )
+    sizes = batch_sizes(batching_config or CONFIG_DIR / "batching.config")
+    in_use = named_versions(model_config_file, model_base_path).in_use
     with Console(stderr=True).status("Loading the model") as status:
         trained = load_file(from_, weights, data_dir) if from_ else load_run(run or runs.RUNS_DIR / runs.LATEST)
-        exported = export_saved_model(trained, settings, report=status.update)
+        exported = export_saved_model(
+            trained,
+            model_base_path,
+            batch_sizes=sizes,
+            min_accuracy=min_accuracy,
+            max_regression=max_regression,
+            force=force,
+            with_copies=with_copies,
+            keep=keep,
+            in_use=in_use,
+            report=status.update,
+        )
     if as_json:
         print_json(dataclasses.asdict(exported))
-    else:
-        click.echo(exported.path)
-        for line in _remarks(exported):
-            click.echo(line, err=True)
+        return
+    click.echo(exported.path)
+    click.echo(f"Self-test passed: {_agreement(exported.differences)}", err=True)
+    for objection in exported.forced:
+        click.echo(f"Forced: {objection}", err=True)
+    if exported.removed:
+        click.echo(f"Removed: {', '.join(map(str, exported.removed))}", err=True)
 
 
 def _verify(path: Path, as_json: bool) -> None:
@@ -117,14 +120,6 @@ def _verify(path: Path, as_json: bool) -> None:
         return
     comparison = f"{files} files as exported" if files else "no manifest, so its files were not compared"
     click.echo(f"{path}: {comparison}; {_agreement(differences)}")
-
-
-def _remarks(exported: ExportedVersion) -> list[str]:
-    remarks = [f"Self-test passed: {_agreement(exported.differences)}"]
-    remarks += [f"Forced: {objection}" for objection in exported.forced]
-    if exported.removed:
-        remarks.append(f"Removed: {', '.join(map(str, exported.removed))}")
-    return remarks
 
 
 def _agreement(differences: dict[str, float]) -> str:

@@ -2,61 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
 from training.errors import NotAcceptedError
 from training.export.manifest import Manifest, recorded_accuracy
-
-if TYPE_CHECKING:  # commands.export reads the defaults below, without Keras
-    from training.export.trained import TrainedModel
+from training.export.trained import TrainedModel
 
 
-@dataclass(frozen=True)
-class Demands:
-    """What a version must reach: accuracies from 0 to 1 on the test images. `force` publishes all the same."""
-
-    min_accuracy: float | None = None
-    max_regression: float = 0.01
-    force: bool = False
-
-
-def accept(candidate: TrainedModel, predecessor: tuple[int, Manifest] | None, demands: Demands) -> list[str]:
+def accept(
+    candidate: TrainedModel,
+    predecessor: tuple[int, Manifest] | None,
+    *,
+    min_accuracy: float | None,
+    max_regression: float,
+    force: bool,
+) -> list[str]:
     """The objections that `force` overrode, for the manifest: none when the model is good enough.
 
-    predecessor: the number and the manifest of the version that this model replaces. Raises NotAcceptedError with the
-    accuracies.
+    predecessor: the number and the manifest of the version that this model replaces. Accuracies are shares of the test
+    images, 0 to 1. Raises NotAcceptedError with the accuracies.
     """
-    objections = [*_below_minimum(candidate, demands), *_worse_than_predecessor(candidate, predecessor, demands)]
-    if objections and not demands.force:
+    objections = []
+    accuracy, text = candidate.accuracy, _text(candidate.accuracy)
+    if min_accuracy is not None and (accuracy is None or accuracy < min_accuracy):
+        objections.append(f"accuracy {text} is below --min-accuracy {min_accuracy:g}")
+    version, manifest = predecessor or (0, {})
+    if (bar := recorded_accuracy(manifest)) is not None:
+        data, bar_data = candidate.data.get("name"), (manifest.get("data") or {}).get("name")
+        if accuracy is None or data != bar_data:
+            objections.append(
+                f"accuracy {text} on {data or 'unknown data'} "
+                f"cannot be compared with version {version}'s {_text(bar)} on {bar_data}"
+            )
+        elif bar - accuracy > max_regression:
+            objections.append(
+                f"accuracy {text} is {bar - accuracy:.4f} below version {version}'s {_text(bar)}, "
+                f"more than --max-regression {max_regression:g}"
+            )
+    if objections and not force:
         raise NotAcceptedError(f"Not exported: {'; '.join(objections)} (--force exports it all the same)")
     return objections
-
-
-def _below_minimum(candidate: TrainedModel, demands: Demands) -> Iterator[str]:
-    if demands.min_accuracy is not None and (candidate.accuracy is None or candidate.accuracy < demands.min_accuracy):
-        yield f"accuracy {_text(candidate.accuracy)} is below --min-accuracy {demands.min_accuracy:g}"
-
-
-def _worse_than_predecessor(
-    candidate: TrainedModel, predecessor: tuple[int, Manifest] | None, demands: Demands
-) -> Iterator[str]:
-    version, manifest = predecessor or (0, {})
-    accuracy = recorded_accuracy(manifest)
-    if accuracy is None:
-        return
-    data = (manifest.get("data") or {}).get("name")
-    if candidate.accuracy is None or data != candidate.data.get("name"):
-        yield (
-            f"accuracy {_text(candidate.accuracy)} on {candidate.data.get('name', 'unknown data')} "
-            f"cannot be compared with version {version}'s {_text(accuracy)} on {data}"
-        )
-    elif accuracy - candidate.accuracy > demands.max_regression:
-        yield (
-            f"accuracy {_text(candidate.accuracy)} is {accuracy - candidate.accuracy:.4f} below version {version}'s "
-            f"{_text(accuracy)}, more than --max-regression {demands.max_regression:g}"
-        )
 
 
 def _text(accuracy: float | None) -> str:

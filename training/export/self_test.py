@@ -42,8 +42,17 @@ def self_test_process() -> Iterator[Callable[[Path], Differences]]:
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
+
+        def result(version_path: Path) -> Differences:
+            output, errors = process.communicate(f"{version_path.absolute()}\n")
+            if process.returncode:
+                lines = errors.strip().splitlines() or [f"its process ended with {process.returncode}"]
+                raise SelfTestError(f"Not published, the self-test failed: {lines[-1]}")
+            differences: Differences = json.loads(output.splitlines()[-1])
+            return differences
+
         try:
-            yield lambda version_path: _result(process, version_path)
+            yield result
         finally:
             process.kill()
 
@@ -59,19 +68,14 @@ def run_self_test(version_path: Path) -> Differences:
         raise SelfTestError(f"No self-test at {archive}: only versions made by `fashion export` have one")
     try:
         cases = read_archive(archive)
-        return largest_differences(cases, functools.partial(_answer, _signatures(version_path)))
+        signatures = tf.saved_model.load(str(version_path)).signatures
+        return largest_differences(cases, functools.partial(_answer, signatures))
     except ArchiveError as error:
         raise SelfTestError(f"The self-test {archive} is damaged ({error}): export the version again") from error
     except MismatchError as error:
         raise SelfTestError(str(error)) from error
-
-
-def _signatures(version_path: Path) -> Mapping[str, Any]:
-    try:
-        signatures: Mapping[str, Any] = tf.saved_model.load(str(version_path)).signatures
     except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
         raise SelfTestError(f"TensorFlow cannot load {version_path}: {str(error).splitlines()[0]}") from error
-    return signatures
 
 
 def _answer(signatures: Mapping[str, Any], name: str, case: Case) -> dict[str, Array]:
@@ -82,15 +86,6 @@ def _answer(signatures: Mapping[str, Any], name: str, case: Case) -> dict[str, A
     except (TypeError, ValueError, tf.errors.OpError) as error:
         raise SelfTestError(f"Signature {name} failed: {error}") from error
     return {key: output.numpy() for key, output in outputs.items()}
-
-
-def _result(process: subprocess.Popen[str], version_path: Path) -> Differences:
-    output, errors = process.communicate(f"{version_path.absolute()}\n")
-    if process.returncode:
-        lines = errors.strip().splitlines() or [f"its process ended with {process.returncode}"]
-        raise SelfTestError(f"Not published, the self-test failed: {lines[-1]}")
-    differences: Differences = json.loads(output.splitlines()[-1])
-    return differences
 
 
 def main() -> None:

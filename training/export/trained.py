@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import keras
 import numpy as np
@@ -16,8 +17,6 @@ from training import runs
 from training.data import dataset
 from training.errors import TrainingUsageError
 from training.fit.evaluate import evaluate
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -38,11 +37,6 @@ class TrainedModel:
     def accuracy(self) -> float | None:
         """The share of right answers on the test images, which no choice in training depended on; None if unknown."""
         return self.metrics.get("test_accuracy")
-
-    @property
-    def recipe(self) -> str | None:
-        """The recipe that it was trained with; None if it was trained elsewhere."""
-        return self.config.get("recipe")
 
 
 def load_run(run: Path) -> TrainedModel:
@@ -92,21 +86,18 @@ def _files(file: Path, weights: Path | None) -> tuple[Path, ...]:
 
 def _load(file: Path, weights: Path | None = None) -> keras.Model:
     """The model, which maps [N,28,28] to [N,10]. Raises TrainingUsageError where it does not, or cannot be loaded."""
-
-    def load() -> keras.Model:
+    with _keras_errors("load", file):
         if weights is None:
-            return keras.models.load_model(file, compile=False)
-        model = keras.models.model_from_json(file.read_text(encoding="utf-8"))
-        model.load_weights(weights)
-        return model
-
-    model = _keras("load", file, load)
+            model = keras.models.load_model(file, compile=False)
+        else:
+            model = keras.models.model_from_json(file.read_text(encoding="utf-8"))
+            model.load_weights(weights)
     shapes = (None, *IMAGE_SHAPE), (None, len(CLASS_NAMES))
     # A subclassed model does not know its shapes: it is run on an image.
     input_shape = getattr(model, "input_shape", shapes[0])
     if input_shape == shapes[0]:
-        image = np.zeros((1, *IMAGE_SHAPE), np.float32)
-        output_shape = (None, *_keras("run", file, lambda: model(image, training=False)).shape[1:])
+        with _keras_errors("run", file):
+            output_shape = (None, *model(np.zeros((1, *IMAGE_SHAPE), np.float32), training=False).shape[1:])
     else:
         output_shape = model.output_shape
     if (input_shape, output_shape) != shapes:
@@ -116,9 +107,10 @@ def _load(file: Path, weights: Path | None = None) -> keras.Model:
     return model
 
 
-def _keras(what: str, file: Path, action: Callable[[], T]) -> T:
+@contextmanager
+def _keras_errors(what: str, file: Path) -> Iterator[None]:
     try:
-        return action()
+        yield
     except (ValueError, OSError, TypeError, KeyError, AttributeError, NotImplementedError, tf.errors.OpError) as error:
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise TrainingUsageError(f"Keras cannot {what} {file}: {reason}") from error
