@@ -29,7 +29,7 @@ from serving.apis.messages import (
 )
 from serving.apis.tensors import Array
 from serving.embedded.inference.model import DEFAULT_SIGNATURE, Signature
-from serving.embedded.inference.predict import CLASSIFY_METHOD, REGRESS_METHOD, Engine, check_rows
+from serving.embedded.inference.predict import CLASSIFY_METHOD, REGRESS_METHOD, Engine, check_rows, shape_text
 from serving.embedded.inference.runner import Run
 from serving.embedded.limits import Limits
 from serving.errors import FailedPrecondition, InvalidArgument, Unimplemented
@@ -203,7 +203,7 @@ def _fill_classes(result: ClassificationResult, outputs: Mapping[str, Array], co
 
 def _check_classes(name: str, values: Array, data_type: int, count: int) -> None:
     if values.ndim != 2:  # noqa: PLR2004 - a matrix
-        raise InvalidArgument(f"Expected Tensor shape: [batch_size num_classes] but got {_shape(values)}")
+        raise InvalidArgument(f"Expected Tensor shape: [batch_size num_classes] but got {shape_text(values.shape)}")
     if tensors.data_type(values.dtype) != data_type:
         expected, got = tensors.data_type_name(data_type), tensors.data_type_name(tensors.data_type(values.dtype))
         raise InvalidArgument(f"Expected {name} Tensor of {expected}. Got: {got}")
@@ -215,7 +215,8 @@ def _fill_values(result: RegressionResult, values: Array, count: int) -> None:
     """values: float32 [N] or [N,1]."""
     if values.ndim not in (1, 2) or (values.ndim == 2 and values.shape[1] != 1):  # noqa: PLR2004 - a vector or a column
         raise InvalidArgument(
-            f"Expected output Tensor shape to be either [batch_size] or [batch_size, 1] but got {_shape(values)}"
+            "Expected output Tensor shape to be either [batch_size] or [batch_size, 1] but got "
+            f"{shape_text(values.shape)}"
         )
     if len(values) != count:
         raise InvalidArgument(f"Input batch size did not match output batch size: {count} vs. {len(values)}")
@@ -224,7 +225,3 @@ def _fill_values(result: RegressionResult, values: Array, count: int) -> None:
         raise InvalidArgument(f"Expected output Tensor of DT_FLOAT.  Got: {got}")
     for value in values.ravel().tolist():
         result.regressions.add(value=value)
-
-
-def _shape(values: Array) -> str:
-    return f"[{','.join(map(str, values.shape))}]"

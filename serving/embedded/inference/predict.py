@@ -149,6 +149,11 @@ def type_name(data_type: int) -> str:
     return tensors.data_type_name(data_type).removeprefix("DT_").lower()
 
 
+def shape_text(shape: tuple[int, ...]) -> str:
+    """A shape as TF Serving's texts have it: `[2,3]`."""
+    return f"[{','.join(map(str, shape))}]"
+
+
 def _filtered(signature: Signature, output_filter: Sequence[str]) -> tuple[str, ...]:
     aliases: list[str] = []
     for alias in output_filter:

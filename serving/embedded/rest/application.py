@@ -45,7 +45,11 @@ class RestApplication:
         own_id = headers.get(_REQUEST_ID, b"").decode("latin-1")
         method, path = scope["method"], _path(scope)
         route, match = self._route(method, path)
-        call = Call(self._interceptor, route.operation, path, lambda: _peer(scope), own_id)
+
+        def peer() -> str:
+            return ":".join(map(str, scope["client"] or ()))
+
+        call = Call(self._interceptor, route.operation, path, peer, own_id)
         call.model = unquote(match.groupdict().get("model", ""), errors="replace")
         try:
             with call:
@@ -54,7 +58,8 @@ class RestApplication:
                 reply = await route.handler(Request(method, path, match, call.model, body))
                 call.code = reply.code
         except ServingError as error:
-            reply = _error_reply(error)
+            body = f'{{\n    "error": {values.quoted(str(error))}\n}}'.encode("utf-8", "replace")
+            reply = Reply(body, error.code, error.code.http_status)
         reply_headers = [
             (b"content-type", reply.content_type),
             (b"content-length", str(len(reply.body)).encode()),
@@ -86,24 +91,15 @@ class RestApplication:
             more = message.get("more_body", False)
         if max(size, announced) > limit:
             raise ResourceExhausted(f"The request body is larger than {limit} bytes, the server's --max_request_bytes")
-        body = b"".join(pieces) if len(pieces) > 1 else pieces[0]
+        body = b"".join(pieces)
         is_packed = b"gzip" in headers.get(b"content-encoding", b"").lower()
         return _unpacked(body, self._limits.max_unpacked_bytes) if is_packed else body
-
-
-def _error_reply(error: ServingError) -> Reply:
-    body = f'{{\n    "error": {values.quoted(str(error))}\n}}'
-    return Reply(body.encode("utf-8", "replace"), error.code, error.code.http_status)
 
 
 def _path(scope: Scope) -> str:
     """The path as it was sent: TF Serving takes a query string for a part of it."""
     path: str = scope["raw_path"].decode("latin-1")
     return f"{path}?{scope['query_string'].decode('latin-1')}" if scope["query_string"] else path
-
-
-def _peer(scope: Scope) -> str:
-    return ":".join(map(str, scope["client"] or ()))
 
 
 def _unpacked(body: bytes, limit: int) -> bytes:

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 
 from serving.apis import tensors
-from serving.apis.messages import DT_BOOL, DT_STRING
 from serving.apis.tensors import Array
-from serving.embedded.inference.predict import type_name
+from serving.embedded.inference.predict import shape_text, type_name
 from serving.embedded.rest.json import values
 from serving.embedded.rest.json.values import Value, format_error
 from serving.errors import InvalidArgument, Unimplemented
@@ -19,12 +18,10 @@ from serving.errors import InvalidArgument, Unimplemented
 # TensorFlow's largest rank; a body that is nested deeper is a mistake or an attack.
 MAX_RANK = 254
 # JSON integers must be in these ranges; those of the small types need only be an int32 and wrap, as in TF Serving.
-_RANGES = {
-    "int64": (-(2**63), 2**63 - 1),
-    "uint32": (0, 2**32 - 1),
-    "uint64": (0, 2**64 - 1),
-}
+_RANGES = {"int64": (-(2**63), 2**63 - 1), "uint32": (0, 2**32 - 1), "uint64": (0, 2**64 - 1)}
 _INT32_RANGE = (-(2**31), 2**31 - 1)
+# What JSON may give for each kind of dtype; V is that of the small types, which numpy does not know itself.
+_TYPES = {"O": (str, dict), "b": (bool,), "f": (int, float), "V": (int, float), "i": (int,), "u": (int,)}
 
 
 def integer_range(dtype: np.dtype[Any]) -> tuple[int, int]:
@@ -37,7 +34,9 @@ class Column:
 
     def __init__(self, item: Value, data_type: int) -> None:
         self._data_type = data_type
-        self._convert = _converter(data_type)
+        self._dtype = tensors.numpy_dtype(data_type)
+        if self._dtype.kind not in _TYPES:
+            raise Unimplemented(f"Conversion of JSON Value to type: {type_name(data_type)}")
         self._values: list[Any] = []
         self.shape = _dense_shape(item)
         self._fill(item, 0, self.shape)
@@ -51,12 +50,12 @@ class Column:
         if size != self._size:
             raise InvalidArgument(f"Expecting tensor size: {self._size} but got: {size}")
         if shape != self.shape:
-            raise InvalidArgument(f"Expecting shape {_shape_text(self.shape)} but got: {_shape_text(shape)}")
+            raise InvalidArgument(f"Expecting shape {shape_text(self.shape)} but got: {shape_text(shape)}")
 
     def array(self, shape: tuple[int, ...]) -> Array:
         """All items in one array of this shape."""
-        dtype = tensors.numpy_dtype(self._data_type)
-        if self._data_type == DT_STRING:
+        dtype = self._dtype
+        if dtype.kind == "O":
             array = np.empty(len(self._values), object)
             array[:] = self._values
         elif dtype.kind in "iu" and dtype.name not in _RANGES:
@@ -73,7 +72,7 @@ class Column:
                     f"JSON Value: {values.text(value)} found at incorrect level: {level + 1} "
                     f"in the JSON DOM. Expected at level: {len(shape)}"
                 )
-            self._values.append(self._convert(value))
+            self._values.append(self._element(value))
             return
         if level >= len(shape):
             raise InvalidArgument(f"Encountered list at unexpected level: {level} expected < {len(shape)}")
@@ -84,43 +83,21 @@ class Column:
         for element in value:
             self._fill(element, level + 1, shape)
 
-
-def _converter(data_type: int) -> Any:  # one of the functions below, each from a JSON value to its own type
-    kind = tensors.numpy_dtype(data_type).kind
-    if data_type == DT_STRING:
-        return _string
-    if data_type == DT_BOOL:
-        return lambda value: value if isinstance(value, bool) else _raise_type(value, data_type)
-    if kind in "fV":
-        return lambda value: _number(value, data_type)
-    if kind in "iu":
-        return lambda value: _integer(value, data_type)
-    raise Unimplemented(f"Conversion of JSON Value to type: {type_name(data_type)}")
-
-
-def _number(value: Value, data_type: int) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        _raise_type(value, data_type)
-    return float(value)
-
-
-def _integer(value: Value, data_type: int) -> int:
-    low, high = integer_range(tensors.numpy_dtype(data_type))
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        _raise_type(value, data_type)
-    return int(value)
-
-
-def _string(value: Value) -> bytes:
-    if isinstance(value, dict):
-        return decoded(value)
-    if not isinstance(value, str):
-        _raise_type(value, DT_STRING)
-    return str(value).encode("utf-8", "surrogateescape")
-
-
-def _raise_type(value: Value, data_type: int) -> Any:
-    raise format_error(value, f"Type: {values.type_name(value)} is not of expected type: {type_name(data_type)}")
+    def _element(self, value: Value) -> Any:  # as numpy takes it for the dtype
+        kind = self._dtype.kind
+        # JSON gives these very types: a bool is no int here.
+        fits = type(value) in _TYPES[kind]
+        if fits and kind in "iu":
+            low, high = integer_range(self._dtype)
+            fits = low <= value <= high
+        if not fits:
+            expected = type_name(self._data_type)
+            raise format_error(value, f"Type: {values.type_name(value)} is not of expected type: {expected}")
+        if isinstance(value, dict):
+            return decoded(value)
+        if isinstance(value, str):
+            return value.encode("utf-8", "surrogateescape")
+        return float(value) if kind in "fV" else value
 
 
 def is_base64(value: Value) -> bool:
@@ -151,7 +128,3 @@ def _dense_shape(value: Value) -> tuple[int, ...]:
             break
         value = value[0]
     return tuple(shape)
-
-
-def _shape_text(shape: tuple[int, ...]) -> str:
-    return f"[{','.join(map(str, shape))}]"

@@ -12,7 +12,6 @@ from serving.embedded.rest.json.values import Value, format_error
 from serving.errors import InvalidArgument
 
 _INT64_MAX = 2**63 - 1
-_KINDS = {"bytes_list": "bytes", "float_list": "float", "int64_list": "int64"}
 
 
 def examples_input(document: Mapping[str, Value]) -> Input:
@@ -63,25 +62,21 @@ def _example(value: Value) -> Example:
 
 
 def _add(feature: Feature, name: str, value: Value) -> None:
-    if value is None or isinstance(value, list) or (isinstance(value, dict) and not is_base64(value)):
-        raise InvalidArgument(f"Feature: {name} has element with unexpected JSON type: {values.type_name(value)}")
-    if isinstance(value, dict):
-        _check_kind(feature, name, "bytes_list")
-        feature.bytes_list.value.append(decoded(value))
-    elif isinstance(value, str):
-        _check_kind(feature, name, "bytes_list")
-        feature.bytes_list.value.append(value.encode("utf-8", "surrogateescape"))
+    element: bytes | int | float
+    if isinstance(value, str):
+        field, element = "bytes_list", value.encode("utf-8", "surrogateescape")
+    elif is_base64(value):
+        field, element = "bytes_list", decoded(value)
     elif isinstance(value, int):
-        _check_kind(feature, name, "int64_list")
-        if value > _INT64_MAX:
-            raise InvalidArgument(f"Feature: {name} has uint64 element. Only int64 is supported.")
-        feature.int64_list.value.append(int(value))
+        field, element = "int64_list", int(value)
+    elif isinstance(value, float):
+        field, element = "float_list", value
     else:
-        _check_kind(feature, name, "float_list")
-        feature.float_list.value.append(float(value))
-
-
-def _check_kind(feature: Feature, name: str, expected: str) -> None:
+        raise InvalidArgument(f"Feature: {name} has element with unexpected JSON type: {values.type_name(value)}")
     kind = feature.WhichOneof("kind")
-    if kind not in (None, expected):
-        raise InvalidArgument(f"Unexpected element type in feature: {name} expecting type: {_KINDS[kind]}")
+    if kind not in (None, field):
+        expected = kind.removesuffix("_list")
+        raise InvalidArgument(f"Unexpected element type in feature: {name} expecting type: {expected}")
+    if isinstance(element, int) and element > _INT64_MAX:
+        raise InvalidArgument(f"Feature: {name} has uint64 element. Only int64 is supported.")
+    getattr(feature, field).value.append(element)

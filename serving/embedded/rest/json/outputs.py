@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+import math
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import orjson
@@ -30,11 +30,10 @@ def outputs_json(outputs: Mapping[str, Array], *, row_format: bool) -> str:
         raise InvalidArgument("Cannot convert empty tensor map to JSON")
     if row_format:
         return f'{{\n    "predictions": {_predictions(outputs)}\n}}'
-    if len(outputs) == 1:
-        ((name, array),) = outputs.items()
-        return f'{{\n    "outputs": {_column(_texts(name, array, 1 + array.ndim), array.shape, 1)}\n}}'
-    members = {name: _column(_texts(name, array, 2 + array.ndim), array.shape, 2) for name, array in outputs.items()}
-    return f'{{\n    "outputs": {pretty_object(members, 1)}\n}}'
+    level = 1 if len(outputs) == 1 else 2
+    columns = {name: _column(name, array, level) for name, array in outputs.items()}
+    text = next(iter(columns.values())) if len(columns) == 1 else pretty_object(columns, 1)
+    return f'{{\n    "outputs": {text}\n}}'
 
 
 def message_json(message: Message) -> str:
@@ -61,10 +60,13 @@ def float_texts(values: Sequence[float]) -> list[str]:
 
 
 def _predictions(outputs: Mapping[str, Array]) -> str:
-    size = _batch_size(outputs)
-    if size == 0:
+    if _batch_size(outputs) == 0:
         return "[]"
-    columns = {name: _rows(name, array, 2 if len(outputs) == 1 else 3) for name, array in outputs.items()}
+    level = 1 if len(outputs) == 1 else 2
+    columns = {
+        name: _folded(_texts(name, array, level + array.ndim), array.shape, _line, kept=1)
+        for name, array in outputs.items()
+    }
     if len(columns) == 1:
         return f"[{', '.join(next(iter(columns.values())))}\n    ]"
     rows = (dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True))
@@ -83,36 +85,32 @@ def _batch_size(outputs: Mapping[str, Array]) -> int:
     return size
 
 
-def _rows(name: str, array: Array, level: int) -> list[str]:
-    """The text of each row: nested arrays on one line."""
-    texts = _texts(name, array, level + array.ndim - 1)
-    inner = array.shape[1:]
-    size = len(texts) // len(array)
-    return [_line(texts[row * size : (row + 1) * size], inner) for row in range(len(array))]
-
-
-def _line(texts: list[str], shape: tuple[int, ...]) -> str:
-    if not shape:
-        return texts[0]
-    return f"[{', '.join(_split(texts, shape, _line))}]"
-
-
-def _column(texts: list[str], shape: tuple[int, ...], level: int) -> str:
+def _column(name: str, array: Array, level: int) -> str:
     """An array over several lines, one element a line."""
-    if not shape:
-        return texts[0]
-    if shape[0] == 0:
-        return "[]"
-    indent = "    " * (level + 1)
-    elements = _split(texts, shape, lambda part, inner: _column(part, inner, level + 1))
-    return f"[\n{indent}" + f",\n{indent}".join(elements) + f"\n{'    ' * level}]"
+
+    def lines(texts: list[str], depth: int) -> str:
+        indent = "    " * (level + depth)
+        return "[\n" + ",\n".join(f"{indent}    {text}" for text in texts) + f"\n{indent}]" if texts else "[]"
+
+    return _folded(_texts(name, array, level + array.ndim), array.shape, lines, kept=0)[0]
 
 
-def _split(texts: list[str], shape: tuple[int, ...], form: Any) -> list[str]:  # form: _line or a bound _column
-    if len(shape) == 1:
-        return texts
-    size = len(texts) // shape[0] if shape[0] else 0
-    return [form(texts[index * size : (index + 1) * size], shape[1:]) for index in range(shape[0])]
+def _line(texts: list[str], _depth: int) -> str:
+    return f"[{', '.join(texts)}]"
+
+
+def _folded(
+    texts: list[str], shape: tuple[int, ...], array_text: Callable[[list[str], int], str], *, kept: int
+) -> list[str]:
+    """The elements as the texts of arrays, one for each index of the first `kept` dimensions.
+
+    array_text: makes one of its elements; it is told how many dimensions are around it.
+    """
+    for depth in reversed(range(kept, len(shape))):
+        size = shape[depth]
+        count = math.prod(shape[:depth])
+        texts = [array_text(texts[index * size : (index + 1) * size], depth) for index in range(count)]
+    return texts
 
 
 def _texts(name: str, array: Array, level: int) -> list[str]:

@@ -24,29 +24,29 @@ _MAX_FLOAT32 = 3.4028234663852886e38
 
 def parse_object(body: bytes) -> dict[str, Value]:
     """The JSON object in a request's body. Raises InvalidArgument for anything else."""
-    value = _parse(body)
+    if not body:
+        raise InvalidArgument("JSON Parse error: The document is empty")
+    try:
+        value = _parse(body)
+    except json.JSONDecodeError as error:
+        raise InvalidArgument(f"JSON Parse error: {error.msg} at offset: {error.pos}") from error
+    except ValueError as error:
+        raise InvalidArgument(f"JSON Parse error: {error}") from error
+    except RecursionError as error:
+        raise InvalidArgument("JSON Parse error: nested too deep") from error
     if not isinstance(value, dict):
         raise format_error(value, "Is not object")
     return value
 
 
 def _parse(body: bytes) -> Value:
-    if not body:
-        raise InvalidArgument("JSON Parse error: The document is empty")
     try:
         return orjson.loads(body)
-    except orjson.JSONDecodeError as error:
+    except orjson.JSONDecodeError:
         # orjson keeps to the standard; TF Serving takes NaN and the infinities too.
         if b"NaN" not in body and b"Infinity" not in body:
-            raise _parse_error(error) from error
-    try:
+            raise
         return json.loads(body, parse_int=_integer, parse_float=_double)
-    except json.JSONDecodeError as error:
-        raise _parse_error(error) from error
-    except (UnicodeDecodeError, ValueError) as error:
-        raise InvalidArgument(f"JSON Parse error: {error}") from error
-    except RecursionError as error:
-        raise InvalidArgument("JSON Parse error: nested too deep") from error
 
 
 def _integer(text: str) -> float:
@@ -62,10 +62,6 @@ def _double(text: str) -> float:
     return value
 
 
-def _parse_error(error: json.JSONDecodeError) -> InvalidArgument:
-    return InvalidArgument(f"JSON Parse error: {error.msg} at offset: {error.pos}")
-
-
 def type_name(value: Value) -> str:
     """RapidJSON's name of a value's type: Null, True, False, String, Number, Array or Object."""
     if isinstance(value, bool):
@@ -79,23 +75,16 @@ def format_error(value: Value, rule: str) -> InvalidArgument:
 
 
 def text(value: Value) -> str:
-    """A value as it appears in an error message."""
-    if isinstance(value, float):
-        return decimal(value, single=abs(value) <= _MAX_FLOAT32)
+    """A value as it appears in an error message; a float as C++ prints it: six digits if they suffice, else all."""
+    if isinstance(value, float) and math.isfinite(value):
+        digits = f"{value:.6g}"
+        if float(digits) != value:
+            digits = f"{value:.9g}" if abs(value) <= _MAX_FLOAT32 else f"{value:.17g}"
+        return digits if "." in digits or "e" in digits else f"{digits}.0"
     try:
         return pretty(value)
     except RecursionError:
         return "..."
-
-
-def decimal(value: float, *, single: bool) -> str:
-    """A float as C++ prints it in a message: six digits if they suffice, else all of float32 or float64."""
-    if not math.isfinite(value):
-        return non_finite(value)
-    digits = f"{value:.6g}"
-    if float(digits) != value:
-        digits = f"{value:.9g}" if single else f"{value:.17g}"
-    return digits if "." in digits or "e" in digits else f"{digits}.0"
 
 
 def non_finite(value: float) -> str:
