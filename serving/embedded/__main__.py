@@ -58,7 +58,11 @@ def _run(flags: Flags, arguments: Sequence[str], ignored: Sequence[str]) -> int:
         for line in ignored:
             print(line, file=sys.stderr, flush=True)
         if flags.workers > 1:
-            return _supervise(flags, arguments, stopping)
+            from serving.embedded import options
+            from serving.embedded.workers.supervisor import Supervisor
+
+            options.check(flags)
+            return Supervisor(arguments, flags.workers, stopping).run()
     return _serve(flags, stopping)
 
 
@@ -70,14 +74,6 @@ def _print_version() -> int:
     print(f"TensorFlow ModelServer: fashion-mnist-serving {metadata.version('fashion-mnist-serving')}")
     print(f"TensorFlow Library: {saved_model.library_version()}")
     return 0
-
-
-def _supervise(flags: Flags, arguments: Sequence[str], stopping: threading.Event) -> int:
-    from serving.embedded import options as config
-    from serving.embedded.workers.supervisor import Supervisor
-
-    config.check(flags)
-    return Supervisor(arguments, flags.workers, stopping).run()
 
 
 def _serve(flags: Flags, stopping: threading.Event) -> int:

@@ -16,10 +16,7 @@ from typing import Any
 from serving.embedded.limits import Limits
 from serving.errors import ServerConfigError
 
-_TRUE = ("true", "1", "yes")
-_FALSE = ("false", "0", "no")
-
-
+_BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 _IGNORED = "Ignored"
 _REFUSED = "Refused"
 _LIMITS = Limits()
@@ -27,8 +24,9 @@ _LIMITS = Limits()
 
 def _flag(default: Any, text: str, kind: type | None = None, *, state: str = "") -> Any:
     """One flag. state: of a flag that cannot work here; `text` is the reason then."""
-    metadata = {"help": f"{state}: {text}." if state else text, "kind": kind or type(default), "state": state}
-    return dataclasses.field(default=default, metadata={**metadata, "reason": text})
+    help_text = f"{state}: {text}." if state else text
+    metadata = {"help": help_text, "kind": kind or type(default), "state": state, "reason": text}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 # What can be gone without, and what whoever gives it counts on.
@@ -176,14 +174,13 @@ def _with_environment(values: dict[str, Any], environment: Mapping[str, str]) ->
     """The image's entry point: --model_name=$MODEL_NAME --model_base_path=$MODEL_BASE_PATH/$MODEL_NAME."""
     if "model_config_file" in values:
         return values
-    named = environment.get("MODEL_NAME")
-    name = values.get("model_name", named)
-    base = environment.get("MODEL_BASE_PATH")
-    if named and "model_name" not in values:
-        values = {**values, "model_name": named}
-    if base and "model_base_path" not in values:
-        values = {**values, "model_base_path": os.path.join(base, name or "model")}  # noqa: PTH118 - kept as given
-    return values
+    defaults = {}
+    if name := environment.get("MODEL_NAME"):
+        defaults["model_name"] = name
+    if base := environment.get("MODEL_BASE_PATH"):
+        name = values.get("model_name", name) or "model"
+        defaults["model_base_path"] = os.path.join(base, name)  # noqa: PTH118 - kept as given
+    return defaults | values
 
 
 def _next_value(name: str, kind: type, rest: list[str]) -> str:
@@ -195,11 +192,8 @@ def _next_value(name: str, kind: type, rest: list[str]) -> str:
 
 
 def _value(name: str, kind: type, text: str) -> Any:
-    if kind is bool:
-        if text.lower() in _TRUE + _FALSE:
-            return text.lower() in _TRUE
-        raise ServerConfigError(f"Couldn't interpret value {text} for flag {name}: expected true or false")
     try:
-        return kind(text)
-    except ValueError as error:
-        raise ServerConfigError(f"Couldn't interpret value {text} for flag {name}: expected {kind.__name__}") from error
+        return _BOOLEANS[text.lower()] if kind is bool else kind(text)
+    except (KeyError, ValueError) as error:
+        expected = "true or false" if kind is bool else kind.__name__
+        raise ServerConfigError(f"Couldn't interpret value {text} for flag {name}: expected {expected}") from error

@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 from serving.embedded import options as config
 from serving.embedded.api import Api, ModelAdmin
-from serving.embedded.config_watch import ConfigWatch
 from serving.embedded.flags import Flags
 from serving.embedded.grpc import reflection
 from serving.embedded.grpc.health import Health
@@ -26,14 +25,14 @@ from serving.embedded.loading.load import Load
 from serving.embedded.models.core import ServerCore
 from serving.embedded.models.manager import Manager
 from serving.embedded.models.source import FileSystemSource
-from serving.embedded.observe.access_log import AccessLog
-from serving.embedded.observe.calls import Interceptor
+from serving.embedded.observe.calls import Interceptor, access_log
 from serving.embedded.observe.metrics import Metrics
 from serving.embedded.observe.tracer import Tracer
+from serving.embedded.polling import ConfigWatch, Poller
 from serving.embedded.rest.application import RestApplication
 from serving.embedded.rest.listener import RestListener
 from serving.embedded.rest.routes import Routes
-from serving.embedded.workers.siblings import Siblings
+from serving.embedded.workers.siblings import SharedAdmin, Siblings
 from serving.embedded.workers.sockets import Port
 from serving.errors import ServerConfigError, ServingError, StillLoading
 
@@ -73,10 +72,10 @@ class ModelServer:
         self._metrics_path = config.metrics_path(flags)
         self._metrics = Metrics() if self._metrics_path else None
         self._manager: Manager[LoadedModel] = Manager(load, config.manager_options(flags))
-        self._source = FileSystemSource(self._manager.set_aspired, flags.file_system_poll_wait_seconds)
+        source = FileSystemSource(self._manager.set_aspired)
         self._core = ServerCore(
             self._manager,
-            self._source,
+            source,
             labels_for_unavailable=flags.allow_version_labels_for_unavailable_models,
             reload_deadline_seconds=flags.reload_deadline_seconds,
         )
@@ -85,22 +84,23 @@ class ModelServer:
             lambda: self._core.model_names,
             max_concurrent=self._limits.max_concurrent_requests,
             metrics=self._metrics,
-            access_log=AccessLog(sys.stdout).write if flags.access_log else None,
+            access_log=access_log(sys.stdout) if flags.access_log else None,
         )
         batching = BatchingRunner(self._runner, self._metrics.batch if self._metrics else None)
         run = batching.run if flags.enable_batching else self._runner.run
         engine = Engine(self._core.use, run, self._limits, flags.enable_signature_method_name_check)
-        self._api = Api(self._core, engine, ModelAdmin(self._core) if siblings is None else siblings.admin(self._core))
+        admin = ModelAdmin(self._core) if siblings is None else SharedAdmin(self._core, siblings)
+        self._api = Api(self._core, engine, admin)
         self._health = Health(self._core) if flags.enable_grpc_healthcheck_service else None
         self._profiler = Profiler(tracer) if flags.enable_profiler and tracer is not None else None
         self._grpc = self._grpc_listener() if flags.port >= 0 else None
         rest_port = flags.rest_api_port
         self._rest = self._rest_listener(rest_port) if rest_port is not None and rest_port >= 0 else None
-        self._config_watch = ConfigWatch(
-            flags.model_config_file,
-            flags.model_config_file_poll_wait_seconds,
-            lambda: self._core.reload(config.model_server_config(flags)),
-        )
+        watch = ConfigWatch(flags.model_config_file, lambda: self._core.reload(config.model_server_config(flags)))
+        self._pollers = [
+            Poller(flags.file_system_poll_wait_seconds, source.poll),
+            Poller(flags.model_config_file_poll_wait_seconds, watch.poll),
+        ]
         self._loop = _new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="event-loop", daemon=True)
         self._stopping = stopping or threading.Event()
@@ -117,12 +117,15 @@ class ModelServer:
             self._core.configure(reloaded or config.model_server_config(self._flags))
         except ServingError as error:
             raise ServerConfigError(f"Failed to start server. Error: {error.code.name}: {error}") from error
-        self._report_errors()
+        for name, cause in self._core.errors().items():
+            # What is wrong with base paths is told at once, not after the last load.
+            if not isinstance(cause, StillLoading):
+                log.error("%s cannot be served yet: %s", name, cause)
         while not self._manager.wait_until_settled(self._core.model_names, _SIGNAL_SECONDS):
             if self._stopping.is_set():
                 return Addresses(None, None)
-        self._source.start()
-        self._config_watch.start()
+        for poller in self._pollers:
+            poller.start()
         self._thread.start()
         return asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result()
 
@@ -140,8 +143,8 @@ class ModelServer:
             asyncio.run_coroutine_threadsafe(self._close(), self._loop).result()
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
-        self._config_watch.stop()
-        self._source.stop()
+        for poller in self._pollers:
+            poller.stop()
         self._manager.stop()
         self._runner.stop()
         self._loop.close()
@@ -173,12 +176,6 @@ class ModelServer:
 
     def _port(self, number: int) -> Port:
         return Port(self._flags.host, number, shared=self._flags.workers > 1)
-
-    def _report_errors(self) -> None:
-        """Logs what is wrong with base paths at once, not after the last load."""
-        for name, error in self._core.errors().items():
-            if not isinstance(error, StillLoading):
-                log.error("%s cannot be served yet: %s", name, error)
 
     async def _listen(self) -> Addresses:
         grpc_address = await self._grpc.start() if self._grpc else None

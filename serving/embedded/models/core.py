@@ -12,11 +12,10 @@ from typing import Generic
 
 from serving.apis.messages import TENSORFLOW, ModelConfig, ModelServerConfig, ModelSpec
 from serving.embedded.models import storage
-from serving.embedded.models.labels import Labels
 from serving.embedded.models.manager import Manager
 from serving.embedded.models.source import FileSystemSource
 from serving.embedded.models.versions import S, Version
-from serving.errors import DeadlineExceeded, InvalidArgument, ServingError
+from serving.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument, ServingError
 
 log = logging.getLogger(__name__)
 
@@ -26,8 +25,9 @@ PLATFORM = "tensorflow"
 class ServerCore(Generic[S]):
     """Holds what is configured, and gives requests the version that they ask for.
 
-    labels_for_unavailable: whether a new label may name a version that is not AVAILABLE yet. reload_deadline_seconds:
-    how long a reload waits for its models.
+    labels_for_unavailable: whether a new label may name a version that is not AVAILABLE yet
+    (https://www.tensorflow.org/tfx/serving/serving_config). reload_deadline_seconds: how long a reload waits for its
+    models.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class ServerCore(Generic[S]):
         self._source = source
         self._reload_deadline_seconds = reload_deadline_seconds
         self._models: dict[str, ModelConfig] = {}
-        self._labels = Labels(manager.has_version, for_unavailable=labels_for_unavailable)
+        self._labels_for_unavailable = labels_for_unavailable
         self._reloading = threading.Lock()
 
     @property
@@ -61,7 +61,10 @@ class ServerCore(Generic[S]):
         if choice == "version":
             return self.manager.use(spec.name, spec.version.value)
         if choice == "version_label":
-            return self.manager.use(spec.name, self._labels.version(spec.name, spec.version_label))
+            version = self._labels(spec.name).get(spec.version_label)
+            if version is None:
+                raise InvalidArgument(f"Unrecognized servable version label: {spec.version_label}")
+            return self.manager.use(spec.name, version)
         return self.manager.use(spec.name)
 
     def configure(self, config: ModelServerConfig) -> None:
@@ -72,7 +75,6 @@ class ServerCore(Generic[S]):
         models = _checked_models(config)
         _check_supported(models)
         self._take(models)
-        self._labels.assign(models)
 
     def reload(self, config: ModelServerConfig) -> None:
         """Replaces the configuration and waits until its models are available.
@@ -89,12 +91,11 @@ class ServerCore(Generic[S]):
         with self._reloading:
             models = _checked_models(config)
             self._check_platform_changes(models)
-            self._labels.check(models)
+            self._check_labels(models)
             _check_supported(models)
             for name, model in models.items():
                 if name not in self._models or self._models[name].base_path != model.base_path:
                     storage.versions(name, model.base_path)
-            self._labels.assign(models)
             self._take(models)
             log.info("Reloaded the configuration: %s", "; ".join(map(_summary, models.values())))
             if not self.manager.wait_until_settled(models, self._reload_deadline_seconds):
@@ -117,6 +118,22 @@ class ServerCore(Generic[S]):
     def _take(self, models: dict[str, ModelConfig]) -> None:
         self._models = models
         self._source.set_models(models)
+
+    def _labels(self, name: str) -> Mapping[str, int]:
+        """The version that each label of a model names."""
+        model = self._models.get(name)
+        return model.version_labels if model is not None else {}
+
+    def _check_labels(self, models: Mapping[str, ModelConfig]) -> None:
+        """Raises FailedPrecondition for a label that must not be assigned now: its version is not AVAILABLE."""
+        for name, model in models.items():
+            for label, version in model.version_labels.items():
+                early = self._labels_for_unavailable and self._labels(name).get(label, version) == version
+                if not early and not self.manager.has_version(name, version):
+                    raise FailedPrecondition(
+                        f"Request to assign label to version {version} of model {name}, "
+                        "which is not currently available for inference"
+                    )
 
     def _check_platform_changes(self, models: Mapping[str, ModelConfig]) -> None:
         for name in models.keys() & self._models.keys():

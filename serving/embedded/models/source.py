@@ -36,37 +36,27 @@ def aspired(config: ModelConfig) -> Aspired:
     kind = policy.WhichOneof("policy_choice")
     if kind == "all":
         return Aspired(versions)
-    if kind == "specific":
-        return _specific(config, versions)
-    count = max(1, policy.latest.num_versions)
-    return Aspired({number: versions[number] for number in sorted(versions)[-count:]})
-
-
-def _specific(config: ModelConfig, versions: Mapping[int, VersionDirectory]) -> Aspired:
-    numbers = config.model_version_policy.specific.versions
-    missing = sorted(set(numbers) - versions.keys())
-    error = None
-    if missing:
-        error = NotFound(
-            f"Version {missing[0]} of {config.name}, which its policy names, is not under {config.base_path}: "
-            f"there are {', '.join(map(str, sorted(versions)))}"
-        )
-    return Aspired({number: versions[number] for number in numbers if number in versions}, error)
+    if kind != "specific":
+        count = max(1, policy.latest.num_versions)
+        return Aspired({number: versions[number] for number in sorted(versions)[-count:]})
+    numbers = policy.specific.versions
+    present = {number: versions[number] for number in numbers if number in versions}
+    if len(present) == len(set(numbers)):
+        return Aspired(present)
+    text = (
+        f"Version {min(set(numbers) - versions.keys())} of {config.name}, which its policy names, is not under "
+        f"{config.base_path}: there are {', '.join(map(str, sorted(versions)))}"
+    )
+    return Aspired(present, NotFound(text))
 
 
 class FileSystemSource:
-    """Polls the base paths of the configured models and reports what each of them asks for.
+    """Reports what the base path of each configured model asks for."""
 
-    poll_wait_seconds: between two looks; 0 for a single one.
-    """
-
-    def __init__(self, report: Callable[[str, Aspired], None], poll_wait_seconds: float) -> None:
+    def __init__(self, report: Callable[[str, Aspired], None]) -> None:
         self._report = report
-        self._poll_wait_seconds = poll_wait_seconds
         self._configs: dict[str, ModelConfig] = {}
         self._lock = threading.Lock()
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
 
     def set_models(self, configs: Mapping[str, ModelConfig]) -> None:
         """Replaces the models that are watched, and looks at once; a model that is gone aspires to nothing."""
@@ -82,19 +72,3 @@ class FileSystemSource:
         with self._lock:
             for name, config in self._configs.items():
                 self._report(name, aspired(config))
-
-    def start(self) -> None:
-        """Polls in a thread from now on."""
-        if self._poll_wait_seconds > 0:
-            self._thread = threading.Thread(target=self._run, name="source", daemon=True)
-            self._thread.start()
-
-    def stop(self) -> None:
-        """Ends the polling."""
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join()
-
-    def _run(self) -> None:
-        while not self._stop.wait(self._poll_wait_seconds):
-            self.poll()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import itertools
+import json
 import logging
 import secrets
 import time
 from collections.abc import Callable, Collection
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 
 from serving.apis.status import Code
 from serving.embedded.observe.metrics import Metrics
@@ -81,12 +83,38 @@ class Call:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
-        if error is not None:
-            self.code = _code(self, error)
+        unforeseen = isinstance(error, Exception) and not isinstance(error, ServingError)
+        if isinstance(error, ServingError):
+            self.code = error.code
+        elif unforeseen:
+            self.code = Code.INTERNAL
+        elif error is not None:
+            # Cancelled: by the port, which has set its reason, or because the client went away.
+            self.code = self.code or Code.CANCELLED
         self._interceptor.leave(self)
-        if isinstance(error, Exception) and not isinstance(error, ServingError):
+        if unforeseen:
             log.error("unforeseen error in %s", self.path, exc_info=error)
             raise Internal(f"{type(error).__name__}: {error}") from error
+
+
+def access_log(stream: TextIO) -> Callable[[Call], None]:
+    """What writes a line of JSON to a stream for each call that has ended."""
+
+    def write(call: Call) -> None:
+        line = {
+            "time": dt.datetime.now(dt.timezone.utc).isoformat(timespec="milliseconds"),
+            "request_id": call.request_id,
+            "protocol": call.operation.entrypoint,
+            "path": call.path,
+            "model": call.model,
+            "code": call.code.name,
+            "duration_ms": round((time.perf_counter() - call.begin) * 1e3, 3),
+            "peer": call.peer(),
+        }
+        stream.write(json.dumps(line) + "\n")
+        stream.flush()
+
+    return write
 
 
 class Interceptor:
@@ -136,13 +164,3 @@ class Interceptor:
             self._metrics.request(model, call.operation.name, call.operation.entrypoint, call.code, call.begin)
         if self._access_log is not None:
             self._access_log(call)
-
-
-def _code(call: Call, error: BaseException) -> Code:
-    """What a call that ended with an error is answered."""
-    if isinstance(error, ServingError):
-        return error.code
-    if isinstance(error, Exception):
-        return Code.INTERNAL
-    # Cancelled: by the port, which has set its reason, or because the client went away.
-    return call.code or Code.CANCELLED

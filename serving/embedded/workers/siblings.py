@@ -7,8 +7,9 @@ private UNIX socket, where its siblings ask for its status and send it a reload.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from pathlib import Path
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -33,34 +34,21 @@ _STATUS_SECONDS = 5.0
 
 
 class Siblings:
-    """The worker processes of one server. directory: private to them. index: this one's number, from 0, of `count`."""
+    """The worker processes of one server. directory: private to them. index: this one's number, from 0, of `count`.
+
+    own_path: the UNIX socket on which this one listens for its siblings. others: the addresses of theirs.
+    config: a file with the configuration that was reloaded last, for a worker that has to be started again.
+    """
 
     def __init__(self, directory: Path, index: int, count: int) -> None:
-        self._addresses = [f"unix:{directory / f'worker-{number}.sock'}" for number in range(count)]
-        self._index = index
-        self._config = directory / "reloaded.binpb"
-
-    @property
-    def own_path(self) -> str:
-        """The socket on which this worker listens for its siblings."""
-        return self._addresses[self._index].removeprefix("unix:")
-
-    @property
-    def others(self) -> list[str]:
-        """Where the others listen."""
-        return [address for number, address in enumerate(self._addresses) if number != self._index]
-
-    def write_config(self, config: ModelServerConfig) -> None:
-        """Keeps a reloaded configuration for a worker that has to be started again."""
-        write_whole(self._config, config.SerializeToString())
+        paths = [str(directory / f"worker-{number}.sock") for number in range(count)]
+        self.own_path = paths.pop(index)
+        self.others = [f"unix:{path}" for path in paths]
+        self.config = directory / "reloaded.binpb"
 
     def read_config(self) -> ModelServerConfig | None:
         """The configuration that was reloaded last, or None when the flags' still holds."""
-        return ModelServerConfig.FromString(self._config.read_bytes()) if self._config.exists() else None
-
-    def admin(self, core: ServerCore[LoadedModel]) -> SharedAdmin:
-        """The ModelService of this worker."""
-        return SharedAdmin(core, self)
+        return ModelServerConfig.FromString(self.config.read_bytes()) if self.config.exists() else None
 
 
 class SharedAdmin(ModelAdmin):
@@ -72,11 +60,7 @@ class SharedAdmin(ModelAdmin):
 
     async def status(self, request: GetModelStatusRequest) -> GetModelStatusResponse:
         """The state of a model's versions: of each, that of the worker that is furthest behind. Raises ServingError."""
-        answers = await asyncio.gather(
-            super().status(request),
-            *(_ask(address, services.GET_MODEL_STATUS, request, _STATUS_SECONDS) for address in self._siblings.others),
-            return_exceptions=True,
-        )
+        answers = await self._all(super().status(request), services.GET_MODEL_STATUS, request, _STATUS_SECONDS)
         statuses = [answer for answer in answers if isinstance(answer, GetModelStatusResponse)]
         if not statuses and isinstance(answers[0], BaseException):
             raise answers[0]
@@ -85,15 +69,18 @@ class SharedAdmin(ModelAdmin):
     async def reload(self, config: ModelServerConfig) -> None:
         """Replaces the configuration of every worker. Raises ServingError, the first that a worker gave."""
         request = ReloadConfigRequest(config=config)
-        answers = await asyncio.gather(
-            super().reload(config),
-            *(_ask(address, services.HANDLE_RELOAD_CONFIG_REQUEST, request, None) for address in self._siblings.others),
-            return_exceptions=True,
-        )
+        answers = await self._all(super().reload(config), services.HANDLE_RELOAD_CONFIG_REQUEST, request)
         errors = [answer for answer in answers if isinstance(answer, BaseException)]
         if errors:
             raise errors[0]
-        self._siblings.write_config(config)
+        write_whole(self._siblings.config, config.SerializeToString())
+
+    async def _all(
+        self, own: Awaitable[Any], method: services.Method, request: Message, timeout: float | None = None
+    ) -> list[Any]:
+        """The answers of this worker and of the others, or what they raised."""
+        others = (_ask(address, method, request, timeout) for address in self._siblings.others)
+        return await asyncio.gather(own, *others, return_exceptions=True)
 
 
 def merged(answers: Iterable[GetModelStatusResponse]) -> GetModelStatusResponse:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from fashion_common.errors import EXIT_FAILED
@@ -30,8 +30,7 @@ class Worker:
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
         self.listening: list[str] = []
         self.ready = threading.Event()
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
+        threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self) -> None:
         assert self.process.stderr is not None
@@ -56,7 +55,9 @@ class Supervisor:
 
     def run(self) -> int:
         """Starts the workers, says where they listen, and keeps them running. Gives the exit code."""
-        with _private_directory() as directory:
+        # For sockets and metrics; only this user may open it.
+        with tempfile.TemporaryDirectory(prefix="fashion-serving-") as name:
+            directory = Path(name)
             self._workers = [self._worker(directory, index) for index in range(self._count)]
             for worker in self._workers:
                 while not worker.ready.wait(0.2) and not self._stopping.is_set():
@@ -88,10 +89,3 @@ class Supervisor:
         codes = [worker.process.wait() for worker in self._workers]
         # A worker that was only just started may not have its signal handlers yet.
         return next((code for code in codes if code not in (0, -signal.SIGTERM)), 0)
-
-
-@contextlib.contextmanager
-def _private_directory() -> Iterator[Path]:
-    """A directory for sockets and metrics that only this user may open."""
-    with tempfile.TemporaryDirectory(prefix="fashion-serving-") as directory:
-        yield Path(directory)

@@ -75,7 +75,7 @@ def test_an_empty_base_path(tmp_path: Path) -> None:
 def test_a_model_that_is_configured_no_more_aspires_to_nothing(base: Path) -> None:
     """So the manager unloads it."""
     reports: list[tuple[str, Aspired]] = []
-    source = FileSystemSource(lambda name, result: reports.append((name, result)), 0)
+    source = FileSystemSource(lambda name, result: reports.append((name, result)))
 
     source.set_models({"m": config(base)})
     source.set_models({})
