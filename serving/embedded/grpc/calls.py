@@ -152,7 +152,7 @@ class Calls:
             self.strike()
             return
         if head.http_status:
-            self.outbox.write_headers(number, messages.http_status(head.http_status), ends=True)
+            self.outbox.write_headers(number, frames.header(b":status", b"%d" % head.http_status), ends=True)
             if not ends:
                 self.outbox.write(frames.rst_stream(number, frames.NO_ERROR))
             return

@@ -226,8 +226,3 @@ def status_trailers(code: Code, message: str) -> bytes:
     """The header block of a status that is not OK. message: percent-encoded but for printable ASCII."""
     text = quote_from_bytes(message.encode("utf-8", "replace"), safe=_PRINTABLE).encode()
     return frames.header(b"grpc-status", str(int(code)).encode()) + frames.header(b"grpc-message", text)
-
-
-def http_status(status: int) -> bytes:
-    """The header block that answers what is not gRPC with an HTTP status."""
-    return frames.header(b":status", str(status).encode())

@@ -10,7 +10,6 @@ import ipaddress
 import platform
 import threading
 
-from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
 
 from serving.apis.messages import ProfileRequest, ProfileResponse, TerminateRequest, TerminateResponse
@@ -19,11 +18,11 @@ from serving.apis.status import Code
 from serving.embedded.grpc.methods import Rpc
 from serving.embedded.observe.calls import Call
 from serving.embedded.observe.tracer import Levels, Tracer
-from serving.errors import InvalidArgument, ServingError, Unimplemented
+from serving.errors import InvalidArgument, ServingError
 
 
 class Profiler:
-    """Profile and Terminate; Monitor answers that TensorFlow has it for Cloud TPUs only."""
+    """Profile and Terminate; TensorFlow has Monitor for Cloud TPUs only."""
 
     def __init__(self, tracer: Tracer) -> None:
         self._tracer = tracer
@@ -34,8 +33,6 @@ class Profiler:
         return [
             Rpc(f"/{PROFILER_SERVICE}/Profile", ProfileRequest, self._profile),
             Rpc(f"/{PROFILER_SERVICE}/Terminate", TerminateRequest, self._terminate),
-            # Its messages are not known here: any message is an Empty with fields that are not known.
-            Rpc(f"/{PROFILER_SERVICE}/Monitor", Empty, self._monitor),
         ]
 
     async def _profile(self, request: ProfileRequest, call: Call) -> Message:
@@ -66,9 +63,6 @@ class Profiler:
         if request.session_id in self._sessions:
             self._sessions[request.session_id].set()
         return TerminateResponse()
-
-    async def _monitor(self, _: Empty, __: Call) -> Message:
-        raise Unimplemented("Monitor is there for Cloud TPUs only: Profile takes a trace of this server")
 
 
 def _check_local(peer: str) -> None:
