@@ -10,13 +10,9 @@ from google.protobuf.message import Message
 
 from serving.apis import services, tensors
 from serving.apis.messages import (
-    ClassificationRequest,
     GetModelMetadataRequest,
-    GetModelStatusRequest,
-    MultiInferenceRequest,
     PredictRequest,
     PredictResponse,
-    RegressionRequest,
     ReloadConfigRequest,
     ReloadConfigResponse,
 )
@@ -39,13 +35,18 @@ class ModelServices:
 
     def rpcs(self) -> list[Rpc]:
         """The methods of both."""
+        engine = self._api.engine
         return [
             _rpc(services.PREDICT, self._predict),
-            _rpc(services.CLASSIFY, self._classify),
-            _rpc(services.REGRESS, self._regress),
-            _rpc(services.MULTI_INFERENCE, self._multi_inference, _first_model),
+            _rpc(services.CLASSIFY, lambda request, call: examples.classify(engine, request, call.deadline)),
+            _rpc(services.REGRESS, lambda request, call: examples.regress(engine, request, call.deadline)),
+            _rpc(
+                services.MULTI_INFERENCE,
+                lambda request, call: examples.multi_inference(engine, request, call.deadline),
+                lambda request: request.tasks[0].model_spec.name if request.tasks else "",
+            ),
             _rpc(services.GET_MODEL_METADATA, self._metadata),
-            _rpc(services.GET_MODEL_STATUS, self._status),
+            _rpc(services.GET_MODEL_STATUS, lambda request, _: self._api.admin.status(request)),
             _rpc(services.HANDLE_RELOAD_CONFIG_REQUEST, self._reload, lambda _: ""),
         ]
 
@@ -67,20 +68,8 @@ class ModelServices:
             )
         return response
 
-    async def _classify(self, request: ClassificationRequest, call: Call) -> Message:
-        return await examples.classify(self._api.engine, request, call.deadline)
-
-    async def _regress(self, request: RegressionRequest, call: Call) -> Message:
-        return await examples.regress(self._api.engine, request, call.deadline)
-
-    async def _multi_inference(self, request: MultiInferenceRequest, call: Call) -> Message:
-        return await examples.multi_inference(self._api.engine, request, call.deadline)
-
     async def _metadata(self, request: GetModelMetadataRequest, _: Call) -> Message:
         return self._api.metadata(request)
-
-    async def _status(self, request: GetModelStatusRequest, _: Call) -> Message:
-        return await self._api.admin.status(request)
 
     async def _reload(self, request: ReloadConfigRequest, _: Call) -> Message:
         await self._api.admin.reload(request.config)
@@ -91,7 +80,3 @@ class ModelServices:
 
 def _rpc(method: services.Method, handler: Unary, model: Callable[[Any], str] = _MODEL) -> Rpc:
     return Rpc(method.path, method.request_class, unary=handler, model=model, measured=True)
-
-
-def _first_model(request: MultiInferenceRequest) -> str:
-    return request.tasks[0].model_spec.name if request.tasks else ""
