@@ -59,21 +59,17 @@ class Runner:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _in_thread(self, run: Run) -> list[Array]:
+        running = self._threads.submit(self._timed, run)
+        # The run holds the version itself: its request may be given up before it ends, or before it begins.
         run.version.use()
-        running = asyncio.get_running_loop().run_in_executor(self._threads, self._held, run)
+        running.add_done_callback(lambda _: run.version.release())
+        values = asyncio.wrap_future(running)
         if run.deadline is None:
-            return await running
+            return await values
         try:
-            return await asyncio.wait_for(running, run.deadline - time.monotonic())
+            return await asyncio.wait_for(values, run.deadline - time.monotonic())
         except asyncio.TimeoutError as error:
             raise DeadlineExceeded("The deadline passed before the model had answered.") from error
-
-    def _held(self, run: Run) -> list[Array]:
-        # The run holds the version itself: its request may be given up before it ends.
-        try:
-            return self._timed(run)
-        finally:
-            run.version.release()
 
     def _timed(self, run: Run) -> list[Array]:
         model = run.version.servable

@@ -132,6 +132,21 @@ def test_a_deadline_that_passes_during_the_run(bench: Bench) -> None:
     assert unloaded.wait(10)
 
 
+def test_a_deadline_that_passes_before_the_run_begins(bench: Bench) -> None:
+    """It never runs, and does not hold its version."""
+    bench.clock.gate.clear()
+    unloaded = threading.Event()
+
+    for _ in range(2):  # the first has the only thread
+        with pytest.raises(DeadlineExceeded, match="passed before the model had answered"):
+            bench.run(seconds=0.05)
+    bench.clock.gate.set()
+    bench.version.take(unloaded.set)
+
+    assert unloaded.wait(10)
+    assert len(bench.clock.threads) == 1
+
+
 def test_runs_are_observed(bench: Bench) -> None:
     """With the model's name and the seconds, wherever they happen."""
     for bench.clock.seconds in (0.25, 0.0, 0.5):
