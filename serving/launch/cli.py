@@ -13,7 +13,7 @@ from click.core import ParameterSource
 from fashion_common.installation import CONFIG_FOLDER, MODELS_FILE
 from fashion_common.layout import version_number
 from serving.launch import detached
-from serving.launch.backends import BACKENDS, MODEL_SERVER, ServeOptions, stop_container
+from serving.launch.backends import BACKENDS, MODEL_SERVER, ServeOptions
 from serving.launch.choose import AUTO, ENGINES, Choice, choose, has_init
 from serving.launch.prepare import (
     check_readable,
@@ -21,9 +21,8 @@ from serving.launch.prepare import (
     complete_labels,
     config_files,
     newest_versions,
-    temporary_directory,
+    temporary_config,
     versions_to_serve,
-    with_config,
     with_free_ports,
 )
 from serving.launch.run import run_until_stopped
@@ -147,23 +146,22 @@ def serve(
         _echo_addresses(options, choice, f"fashion serve --stop{port}")
         click.echo(f"Log   {log_command}")
         return
-    with temporary_directory() as directory:
-        _run(with_config(options, files, directory), choice, wait)
+    with temporary_config(options, files) as configured:
+        run_until_stopped(choice.backend, configured, wait, lambda: _echo_addresses(options, choice, "Ctrl-C"))
     click.echo("Stopped.")
 
 
 def _check_contradictions(ctx: click.Context) -> None:
     """Raises click.UsageError for arguments that exclude each other. What the environment says is no argument."""
-    options = {option.name: option.opts[0] for option in ctx.command.params}
-    arguments = [
-        name
-        for name in options
-        if ctx.params.get(name) and ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
-    ]
-    modes = [options[name] for name in _MODES if name in arguments]
+    arguments = {
+        option.name: option.opts[0]
+        for option in ctx.command.params
+        if ctx.params.get(option.name) and ctx.get_parameter_source(option.name) is ParameterSource.COMMANDLINE
+    }
+    modes = [arguments[name] for name in _MODES if name in arguments]
     if len(modes) > 1:
         raise click.UsageError(f"{' and '.join(modes)} exclude each other: give one of them", ctx)
-    of_container = [options[name] for name in _OF_CONTAINER if name in arguments]
+    of_container = [arguments[name] for name in _OF_CONTAINER if name in arguments]
     backend = ctx.params["backend"]
     if of_container and backend not in (AUTO, "container"):
         raise click.UsageError(f"{' and '.join(of_container)} is for --backend container, not {backend}", ctx)
@@ -179,20 +177,6 @@ def _print_command(options: ServeOptions, choice: Choice, files: Mapping[str, st
             content = " ".join(map(str.strip, files[MODELS_FILE].splitlines()))
             click.echo(f"Note: nothing was written. --detach would write {models_file}: {content}", err=True)
     click.echo(shlex.join(BACKENDS[choice.backend](options)))
-
-
-def _run(options: ServeOptions, choice: Choice, wait: float) -> None:
-    run_until_stopped(
-        BACKENDS[choice.backend](options),
-        options,
-        wait,
-        lambda: _echo_addresses(options, choice, "Ctrl-C"),
-        stop_command=stop_container(options.engine, options.container_name) if choice.backend == "container" else (),
-        # TensorFlow Serving writes its usage and some errors there, the embedded server only the access log.
-        read_stdout=choice.backend != "embedded",
-        # The embedded server's log is meant for the user; TensorFlow Serving's is for when something is wrong.
-        show_log=choice.backend == "embedded" or options.verbose,
-    )
 
 
 def _echo_addresses(options: ServeOptions, choice: Choice, stop: str) -> None:

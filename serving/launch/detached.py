@@ -112,7 +112,7 @@ def start(backend: str, options: ServeOptions, files: Mapping[str, str], wait_se
         server = _start_process(BACKENDS[backend](options), directory)
     try:
         write_whole(directory / _RECORD, json.dumps(server._asdict(), default=str) + "\n")
-        print_failures(wait_until_available(server, options, wait_seconds), options)
+        print_failures(wait_until_available(server, options, wait_seconds))
     except BaseException as error:
         # Ctrl-C too: the user was not told yet how to stop it.
         if isinstance(error, LaunchError):

@@ -18,7 +18,7 @@ from google.protobuf import text_format
 
 from fashion_common.errors import BasePathError
 from fashion_common.files import write_whole
-from fashion_common.installation import MODELS_FILE
+from fashion_common.installation import CONFIG_FOLDER, MODELS_FILE
 from fashion_common.layout import SAVED_MODEL_FILE, SAVED_MODEL_TEXT_FILE, check_base_path
 from serving.apis.messages import ModelServerConfig
 from serving.launch.backends import CONTAINER_MODELS, ServeOptions
@@ -131,15 +131,15 @@ def with_config(options: ServeOptions, files: Mapping[str, str], directory: Path
 
 
 @contextmanager
-def temporary_directory() -> Iterator[Path]:
-    """A directory for the time of a server, which a container's user can read too. Raises LaunchError."""
+def temporary_config(options: ServeOptions, files: Mapping[str, str]) -> Iterator[ServeOptions]:
+    """The same for the time of a server, in a directory that a container's user can read too. Raises LaunchError."""
     try:
         directory = tempfile.TemporaryDirectory()
     except OSError as error:
         raise LaunchError(f"the server's configuration has no place: {error.strerror}. TMPDIR names one") from error
     with directory as path:
         # A temporary directory is open to its owner alone; the one in it can be mounted.
-        yield Path(path) / "config"
+        yield with_config(options, files, Path(path) / CONFIG_FOLDER)
 
 
 @contextmanager

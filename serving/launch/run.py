@@ -15,11 +15,11 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import IO, Any, Protocol
 
-from serving.launch.backends import ServeOptions
+from serving.launch.backends import BACKENDS, ServeOptions, stop_container
 from serving.launch.errors import LaunchError, ServerEndedError, ServeUsageError
 from serving.launch.log import is_about_flags, last_line, load_failures, wrong_flag
 
@@ -48,24 +48,15 @@ class Server(Protocol):
         """Its last KEPT_LINES lines, without empty ones."""
 
 
-def run_until_stopped(
-    command: Sequence[str],
-    options: ServeOptions,
-    wait_seconds: float,
-    on_ready: Callable[[], None],
-    *,
-    stop_command: Sequence[str] = (),
-    read_stdout: bool,
-    show_log: bool,
-) -> None:
+def run_until_stopped(backend: str, options: ServeOptions, wait_seconds: float, on_ready: Callable[[], None]) -> None:
     """Runs a server until SIGINT or SIGTERM; calls on_ready when the model is AVAILABLE.
 
-    stop_command: what ends it besides SIGTERM. read_stdout: whether what it writes to stdout before it is ready belongs
-    to its log. show_log: whether the server's log goes to stderr at once, or only its end and only when it fails.
     Raises ServerEndedError when it ends by itself, or the model is not AVAILABLE within wait_seconds; ServeUsageError
     when it does not take its flags.
     """
-    server = _Process(command, stop_command, read_stdout=read_stdout, show_log=show_log)
+    # The embedded server's log is meant for the user; TensorFlow Serving's is for when something is wrong.
+    show_log = backend == "embedded" or options.verbose
+    server = _Process(backend, options, show_log=show_log)
     signals: list[int] = []
 
     def forward(number: int, _: FrameType | None) -> None:
@@ -77,7 +68,7 @@ def run_until_stopped(
     try:
         failures = wait_until_available(server, options, wait_seconds)
         if not show_log:
-            print_failures(failures, options)
+            print_failures(failures)
         server.serving = True
         on_ready()
         code = server.wait()
@@ -96,8 +87,8 @@ def run_until_stopped(
     raise failure
 
 
-def wait_until_available(server: Server, options: ServeOptions, seconds: float) -> Mapping[int, str]:
-    """Returns when a version is AVAILABLE and none is still being loaded; gives those that failed, and why.
+def wait_until_available(server: Server, options: ServeOptions, seconds: float) -> Sequence[str]:
+    """Returns when a version is AVAILABLE and none is still being loaded; says which failed, and why, newest first.
 
     Raises ServerEndedError with the reason when the server ends, cannot load the model, or takes longer;
     ServeUsageError when it does not take its flags.
@@ -114,10 +105,14 @@ def wait_until_available(server: Server, options: ServeOptions, seconds: float) 
             for version, status in states.items()
             if status["state"] == "END" and status["status"]["error_code"] != "OK"
         }
+        reasons = [
+            f"version {version} of {options.model_name} cannot be loaded: {failures[version]}"
+            for version in sorted(failures, reverse=True)
+        ]
         others = {status["state"] for version, status in states.items() if version not in failures}
         if alive and "AVAILABLE" in others and not others & {"START", "LOADING"}:
-            return failures
-        reason = "; ".join(_failure_texts(failures, options))
+            return reasons
+        reason = "; ".join(reasons)
         if failures and failures.keys() >= (set(states) or set(options.versions)):
             raise ServerEndedError(reason)
         if not alive:
@@ -130,23 +125,16 @@ def wait_until_available(server: Server, options: ServeOptions, seconds: float) 
         time.sleep(POLL_SECONDS)
 
 
-def print_failures(failures: Mapping[int, str], options: ServeOptions) -> None:
+def print_failures(failures: Sequence[str]) -> None:
     """Says which versions are not served although another one is."""
-    for text in _failure_texts(failures, options):
-        print(f"Note: {text}", file=sys.stderr, flush=True)
+    for failure in failures:
+        print(f"Note: {failure}", file=sys.stderr, flush=True)
 
 
 def print_end(server: Server, failure: LaunchError) -> None:
     """Shows the end of a server's log, unless that is the usage that a wrong flag is answered with."""
     if not isinstance(failure, ServeUsageError):
         print(*server.log()[-_SHOWN_LINES:], sep="\n", file=sys.stderr, flush=True)
-
-
-def _failure_texts(failures: Mapping[int, str], options: ServeOptions) -> list[str]:
-    return [
-        f"version {version} of {options.model_name} cannot be loaded: {failures[version]}"
-        for version in sorted(failures, reverse=True)
-    ]
 
 
 def _states(options: ServeOptions) -> dict[int, dict[str, Any]]:
@@ -162,20 +150,18 @@ def _states(options: ServeOptions) -> dict[int, dict[str, Any]]:
 class _Process:
     """A running server. Its log is read all the time: shown, or kept for when it fails.
 
-    stop_command: what ends it besides SIGTERM. read_stdout: whether stdout belongs to the log until it serves; from
-    then on, and otherwise, it is the user's. serving: whether versions that come and go are news.
+    serving: whether versions that come and go are news, and stdout is the user's.
     """
 
-    def __init__(
-        self, command: Sequence[str], stop_command: Sequence[str], *, read_stdout: bool, show_log: bool
-    ) -> None:
+    def __init__(self, backend: str, options: ServeOptions, *, show_log: bool) -> None:
         self.serving = False
         self._show_log = show_log
-        self._stop_command = stop_command
+        self._container = (options.engine, options.container_name) if backend == "container" else None
         self._lines: collections.deque[str] = collections.deque(maxlen=KEPT_LINES)
         self._process = subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE if read_stdout else None,
+            BACKENDS[backend](options),
+            # TensorFlow Serving writes its usage and some errors there, the embedded server only the access log.
+            stdout=None if backend == "embedded" else subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             errors="replace",
@@ -199,8 +185,9 @@ class _Process:
         self.serving = False
         if self._process.poll() is not None:
             return
-        if self._stop_command:
-            subprocess.Popen(self._stop_command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        if self._container:
+            # SIGTERM alone does not end every entry point.
+            subprocess.Popen(stop_container(*self._container), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self._process.send_signal(signal.SIGTERM)
 
     def wait(self) -> int:
