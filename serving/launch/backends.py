@@ -17,7 +17,6 @@ TF_SERVING_VERSION = "2.21.0"
 OFFICIAL_IMAGE = f"tensorflow/serving:{TF_SERVING_VERSION}"
 MODEL_SERVER = "tensorflow_model_server"
 # Directories and ports inside the images.
-CONTAINER_MODELS = "/models"
 CONTAINER_CONFIG = "/config"
 CONTAINER_PORT = 8500
 CONTAINER_REST_PORT = 8501
@@ -61,6 +60,11 @@ class ServeOptions:
     def container_name(self) -> str:
         """The container's name, one for each gRPC port."""
         return f"fashion-serving-{self.port}"
+
+    @property
+    def container_base_path(self) -> str:
+        """The model base path in a container: of the same name, by which `fashion export --keep` recognises it."""
+        return f"/models/{self.model_base_path.absolute().name}"
 
     @property
     def ssl_config_file(self) -> str:
@@ -123,7 +127,7 @@ def container(options: ServeOptions, *, detach: bool = False) -> list[str]:
         *([gpu_flag] if options.gpu else []),
         f"--publish={options.host}:{options.port}:{CONTAINER_PORT}",
         f"--publish={options.host}:{options.rest_port}:{CONTAINER_REST_PORT}",
-        f"--volume={options.model_base_path.absolute()}:{CONTAINER_MODELS}/{options.model_name}:ro",
+        f"--volume={options.model_base_path.absolute()}:{options.container_base_path}:ro",
         f"--volume={options.config_dir}:{CONTAINER_CONFIG}:ro",
         options.image_name,
         *config_flags(CONTAINER_CONFIG),
@@ -152,6 +156,13 @@ BACKENDS: Mapping[str, Callable[[ServeOptions], list[str]]] = {
     "binary": binary,
     "embedded": embedded,
 }
+
+
+def usage_command(backend: str, options: ServeOptions) -> list[str]:
+    """What makes a backend's server print its flags to stdout: it needs no model for that."""
+    if backend == "container":
+        return [options.engine, "run", "--rm", *RESTRICTIONS, options.image_name, "--help"]
+    return [*(module_command("serving.embedded") if backend == "embedded" else [MODEL_SERVER]), "--help"]
 
 
 def _process_flags(options: ServeOptions) -> list[str]:

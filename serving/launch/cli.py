@@ -25,7 +25,7 @@ from serving.launch.prepare import (
     versions_to_serve,
     with_free_ports,
 )
-from serving.launch.run import run_until_stopped
+from serving.launch.run import run_until_stopped, server_usage
 from serving.launch.tls import client_arguments
 
 _DEFAULTS = ServeOptions()
@@ -119,6 +119,10 @@ def serve(
     if stop:
         detached.stop(options.port)
         click.echo("Stopped.")
+        return
+    if "--help" in options.server_flags:
+        choice = choose(backend, options, engine)
+        click.echo(server_usage(choice.backend, replace(options, engine=choice.engine)))
         return
     check_server_flags(options)
     versions = versions_to_serve(options)

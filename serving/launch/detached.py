@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -182,6 +183,8 @@ def _start_process(command: Sequence[str], directory: Path) -> _Process:
 
 def _end(server: _Container | _Process, directory: Path) -> None:
     server.stop()
+    # Versions that only the configuration of an ended server names need not stay.
+    shutil.rmtree(directory / CONFIG_FOLDER, ignore_errors=True)
     (directory / _RECORD).unlink(missing_ok=True)
 
 

@@ -21,7 +21,7 @@ from fashion_common.files import write_whole
 from fashion_common.installation import CONFIG_FOLDER, MODELS_FILE
 from fashion_common.layout import SAVED_MODEL_FILE, SAVED_MODEL_TEXT_FILE, check_base_path
 from serving.apis.messages import ModelServerConfig
-from serving.launch.backends import CONTAINER_MODELS, ServeOptions
+from serving.launch.backends import ServeOptions
 from serving.launch.errors import LaunchError, ServeUsageError
 
 # The server's flags that `fashion serve` sets itself, and the option that does so.
@@ -113,8 +113,8 @@ def config_files(options: ServeOptions, backend: str, labels: Mapping[str, int])
     config = text_format.Parse(files[MODELS_FILE], ModelServerConfig())
     model = config.model_config_list.config[0]
     model.name = options.model_name
-    container_path = f"{CONTAINER_MODELS}/{options.model_name}"
-    model.base_path = container_path if backend == "container" else str(options.model_base_path.absolute())
+    path = options.container_base_path if backend == "container" else options.model_base_path.absolute()
+    model.base_path = str(path)
     model.version_labels.clear()
     model.version_labels.update(labels)
     return {} if config == present else {**files, MODELS_FILE: text_format.MessageToString(config)}

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import IO, Any, Protocol
 
-from serving.launch.backends import BACKENDS, ServeOptions, stop_container
+from serving.launch.backends import BACKENDS, ServeOptions, stop_container, usage_command
 from serving.launch.errors import LaunchError, ServerEndedError, ServeUsageError
 from serving.launch.log import is_about_flags, last_line, load_failures, wrong_flag
 
@@ -85,6 +85,15 @@ def run_until_stopped(backend: str, options: ServeOptions, wait_seconds: float, 
     if not show_log:
         print_end(server, failure)
     raise failure
+
+
+def server_usage(backend: str, options: ServeOptions) -> str:
+    """The flags of a backend's server, as it prints them. Raises ServerEndedError when it prints none."""
+    # The exit code does not count: TF Serving's is that of a failure.
+    process = subprocess.run(usage_command(backend, options), capture_output=True, text=True, check=False)
+    if "usage: " not in process.stdout:
+        raise ServerEndedError(f"the server prints no usage: {last_line(process.stderr.strip().splitlines())}")
+    return process.stdout.rstrip()
 
 
 def wait_until_available(server: Server, options: ServeOptions, seconds: float) -> Sequence[str]:

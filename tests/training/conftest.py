@@ -12,6 +12,12 @@ from training.recipes import resolve
 from training.train import TrainingResult, train
 
 
+@pytest.fixture(autouse=True)
+def _state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A state directory of its own: no server that is detached on this machine has a say."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
 @pytest.fixture(scope="session")
 def synthetic_data() -> Dataset:
     """The synthetic data set."""

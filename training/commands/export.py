@@ -7,13 +7,7 @@ from pathlib import Path
 
 import click
 
-from training.commands.options import (
-    json_option,
-    model_base_path_option,
-    model_config_file_option,
-    named_versions,
-    print_json,
-)
+from training.commands.options import json_option, model_base_path_option, model_config_file_option, print_json
 from training.errors import TrainingUsageError
 
 _file = click.Path(dir_okay=False, path_type=Path)
@@ -61,7 +55,7 @@ def export(
     keep: int | None,
     with_copies: bool,
     batching_config: Path | None,
-    model_config_file: Path | None,
+    model_config_file: Path,
     verify: Path | None,
     as_json: bool,
 ) -> None:
@@ -81,11 +75,11 @@ def export(
     from serving.apis import CONFIG_DIR
     from training import runs
     from training.export.export import export_saved_model
-    from training.export.server_config import batch_sizes
+    from training.export.server_config import batch_sizes, versions_in_use
     from training.export.trained import load_file, load_run
 
     sizes = batch_sizes(batching_config or CONFIG_DIR / "batching.config")
-    in_use = named_versions(model_config_file, model_base_path).in_use
+    in_use = versions_in_use(model_config_file, model_base_path)
     with Console(stderr=True).status("Loading the model") as status:
         trained = load_file(from_, weights, data_dir) if from_ else load_run(run or runs.RUNS_DIR / runs.LATEST)
         exported = export_saved_model(

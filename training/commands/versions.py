@@ -8,13 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from training.commands.options import (
-    json_option,
-    model_base_path_option,
-    model_config_file_option,
-    named_versions,
-    print_json,
-)
+from training.commands.options import json_option, model_base_path_option, model_config_file_option, print_json
 
 if TYPE_CHECKING:
     from training.export.versions import Version
@@ -26,11 +20,12 @@ _HEADER = ("version", "accuracy", "recipe", "exported", "size", "self-test", "la
 @model_base_path_option
 @model_config_file_option
 @json_option
-def versions(*, model_base_path: Path, model_config_file: Path | None, as_json: bool) -> None:
+def versions(*, model_base_path: Path, model_config_file: Path, as_json: bool) -> None:
     """List the exported versions, newest first: number, accuracy, recipe, date, size, self-test, labels."""
+    from training.export.server_config import read_named_versions
     from training.export.versions import list_versions
 
-    exported = list_versions(model_base_path, named_versions(model_config_file, model_base_path))
+    exported = list_versions(model_base_path, read_named_versions(model_config_file, model_base_path))
     if as_json:
         print_json([dataclasses.asdict(version) for version in exported])
         return

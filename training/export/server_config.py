@@ -5,6 +5,7 @@ Read leniently, since the server is the one that checks it: fields of a newer se
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -12,6 +13,7 @@ from typing import TypeVar
 from google.protobuf import text_format
 from google.protobuf.message import Message
 
+from fashion_common.installation import CONFIG_FOLDER, MODELS_FILE, state_directory
 from serving.apis.messages import BatchingParameters, ModelServerConfig
 from training.errors import TrainingUsageError
 
@@ -33,6 +35,18 @@ class NamedVersions:
         return self.pinned | frozenset(self.labels.values())
 
 
+def versions_in_use(model_config_file: Path, model_base_path: Path) -> frozenset[int]:
+    """The versions that must stay: those that the file names, or the configuration of any server that was detached.
+
+    Raises TrainingUsageError when one of the files cannot be read as a ModelServerConfig in text protobuf.
+    """
+    files = [model_config_file]
+    # Without a home directory, and without XDG_STATE_HOME, no server was detached.
+    with suppress(RuntimeError):
+        files += state_directory().glob(f"*/{CONFIG_FOLDER}/{MODELS_FILE}")
+    return frozenset().union(*(read_named_versions(file, model_base_path).in_use for file in files))
+
+
 def read_named_versions(model_config_file: Path, model_base_path: Path) -> NamedVersions:
     """The named versions of the model with this base path, or of its name: a container sees it under another parent.
 
@@ -41,7 +55,9 @@ def read_named_versions(model_config_file: Path, model_base_path: Path) -> Named
     labels: dict[str, int] = {}
     pinned: set[int] = set()
     for config in _read(model_config_file, ModelServerConfig()).model_config_list.config:
-        if config.name == model_base_path.name or Path(config.base_path) == model_base_path.resolve():
+        base_path = Path(config.base_path)
+        same_name = model_base_path.absolute().name in (config.name, base_path.name)
+        if same_name or base_path.resolve() == model_base_path.resolve():
             labels.update(config.version_labels)
             pinned.update(config.model_version_policy.specific.versions)
     return NamedVersions(labels, frozenset(pinned))

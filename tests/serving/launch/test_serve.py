@@ -17,8 +17,10 @@ import trustme
 from click.testing import CliRunner
 
 from client import cli
+from serving.apis import CONFIG_DIR
 from tests.support.console import FASHION, fashion
 from tests.support.live import KITCHEN, wait_until
+from training.export.server_config import read_named_versions, versions_in_use
 
 
 class Secure(NamedTuple):
@@ -107,6 +109,7 @@ def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secure]:
         assert port, started.stderr
         yield Secure(started.stdout, directory, directory / "state/fashion-serving" / port[1])
         assert fashion("serve", "--stop", "--port", port[1]).returncode == 0
+        assert not (directory / "state/fashion-serving" / port[1] / "config").exists()
 
 
 def test_the_try_line_of_a_server_with_tls_works(secure: Secure) -> None:
@@ -116,6 +119,13 @@ def test_the_try_line_of_a_server_with_tls_works(secure: Secure) -> None:
     done = fashion("status", "--model-name=kitchen", *shlex.split(line[1]), cwd=secure.directory)
     assert (done.returncode, done.stdout) == (0, "kitchen  1  AVAILABLE\n"), done.stderr
     assert re.search(r"^gRPC  grpcs://127\.0\.0\.1:\d+$", secure.stdout, re.MULTILINE)
+
+
+def test_the_versions_that_a_detached_server_names_are_safe_from_an_export(secure: Secure) -> None:
+    """`fashion export --keep` reads the labels where `fashion serve --detach` has written them."""
+    named = read_named_versions(secure.state / "config/models.config", secure.directory / "kitchen")
+    assert named.labels == {"stable": 1, "canary": 2}
+    assert versions_in_use(CONFIG_DIR / "models.config", secure.directory / "kitchen") == {1, 2}
 
 
 def test_the_log_of_a_detached_server_says_what_comes_and_goes(secure: Secure) -> None:

@@ -112,6 +112,15 @@ def test_a_wrong_flag_is_named(backend: tuple[str, ...], detach: tuple[str, ...]
     assert line.startswith(f"Error: the server does not take what comes after --: {message}")
 
 
+@BACKENDS
+def test_the_server_s_own_help_is_printed(backend: tuple[str, ...]) -> None:
+    """Without a model, whatever the server's exit code is."""
+    done = serve(*backend, "--", "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("usage: ")
+    assert "\n\t--model_config_file" in done.stdout
+
+
 @SIMULATED
 def test_a_model_that_loads_is_served_until_the_end(backend: tuple[str, ...]) -> None:
     """The server's own log is kept from the terminal; SIGTERM ends both with 0."""

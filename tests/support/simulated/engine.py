@@ -25,7 +25,8 @@ def run(arguments: list[str]) -> None:
     image = next(number for number, argument in enumerate(arguments) if not argument.startswith("--"))
     own, flags = arguments[:image], arguments[image + 1 :]
     mounts = {inside: outside for outside, inside, _ in (volume.split(":") for volume in options(own, "volume"))}
-    ports = {inside: outside for _, outside, inside in (port.split(":") for port in options(own, "publish"))}
+    ports = {"8500": "0", "8501": "0"}
+    ports |= {inside: outside for _, outside, inside in (port.split(":") for port in options(own, "publish"))}
     os.environ["SIMULATED_MOUNTS"] = json.dumps(mounts)
     command = [sys.executable, str(SERVER), f"--port={ports['8500']}", f"--rest_api_port={ports['8501']}", *flags]
     if "--detach" not in own:

@@ -44,6 +44,9 @@ def parsed(arguments: list[str]) -> dict[str, str]:
     values, unknown = {}, []
     for argument in arguments:
         name, _, text = argument.removeprefix("--").partition("=")
+        if argument == "--help":
+            print(usage(), flush=True)
+            sys.exit(255)
         if name not in FLAGS:
             unknown.append(argument)
         elif FLAGS[name] == "int32" and not text.lstrip("-").isdigit():

@@ -10,7 +10,7 @@ from google.protobuf import text_format
 from serving.apis import CONFIG_DIR
 from serving.apis.messages import BatchingParameters
 from training.errors import TrainingUsageError
-from training.export.server_config import NamedVersions, batch_sizes, read_named_versions
+from training.export.server_config import NamedVersions, batch_sizes, read_named_versions, versions_in_use
 
 BATCHING_CONFIG = CONFIG_DIR / "batching.config"
 
@@ -73,3 +73,31 @@ def test_named_versions_are_those_of_the_model_and_a_newer_server_s_fields_are_p
 
     assert named == NamedVersions({"stable": 2, "canary": 7}, frozenset({3, 4}))
     assert named.in_use == {2, 3, 4, 7}
+
+
+def test_versions_that_any_detached_server_names_are_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On whatever port, under whatever name, in a container too; those of another model are not."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    base_paths = {"8500": tmp_path / "m", "8600": Path("/models/m"), "8700": Path("/models/other")}
+    for version, (port, base_path) in enumerate(base_paths.items(), start=2):
+        file = tmp_path / "state/fashion-serving" / port / "config/models.config"
+        file.parent.mkdir(parents=True)
+        file.write_text(
+            f'model_config_list {{ config {{ name: "coats" base_path: "{base_path}" '
+            f'version_labels {{ key: "stable" value: {version} }} }} }}'
+        )
+    config = tmp_path / "models.config"
+    config.write_text('model_config_list { config { name: "m" version_labels { key: "stable" value: 1 } } }')
+
+    assert versions_in_use(config, tmp_path / "m") == {1, 2, 3}
+
+
+def test_without_a_home_directory_no_server_was_detached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container whose user is in no passwd file."""
+
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", no_home)
+    assert versions_in_use(CONFIG_DIR / "models.config", tmp_path / "fashion_mnist") == {1, 2}
