@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from training.commands.options import json_option
-from training.config import CHECKPOINT_SECONDS, SETTINGS, TrainingConfig
+from training.config import CHECKPOINT_SECONDS, SETTINGS
 from training.errors import TrainingUsageError
 from training.recipes import RECIPES, resolve
 
@@ -86,7 +86,12 @@ def train(
     )
     if config is None:
         assert resume is not None
-        _refuse_changes(runs.unfinished_config(resume), resume, {"recipe": recipe, **overrides})
+        original = runs.unfinished_config(resume).to_json()
+        for name, value in {"recipe": recipe, **overrides}.items():
+            if value is not None and value != original[name]:
+                raise TrainingUsageError(
+                    f"{resume} was begun with {name} {original[name]}, not {value}: leave it out or begin a new run"
+                )
         result = training.resume(resume, data_dir=data_dir, watch=watch)
     else:
         result = training.train(config, run_dir or runs.default_run_dir(config.recipe), data_dir=data_dir, watch=watch)
@@ -98,12 +103,3 @@ def train(
         f"{result.run_dir}: validation accuracy {result.validation.accuracy:.4f}, "
         f"test accuracy {result.test.accuracy:.4f}, fit {result.fit_seconds:.1f} s"
     )
-
-
-def _refuse_changes(config: TrainingConfig, run_dir: Path, overrides: dict[str, Any]) -> None:
-    for name, value in overrides.items():
-        original = getattr(config, name)
-        if value is not None and value != original:
-            raise TrainingUsageError(
-                f"{run_dir} was begun with {name} {original}, not {value}: leave it out or begin a new run"
-            )
