@@ -115,7 +115,7 @@ def _save_figure(images: Images, answers: list[dict[str, object]]) -> None:
     figure, axes = plt.subplots(2, 5, figsize=(10, 5), layout="constrained")
     figure.suptitle("Ten test images and what the server answered", fontsize=14)
     for axis, image, truth, answer in zip(axes.flat, images, CLASS_NAMES, answers, strict=True):
-        axis.imshow(image, cmap="gray_r")
+        axis.imshow(image, cmap="gray", vmin=0, vmax=255)
         axis.set_axis_off()
         right = answer["class_name"] == truth
         label = f"{answer['class_name']}  {answer['probability']:.0%}"

@@ -59,7 +59,7 @@ def _draw(answer: Answer, picture: Axes, bars: Axes) -> None:
     import numpy as np
 
     assert answer.prediction is not None
-    picture.imshow(np.frombuffer(answer.pixels, np.uint8).reshape(IMAGE_SHAPE), cmap="gray_r", vmin=0, vmax=255)
+    picture.imshow(np.frombuffer(answer.pixels, np.uint8).reshape(IMAGE_SHAPE), cmap="gray", vmin=0, vmax=255)
     name, families = _drawable(printable(Path(answer.name).name))
     picture.set_title(name, fontsize=8, fontfamily=families, parse_math=False)
     bars.set_axis_on()

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import platform
-import subprocess
 from collections.abc import Mapping
 from datetime import datetime, timezone
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from fashion_common.files import write_whole
 from fashion_common.layout import MANIFEST_FILE
 from training.errors import DamagedVersionError
-
-_PACKAGES = ("fashion-mnist-serving", "keras", "numpy", "pillow", "tensorflow")
+from training.origin import environment
 
 Manifest = dict[str, Any]  # JSON, as written by any release: read it with .get
 
@@ -29,9 +25,7 @@ def write_manifest(version_path: Path, facts: Mapping[str, Any]) -> None:
     manifest = {
         **facts,
         "exported_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "python": platform.python_version(),
-        "packages": {name: _package_version(name) for name in _PACKAGES},
-        "git_revision": _git_revision(Path(__file__).parent),
+        **environment(),
         "files": {
             path.relative_to(version_path).as_posix(): _digest(path)
             for path in sorted(version_path.rglob("*"))
@@ -79,23 +73,6 @@ def check_files(version_path: Path, manifest: Manifest) -> int:
                 f"{path} is not the file that was exported (SHA-256 differs): copy the version again"
             )
     return len(files)
-
-
-def _git_revision(directory: Path) -> str | None:
-    """The commit of the checkout that `directory` is in, then `-dirty` when files differ; None outside of one."""
-    command = ["git", "-C", str(directory), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"]
-    try:
-        process = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return process.stdout.strip() or None
-
-
-def _package_version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _digest(path: Path) -> dict[str, str | int]:

@@ -14,7 +14,7 @@ def build(config: TrainingConfig, train_images: int) -> keras.optimizers.Optimiz
 
     train_images: how many there are, for a schedule that goes by steps.
     """
-    rate = _learning_rate(config, train_images)
+    rate = learning_rate(config, train_images)
     if not config.weight_decay:
         return keras.optimizers.Adam(rate)
     optimizer = keras.optimizers.AdamW(rate, weight_decay=config.weight_decay)
@@ -22,7 +22,8 @@ def build(config: TrainingConfig, train_images: int) -> keras.optimizers.Optimiz
     return optimizer
 
 
-def _learning_rate(config: TrainingConfig, train_images: int) -> float | keras.optimizers.schedules.CosineDecay:
+def learning_rate(config: TrainingConfig, train_images: int) -> float | keras.optimizers.schedules.CosineDecay:
+    """The learning rate by optimizer step, or the one of every step; an exponential schedule changes it by epoch."""
     if config.schedule != "cosine":
         return config.learning_rate
     steps = config.epochs * max(train_images // config.batch_size, 1)
