@@ -106,6 +106,5 @@ def _arrays(key: str, tensor: Array) -> dict[str, Array]:
 
 def _strings(joined: Array, lengths: Array) -> Array:
     ends = lengths.ravel().cumsum()
-    strings = np.empty(lengths.size, object)
-    strings[:] = [joined[end - length : end].tobytes() for end, length in zip(ends, lengths.flat, strict=True)]
-    return strings.reshape(lengths.shape)
+    strings = [joined[end - length : end].tobytes() for end, length in zip(ends, lengths.flat, strict=True)]
+    return np.array(strings, object).reshape(lengths.shape)

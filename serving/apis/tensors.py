@@ -219,10 +219,6 @@ def _typed_values(values: Sequence[Any] | bytes, field: str, dtype: np.dtype[Any
         return np.frombuffer(bytes(values), dtype)
     if field in _PAIRS:
         return np.asarray(values, _PAIRS[field])[: len(values) // 2 * 2].view(dtype)
-    if field == "string_val":
-        strings = np.empty(len(values), object)
-        strings[:] = values
-        return strings
     # int_val is a wire format of 32 bits: a uint8 of -1 wraps, as in C++.
     return np.asarray(values, np.int32).astype(dtype) if field == "int_val" else np.asarray(values, dtype)
 

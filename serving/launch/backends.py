@@ -30,13 +30,14 @@ _LOOPBACK = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}  # noqa: S104
 
 @dataclass(frozen=True)
 class ServeOptions:
-    """What is served, and where.
+    """What is served, by what, and where.
 
-    versions: those that are loaded first. config_dir: holds models.config, batching.config and monitoring.config.
-    engine: docker or podman. init: whether the engine has an init process to run before the server. image: empty for
-    the official one. server_flags: more flags, handed on unchanged.
+    backend: one of BACKENDS. versions: those that are loaded first. config_dir: holds models.config, batching.config
+    and monitoring.config. engine: docker or podman. init: whether the engine has an init process to run before the
+    server. image: empty for the official one. server_flags: more flags, handed on unchanged.
     """
 
+    backend: str = "container"
     model_base_path: Path = MODEL_BASE_PATH
     model_name: str = MODEL_NAME
     host: str = "127.0.0.1"
@@ -158,11 +159,11 @@ BACKENDS: Mapping[str, Callable[[ServeOptions], list[str]]] = {
 }
 
 
-def usage_command(backend: str, options: ServeOptions) -> list[str]:
+def usage_command(options: ServeOptions) -> list[str]:
     """What makes a backend's server print its flags to stdout: it needs no model for that."""
-    if backend == "container":
+    if options.backend == "container":
         return [options.engine, "run", "--rm", *RESTRICTIONS, options.image_name, "--help"]
-    return [*(module_command("serving.embedded") if backend == "embedded" else [MODEL_SERVER]), "--help"]
+    return [*(module_command("serving.embedded") if options.backend == "embedded" else [MODEL_SERVER]), "--help"]
 
 
 def _process_flags(options: ServeOptions) -> list[str]:

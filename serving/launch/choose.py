@@ -8,7 +8,7 @@ import platform
 import shutil
 import subprocess
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import replace
 
 from fashion_common.installation import install_command
 from serving.launch.backends import BACKENDS, MODEL_SERVER, ServeOptions
@@ -22,19 +22,13 @@ _PROBE_SECONDS = 20
 _HELPERS = ("/usr/local/libexec/podman", "/usr/local/lib/podman", "/usr/libexec/podman", "/usr/lib/podman")
 
 
-class Choice(NamedTuple):
-    """A backend, why it was chosen (empty when it was asked for by name), and a container's engine."""
-
-    backend: str
-    reason: str
-    engine: str = ""
-
-
-def choose(backend: str, options: ServeOptions, engine: str | None = None, *, only_show: bool = False) -> Choice:
-    """The backend of that name, or for `auto` the first that works here: container, binary, embedded.
+def choose(
+    backend: str, options: ServeOptions, engine: str | None = None, *, only_show: bool = False
+) -> tuple[ServeOptions, str]:
+    """The options with the backend of that name, or for `auto` with the first that works here; and why that one.
 
     engine: docker or podman; None for the one that runs. only_show: nothing is to be started, so no image is pulled,
-    and a backend without an alternative need not work here.
+    and a backend without an alternative need not work here. The reason is empty for a backend that was named.
     Raises BackendUnavailableError with all reasons when none works; ServeUsageError for a GPU without a container.
     """
     if options.gpu and backend not in (AUTO, "container"):
@@ -48,13 +42,15 @@ def choose(backend: str, options: ServeOptions, engine: str | None = None, *, on
     reasons: list[str] = []
     for candidate in candidates:
         try:
-            choice = _check(candidate, options, engine, fetch=not only_show)
+            name, reason = _check(candidate, options, engine, fetch=not only_show)
         except BackendUnavailableError as error:
             reasons.append(str(error))
         else:
-            return choice._replace(reason="; ".join([*reasons, choice.reason]) if backend == AUTO else "")
+            reason = "; ".join([*reasons, reason]) if backend == AUTO else ""
+            return replace(options, backend=candidate, engine=name, init=has_init(name)), reason
     if only_show and len(candidates) == 1:
-        return Choice(candidates[0], "", engine or next(filter(shutil.which, ENGINES), ENGINES[0]))
+        name = engine or next(filter(shutil.which, ENGINES), ENGINES[0])
+        return replace(options, backend=candidates[0], engine=name, init=has_init(name)), ""
     raise BackendUnavailableError("; ".join(reasons))
 
 
@@ -95,8 +91,8 @@ def pull(engine: str, image: str) -> None:
         raise BackendUnavailableError(f"{image} could not be fetched by {engine}: {reason}")
 
 
-def _check(backend: str, options: ServeOptions, engine: str | None, *, fetch: bool) -> Choice:
-    """The backend, and what speaks for it. Raises BackendUnavailableError when it does not work here."""
+def _check(backend: str, options: ServeOptions, engine: str | None, *, fetch: bool) -> tuple[str, str]:
+    """A container's engine, and what speaks for the backend. Raises BackendUnavailableError when it cannot run."""
     if backend == "container":
         if not options.image and platform.machine().lower() not in ("x86_64", "amd64"):
             raise BackendUnavailableError(
@@ -105,15 +101,15 @@ def _check(backend: str, options: ServeOptions, engine: str | None, *, fetch: bo
         name = find_engine(engine)
         if fetch and not has_image(name, options.image_name):
             pull(name, options.image_name)
-        return Choice(backend, f"{name} runs {options.image_name}", name)
+        return name, f"{name} runs {options.image_name}"
     if backend == "binary":
         path = shutil.which(MODEL_SERVER)
         if path is None:
             raise BackendUnavailableError(f"{MODEL_SERVER} is not on the PATH")
-        return Choice(backend, f"{path} is there")
+        return "", f"{path} is there"
     if importlib.util.find_spec("tensorflow") is None:
         raise BackendUnavailableError(f"fashion serve needs the extra [embedded]: {install_command('embedded')}")
-    return Choice(backend, "TensorFlow is installed")
+    return "", "TensorFlow is installed"
 
 
 def _succeeds(command: Sequence[str]) -> bool:

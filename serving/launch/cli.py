@@ -14,7 +14,7 @@ from fashion_common.installation import CONFIG_FOLDER, MODELS_FILE
 from fashion_common.layout import version_number
 from serving.launch import detached
 from serving.launch.backends import BACKENDS, MODEL_SERVER, ServeOptions
-from serving.launch.choose import AUTO, ENGINES, Choice, choose, has_init
+from serving.launch.choose import AUTO, ENGINES, choose
 from serving.launch.prepare import (
     check_readable,
     check_server_flags,
@@ -121,23 +121,22 @@ def serve(
         click.echo("Stopped.")
         return
     if "--help" in options.server_flags:
-        choice = choose(backend, options, engine)
-        click.echo(server_usage(choice.backend, replace(options, engine=choice.engine)))
+        click.echo(server_usage(choose(backend, options, engine)[0]))
         return
     check_server_flags(options)
     versions = versions_to_serve(options)
     labels = complete_labels(labels, versions)
-    choice = choose(backend, options, engine, only_show=print_command)
+    options, reason = choose(backend, options, engine, only_show=print_command)
     if 0 in (options.port, options.rest_port) or not print_command:
         options = with_free_ports(options)
-    options = replace(options, engine=choice.engine, init=has_init(choice.engine), versions=newest_versions(versions))
-    files = config_files(options, choice.backend, labels)
+    options = replace(options, versions=newest_versions(versions))
+    files = config_files(options, labels)
     if print_command:
-        _print_command(options, choice, files)
+        _print_command(options, files)
         return
-    if choice.reason:
-        click.echo(f"Backend {choice.backend}: {choice.reason}")
-    if choice.backend == "container":
+    if reason:
+        click.echo(f"Backend {options.backend}: {reason}")
+    if options.backend == "container":
         check_readable(options.model_base_path, versions[max(versions)])
         if not options.init:
             click.echo("Note: podman has no init process here (install catatonit): stopping may take 10 s", err=True)
@@ -145,13 +144,13 @@ def serve(
     # A signature that mixes rows would answer differently: it is never silent.
     click.echo("Waiting requests are merged into one run (serving/config/batching.config)")
     if detach:
-        log_command = detached.start(choice.backend, options, files, wait)
+        log_command = detached.start(options, files, wait)
         port = "" if options.port == _DEFAULTS.port else f" --port {options.port}"
-        _echo_addresses(options, choice, f"fashion serve --stop{port}")
+        _echo_addresses(options, f"fashion serve --stop{port}")
         click.echo(f"Log   {log_command}")
         return
     with temporary_config(options, files) as configured:
-        run_until_stopped(choice.backend, configured, wait, lambda: _echo_addresses(options, choice, "Ctrl-C"))
+        run_until_stopped(configured, wait, lambda: _echo_addresses(options, "Ctrl-C"))
     click.echo("Stopped.")
 
 
@@ -171,7 +170,7 @@ def _check_contradictions(ctx: click.Context) -> None:
         raise click.UsageError(f"{' and '.join(of_container)} is for --backend container, not {backend}", ctx)
 
 
-def _print_command(options: ServeOptions, choice: Choice, files: Mapping[str, str]) -> None:
+def _print_command(options: ServeOptions, files: Mapping[str, str]) -> None:
     """Shows the command line, and on stderr what it reads that is not there yet: nothing is written."""
     if files:
         directory = detached.port_directory(options.port) / CONFIG_FOLDER
@@ -180,15 +179,15 @@ def _print_command(options: ServeOptions, choice: Choice, files: Mapping[str, st
         if not models_file.is_file() or models_file.read_text(encoding="utf-8") != files[MODELS_FILE]:
             content = " ".join(map(str.strip, files[MODELS_FILE].splitlines()))
             click.echo(f"Note: nothing was written. --detach would write {models_file}: {content}", err=True)
-    click.echo(shlex.join(BACKENDS[choice.backend](options)))
+    click.echo(shlex.join(BACKENDS[options.backend](options)))
 
 
-def _echo_addresses(options: ServeOptions, choice: Choice, stop: str) -> None:
+def _echo_addresses(options: ServeOptions, stop: str) -> None:
     click.echo(f"gRPC  {options.grpc_url}")
     click.echo(f"REST  {options.status_url}")
     click.echo(f"Try   fashion predict --server {client_arguments(options)} IMAGE.png")
     click.echo(f"Stop  {stop}")
-    if choice.backend == "binary":
+    if options.backend == "binary":
         click.echo(
             f"Note  {MODEL_SERVER} listens on all addresses of this machine: it cannot be told otherwise", err=True
         )

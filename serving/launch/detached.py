@@ -87,7 +87,7 @@ def port_directory(port: int) -> Path:
         ) from error
 
 
-def start(backend: str, options: ServeOptions, files: Mapping[str, str], wait_seconds: float) -> str:
+def start(options: ServeOptions, files: Mapping[str, str], wait_seconds: float) -> str:
     """Starts a server that outlives us; returns when the model is AVAILABLE, with the command that follows its log.
 
     files: the configuration to write for it, by name.
@@ -107,10 +107,10 @@ def start(backend: str, options: ServeOptions, files: Mapping[str, str], wait_se
             f"a server of port {options.port} runs already (`{server.log_command()}`): fashion serve --stop"
         )
     options = with_config(options, files, directory / CONFIG_FOLDER)
-    if backend == "container":
+    if options.backend == "container":
         server = _start_container(options)
     else:
-        server = _start_process(BACKENDS[backend](options), directory)
+        server = _start_process(BACKENDS[options.backend](options), directory)
     try:
         write_whole(directory / _RECORD, json.dumps(server._asdict(), default=str) + "\n")
         print_failures(wait_until_available(server, options, wait_seconds))

@@ -103,7 +103,7 @@ def complete_labels(labels: Mapping[str, int], versions: Collection[int]) -> dic
     return {"stable": stable, "canary": canary, **labels}
 
 
-def config_files(options: ServeOptions, backend: str, labels: Mapping[str, int]) -> dict[str, str]:
+def config_files(options: ServeOptions, labels: Mapping[str, int]) -> dict[str, str]:
     """The text of each file that the backend's config_dir must hold, by name; none where the present one has it.
 
     models.config has the policy of the present one, with the served name, base path and labels.
@@ -113,7 +113,7 @@ def config_files(options: ServeOptions, backend: str, labels: Mapping[str, int])
     config = text_format.Parse(files[MODELS_FILE], ModelServerConfig())
     model = config.model_config_list.config[0]
     model.name = options.model_name
-    path = options.container_base_path if backend == "container" else options.model_base_path.absolute()
+    path = options.container_base_path if options.backend == "container" else options.model_base_path.absolute()
     model.base_path = str(path)
     model.version_labels.clear()
     model.version_labels.update(labels)

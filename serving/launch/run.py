@@ -48,15 +48,15 @@ class Server(Protocol):
         """Its last KEPT_LINES lines, without empty ones."""
 
 
-def run_until_stopped(backend: str, options: ServeOptions, wait_seconds: float, on_ready: Callable[[], None]) -> None:
+def run_until_stopped(options: ServeOptions, wait_seconds: float, on_ready: Callable[[], None]) -> None:
     """Runs a server until SIGINT or SIGTERM; calls on_ready when the model is AVAILABLE.
 
     Raises ServerEndedError when it ends by itself, or the model is not AVAILABLE within wait_seconds; ServeUsageError
     when it does not take its flags.
     """
     # The embedded server's log is meant for the user; TensorFlow Serving's is for when something is wrong.
-    show_log = backend == "embedded" or options.verbose
-    server = _Process(backend, options, show_log=show_log)
+    show_log = options.backend == "embedded" or options.verbose
+    server = _Process(options, show_log=show_log)
     signals: list[int] = []
 
     def forward(number: int, _: FrameType | None) -> None:
@@ -87,10 +87,10 @@ def run_until_stopped(backend: str, options: ServeOptions, wait_seconds: float, 
     raise failure
 
 
-def server_usage(backend: str, options: ServeOptions) -> str:
-    """The flags of a backend's server, as it prints them. Raises ServerEndedError when it prints none."""
+def server_usage(options: ServeOptions) -> str:
+    """The flags of the server, as it prints them. Raises ServerEndedError when it prints none."""
     # The exit code does not count: TF Serving's is that of a failure.
-    process = subprocess.run(usage_command(backend, options), capture_output=True, text=True, check=False)
+    process = subprocess.run(usage_command(options), capture_output=True, text=True, check=False)
     if "usage: " not in process.stdout:
         raise ServerEndedError(f"the server prints no usage: {last_line(process.stderr.strip().splitlines())}")
     return process.stdout.rstrip()
@@ -162,15 +162,15 @@ class _Process:
     serving: whether versions that come and go are news, and stdout is the user's.
     """
 
-    def __init__(self, backend: str, options: ServeOptions, *, show_log: bool) -> None:
+    def __init__(self, options: ServeOptions, *, show_log: bool) -> None:
         self.serving = False
         self._show_log = show_log
-        self._container = (options.engine, options.container_name) if backend == "container" else None
+        self._container = (options.engine, options.container_name) if options.backend == "container" else None
         self._lines: collections.deque[str] = collections.deque(maxlen=KEPT_LINES)
         self._process = subprocess.Popen(
-            BACKENDS[backend](options),
+            BACKENDS[options.backend](options),
             # TensorFlow Serving writes its usage and some errors there, the embedded server only the access log.
-            stdout=None if backend == "embedded" else subprocess.PIPE,
+            stdout=None if options.backend == "embedded" else subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             errors="replace",

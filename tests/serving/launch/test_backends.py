@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 
 from client.cli import fashion
 from fashion_common.installation import module_command
-from serving.launch import choose, cli
+from serving.launch import choose
 from serving.launch.backends import ServeOptions
 from serving.launch.errors import BackendUnavailableError
 from serving.launch.prepare import complete_labels, config_files, versions_to_serve, with_config
@@ -41,7 +41,7 @@ def _surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for version in ("1", "2"):
         shutil.copytree(KITCHEN / version, tmp_path / "models/fashion_mnist" / version)
     monkeypatch.setattr(platform, "machine", lambda: "x86_64")
-    monkeypatch.setattr(cli, "has_init", lambda _: True)
+    monkeypatch.setattr(choose, "has_init", lambda _: True)
     _engine(monkeypatch, "docker")
 
 
@@ -135,11 +135,11 @@ def test_the_embedded_server(tmp_path: Path) -> None:
 def test_the_written_configuration_has_path_name_and_labels(tmp_path: Path) -> None:
     """models.config as this server needs it, and the other two files as they are."""
     shutil.copytree(KITCHEN / "1", tmp_path / "models/fashion_mnist/7")
-    options = ServeOptions(model_name="coats")
+    options = ServeOptions(backend="embedded", model_name="coats")
     labels = complete_labels({"stable": 7, "blue": 8}, versions_to_serve(options))
     directory = tmp_path / "config"
 
-    assert with_config(options, config_files(options, "embedded", labels), directory).config_dir == directory
+    assert with_config(options, config_files(options, labels), directory).config_dir == directory
 
     assert (directory / "models.config").read_text() == (
         "model_config_list {\n"
@@ -243,9 +243,9 @@ def test_showing_a_command_leaves_a_running_servers_configuration_alone(tmp_path
 def test_without_an_engine_auto_takes_the_embedded_server(monkeypatch: pytest.MonkeyPatch) -> None:
     """And the choice tells why not the others."""
     _engine(monkeypatch, None)
-    choice = choose.choose("auto", ServeOptions())
-    assert choice.backend == "embedded"
-    assert choice.reason == (
+    options, reason = choose.choose("auto", ServeOptions())
+    assert options.backend == "embedded"
+    assert reason == (
         "no container engine: docker is not on the PATH, podman is not on the PATH; "
         "tensorflow_model_server is not on the PATH; TensorFlow is installed"
     )
@@ -265,8 +265,8 @@ def test_on_arm_auto_leaves_the_container(monkeypatch: pytest.MonkeyPatch) -> No
     """There is no official image for it; one's own image is taken."""
     monkeypatch.setattr(platform, "machine", lambda: "aarch64")
     monkeypatch.setattr(choose, "has_image", lambda *_: True)
-    assert choose.choose("auto", ServeOptions()).reason.startswith("TF Serving's image is for amd64 only")
-    assert choose.choose("auto", ServeOptions(image="mine")).backend == "container"
+    assert choose.choose("auto", ServeOptions())[1].startswith("TF Serving's image is for amd64 only")
+    assert choose.choose("auto", ServeOptions(image="mine"))[0].backend == "container"
 
 
 def test_an_image_that_cannot_be_fetched_is_a_reason_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -277,7 +277,7 @@ def test_an_image_that_cannot_be_fetched_is_a_reason_to_go_on(monkeypatch: pytes
 
     monkeypatch.setattr(choose, "has_image", lambda *_: False)
     monkeypatch.setattr(choose, "pull", unreachable)
-    assert choose.choose("auto", ServeOptions()).backend == "embedded"
+    assert choose.choose("auto", ServeOptions())[0].backend == "embedded"
     result = serve("--backend", "container", "--port=0", "--rest-port=0")
     assert (result.exit_code, result.stderr) == (
         2,

@@ -32,10 +32,10 @@ def test_nothing_is_left_of_a_server_that_does_not_come_up(
     """The error has its last line; it is stopped and no longer recorded, so that the next can start on its port."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     monkeypatch.setitem(BACKENDS, "embedded", lambda _: [sys.executable, "-c", program])
-    options = ServeOptions(port=1, rest_port=1)
+    options = ServeOptions(backend="embedded", port=1, rest_port=1)
     for _ in range(2):
         with pytest.raises(ServerEndedError, match=message):
-            detached.start("embedded", options, {}, 0 if "sleep" in program else 30)
+            detached.start(options, {}, 0 if "sleep" in program else 30)
     with pytest.raises(LaunchError, match="no server was started with --detach on port 1"):
         detached.stop(options.port)
 
