@@ -22,10 +22,10 @@ _HEADER = ("version", "accuracy", "recipe", "exported", "size", "self-test", "la
 @json_option
 def versions(*, model_base_path: Path, model_config_file: Path, as_json: bool) -> None:
     """List the exported versions, newest first: number, accuracy, recipe, date, size, self-test, labels."""
-    from training.export.server_config import read_named_versions
+    from training.export.server_config import version_labels
     from training.export.versions import list_versions
 
-    exported = list_versions(model_base_path, read_named_versions(model_config_file, model_base_path))
+    exported = list_versions(model_base_path, version_labels(model_config_file, model_base_path))
     if as_json:
         print_json([dataclasses.asdict(version) for version in exported])
         return

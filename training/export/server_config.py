@@ -5,8 +5,8 @@ Read leniently, since the server is the one that checks it: fields of a newer se
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,7 +14,7 @@ from google.protobuf import text_format
 from google.protobuf.message import Message
 
 from fashion_common.installation import CONFIG_FOLDER, MODELS_FILE, state_directory
-from serving.apis.messages import BatchingParameters, ModelServerConfig
+from serving.apis.messages import BatchingParameters, ModelConfig, ModelServerConfig
 from training.errors import TrainingUsageError
 
 M = TypeVar("M", bound=Message)
@@ -22,21 +22,17 @@ M = TypeVar("M", bound=Message)
 _GREATEST = 128
 
 
-@dataclass(frozen=True)
-class NamedVersions:
-    """The versions of a model that a server is told to serve. labels: label -> version; pinned: in its policy."""
+def version_labels(model_config_file: Path, model_base_path: Path) -> dict[str, int]:
+    """The labels that the file gives to versions of the model with this base path.
 
-    labels: dict[str, int] = field(default_factory=dict)
-    pinned: frozenset[int] = frozenset()
-
-    @property
-    def in_use(self) -> frozenset[int]:
-        """The versions that must stay."""
-        return self.pinned | frozenset(self.labels.values())
+    Raises TrainingUsageError when the file cannot be read as a ModelServerConfig in text protobuf.
+    """
+    configs = _model_configs(model_config_file, model_base_path)
+    return {label: version for config in configs for label, version in config.version_labels.items()}
 
 
 def versions_in_use(model_config_file: Path, model_base_path: Path) -> frozenset[int]:
-    """The versions that must stay: those that the file names, or the configuration of any server that was detached.
+    """The versions that must stay: what the file, or the configuration of any detached server, labels or pins.
 
     Raises TrainingUsageError when one of the files cannot be read as a ModelServerConfig in text protobuf.
     """
@@ -44,23 +40,9 @@ def versions_in_use(model_config_file: Path, model_base_path: Path) -> frozenset
     # Without a home directory, and without XDG_STATE_HOME, no server was detached.
     with suppress(RuntimeError):
         files += state_directory().glob(f"*/{CONFIG_FOLDER}/{MODELS_FILE}")
-    return frozenset().union(*(read_named_versions(file, model_base_path).in_use for file in files))
-
-
-def read_named_versions(model_config_file: Path, model_base_path: Path) -> NamedVersions:
-    """The named versions of the model with this base path, or of its name: a container sees it under another parent.
-
-    Raises TrainingUsageError when the file cannot be read as a ModelServerConfig in text protobuf.
-    """
-    labels: dict[str, int] = {}
-    pinned: set[int] = set()
-    for config in _read(model_config_file, ModelServerConfig()).model_config_list.config:
-        base_path = Path(config.base_path)
-        same_name = model_base_path.absolute().name in (config.name, base_path.name)
-        if same_name or base_path.resolve() == model_base_path.resolve():
-            labels.update(config.version_labels)
-            pinned.update(config.model_version_policy.specific.versions)
-    return NamedVersions(labels, frozenset(pinned))
+    configs = [config for file in files for config in _model_configs(file, model_base_path)]
+    pinned = {version for config in configs for version in config.model_version_policy.specific.versions}
+    return frozenset(pinned.union(*(config.version_labels.values() for config in configs)))
 
 
 def batch_sizes(batching_config: Path) -> list[int]:
@@ -75,6 +57,15 @@ def batch_sizes(batching_config: Path) -> list[int]:
     if sizes[0] < 1:
         raise TrainingUsageError(f"{batching_config} has the batch size {sizes[0]}: at least 1")
     return sizes
+
+
+def _model_configs(model_config_file: Path, model_base_path: Path) -> Iterator[ModelConfig]:
+    """Those of the model with this base path, or of its name: a container sees it under another parent."""
+    for config in _read(model_config_file, ModelServerConfig()).model_config_list.config:
+        base_path = Path(config.base_path)
+        same_name = model_base_path.absolute().name in (config.name, base_path.name)
+        if same_name or base_path.resolve() == model_base_path.resolve():
+            yield config
 
 
 def _read(path: Path, message: M) -> M:

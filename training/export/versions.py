@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,7 +15,6 @@ from fashion_common.layout import check_base_path, version_directories
 from training.errors import DamagedVersionError, TrainingUsageError
 from training.export.manifest import Manifest, check_files, read_manifest, recorded_accuracy
 from training.export.publish import PREFIX, remove_leftovers
-from training.export.server_config import NamedVersions
 
 # passed: its files are those that passed before it was published; damaged: a file is missing or differs since;
 # unknown: it has no manifest of ours.
@@ -35,13 +35,13 @@ class Version:
     labels: tuple[str, ...]
 
 
-def list_versions(model_base_path: Path, named_versions: NamedVersions) -> list[Version]:
+def list_versions(model_base_path: Path, labels: Mapping[str, int]) -> list[Version]:
     """All versions, newest first. Raises TrainingUsageError when there are none."""
     try:
         directories = check_base_path(model_base_path.name, model_base_path)
     except BasePathError as error:
         raise TrainingUsageError(f"{error}. `fashion export` writes the first version") from error
-    return [_describe(number, directories[number], named_versions) for number in sorted(directories, reverse=True)]
+    return [_describe(number, directories[number], labels) for number in sorted(directories, reverse=True)]
 
 
 def newest_with_manifest(model_base_path: Path) -> tuple[int, Manifest] | None:
@@ -69,7 +69,7 @@ def remove_old_versions(model_base_path: Path, keep: int, in_use: AbstractSet[in
     return old
 
 
-def _describe(number: int, path: Path, named_versions: NamedVersions) -> Version:
+def _describe(number: int, path: Path, labels: Mapping[str, int]) -> Version:
     state: SelfTestState
     try:
         manifest = read_manifest(path) or {}
@@ -86,5 +86,5 @@ def _describe(number: int, path: Path, named_versions: NamedVersions) -> Version
         exported_at=manifest.get("exported_at"),
         size=sum(file.stat().st_size for file in path.rglob("*") if file.is_file()),
         self_test=state,
-        labels=tuple(sorted(label for label, version in named_versions.labels.items() if version == number)),
+        labels=tuple(sorted(label for label, version in labels.items() if version == number)),
     )

@@ -20,7 +20,7 @@ from client import cli
 from serving.apis import CONFIG_DIR
 from tests.support.console import FASHION, fashion
 from tests.support.live import KITCHEN, wait_until
-from training.export.server_config import read_named_versions, versions_in_use
+from training.export.server_config import version_labels, versions_in_use
 
 
 class Secure(NamedTuple):
@@ -123,8 +123,8 @@ def test_the_try_line_of_a_server_with_tls_works(secure: Secure) -> None:
 
 def test_the_versions_that_a_detached_server_names_are_safe_from_an_export(secure: Secure) -> None:
     """`fashion export --keep` reads the labels where `fashion serve --detach` has written them."""
-    named = read_named_versions(secure.state / "config/models.config", secure.directory / "kitchen")
-    assert named.labels == {"stable": 1, "canary": 2}
+    labels = version_labels(secure.state / "config/models.config", secure.directory / "kitchen")
+    assert labels == {"stable": 1, "canary": 2}
     assert versions_in_use(CONFIG_DIR / "models.config", secure.directory / "kitchen") == {1, 2}
 
 

@@ -10,7 +10,7 @@ from google.protobuf import text_format
 from serving.apis import CONFIG_DIR
 from serving.apis.messages import BatchingParameters
 from training.errors import TrainingUsageError
-from training.export.server_config import NamedVersions, batch_sizes, read_named_versions, versions_in_use
+from training.export.server_config import batch_sizes, version_labels, versions_in_use
 
 BATCHING_CONFIG = CONFIG_DIR / "batching.config"
 
@@ -69,10 +69,8 @@ def test_named_versions_are_those_of_the_model_and_a_newer_server_s_fields_are_p
         'config { name: "other" base_path: "/other" version_labels { key: "stable" value: 9 } } }'
     )
 
-    named = read_named_versions(path, tmp_path / "m")
-
-    assert named == NamedVersions({"stable": 2, "canary": 7}, frozenset({3, 4}))
-    assert named.in_use == {2, 3, 4, 7}
+    assert version_labels(path, tmp_path / "m") == {"stable": 2, "canary": 7}
+    assert versions_in_use(path, tmp_path / "m") == {2, 3, 4, 7}
 
 
 def test_versions_that_any_detached_server_names_are_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
