@@ -5,14 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import NamedTuple
 
-from serving.apis.messages import (
-    GetModelMetadataRequest,
-    GetModelMetadataResponse,
-    GetModelStatusRequest,
-    GetModelStatusResponse,
-    ModelServerConfig,
-    SignatureDefMap,
-)
+from serving.apis import messages
 from serving.embedded.inference.model import LoadedModel
 from serving.embedded.inference.predict import Engine
 from serving.embedded.models.core import ServerCore
@@ -27,7 +20,7 @@ class ModelAdmin:
     def __init__(self, core: ServerCore[LoadedModel]) -> None:
         self._core = core
 
-    async def status(self, request: GetModelStatusRequest) -> GetModelStatusResponse:
+    async def status(self, request: messages.GetModelStatusRequest) -> messages.GetModelStatusResponse:
         """The state of a version, or of all versions newest first; a label is ignored, as in TF Serving.
 
         Raises ServingError.
@@ -43,9 +36,9 @@ class ModelAdmin:
         if not statuses:
             error = self._core.errors().get(spec.name)
             raise NotFound(f"Could not find any versions of model {spec.name}" + (f": {error}" if error else ""))
-        return GetModelStatusResponse(model_version_status=statuses)
+        return messages.GetModelStatusResponse(model_version_status=statuses)
 
-    async def reload(self, config: ModelServerConfig) -> None:
+    async def reload(self, config: messages.ModelServerConfig) -> None:
         """Replaces the configuration. Raises ServingError."""
         await asyncio.get_running_loop().run_in_executor(None, self._core.reload, config)
 
@@ -57,7 +50,7 @@ class Api(NamedTuple):
     engine: Engine
     admin: ModelAdmin
 
-    def metadata(self, request: GetModelMetadataRequest) -> GetModelMetadataResponse:
+    def metadata(self, request: messages.GetModelMetadataRequest) -> messages.GetModelMetadataResponse:
         """The signatures of a version. Raises ServingError."""
         if not request.HasField("model_spec"):
             raise InvalidArgument("Missing ModelSpec")
@@ -67,8 +60,8 @@ class Api(NamedTuple):
             if field != SIGNATURE_DEF:
                 raise InvalidArgument(f"Metadata field {field} is not supported")
         with self.core.use(request.model_spec) as version:
-            response = GetModelMetadataResponse(model_spec=version.servable.spec())
+            response = messages.GetModelMetadataResponse(model_spec=version.servable.spec())
             definitions = {name: signature.definition for name, signature in version.servable.signatures.items()}
-            signatures = SignatureDefMap(signature_def=definitions)
+            signatures = messages.SignatureDefMap(signature_def=definitions)
             response.metadata[SIGNATURE_DEF].Pack(signatures, deterministic=True)
         return response

@@ -33,16 +33,17 @@ class BatchingOptions(NamedTuple):
 
 def batching_options(parameters: BatchingParameters) -> BatchingOptions:
     """The options that a BatchingParameters stands for. Raises ServerConfigError for ones that cannot be."""
-    values: dict[str, Any] = {
+    counts: dict[str, Any] = {
         name: getattr(parameters, name).value
-        for name in ("max_batch_size", "max_enqueued_batches", "num_batch_threads", "enable_large_batch_splitting")
+        for name in ("max_batch_size", "max_enqueued_batches", "num_batch_threads")
         if parameters.HasField(name)
     }
-    for name in ("max_batch_size", "max_enqueued_batches", "num_batch_threads"):
-        if values.get(name, 1) < 1:
-            raise ServerConfigError(f"{name} must be positive; was {values[name]}")
+    for name, count in counts.items():
+        if count < 1:
+            raise ServerConfigError(f"{name} must be positive; was {count}")
     options = BatchingOptions(
-        **values,
+        **counts,
+        enable_large_batch_splitting=parameters.enable_large_batch_splitting.value,
         batch_timeout_seconds=max(0, parameters.batch_timeout_micros.value) / 1e6,
         allowed_batch_sizes=tuple(parameters.allowed_batch_sizes),
         pad_variable_length_inputs=parameters.pad_variable_length_inputs,

@@ -11,22 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from google.protobuf import text_format
 
-from serving.apis import tensors
-from serving.apis.messages import (
-    DT_FLOAT,
-    DT_STRING,
-    ClassificationRequest,
-    ClassificationResponse,
-    ClassificationResult,
-    Input,
-    ModelSpec,
-    MultiInferenceRequest,
-    MultiInferenceResponse,
-    RegressionRequest,
-    RegressionResponse,
-    RegressionResult,
-    SignatureDef,
-)
+from serving.apis import messages, tensors
+from serving.apis.messages import DT_FLOAT, DT_STRING
 from serving.apis.tensors import Array
 from serving.embedded.inference.model import DEFAULT_SIGNATURE, Signature
 from serving.embedded.inference.predict import CLASSIFY_METHOD, REGRESS_METHOD, Engine, check_rows, shape_text
@@ -43,35 +29,37 @@ class _Task(NamedTuple):
     spec: of its answer.
     """
 
-    spec: ModelSpec
+    spec: messages.ModelSpec
     feed: str
     fetches: dict[str, str]
 
 
 async def classify(
-    engine: Engine, request: ClassificationRequest, deadline: float | None = None
-) -> ClassificationResponse:
+    engine: Engine, request: messages.ClassificationRequest, deadline: float | None = None
+) -> messages.ClassificationResponse:
     """Runs one Classify call. deadline: in seconds of `time.monotonic`. Raises ServingError."""
     spec, outputs, count = await _run(engine, request, CLASSIFY_METHOD, deadline)
-    response = ClassificationResponse(model_spec=spec)
+    response = messages.ClassificationResponse(model_spec=spec)
     _fill_classes(response.result, outputs, count)
     return response
 
 
-async def regress(engine: Engine, request: RegressionRequest, deadline: float | None = None) -> RegressionResponse:
+async def regress(
+    engine: Engine, request: messages.RegressionRequest, deadline: float | None = None
+) -> messages.RegressionResponse:
     """Runs one Regress call. deadline: in seconds of `time.monotonic`. Raises ServingError."""
     spec, outputs, count = await _run(engine, request, REGRESS_METHOD, deadline)
-    response = RegressionResponse(model_spec=spec)
+    response = messages.RegressionResponse(model_spec=spec)
     _fill_values(response.result, outputs["outputs"], count)
     return response
 
 
 async def multi_inference(
-    engine: Engine, request: MultiInferenceRequest, deadline: float | None = None
-) -> MultiInferenceResponse:
+    engine: Engine, request: messages.MultiInferenceRequest, deadline: float | None = None
+) -> messages.MultiInferenceResponse:
     """Runs several signatures of one model on the same examples, in one run. Raises ServingError."""
-    response = MultiInferenceResponse()
-    with engine.use(request.tasks[0].model_spec if request.tasks else ModelSpec()) as version:
+    response = messages.MultiInferenceResponse()
+    with engine.use(request.tasks[0].model_spec if request.tasks else messages.ModelSpec()) as version:
         tasks = _tasks(engine, version.servable.signatures, request)
         examples = _serialized_examples(request.input, engine.limits)
         feeds = {task.feed: examples for task in tasks}
@@ -88,8 +76,11 @@ async def multi_inference(
 
 
 async def _run(
-    engine: Engine, request: ClassificationRequest | RegressionRequest, method_name: str, deadline: float | None
-) -> tuple[ModelSpec, dict[str, Array], int]:
+    engine: Engine,
+    request: messages.ClassificationRequest | messages.RegressionRequest,
+    method_name: str,
+    deadline: float | None,
+) -> tuple[messages.ModelSpec, dict[str, Array], int]:
     """The ModelSpec of the answer, the outputs by name, and the number of examples."""
     if not request.HasField("model_spec"):
         raise InvalidArgument("Missing ModelSpec")
@@ -103,7 +94,7 @@ async def _run(
     return task.spec, dict(zip(task.fetches, values, strict=True)), len(examples)
 
 
-def _tasks(engine: Engine, signatures: Mapping[str, Signature], request: MultiInferenceRequest) -> list[_Task]:
+def _tasks(engine: Engine, signatures: Mapping[str, Signature], request: messages.MultiInferenceRequest) -> list[_Task]:
     tasks: dict[str, _Task] = {}
     for inference in request.tasks:
         spec = inference.model_spec
@@ -134,7 +125,7 @@ def _task(engine: Engine, signature: Signature, method_name: str) -> _Task:
     return _Task(signature.spec, definition.inputs["inputs"].name, fetches)
 
 
-def _serialized_examples(source: Input, limits: Limits) -> Array:
+def _serialized_examples(source: messages.Input, limits: Limits) -> Array:
     """The examples as strings [N] of serialized tf.Example; a context goes in front of each. Raises InvalidArgument.
 
     Serialized messages merge when they are joined: that is how a context's features get into every example.
@@ -152,7 +143,7 @@ def _serialized_examples(source: Input, limits: Limits) -> Array:
     return examples
 
 
-def _classification(signature: SignatureDef) -> dict[str, str]:
+def _classification(signature: messages.SignatureDef) -> dict[str, str]:
     if len(signature.outputs) not in (1, 2):
         raise InvalidArgument(f"Expected one or two output Tensors, found {len(signature.outputs)}")
     if "inputs" not in signature.inputs:
@@ -166,7 +157,7 @@ def _classification(signature: SignatureDef) -> dict[str, str]:
     return fetches
 
 
-def _regression(signature: SignatureDef) -> dict[str, str]:
+def _regression(signature: messages.SignatureDef) -> dict[str, str]:
     if len(signature.outputs) != 1:
         raise InvalidArgument("Expected one output Tensor.")
     if "inputs" not in signature.inputs:
@@ -176,12 +167,12 @@ def _regression(signature: SignatureDef) -> dict[str, str]:
     return {"outputs": signature.outputs["outputs"].name}
 
 
-def _debug(signature: SignatureDef) -> str:
+def _debug(signature: messages.SignatureDef) -> str:
     # C++ protobuf marks its debug text so that nobody parses it; TF Serving's error texts carry the mark.
     return "goo.gle/debugstr    \n" + text_format.MessageToString(signature)
 
 
-def _fill_classes(result: ClassificationResult, outputs: Mapping[str, Array], count: int) -> None:
+def _fill_classes(result: messages.ClassificationResult, outputs: Mapping[str, Array], count: int) -> None:
     """classes: strings [N,K]; scores: float32 [N,K]; one of the two may be missing."""
     widths = []
     for name, data_type in (("classes", DT_STRING), ("scores", DT_FLOAT)):
@@ -211,7 +202,7 @@ def _check_classes(name: str, values: Array, data_type: int, count: int) -> None
         raise InvalidArgument(f"Expected {name} output batch size of {count}. Got: {len(values)}")
 
 
-def _fill_values(result: RegressionResult, values: Array, count: int) -> None:
+def _fill_values(result: messages.RegressionResult, values: Array, count: int) -> None:
     """values: float32 [N] or [N,1]."""
     if values.ndim not in (1, 2) or (values.ndim == 2 and values.shape[1] != 1):  # noqa: PLR2004 - a vector or a column
         raise InvalidArgument(

@@ -13,15 +13,14 @@ DEFAULT_SIGNATURE = "serving_default"
 
 
 class Servable(Protocol):
-    """What a runtime makes of a version's directory: all that the server knows of a loaded model."""
+    """What a runtime makes of a version's directory: all that the server knows of a loaded model.
 
-    @property
-    def signatures(self) -> Mapping[str, SignatureDef]:
-        """The signatures by name."""
+    signatures: by name. loop_free: the outputs, by tensor name, whose time is bounded by the size of the inputs, since
+    no loop has a part in them.
+    """
 
-    @property
-    def loop_free(self) -> frozenset[str]:
-        """The outputs, by tensor name, whose time is bounded by the size of the inputs: no loop has a part in them."""
+    signatures: Mapping[str, SignatureDef]
+    loop_free: frozenset[str]
 
     def run(self, feeds: Mapping[str, Array], fetches: Sequence[str]) -> list[Array]:
         """The values of the tensors `fetches`, given those of `feeds`. Raises ServingError."""

@@ -112,8 +112,7 @@ class ServerCore(Generic[S]):
 
     def errors(self) -> dict[str, ServingError]:
         """The models that have no version to serve, and why."""
-        errors = {name: self.manager.error(name) for name in self._models}
-        return {name: error for name, error in errors.items() if error is not None}
+        return {name: error for name in self._models if (error := self.manager.error(name)) is not None}
 
     def _take(self, models: dict[str, ModelConfig]) -> None:
         self._models = models

@@ -40,6 +40,9 @@ class _Model(Generic[S]):
         self.available: dict[int, Version[S]] = {}
         self.latest: Version[S] | None = None
 
+    def newest_first(self) -> list[Version[S]]:
+        return [version for _, version in sorted(self.versions.items(), reverse=True)]
+
     def refresh(self) -> None:
         self.available = {n: v for n, v in self.versions.items() if v.state == State.AVAILABLE}
         self.latest = self.available[max(self.available)] if self.available else None
@@ -89,7 +92,7 @@ class Manager(Generic[S]):
         """The status of every version of a model that was ever aspired to, newest first."""
         with self._lock:
             model = self._models.get(name)
-            return [version.status() for _, version in sorted(model.versions.items(), reverse=True)] if model else []
+            return [version.status() for version in model.newest_first()] if model else []
 
     def error(self, name: str) -> ServingError | None:
         """Why a model has no version to serve, or None when it has one."""
@@ -97,12 +100,12 @@ class Manager(Generic[S]):
             model = self._models.get(name)
             if model is None or model.latest is not None:
                 return None
-            newest_first = [version for _, version in sorted(model.versions.items(), reverse=True)]
-            errors = [version.error for version in newest_first if version.error]
-            if errors or model.error:
-                return errors[0] if errors else model.error
-            aspired = [version.number for version in newest_first if version.aspired]
-            return StillLoading(f"version {aspired[0]} of {name} is being loaded") if aspired else None
+            versions = model.newest_first()
+            error = next((version.error for version in versions if version.error), model.error)
+            aspired = [version.number for version in versions if version.aspired]
+            if error is None and aspired:
+                return StillLoading(f"version {aspired[0]} of {name} is being loaded")
+            return error
 
     def has_version(self, name: str, version: int) -> bool:
         """Whether a version is AVAILABLE."""
@@ -172,15 +175,12 @@ class Manager(Generic[S]):
     def _unload_leftovers(self, model: _Model[S]) -> None:
         """Unloads what is not aspired to; the newest goes on serving until an aspired version is AVAILABLE."""
         aspired = [version for version in model.versions.values() if version.aspired]
-        leftovers = [
-            version
-            for _, version in sorted(model.versions.items())
-            if version.state == State.AVAILABLE and not version.aspired
-        ]
-        if aspired and not any(version.state == State.AVAILABLE for version in aspired):
-            leftovers = leftovers[:-1]
-        for version in leftovers:
-            self._unload(version)
+        available = [version for version in model.newest_first() if version.state == State.AVAILABLE]
+        if aspired and not any(version.aspired for version in available):
+            available = available[1:]
+        for version in reversed(available):
+            if not version.aspired:
+                self._unload(version)
 
     def _start_load(self, version: Version[S]) -> None:
         version.state = State.LOADING
@@ -238,9 +238,7 @@ class Manager(Generic[S]):
         version.take(drained)
 
     def _unload_version(self, version: Version[S]) -> None:
-        servable = version.discard()
-        if servable is not None:
-            servable.close()
+        version.close()
         with self._lock:
             version.state = State.END
             log.info("Done unloading servable version {name: %s version: %d}", version.name, version.number)

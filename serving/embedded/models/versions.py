@@ -96,10 +96,10 @@ class Version(Generic[S]):
         else:
             self._drained = drained
 
-    def discard(self) -> S | None:
-        """Takes the servable out, to be closed."""
-        servable, self._servable = self._servable, None
-        return servable
+    def close(self) -> None:
+        """Frees the servable, which nobody uses any more."""
+        self.servable.close()
+        self._servable = None
 
     def status(self) -> ModelVersionStatus:
         """The version's status as it is now: its state, and the error that brought it there."""

@@ -12,13 +12,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
-from serving.apis.messages import (
-    ClassificationRequest,
-    GetModelMetadataRequest,
-    GetModelStatusRequest,
-    ModelSpec,
-    RegressionRequest,
-)
+from serving.apis import messages
 from serving.apis.status import Code
 from serving.embedded.api import SIGNATURE_DEF, Api
 from serving.embedded.inference.examples import classify, regress
@@ -113,20 +107,20 @@ class Routes:
 
     async def _classify(self, request: Request) -> Reply:
         spec, document, deadline = self._inference(request)
-        message = ClassificationRequest(model_spec=spec, input=examples.examples_input(document))
+        message = messages.ClassificationRequest(model_spec=spec, input=examples.examples_input(document))
         return _reply(examples.classification_json((await classify(self._api.engine, message, deadline)).result))
 
     async def _regress(self, request: Request) -> Reply:
         spec, document, deadline = self._inference(request)
-        message = RegressionRequest(model_spec=spec, input=examples.examples_input(document))
+        message = messages.RegressionRequest(model_spec=spec, input=examples.examples_input(document))
         return _reply(examples.regression_json((await regress(self._api.engine, message, deadline)).result))
 
     async def _metadata(self, request: Request) -> Reply:
-        message = GetModelMetadataRequest(model_spec=_spec(request), metadata_field=[SIGNATURE_DEF])
+        message = messages.GetModelMetadataRequest(model_spec=_spec(request), metadata_field=[SIGNATURE_DEF])
         return _reply(outputs.metadata_json(self._api.metadata(message)))
 
     async def _status(self, request: Request) -> Reply:
-        status = await self._api.admin.status(GetModelStatusRequest(model_spec=_spec(request)))
+        status = await self._api.admin.status(messages.GetModelStatusRequest(model_spec=_spec(request)))
         return _reply(outputs.message_json(status))
 
     async def _no_model(self, _: Request) -> Reply:
@@ -156,7 +150,7 @@ class Routes:
     async def _not_found(self, _: Request) -> Reply:
         return Reply(_NOT_FOUND, Code.NOT_FOUND, 404, b"text/html")
 
-    def _inference(self, request: Request) -> tuple[ModelSpec, Mapping[str, Any], float]:
+    def _inference(self, request: Request) -> tuple[messages.ModelSpec, Mapping[str, Any], float]:
         """What every inference begins with: the model and the signature, the body, and the deadline."""
         spec = _spec(request)
         document = values.parse_object(request.body)
@@ -179,9 +173,9 @@ def _reply(text: str) -> Reply:
     return Reply(text.encode("utf-8", "surrogateescape"))
 
 
-def _spec(request: Request) -> ModelSpec:
+def _spec(request: Request) -> messages.ModelSpec:
     """Which version of which model a path names. Raises InvalidArgument for a number that is none."""
-    spec = ModelSpec(name=request.model)
+    spec = messages.ModelSpec(name=request.model)
     version, label = request.match.group("version", "label")
     if version:
         if int(version) > _INT64_MAX:

@@ -16,14 +16,7 @@ import grpc.aio
 from google.protobuf.message import Message
 
 from fashion_common.files import write_whole
-from serving.apis import services
-from serving.apis.messages import (
-    GetModelStatusRequest,
-    GetModelStatusResponse,
-    ModelServerConfig,
-    ModelVersionStatus,
-    ReloadConfigRequest,
-)
+from serving.apis import messages, services
 from serving.apis.status import Code
 from serving.embedded.api import ModelAdmin
 from serving.embedded.inference.model import LoadedModel
@@ -46,9 +39,9 @@ class Siblings:
         self.others = [f"unix:{path}" for path in paths]
         self.config = directory / "reloaded.binpb"
 
-    def read_config(self) -> ModelServerConfig | None:
+    def read_config(self) -> messages.ModelServerConfig | None:
         """The configuration that was reloaded last, or None when the flags' still holds."""
-        return ModelServerConfig.FromString(self.config.read_bytes()) if self.config.exists() else None
+        return messages.ModelServerConfig.FromString(self.config.read_bytes()) if self.config.exists() else None
 
 
 class SharedAdmin(ModelAdmin):
@@ -58,17 +51,17 @@ class SharedAdmin(ModelAdmin):
         super().__init__(core)
         self._siblings = siblings
 
-    async def status(self, request: GetModelStatusRequest) -> GetModelStatusResponse:
+    async def status(self, request: messages.GetModelStatusRequest) -> messages.GetModelStatusResponse:
         """The state of a model's versions: of each, that of the worker that is furthest behind. Raises ServingError."""
         answers = await self._all(super().status(request), services.GET_MODEL_STATUS, request, _STATUS_SECONDS)
-        statuses = [answer for answer in answers if isinstance(answer, GetModelStatusResponse)]
+        statuses = [answer for answer in answers if isinstance(answer, messages.GetModelStatusResponse)]
         if not statuses and isinstance(answers[0], BaseException):
             raise answers[0]
         return merged(statuses)
 
-    async def reload(self, config: ModelServerConfig) -> None:
+    async def reload(self, config: messages.ModelServerConfig) -> None:
         """Replaces the configuration of every worker. Raises ServingError, the first that a worker gave."""
-        request = ReloadConfigRequest(config=config)
+        request = messages.ReloadConfigRequest(config=config)
         answers = await self._all(super().reload(config), services.HANDLE_RELOAD_CONFIG_REQUEST, request)
         errors = [answer for answer in answers if isinstance(answer, BaseException)]
         if errors:
@@ -83,18 +76,20 @@ class SharedAdmin(ModelAdmin):
         return await asyncio.gather(own, *others, return_exceptions=True)
 
 
-def merged(answers: Iterable[GetModelStatusResponse]) -> GetModelStatusResponse:
+def merged(answers: Iterable[messages.GetModelStatusResponse]) -> messages.GetModelStatusResponse:
     """One status from those of all workers: for each version an error if there is one, else the earliest state."""
-    versions: dict[int, ModelVersionStatus] = {}
+    versions: dict[int, messages.ModelVersionStatus] = {}
     for answer in answers:
         for status in answer.model_version_status:
             other = versions.get(status.version)
             if other is None or _rank(status) < _rank(other):
                 versions[status.version] = status
-    return GetModelStatusResponse(model_version_status=[versions[number] for number in sorted(versions, reverse=True)])
+    return messages.GetModelStatusResponse(
+        model_version_status=[versions[number] for number in sorted(versions, reverse=True)]
+    )
 
 
-def _rank(status: ModelVersionStatus) -> tuple[bool, int]:
+def _rank(status: messages.ModelVersionStatus) -> tuple[bool, int]:
     return (status.status.error_code == 0, status.state)
 
 

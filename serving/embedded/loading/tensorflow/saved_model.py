@@ -17,15 +17,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2
 
-from serving.apis.messages import (
-    DT_QINT8,
-    DT_QINT16,
-    DT_QINT32,
-    DT_QUINT8,
-    DT_QUINT16,
-    MetaGraphDef,
-    SignatureDef,
-)
+from serving.apis import messages
 from serving.apis.status import Code
 from serving.apis.tensors import Array
 from serving.embedded.loading.tensorflow import graphs
@@ -35,7 +27,7 @@ from serving.errors import ServingError
 # A client may ask for any subset of the outputs; beyond this many, callables are made for one use.
 _MAX_CALLABLES = 64
 _UNKNOWN_OPERATION = "Op type not registered"
-_QUANTIZED = (DT_QINT8, DT_QUINT8, DT_QINT16, DT_QUINT16, DT_QINT32)
+_QUANTIZED = (messages.DT_QINT8, messages.DT_QUINT8, messages.DT_QINT16, messages.DT_QUINT16, messages.DT_QINT32)
 
 
 class SessionOptions(NamedTuple):
@@ -58,8 +50,8 @@ class SavedModel:
         except BaseException:
             self._session.close()
             raise
-        meta_graph = MetaGraphDef.FromString(meta_graph_def.SerializeToString())
-        self.signatures: Mapping[str, SignatureDef] = dict(meta_graph.signature_def)
+        meta_graph = messages.MetaGraphDef.FromString(meta_graph_def.SerializeToString())
+        self.signatures: Mapping[str, messages.SignatureDef] = dict(meta_graph.signature_def)
         outputs = [info.name for signature in self.signatures.values() for info in signature.outputs.values()]
         self.loop_free = graphs.loop_free(meta_graph.graph_def, outputs)
         self._quantized = _quantized_tensors(self.signatures)
@@ -106,7 +98,7 @@ class SavedModel:
         return function
 
 
-def _quantized_tensors(signatures: Mapping[str, SignatureDef]) -> dict[str, np.dtype[Any]]:
+def _quantized_tensors(signatures: Mapping[str, messages.SignatureDef]) -> dict[str, np.dtype[Any]]:
     """The inputs of a quantized type, by tensor name, and the numpy dtype that TensorFlow wants them in."""
     return {
         info.name: np.dtype(tf.dtypes.as_dtype(info.dtype).as_numpy_dtype)

@@ -79,24 +79,20 @@ def _rows(instances: list[Value], infos: Infos, *, no_booleans: bool) -> dict[st
             "instances is a plain list, but expecting list of objects as multiple "
             "input tensors required as per tensorinfo_map"
         )
-    if not _is_object(instances[0]):
-        name, info = next(iter(infos.items()))
-        fast = _fast_array(instances, info.dtype) if no_booleans else None
-        if fast is not None:
-            return {name: fast}
-    elif no_booleans:
-        arrays = _fast_named_rows(instances, infos)
-        if arrays is not None:
-            return arrays
-    return _exact_rows(instances, infos)
+    arrays = _fast_rows(instances, infos) if no_booleans else None
+    return _exact_rows(instances, infos) if arrays is None else arrays
 
 
-def _fast_named_rows(instances: list[Value], infos: Infos) -> dict[str, Array] | None:
-    """The columns of rows that all have exactly the signature's names and plain numbers, else None."""
+def _fast_rows(instances: list[Value], infos: Infos) -> dict[str, Array] | None:
+    """The inputs of rows of plain numbers that are all unnamed, or have exactly the signature's names; else None."""
     names = infos.keys()
-    if any(not isinstance(row, dict) or row.keys() != names for row in instances):
+    if not isinstance(instances[0], dict):
+        columns = {next(iter(names)): instances}
+    elif all(isinstance(row, dict) and row.keys() == names for row in instances):
+        columns = {name: [row[name] for row in instances] for name in names}
+    else:
         return None
-    arrays = {name: _fast_array([row[name] for row in instances], info.dtype) for name, info in infos.items()}
+    arrays = {name: _fast_array(column, infos[name].dtype) for name, column in columns.items()}
     return None if any(array is None for array in arrays.values()) else arrays  # type: ignore[return-value]
 
 
