@@ -11,7 +11,6 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
-from pathlib import Path
 
 from fashion_common.errors import FashionError
 from fashion_common.native_stderr import native_stderr_silenced
@@ -82,27 +81,20 @@ def _serve(flags: Flags, stopping: threading.Event) -> int:
     from serving.embedded.loading.tensorflow import saved_model, tracing
     from serving.embedded.observe.tracer import Tracer
     from serving.embedded.server import ModelServer
-    from serving.embedded.workers.siblings import Siblings
 
     # TensorFlow's own objects stay for ever: collections need not look at them. Nor at those of the requests under way,
     # 30 each: with Python's 700, 32 requests began a collection every time, for a tenth of a small request's time.
     gc.freeze()
     gc.set_threshold(_NEW_OBJECTS)
-    options = saved_model.SessionOptions(
-        tags=tuple(flags.saved_model_tags.split(",")), session_config=config.session_config(flags).SerializeToString()
-    )
-
-    worker = flags.worker_index >= 0
+    tags, session_config = flags.saved_model_tags.split(","), config.session_config(flags).SerializeToString()
     server = ModelServer(
         flags,
         version_load(
-            functools.partial(saved_model.load, options=options),
+            functools.partial(saved_model.load, tags=tags, session_config=session_config),
             saved_model.records,
             config.batching_options_of(flags),
-            warmup=flags.enable_model_warmup,
-            iterations=max(1, flags.num_request_iterations_for_warmup),
+            iterations=max(1, flags.num_request_iterations_for_warmup) if flags.enable_model_warmup else 0,
         ),
-        Siblings(Path(flags.worker_directory), flags.worker_index, flags.workers) if worker else None,
         stopping,
         Tracer(tracing.take, tracing.save),
     )
@@ -111,7 +103,7 @@ def _serve(flags: Flags, stopping: threading.Event) -> int:
         print(f"Running gRPC ModelServer at {addresses.grpc} ...", file=sys.stderr, flush=True)
     if addresses.rest:
         print(f"Exporting HTTP/REST API at:{addresses.rest} ...", file=sys.stderr, flush=True)
-    if worker:
+    if flags.worker_index >= 0:
         print(file=sys.stderr, flush=True)
         parent = os.getppid()
         while not server.wait(_PARENT_SECONDS) and os.getppid() == parent:

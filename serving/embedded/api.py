@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import NamedTuple
 
 from serving.apis import messages
 from serving.embedded.inference.model import LoadedModel
@@ -14,11 +13,12 @@ from serving.errors import InvalidArgument, NotFound
 SIGNATURE_DEF = "signature_def"
 
 
-class ModelAdmin:
-    """What ModelService does; worker processes put one that asks their siblings in its place."""
+class Api:
+    """The methods of both services, of this process; worker processes put one that asks their siblings in its place."""
 
-    def __init__(self, core: ServerCore[LoadedModel]) -> None:
-        self._core = core
+    def __init__(self, core: ServerCore[LoadedModel], engine: Engine) -> None:
+        self.core = core
+        self.engine = engine
 
     async def status(self, request: messages.GetModelStatusRequest) -> messages.GetModelStatusResponse:
         """The state of a version, or of all versions newest first; a label is ignored, as in TF Serving.
@@ -28,27 +28,19 @@ class ModelAdmin:
         if not request.HasField("model_spec"):
             raise InvalidArgument("Missing ModelSpec")
         spec = request.model_spec
-        statuses = self._core.manager.statuses(spec.name)
+        statuses = self.core.manager.statuses(spec.name)
         if spec.WhichOneof("version_choice") == "version":
             statuses = [status for status in statuses if status.version == spec.version.value]
             if not statuses:
                 raise NotFound(f"Could not find version {spec.version.value} of model {spec.name}")
         if not statuses:
-            error = self._core.errors().get(spec.name)
+            error = self.core.errors().get(spec.name)
             raise NotFound(f"Could not find any versions of model {spec.name}" + (f": {error}" if error else ""))
         return messages.GetModelStatusResponse(model_version_status=statuses)
 
     async def reload(self, config: messages.ModelServerConfig) -> None:
         """Replaces the configuration. Raises ServingError."""
-        await asyncio.get_running_loop().run_in_executor(None, self._core.reload, config)
-
-
-class Api(NamedTuple):
-    """What the models' methods need."""
-
-    core: ServerCore[LoadedModel]
-    engine: Engine
-    admin: ModelAdmin
+        await asyncio.get_running_loop().run_in_executor(None, self.core.reload, config)
 
     def metadata(self, request: messages.GetModelMetadataRequest) -> messages.GetModelMetadataResponse:
         """The signatures of a version. Raises ServingError."""

@@ -111,21 +111,19 @@ def batching_options_of(flags: Flags) -> Callable[[VersionDirectory], BatchingOp
     It raises InvalidArgument for a version whose own file, with --enable_per_model_batching_parameters, cannot be
     followed. Raises ServerConfigError for --batching_parameters_file.
     """
-    if not flags.enable_batching:
-        return lambda _: None
     parameters = BatchingParameters()
     if flags.batching_parameters_file:
         read_text_proto(flags.batching_parameters_file, parameters)
-    common = batching_options(parameters)
-    return _own_batching_options if flags.enable_per_model_batching_parameters else lambda _: common
+    common = batching_options(parameters) if flags.enable_batching else None
 
+    def own(directory: VersionDirectory) -> BatchingOptions | None:
+        file = directory.file(BATCHING_FILE)
+        try:
+            return None if file is None else batching_options(read_text_proto(str(file), BatchingParameters()))
+        except ServerConfigError as error:
+            raise InvalidArgument(str(error)) from error
 
-def _own_batching_options(directory: VersionDirectory) -> BatchingOptions | None:
-    file = directory.file(BATCHING_FILE)
-    try:
-        return None if file is None else batching_options(read_text_proto(str(file), BatchingParameters()))
-    except ServerConfigError as error:
-        raise InvalidArgument(str(error)) from error
+    return own if flags.enable_batching and flags.enable_per_model_batching_parameters else lambda _: common
 
 
 def limits(flags: Flags) -> Limits:

@@ -6,10 +6,11 @@ import asyncio
 import logging
 import sys
 import threading
+from pathlib import Path
 from typing import NamedTuple
 
 from serving.embedded import options as config
-from serving.embedded.api import Api, ModelAdmin
+from serving.embedded.api import Api
 from serving.embedded.flags import Flags
 from serving.embedded.grpc import reflection
 from serving.embedded.grpc.health import Health
@@ -32,7 +33,7 @@ from serving.embedded.polling import ConfigWatch, Poller
 from serving.embedded.rest.application import RestApplication
 from serving.embedded.rest.listener import RestListener
 from serving.embedded.rest.routes import Routes
-from serving.embedded.workers.siblings import SharedAdmin, Siblings
+from serving.embedded.workers.siblings import SharedApi
 from serving.embedded.workers.sockets import Port
 from serving.errors import ServerConfigError, ServingError, StillLoading
 
@@ -54,20 +55,17 @@ class ModelServer:
     """Serves the models that the flags name.
 
     `start` returns when the ports are open, which is when every model is AVAILABLE or has failed; `stop` drains.
-    siblings: the other worker processes, when this is one of several. stopping: ends `wait`, and `start`, when set.
-    tracer: None for no profiler service.
+    stopping: ends `wait`, and `start`, when set. tracer: None for no profiler service.
     """
 
     def __init__(
         self,
         flags: Flags,
         load: Load,
-        siblings: Siblings | None = None,
         stopping: threading.Event | None = None,
         tracer: Tracer | None = None,
     ) -> None:
         self._flags = flags
-        self._siblings = siblings
         self._limits = config.limits(flags)
         self._metrics_path = config.metrics_path(flags)
         self._metrics = Metrics() if self._metrics_path else None
@@ -89,11 +87,11 @@ class ModelServer:
         batching = BatchingRunner(self._runner, self._metrics.batch if self._metrics else None)
         run = batching.run if flags.enable_batching else self._runner.run
         engine = Engine(self._core.use, run, self._limits, flags.enable_signature_method_name_check)
-        admin = ModelAdmin(self._core) if siblings is None else SharedAdmin(self._core, siblings)
-        self._api = Api(self._core, engine, admin)
+        directory, index = Path(flags.worker_directory), flags.worker_index
+        self._shared = SharedApi(self._core, engine, directory, index, flags.workers) if index >= 0 else None
+        self._api = self._shared or Api(self._core, engine)
         self._health = Health(self._core) if flags.enable_grpc_healthcheck_service else None
-        self._profiler = Profiler(tracer) if flags.enable_profiler and tracer is not None else None
-        self._grpc = self._grpc_listener() if flags.port >= 0 else None
+        self._grpc = self._grpc_listener(tracer) if flags.port >= 0 else None
         rest_port = flags.rest_api_port
         self._rest = self._rest_listener(rest_port) if rest_port is not None and rest_port >= 0 else None
         watch = ConfigWatch(flags.model_config_file, lambda: self._core.reload(config.model_server_config(flags)))
@@ -113,7 +111,7 @@ class ModelServer:
         port is taken.
         """
         try:
-            reloaded = self._siblings.read_config() if self._siblings else None
+            reloaded = self._shared.read_config() if self._shared else None
             self._core.configure(reloaded or config.model_server_config(self._flags))
         except ServingError as error:
             raise ServerConfigError(f"Failed to start server. Error: {error.code.name}: {error}") from error
@@ -149,20 +147,20 @@ class ModelServer:
         self._runner.stop()
         self._loop.close()
 
-    def _grpc_listener(self) -> GrpcListener:
+    def _grpc_listener(self, tracer: Tracer | None) -> GrpcListener:
         """The gRPC port with all its services; the socket for siblings speaks for this process alone."""
         flags = self._flags
         methods = ModelServices(self._api, tensor_content=flags.enable_serialization_as_tensor_content).rpcs()
         methods += reflection.rpcs()
         if self._health is not None:
             methods += self._health.rpcs()
-        if self._profiler is not None:
-            methods += self._profiler.rpcs()
+        if flags.enable_profiler and tracer is not None:
+            methods += Profiler(tracer).rpcs()
         front = Methods(self._interceptor, self._limits, methods)
         sockets = {flags.grpc_socket_path: front} if flags.grpc_socket_path else {}
-        if self._siblings is not None:
-            own = ModelServices(self._api._replace(admin=ModelAdmin(self._core)))
-            sockets[self._siblings.own_path] = Methods(self._interceptor, self._limits, own.rpcs())
+        if self._shared is not None:
+            own = ModelServices(Api(self._core, self._api.engine))
+            sockets[self._shared.own_path] = Methods(self._interceptor, self._limits, own.rpcs())
         options, tls = config.connection_options(flags, self._limits), config.tls_context(flags)
         return GrpcListener(self._port(flags.port), front, sockets, options, tls)
 

@@ -46,7 +46,7 @@ class ModelServices:
                 lambda request: request.tasks[0].model_spec.name if request.tasks else "",
             ),
             _rpc(services.GET_MODEL_METADATA, self._metadata),
-            _rpc(services.GET_MODEL_STATUS, lambda request, _: self._api.admin.status(request)),
+            _rpc(services.GET_MODEL_STATUS, lambda request, _: self._api.status(request)),
             _rpc(services.HANDLE_RELOAD_CONFIG_REQUEST, self._reload, lambda _: ""),
         ]
 
@@ -72,7 +72,7 @@ class ModelServices:
         return self._api.metadata(request)
 
     async def _reload(self, request: ReloadConfigRequest, _: Call) -> Message:
-        await self._api.admin.reload(request.config)
+        await self._api.reload(request.config)
         response = ReloadConfigResponse()
         response.status.SetInParent()
         return response

@@ -28,13 +28,12 @@ def version_load(
     records: Callable[[Path], Iterable[bytes]],
     batching: Callable[[VersionDirectory], BatchingOptions | None] = lambda _: None,
     *,
-    warmup: bool = True,
     iterations: int = 1,
 ) -> Load:
     """A load function for the manager: a version that it gives has passed its warmup and its self-test.
 
     runtime: makes a version's directory a servable. records: reads the records of a TFRecord file. batching: gives a
-    version's batching options. iterations: how often each warmup request is replayed.
+    version's batching options. iterations: how often each warmup request is replayed; 0 for no warmup.
     """
 
     def load(name: str, number: int, directory: VersionDirectory) -> LoadedModel:
@@ -44,7 +43,7 @@ def version_load(
             model = LoadedModel(name, number, servable, options)
             version: Version[LoadedModel] = Version(name, number, directory, threading.RLock())
             version.put(model)
-            replayed = warm_up(version, records, iterations) if warmup else 0
+            replayed = warm_up(version, records, iterations) if iterations else 0
             tested = _self_test(directory, servable)
         except BaseException:
             servable.close()

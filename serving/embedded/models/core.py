@@ -74,7 +74,8 @@ class ServerCore(Generic[S]):
         """
         models = _checked_models(config)
         _check_supported(models)
-        self._take(models)
+        self._models = models
+        self._source.set_models(models)
 
     def reload(self, config: ModelServerConfig) -> None:
         """Replaces the configuration and waits until its models are available.
@@ -96,7 +97,8 @@ class ServerCore(Generic[S]):
             for name, model in models.items():
                 if name not in self._models or self._models[name].base_path != model.base_path:
                     storage.versions(name, model.base_path)
-            self._take(models)
+            self._models = models
+            self._source.set_models(models)
             log.info("Reloaded the configuration: %s", "; ".join(map(_summary, models.values())))
             if not self.manager.wait_until_settled(models, self._reload_deadline_seconds):
                 raise DeadlineExceeded(
@@ -113,10 +115,6 @@ class ServerCore(Generic[S]):
     def errors(self) -> dict[str, ServingError]:
         """The models that have no version to serve, and why."""
         return {name: error for name in self._models if (error := self.manager.error(name)) is not None}
-
-    def _take(self, models: dict[str, ModelConfig]) -> None:
-        self._models = models
-        self._source.set_models(models)
 
     def _labels(self, name: str) -> Mapping[str, int]:
         """The version that each label of a model names."""

@@ -73,6 +73,7 @@ class Routes:
 
     def table(self, *, cors: bool, metrics_path: str) -> list[Route]:
         """The routes; the first that matches a request answers it, and the last matches any. cors: for browsers."""
+        not_found = Reply(_NOT_FOUND, Code.NOT_FOUND, 404, b"text/html")
         rows = [
             _api("Predict", _POST, f"{_MODEL}{_VERSION}:predict", self._predict, measured=True),
             _api("Classify", _POST, f"{_MODEL}{_VERSION}:classify", self._classify, measured=True),
@@ -81,12 +82,13 @@ class Routes:
             _api("GetModelMetadata", _GET, f"{_MODEL}{_VERSION}/metadata", self._metadata, measured=True),
             _api("NoModel", _GET, f"/v1/models{_VERSION}(?:/metadata)?", self._no_model),
             _api("Malformed", _ANY, "/v1/.*", self._malformed),
-            _probe("Health", "/healthz", self._health),
+            _probe("Health", "/healthz", _always(Reply(b'{"status": "ok"}\n'))),
             _probe("Readiness", "/readyz", self._readiness),
-            Route(Operation("REST", "NotFound", counts=False), _ANY, re.compile(".*", re.DOTALL), self._not_found),
+            Route(Operation("REST", "NotFound", counts=False), _ANY, re.compile(".*", re.DOTALL), _always(not_found)),
         ]
         if cors:
-            rows.insert(0, _api("Preflight", {"OPTIONS"}, "/v1/.*", self._preflight))
+            # What a browser asks before it asks; the answer is in the headers.
+            rows.insert(0, _api("Preflight", {"OPTIONS"}, "/v1/.*", _always(Reply(b""))))
         if self._metrics is not None:
             rows.insert(-1, _probe("Metrics", metrics_path, self._exposition))
         return rows
@@ -120,7 +122,7 @@ class Routes:
         return _reply(outputs.metadata_json(self._api.metadata(message)))
 
     async def _status(self, request: Request) -> Reply:
-        status = await self._api.admin.status(messages.GetModelStatusRequest(model_spec=_spec(request)))
+        status = await self._api.status(messages.GetModelStatusRequest(model_spec=_spec(request)))
         return _reply(outputs.message_json(status))
 
     async def _no_model(self, _: Request) -> Reply:
@@ -129,26 +131,15 @@ class Routes:
     async def _malformed(self, request: Request) -> Reply:
         raise InvalidArgument(f"Malformed request: {request.method} {request.path}")
 
-    async def _preflight(self, _: Request) -> Reply:
-        """What a browser asks before it asks; the answer is in the headers."""
-        return _reply("")
-
     async def _exposition(self, _: Request) -> Reply:
         assert self._metrics is not None
         return Reply(self._metrics.exposition(), content_type=CONTENT_TYPE)
-
-    async def _health(self, _: Request) -> Reply:
-        """Whether the process answers at all."""
-        return Reply(b'{"status": "ok"}\n')
 
     async def _readiness(self, _: Request) -> Reply:
         """Whether every model has a version to serve, and which have not, and why."""
         errors = {name: str(error) for name, error in self._api.core.errors().items()}
         body = json.dumps({"ready": not errors, "errors": errors}).encode() + b"\n"
         return Reply(body, Code.UNAVAILABLE, 503) if errors else Reply(body)
-
-    async def _not_found(self, _: Request) -> Reply:
-        return Reply(_NOT_FOUND, Code.NOT_FOUND, 404, b"text/html")
 
     def _inference(self, request: Request) -> tuple[messages.ModelSpec, Mapping[str, Any], float]:
         """What every inference begins with: the model and the signature, the body, and the deadline."""
@@ -167,6 +158,13 @@ def _api(name: str, methods: Collection[str], path: str, handler: Handler, *, me
 def _probe(name: str, path: str, handler: Handler) -> Route:
     """A route that tells the server's state, with any query string."""
     return Route(Operation("REST", name, counts=False), _PROBE, re.compile(rf"{re.escape(path)}(?:\?.*)?"), handler)
+
+
+def _always(reply: Reply) -> Handler:
+    async def answer(_: Request) -> Reply:
+        return reply
+
+    return answer
 
 
 def _reply(text: str) -> Reply:

@@ -18,38 +18,33 @@ from google.protobuf.message import Message
 from fashion_common.files import write_whole
 from serving.apis import messages, services
 from serving.apis.status import Code
-from serving.embedded.api import ModelAdmin
+from serving.embedded.api import Api
 from serving.embedded.inference.model import LoadedModel
+from serving.embedded.inference.predict import Engine
 from serving.embedded.models.core import ServerCore
 from serving.errors import ServingError
 
 _STATUS_SECONDS = 5.0
 
 
-class Siblings:
-    """The worker processes of one server. directory: private to them. index: this one's number, from 0, of `count`.
+class SharedApi(Api):
+    """The methods of a worker, whose ModelService speaks for all workers.
 
-    own_path: the UNIX socket on which this one listens for its siblings. others: the addresses of theirs.
-    config: a file with the configuration that was reloaded last, for a worker that has to be started again.
+    directory: private to them. index: this one's number, from 0, of `count`. own_path: the UNIX socket on which this
+    one listens for its siblings.
     """
 
-    def __init__(self, directory: Path, index: int, count: int) -> None:
+    def __init__(self, core: ServerCore[LoadedModel], engine: Engine, directory: Path, index: int, count: int) -> None:
+        super().__init__(core, engine)
         paths = [str(directory / f"worker-{number}.sock") for number in range(count)]
         self.own_path = paths.pop(index)
-        self.others = [f"unix:{path}" for path in paths]
-        self.config = directory / "reloaded.binpb"
+        self._others = [f"unix:{path}" for path in paths]
+        # For a worker that has to be started again.
+        self._config = directory / "reloaded.binpb"
 
     def read_config(self) -> messages.ModelServerConfig | None:
         """The configuration that was reloaded last, or None when the flags' still holds."""
-        return messages.ModelServerConfig.FromString(self.config.read_bytes()) if self.config.exists() else None
-
-
-class SharedAdmin(ModelAdmin):
-    """A ModelService that speaks for all workers."""
-
-    def __init__(self, core: ServerCore[LoadedModel], siblings: Siblings) -> None:
-        super().__init__(core)
-        self._siblings = siblings
+        return messages.ModelServerConfig.FromString(self._config.read_bytes()) if self._config.exists() else None
 
     async def status(self, request: messages.GetModelStatusRequest) -> messages.GetModelStatusResponse:
         """The state of a model's versions: of each, that of the worker that is furthest behind. Raises ServingError."""
@@ -66,13 +61,13 @@ class SharedAdmin(ModelAdmin):
         errors = [answer for answer in answers if isinstance(answer, BaseException)]
         if errors:
             raise errors[0]
-        write_whole(self._siblings.config, config.SerializeToString())
+        write_whole(self._config, config.SerializeToString())
 
     async def _all(
         self, own: Awaitable[Any], method: services.Method, request: Message, timeout: float | None = None
     ) -> list[Any]:
         """The answers of this worker and of the others, or what they raised."""
-        others = (_ask(address, method, request, timeout) for address in self._siblings.others)
+        others = (_ask(address, method, request, timeout) for address in self._others)
         return await asyncio.gather(own, *others, return_exceptions=True)
 
 

@@ -11,7 +11,7 @@ import importlib
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -30,23 +30,16 @@ _UNKNOWN_OPERATION = "Op type not registered"
 _QUANTIZED = (messages.DT_QINT8, messages.DT_QUINT8, messages.DT_QINT16, messages.DT_QUINT16, messages.DT_QINT32)
 
 
-class SessionOptions(NamedTuple):
-    """How sessions run. tags: of the graph to load. session_config: a serialized tensorflow.ConfigProto."""
-
-    tags: tuple[str, ...] = ("serve",)
-    session_config: bytes = b""
-
-
 class SavedModel:
     """A loaded SavedModel: `signatures` by name, and `run`. Threads may share it."""
 
-    def __init__(self, path: Path, options: SessionOptions) -> None:
-        config = config_pb2.ConfigProto.FromString(options.session_config)
+    def __init__(self, path: Path, tags: Sequence[str], session_config: bytes) -> None:
+        config = config_pb2.ConfigProto.FromString(session_config)
         graph = tf.Graph()
         self._session = tf.compat.v1.Session(graph=graph, config=config)
         try:
             with graph.as_default():
-                meta_graph_def = tf.compat.v1.saved_model.loader.load(self._session, list(options.tags), str(path))
+                meta_graph_def = tf.compat.v1.saved_model.loader.load(self._session, list(tags), str(path))
         except BaseException:
             self._session.close()
             raise
@@ -113,11 +106,14 @@ def serving_error(error: tf.errors.OpError) -> ServingError:
     return ServingError(error.message or str(error), Code(error.error_code))
 
 
-def load(directory: VersionDirectory, options: SessionOptions) -> SavedModel:
-    """Loads the SavedModel in a version's directory. Raises ServingError with TensorFlow's code and text."""
+def load(directory: VersionDirectory, *, tags: Sequence[str] = ("serve",), session_config: bytes = b"") -> SavedModel:
+    """Loads the SavedModel in a version's directory. Raises ServingError with TensorFlow's code and text.
+
+    tags: of the graph. session_config: a serialized tensorflow.ConfigProto.
+    """
     path = directory.local_path()
     try:
-        return _with_text_operations(path, options)
+        return _with_text_operations(path, tags, session_config)
     except tf.errors.OpError as error:
         raise serving_error(error) from error
     except (OSError, RuntimeError, ValueError, TypeError, KeyError) as error:
@@ -126,10 +122,10 @@ def load(directory: VersionDirectory, options: SessionOptions) -> SavedModel:
         raise ServingError(f"{path} cannot be loaded: {type(error).__name__}: {error}", Code.INTERNAL) from error
 
 
-def _with_text_operations(path: Path, options: SessionOptions) -> SavedModel:
+def _with_text_operations(path: Path, tags: Sequence[str], session_config: bytes) -> SavedModel:
     """TF Serving has TensorFlow Text's operations built in; here they come when a graph asks for them."""
     try:
-        return SavedModel(path, options)
+        return SavedModel(path, tags, session_config)
     except tf.errors.NotFoundError as error:
         if not error.message.startswith(_UNKNOWN_OPERATION):
             raise
@@ -139,7 +135,7 @@ def _with_text_operations(path: Path, options: SessionOptions) -> SavedModel:
             cause = error.message.partition(". ")[0]
             hint = f"{cause}: if it is one of TensorFlow Text's, install tensorflow-text ({import_error})"
             raise tf.errors.NotFoundError(None, None, hint) from error
-    return SavedModel(path, options)
+    return SavedModel(path, tags, session_config)
 
 
 def records(path: Path) -> Iterator[bytes]:

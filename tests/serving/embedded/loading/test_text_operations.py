@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 from serving.embedded.loading.tensorflow import saved_model
 from serving.embedded.models.storage import VersionDirectory
-saved_model.load(VersionDirectory(Path(sys.argv[1])), saved_model.SessionOptions())
+saved_model.load(VersionDirectory(Path(sys.argv[1])))
 """
 # Registering an operation takes a shared library: this one makes the graph need none instead.
 _PACKAGE = "import pathlib\npathlib.Path({graph!r}).write_bytes(pathlib.Path({loadable!r}).read_bytes())\n"
