@@ -20,7 +20,6 @@ from serving.embedded.grpc.options import ConnectionOptions
 from serving.embedded.inference.batch_queue import BatchingOptions, batching_options
 from serving.embedded.limits import Limits
 from serving.embedded.models.core import PLATFORM
-from serving.embedded.models.manager import ManagerOptions
 from serving.embedded.models.storage import VersionDirectory
 from serving.embedded.observe import metrics
 from serving.errors import InvalidArgument, ServerConfigError
@@ -70,16 +69,6 @@ def check(flags: Flags) -> None:
     connection_options(flags, limits(flags))
     tls_context(flags)
     metrics_path(flags)
-
-
-def manager_options(flags: Flags) -> ManagerOptions:
-    """How versions are loaded."""
-    return ManagerOptions(
-        num_load_threads=flags.num_load_threads,
-        num_unload_threads=flags.num_unload_threads,
-        max_num_load_retries=flags.max_num_load_retries,
-        load_retry_interval_seconds=flags.load_retry_interval_micros / 1e6,
-    )
 
 
 def session_config(flags: Flags) -> ConfigProto:

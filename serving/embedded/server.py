@@ -69,7 +69,13 @@ class ModelServer:
         self._limits = config.limits(flags)
         self._metrics_path = config.metrics_path(flags)
         self._metrics = Metrics() if self._metrics_path else None
-        self._manager: Manager[LoadedModel] = Manager(load, config.manager_options(flags))
+        self._manager: Manager[LoadedModel] = Manager(
+            load,
+            num_load_threads=flags.num_load_threads,
+            num_unload_threads=flags.num_unload_threads,
+            max_num_load_retries=flags.max_num_load_retries,
+            load_retry_interval_seconds=flags.load_retry_interval_micros / 1e6,
+        )
         source = FileSystemSource(self._manager.set_aspired)
         self._core = ServerCore(
             self._manager,

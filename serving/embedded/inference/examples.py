@@ -119,10 +119,11 @@ def _task(engine: Engine, signature: Signature, method_name: str) -> _Task:
         raise InvalidArgument(
             f"Expected {kind} signature method_name to be {method_name}. Was: {definition.method_name}"
         )
-    if len(definition.inputs) != 1:
+    if len(signature.inputs) != 1:
         raise InvalidArgument("Expected one input Tensor.")
     fetches = _classification(definition) if method_name == CLASSIFY_METHOD else _regression(definition)
-    return _Task(signature.spec, definition.inputs["inputs"].name, fetches)
+    ((_, feed, _),) = signature.inputs
+    return _Task(signature.spec, feed, fetches)
 
 
 def _serialized_examples(source: messages.Input, limits: Limits) -> Array:

@@ -11,7 +11,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Generic, NamedTuple
+from typing import Generic
 
 from serving.apis.messages import ModelVersionStatus
 from serving.embedded.models.source import Aspired
@@ -20,15 +20,6 @@ from serving.embedded.models.versions import S, State, Version
 from serving.errors import Internal, NotFound, ServingError, StillLoading, Unavailable
 
 log = logging.getLogger(__name__)
-
-
-class ManagerOptions(NamedTuple):
-    """How loads run: parallelism, and how often and how long apart a failed one is tried again."""
-
-    num_load_threads: int = 1
-    num_unload_threads: int = 1
-    max_num_load_retries: int = 5
-    load_retry_interval_seconds: float = 60.0
 
 
 class _Model(Generic[S]):
@@ -49,16 +40,28 @@ class _Model(Generic[S]):
 
 
 class Manager(Generic[S]):
-    """Loads and unloads versions as they are aspired to; `use` gives a loaded one to a request."""
+    """Loads and unloads versions as they are aspired to; `use` gives a loaded one to a request.
 
-    def __init__(self, load: Callable[[str, int, VersionDirectory], S], options: ManagerOptions | None = None) -> None:
+    max_num_load_retries, load_retry_interval_seconds: how often, and how long apart, a failed load is tried again.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[str, int, VersionDirectory], S],
+        *,
+        num_load_threads: int = 1,
+        num_unload_threads: int = 1,
+        max_num_load_retries: int = 5,
+        load_retry_interval_seconds: float = 60.0,
+    ) -> None:
         self._load = load
-        self._options = options or ManagerOptions()
+        self._max_num_load_retries = max_num_load_retries
+        self._load_retry_interval_seconds = load_retry_interval_seconds
         self._models: dict[str, _Model[S]] = {}
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
-        self._loaders = ThreadPoolExecutor(max(1, self._options.num_load_threads), "load")
-        self._unloaders = ThreadPoolExecutor(max(1, self._options.num_unload_threads), "unload")
+        self._loaders = ThreadPoolExecutor(max(1, num_load_threads), "load")
+        self._unloaders = ThreadPoolExecutor(max(1, num_unload_threads), "unload")
         self._stopped = False
 
     def set_aspired(self, name: str, aspired: Aspired) -> None:
@@ -215,9 +218,9 @@ class Manager(Generic[S]):
             self._changed.notify_all()
 
     def _retry_later(self, version: Version[S]) -> None:
-        if self._stopped or not version.aspired or version.attempts > self._options.max_num_load_retries:
+        if self._stopped or not version.aspired or version.attempts > self._max_num_load_retries:
             return
-        version.retry = threading.Timer(self._options.load_retry_interval_seconds, self._retry, (version,))
+        version.retry = threading.Timer(self._load_retry_interval_seconds, self._retry, (version,))
         version.retry.daemon = True
         version.retry.start()
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from serving.apis.status import Code
-from serving.embedded.models.manager import Manager, ManagerOptions
+from serving.embedded.models.manager import Manager
 from serving.embedded.models.source import Aspired
 from serving.embedded.models.storage import VersionDirectory
 from serving.embedded.models.versions import State
@@ -26,7 +26,7 @@ def loader() -> FakeLoader:
 @pytest.fixture
 def manager(loader: FakeLoader) -> Iterator[Manager[FakeServable]]:
     """A manager that does not retry by itself."""
-    manager: Manager[FakeServable] = Manager(loader, ManagerOptions(max_num_load_retries=0))
+    manager: Manager[FakeServable] = Manager(loader, max_num_load_retries=0)
     yield manager
     manager.stop()
 
@@ -116,9 +116,7 @@ def test_a_mended_version_is_taken_up(manager: Manager[FakeServable], loader: Fa
 def test_a_failed_load_is_retried(loader: FakeLoader, tmp_path: Path) -> None:
     """max_num_load_retries tries follow the first, load_retry_interval apart."""
     loader.broken = {1}
-    manager: Manager[FakeServable] = Manager(
-        loader, ManagerOptions(max_num_load_retries=2, load_retry_interval_seconds=0.01)
-    )
+    manager: Manager[FakeServable] = Manager(loader, max_num_load_retries=2, load_retry_interval_seconds=0.01)
     third = threading.Event()
     original = loader.__call__
 
