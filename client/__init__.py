@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from client.connection import Connection, connect
-    from client.errors import ClientError, ClientUsageError, ImageError, ServerError
+    from client.errors import ClientError, ClientUsageError, ImageError, ImageWarning, ServerError
     from client.transports.security import Security
     from client.types import Metadata, ModelSpec, Prediction, VersionStatus
 
@@ -24,6 +24,7 @@ __all__ = [
     "ClientUsageError",
     "Connection",
     "ImageError",
+    "ImageWarning",
     "Metadata",
     "ModelSpec",
     "Prediction",

@@ -8,10 +8,14 @@ from __future__ import annotations
 import importlib
 import os
 import traceback
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import click
 
+from client.errors import ImageWarning
 from fashion_common.errors import EXIT_USAGE, FashionError
 from fashion_common.installation import install_command
 from fashion_common.native_stderr import native_stderr_silenced
@@ -103,6 +107,24 @@ def _set_verbose(ctx: click.Context, _option: click.Parameter, value: bool) -> N
     root.meta["verbose"] = value
     if not value:
         root.with_resource(native_stderr_silenced())
+    root.with_resource(_picture_warnings())
+
+
+@contextmanager
+def _picture_warnings() -> Iterator[None]:
+    """Prints each warning of a picture as a line on stderr; others as ever."""
+    show = warnings.showwarning
+
+    def show_line(message: Warning | str, category: type[Warning], *place: Any, **names: Any) -> None:
+        if issubclass(category, ImageWarning):
+            click.echo(f"Warning: {message}", err=True)
+        else:
+            show(message, category, *place, **names)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", ImageWarning)
+        warnings.showwarning = show_line
+        yield
 
 
 @click.group(

@@ -33,6 +33,10 @@ class ImageError(ClientUsageError):
     """A picture that cannot be read; the text begins with its name."""
 
 
+class ImageWarning(UserWarning):
+    """A picture was read, but the answer for it may mean nothing; the text begins with its name."""
+
+
 class ServerError(ClientError):
     """The server answered an error, or the call never reached it.
 

@@ -1,25 +1,29 @@
-"""From any picture to what the model was trained on: uint8 [28, 28], a light garment on black.
-
-Fashion-MNIST was made from product photographs by a fixed recipe (Xiao et al. 2017, https://arxiv.org/abs/1708.07747,
-section 2 and figure 1); a photograph goes through the same steps here.
-"""
+"""From any picture to what the model was trained on: uint8 [28, 28], a light garment on black."""
 
 from __future__ import annotations
 
-import statistics
+import threading
+import warnings
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
-from PIL import Image, ImageChops, ImageFilter, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
-from client.errors import ImageError
+from client.errors import ImageError, ImageWarning
 from client.limits import PICTURE_PIXELS
-from client.types import Preprocess
+from client.pictures.photograph import WORK_EDGE, photo_pixels
+from client.types import IMAGE_BYTES, Preprocess
 from fashion_common.served_model import IMAGE_SHAPE
 
-_EDGE = IMAGE_SHAPE[0]
-# "Close to the corner's colour" is within 5 % of the greatest possible intensity.
+# Of the 60,000 training images: the mean pixel, the share of pixels above 0, and the ranges of all but 2 in 1,000.
+TRAINING_MEAN, TRAINING_INK = 72.94, 0.498
+_MEANS, _INKS = (11.4, 167.2), (0.13, 0.872)
+# Each of them reaches at least this far from its darkest pixel to its lightest.
+_CONTRAST = 100
+_LIGHT = 160
+# Close to black is within 5 % of the greatest possible intensity.
 _CLOSE = 255 * 5 // 100
+_OPENING = threading.Lock()
 _GRAY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "F")
 
 
@@ -28,35 +32,49 @@ def read_image(source: Path | BinaryIO, name: str, preprocess: Preprocess = "aut
 
     preprocess: `photo` is the data set's recipe, `none` only makes it gray and 28x28, `auto` is `none` for a gray
     picture of 28x28 and `photo` for every other.
-    Raises ImageError, whose text begins with `name`, for what is missing, unreadable, too large or not a picture.
+    Raises ImageError, whose text begins with `name`, for what is missing, unreadable, too large or not a picture; warns
+    with an ImageWarning of a picture whose answer means nothing.
     """
-    picture = _open(source, name)
+    return picture_pixels(open_picture(source, name), name, preprocess)
+
+
+def picture_pixels(picture: Image.Image, name: str, preprocess: Preprocess = "auto") -> bytes:
+    """`read_image` of an open picture."""
     if preprocess == "photo" or (preprocess == "auto" and not _is_ready(picture)):
-        return _photo_pixels(picture).tobytes()
-    gray = _on_background(picture, 0).convert("L")
-    return (gray if gray.size == IMAGE_SHAPE else gray.resize(IMAGE_SHAPE, Image.Resampling.BILINEAR)).tobytes()
+        gray, doubt = photo_pixels(picture)
+    else:
+        gray, doubt = _on_black(picture).convert("L"), ""
+    pixels = (gray if gray.size == IMAGE_SHAPE else gray.resize(IMAGE_SHAPE, Image.Resampling.BILINEAR)).tobytes()
+    if doubt := doubt or _doubt(pixels):
+        warnings.warn(f"{name}: {doubt}", ImageWarning, stacklevel=2)
+    return pixels
 
 
-def _photo_pixels(picture: Image.Image) -> Image.Image:
-    """The data set's recipe: trim by the corners' colour, longest edge to 28, sharpen, centre, negate, make gray.
+def statistics(pixels: bytes) -> tuple[float, float]:
+    """The mean pixel, 0 to 255, and the share of pixels above 0."""
+    return sum(pixels) / IMAGE_BYTES, sum(pixel > 0 for pixel in pixels) / IMAGE_BYTES
 
-    A background that is not white is brought to black as well, which the recipe, made for white ones, does not need.
-    """
-    colour = _on_background(picture, 255).convert("RGB")
-    corners = _corner_colour(colour)
-    garment = colour.crop(_ink_box(colour, corners))
-    scale = _EDGE / max(garment.size)
-    size = (max(1, round(garment.width * scale)), max(1, round(garment.height * scale)))
-    small = garment.resize(size, Image.Resampling.NEAREST).filter(
-        ImageFilter.UnsharpMask(radius=1, percent=100, threshold=0)
-    )
-    canvas = Image.new("RGB", IMAGE_SHAPE, corners)
-    canvas.paste(small, ((_EDGE - small.width) // 2, (_EDGE - small.height) // 2))
-    gray = canvas.convert("L")
-    background = cast("int", Image.new("RGB", (1, 1), corners).convert("L").getpixel((0, 0)))
-    if background >= 128:  # noqa: PLR2004 - the middle of 0 to 255
-        gray, background = ImageOps.invert(gray), 255 - background
-    return gray.point([max(0, level - background) * 255 // (255 - background) for level in range(256)])
+
+def has_light_border(pixels: bytes) -> bool:
+    """Whether the outermost pixels of uint8 [28, 28] are mostly light: so are those of 2 of the 60,000."""
+    _, columns = IMAGE_SHAPE
+    border = pixels[:columns] + pixels[-columns:] + pixels[::columns] + pixels[columns - 1 :: columns]
+    return sorted(border)[len(border) // 2] > _LIGHT
+
+
+def _doubt(pixels: bytes) -> str:
+    """How the pixels differ from all of the training set's, or an empty text."""
+    mean, ink = statistics(pixels)
+    if max(pixels) - min(pixels) < _CONTRAST:
+        return "hardly any contrast: there is no garment to see"
+    if mean > _MEANS[1] or has_light_border(pixels):
+        return "lighter than the training set: is the background light? --preprocess photo makes it black"
+    if not (_MEANS[0] <= mean and _INKS[0] <= ink <= _INKS[1]):
+        return (
+            f"unlike the training set: the mean pixel is {mean:.0f} ({_MEANS[0]:.0f} to {_MEANS[1]:.0f} there), and "
+            f"{ink:.0%} of the pixels are not black ({_INKS[0]:.0%} to {_INKS[1]:.0%})"
+        )
+    return ""
 
 
 def trimmed_pixels(pixels: bytes) -> bytes:
@@ -66,10 +84,15 @@ def trimmed_pixels(pixels: bytes) -> bytes:
     return ImageOps.pad(image.crop(box), IMAGE_SHAPE, Image.Resampling.BILINEAR, color=0).tobytes() if box else pixels
 
 
-def _open(source: Path | BinaryIO, name: str) -> Image.Image:
+def open_picture(source: Path | BinaryIO, name: str) -> Image.Image:
+    """The picture, upright; a large JPEG is reduced while it is decoded. Raises ImageError as read_image."""
     try:
-        picture: Image.Image = Image.open(source)
+        # Pillow's own limit knows nothing of the reduction; the filters of warnings are the whole process's.
+        with _OPENING, warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            picture: Image.Image = Image.open(source)
         with picture:
+            picture.draft(None, (4 * WORK_EDGE, 4 * WORK_EDGE))
             if picture.width * picture.height > PICTURE_PIXELS:
                 raise ImageError(
                     f"{name}: {picture.width}x{picture.height} pixels are more than {PICTURE_PIXELS}: too large"
@@ -80,7 +103,7 @@ def _open(source: Path | BinaryIO, name: str) -> Image.Image:
         raise ImageError(f"{name}: no such file") from error
     except UnidentifiedImageError as error:
         raise ImageError(f"{name}: not a picture (PNG, JPEG, GIF, BMP, TIFF, WebP, ...)") from error
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    except Image.DecompressionBombError as error:
         raise ImageError(f"{name}: more than {PICTURE_PIXELS} pixels: too large") from error
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
@@ -89,6 +112,8 @@ def _open(source: Path | BinaryIO, name: str) -> Image.Image:
 
 def _eight_bit(picture: Image.Image) -> Image.Image:
     """16 bit gray reduced to its upper 8, as TensorFlow's decoder does; Pillow's own conversion would clip it."""
+    if picture.mode == "F":
+        return picture.convert("L")
     if picture.mode.startswith("I"):
         return picture.convert("I").point(lambda level: level / 256).convert("L")
     return picture
@@ -98,36 +123,9 @@ def _is_ready(picture: Image.Image) -> bool:
     return picture.size == IMAGE_SHAPE and picture.mode in _GRAY_MODES
 
 
-def _on_background(picture: Image.Image, level: int) -> Image.Image:
-    """The picture without its alpha: laid on black or white."""
+def _on_black(picture: Image.Image) -> Image.Image:
+    """The picture without its alpha."""
     if picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info:
-        with_alpha = picture.convert("RGBA")
-        background = Image.new("RGBA", picture.size, (level, level, level, 255))
-        return Image.alpha_composite(background, with_alpha).convert("RGB")
+        background = Image.new("RGBA", picture.size, "black")
+        return Image.alpha_composite(background, picture.convert("RGBA")).convert("RGB")
     return picture
-
-
-def _corner_colour(colour: Image.Image) -> tuple[int, int, int]:
-    right, bottom = colour.width - 1, colour.height - 1
-    corners = [
-        cast("tuple[int, int, int]", colour.getpixel(xy)) for xy in ((0, 0), (right, 0), (0, bottom), (right, bottom))
-    ]
-    red, green, blue = (int(statistics.median(levels)) for levels in zip(*corners, strict=True))
-    return red, green, blue
-
-
-def _ink_box(colour: Image.Image, background: tuple[int, int, int]) -> tuple[int, int, int, int]:
-    """The box round all that is not close to the background; everything when nothing is."""
-    difference = ImageChops.difference(colour, Image.new("RGB", colour.size, background))
-    red, green, blue = difference.split()
-    furthest = ImageChops.lighter(ImageChops.lighter(red, green), blue)
-    return furthest.point(lambda level: 255 if level > _CLOSE else 0).getbbox() or (0, 0, *colour.size)
-
-
-def save_enlarged(pixels: bytes, path: Path) -> None:
-    """Saves uint8 [28, 28] as a picture ten times as large, by the file's ending. Raises ImageError."""
-    large = Image.frombytes("L", IMAGE_SHAPE, pixels).resize((10 * _EDGE, 10 * _EDGE), Image.Resampling.NEAREST)
-    try:
-        large.save(path)
-    except (OSError, ValueError) as error:
-        raise ImageError(f"{path}: cannot be written as a picture: {error}") from error

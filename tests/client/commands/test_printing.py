@@ -85,6 +85,16 @@ def test_arrays_without_images_are_an_error(predict: Run, tmp_path: Path) -> Non
     assert predict(empty).stderr == f"Error: {empty}: no images in it\n"
 
 
+def test_a_picture_without_a_garment_is_a_line_on_stderr(predict: Run, tmp_path: Path) -> None:
+    """Each time it is read; the answer is printed all the same."""
+    path = tmp_path / "blank.png"
+    Image.new("RGB", (50, 50), "white").save(path)
+    result = predict("--json", path, path)
+    assert result.exit_code == 0
+    assert [answer["class_name"] for answer in json.loads(result.stdout)] == ["Ankle boot"] * 2
+    assert result.stderr == f"Warning: {path}: hardly anything differs from the background\n" * 2
+
+
 def test_a_figure_says_what_it_leaves_out(predict: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """More than so many pictures cannot be read."""
     monkeypatch.setattr("client.commands.predict.FIGURE_IMAGES", 2)

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from client.commands.explain import TRAINING_INK_RANGE, TRAINING_MEAN_RANGE
 from client.errors import ImageError
 from client.limits import PICTURE_PIXELS
 from client.pictures.images import read_image, trimmed_pixels
 from client.types import Preprocess
 
+# Most of these pictures are no garments.
+pytestmark = pytest.mark.filterwarnings("ignore::client.errors.ImageWarning")
 _GRADIENT = np.arange(784, dtype=np.uint32).reshape(28, 28).astype(np.uint8)
 
 
@@ -62,8 +63,9 @@ def test_product_photographs_come_out_like_the_training_set(name: str) -> None:
     assert rows[0] <= 1
     assert rows[-1] >= 26
     assert abs(columns[0] - (27 - columns[-1])) <= 1
-    assert TRAINING_MEAN_RANGE[0] <= image.mean() <= TRAINING_MEAN_RANGE[1]
-    assert TRAINING_INK_RANGE[0] <= (image > 8).mean() <= TRAINING_INK_RANGE[1]
+    # Nine tenths of the training images lie within these.
+    assert 25.8 <= image.mean() <= 128.2
+    assert 0.272 <= (image > 8).mean() <= 0.714
 
 
 def test_a_28x28_gray_png_is_taken_as_it_is() -> None:

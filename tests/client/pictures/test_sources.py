@@ -16,6 +16,8 @@ from PIL import Image
 from client.errors import ClientUsageError, ImageError
 from client.pictures.sources import blocks
 
+# The pictures are noise.
+pytestmark = pytest.mark.filterwarnings("ignore::client.errors.ImageWarning")
 _IMAGES = np.random.default_rng(0).integers(0, 256, (5, 28, 28), np.uint8)
 
 
