@@ -19,10 +19,12 @@ def native_stderr_silenced() -> Iterator[None]:
     """Sends file descriptor 2 to the null device; Python's own `sys.stderr` keeps reaching the user.
 
     A child process started meanwhile inherits the silence unless it is given `stderr=sys.stderr`. Its environment is
-    the user's own: with TF_CPP_MIN_LOG_LEVEL a server would keep its errors to itself. Python's warnings and absl's
-    Python logger are quiet too, so that libraries have no other way to the terminal.
+    the user's own: with TF_CPP_MIN_LOG_LEVEL a server would keep its errors to itself. Python's warnings and loggers
+    are quiet too, so that libraries have no other way to the terminal.
     """
-    logging.getLogger("absl").setLevel(logging.ERROR)
+    # matplotlib says at length that a home directory cannot be written, and does without.
+    for name in ("absl", "matplotlib"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     sys.stderr.flush()
     backup = os.dup(2)
     os.set_inheritable(backup, False)

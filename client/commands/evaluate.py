@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import struct
 import zlib
 from collections.abc import Iterator
@@ -23,13 +22,13 @@ from client.commands.options import (
     with_connection,
 )
 from client.errors import ClientUsageError
+from fashion_common import data_files
 from fashion_common.served_model import CLASS_NAMES
 
 if TYPE_CHECKING:
     from client.connection import Connection
     from client.pictures.sources import Block
 
-_IMAGES, _LABELS = "t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"
 _IDX_LABELS = b"\0\0\x08\x01"
 
 
@@ -37,7 +36,7 @@ _IDX_LABELS = b"\0\0\x08\x01"
 @click.option(
     "--data-dir",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Where the original t10k files lie.  [default: $FASHION_MNIST_DIR, else data/fashion-mnist]",
+    help="Where the original t10k files lie.  [default: $FASHION_MNIST_DIR, data/fashion-mnist, or as prepared]",
 )
 @signature_option
 @click.option("--limit", type=click.IntRange(1), help="Only the first so many images.")
@@ -98,20 +97,40 @@ def _text(report: dict[str, Any]) -> str:
 
 
 def test_set(data_dir: Path | None, block_size: int) -> tuple[Iterator[Block], list[int]]:
-    """The 10,000 test images as blocks, and their labels; from the original IDX files.
+    """The 10,000 test images as blocks, and their labels: of the original IDX files, else of what training has decoded.
 
-    data_dir: their directory; else $FASHION_MNIST_DIR or data/fashion-mnist, as in training.
+    data_dir: the directory of the original files; else $FASHION_MNIST_DIR, else `data/fashion-mnist`, as in training.
     Raises ClientUsageError when they are nowhere, or not what they should be.
     """
     from client.pictures.sources import blocks
 
-    variable = os.environ.get("FASHION_MNIST_DIR")
-    directories = [data_dir] if data_dir else [*([Path(variable)] if variable else []), Path("data/fashion-mnist")]
-    for directory in directories:
-        if (directory / _IMAGES).is_file() and (directory / _LABELS).is_file():
-            return blocks([str(directory / _IMAGES)], "none", block_size), _labels(directory / _LABELS)
-    places = ", ".join(map(str, directories))
-    raise ClientUsageError(f"no test set ({_IMAGES} and {_LABELS}) in {places}: name its directory with --data-dir")
+    named = data_files.named_directory(data_dir)
+    directory = named or data_files.default_directory()
+    images, labels = (directory / name for name in data_files.FILES[2:])
+    if images.is_file() and labels.is_file():
+        return blocks([str(images)], "none", block_size), _labels(labels)
+    decoded = data_files.decoded_file(data_files.prepared_directory())
+    if not named and decoded.is_file():
+        return _decoded(decoded, block_size)
+    places = f"{directory}" if named else f"{directory}, nor {decoded}, which `fashion train` makes"
+    raise ClientUsageError(
+        f"no test set ({images.name}, {labels.name}) in {places}: name its directory with --data-dir"
+    )
+
+
+def _decoded(path: Path, block_size: int) -> tuple[Iterator[Block], list[int]]:
+    import zipfile
+
+    import numpy as np
+
+    from client.pictures.sources import array_blocks
+
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            images, labels = arrays["test_images"], arrays["test_labels"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise ClientUsageError(f"{path}: cannot be read: {error}: `fashion train` makes it anew") from error
+    return array_blocks(images, str(path), block_size), labels.tolist()
 
 
 def _labels(path: Path) -> list[int]:

@@ -83,9 +83,9 @@ def _csv(predictions: _Predictions, top_k: int) -> Iterator[str]:
         yield line([name, *cells])
 
 
-def _names(predictions: _Predictions, _top_k: int) -> Iterator[str]:
+def _names(predictions: _Predictions, top_k: int) -> Iterator[str]:
     for _, prediction in predictions:
-        yield prediction.class_name + "\n"
+        yield "\t".join(class_name for class_name, _ in _top(prediction, top_k)) + "\n"
 
 
 def _top(prediction: Prediction, top_k: int) -> list[tuple[str, float]]:

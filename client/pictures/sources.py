@@ -137,7 +137,7 @@ def _arrays(source: str | BinaryIO, name: str, block_size: int) -> Iterator[Bloc
     with _file_errors(name, "not a numpy file that can be read without pickle"):
         content = np.load(source, mmap_mode="r" if isinstance(source, str) else None, allow_pickle=False)
     if isinstance(content, np.ndarray):
-        yield from _array_blocks(content, name, block_size)
+        yield from array_blocks(content, name, block_size)
         return
     empty = True
     with content as archive:
@@ -146,13 +146,14 @@ def _arrays(source: str | BinaryIO, name: str, block_size: int) -> Iterator[Bloc
                 array = archive[key]
             # A data set's archive holds labels too; they are no images.
             if isinstance(array, np.ndarray) and array.ndim >= len(IMAGE_SHAPE):
-                yield from _array_blocks(array, f"{name}:{key}", block_size)
+                yield from array_blocks(array, f"{name}:{key}", block_size)
                 empty = False
     if empty:
         raise ImageError(f"{name}: no images: its arrays are {', '.join(archive.files) or 'none'}")
 
 
-def _array_blocks(array: npt.NDArray[np.generic], name: str, block_size: int) -> Iterator[Block]:
+def array_blocks(array: npt.NDArray[np.generic], name: str, block_size: int) -> Iterator[Block]:
+    """The images of an array [N, 28, 28], or of one [28, 28]. Raises ImageError."""
     images = array[None] if array.shape in (IMAGE_SHAPE, ()) else array
     # Shape and dtype first; the values are checked block by block.
     with _named(name):

@@ -6,7 +6,6 @@ registered, prepared once, and decoded once: decoding 70,000 PNGs takes seconds,
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +13,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fashion_common.data_files import FILES, NAME, VERSION, decoded_file, prepared_directory
 from fashion_common.served_model import IMAGE_SHAPE
 from training.data.arrays import Arrays, read_archive, write_archive
-from training.data.sources import FILES, NAME, VERSION, check_digests, checkout, default_directory, named_directory
+from training.data.sources import check_digests, default_directory, named_directory
 from training.errors import TrainingUsageError
 
 VALIDATION_SIZE = 5_000
@@ -61,8 +61,8 @@ def load(data_dir: Path | None = None, *, prepared_dir: Path | None = None, repo
     Raises TrainingUsageError where a file is missing, has a wrong checksum, or cannot be downloaded or written.
     """
     files = named_directory(data_dir)
-    prepared_dir = prepared_dir or Path(os.environ.get("TFDS_DATA_DIR") or checkout() / "data" / "tensorflow_datasets")
-    cache = prepared_dir / NAME / f"decoded-{VERSION}.npz"
+    prepared_dir = prepared_dir or prepared_directory()
+    cache = decoded_file(prepared_dir)
     data = read_cache(cache)
     if data is None:
         return _prepare(files, prepared_dir, cache, report)

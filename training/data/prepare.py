@@ -19,8 +19,9 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
 from tensorflow_datasets.core.download.util import DownloadError
 
+from fashion_common.data_files import DATA_DIR_VARIABLE, FILES, NAME, VERSION, default_directory
 from training.data.arrays import Arrays
-from training.data.sources import DATA_DIR_VARIABLE, FILES, NAME, URL, VERSION, check_digests, checkout
+from training.data.sources import URL, check_digests
 from training.errors import TrainingUsageError
 
 _REACH_SECONDS = 10
@@ -90,5 +91,5 @@ def _publish(source: Path, target: Path) -> None:
 def _cannot_download(reason: str) -> TrainingUsageError:
     return TrainingUsageError(
         f"Fashion-MNIST is not at hand and cannot be downloaded ({reason}): fetch {', '.join(FILES)} from {URL} "
-        f"into {checkout() / 'data' / 'fashion-mnist'}, or name their directory with --data-dir or ${DATA_DIR_VARIABLE}"
+        f"into {default_directory()}, or name their directory with --data-dir or ${DATA_DIR_VARIABLE}"
     )

@@ -1,36 +1,21 @@
-"""The four files of Fashion-MNIST: the directories that may hold them, and the check of their digests."""
+"""The four files of Fashion-MNIST: whether a directory has them all, and the check of their digests."""
 
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from fashion_common import data_files
+from fashion_common.data_files import FILES
 from training.errors import TrainingUsageError
 
-NAME = "fashion_mnist"
-VERSION = "3.0.1"  # of the data set in tensorflow_datasets
-FILES = (
-    "train-images-idx3-ubyte.gz",
-    "train-labels-idx1-ubyte.gz",
-    "t10k-images-idx3-ubyte.gz",
-    "t10k-labels-idx1-ubyte.gz",
-)
 URL = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
-DATA_DIR_VARIABLE = "FASHION_MNIST_DIR"
-
-
-def checkout() -> Path:
-    """The checkout that this package lies in, else the current directory: where `data/` is looked for."""
-    root = Path(__file__).resolve().parents[2]
-    return root if (root / "pyproject.toml").is_file() else Path.cwd()
 
 
 def named_directory(data_dir: Path | None) -> Path | None:
     """`data_dir`, else $FASHION_MNIST_DIR, else None; TrainingUsageError where it lacks one of the four."""
-    variable = os.environ.get(DATA_DIR_VARIABLE)
-    directory = data_dir or (Path(variable) if variable else None)
+    directory = data_files.named_directory(data_dir)
     if directory and (missing := [name for name in FILES if not (directory / name).is_file()]):
         raise TrainingUsageError(f"{directory} lacks {', '.join(missing)}: put the four files of {URL} there")
     return directory
@@ -38,7 +23,7 @@ def named_directory(data_dir: Path | None) -> Path | None:
 
 def default_directory() -> Path | None:
     """`data/fashion-mnist/` in the checkout, else None."""
-    directory = checkout() / "data" / "fashion-mnist"
+    directory = data_files.default_directory()
     return directory if all((directory / name).is_file() for name in FILES) else None
 
 

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from client.types import Prediction
+from fashion_common import data_files
 from tests.support.client_commands import APIS, run
 from tests.support.road import Road
+from training.data.arrays import write_archive
 
 _IMAGES, _LABELS = "t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"
 
@@ -44,14 +46,38 @@ def test_it_counts_right_and_wrong_answers(
 def test_without_a_test_set_it_says_where_it_looked(
     road: Road, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Exit code 2, and the option that names the directory; nowhere but the variable's and the usual one."""
+    """Exit code 2, and the option that names the directory; nowhere but the variable's, or the usual places."""
     result = run(road, "grpc", "evaluate", "--data-dir", tmp_path)
     assert result.exit_code == 2
     assert f"in {tmp_path}: name its directory with --data-dir" in result.stderr
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FASHION_MNIST_DIR", "elsewhere")
+    assert "in elsewhere: name its directory" in run(road, "grpc", "evaluate").stderr
+    monkeypatch.delenv("FASHION_MNIST_DIR")
+    monkeypatch.delenv("TFDS_DATA_DIR", raising=False)
+    monkeypatch.setattr(data_files, "checkout", lambda: tmp_path)
+    stderr = run(road, "grpc", "evaluate").stderr
+    assert f"in {tmp_path}/data/fashion-mnist, nor {tmp_path}/data/tensorflow_datasets/fashion_mnist/decoded-" in stderr
+
+
+def test_what_training_has_prepared_is_found(
+    road: Road,
+    predictions: dict[Path, Prediction],
+    pictures: dict[Path, np.ndarray],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The arrays that it decoded, where the original files were downloaded to be gone again; a broken file is named."""
+    monkeypatch.delenv("FASHION_MNIST_DIR", raising=False)
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    monkeypatch.setattr(data_files, "checkout", lambda: tmp_path)
+    archive = data_files.decoded_file(tmp_path)
+    labels = np.array([prediction.class_id for prediction in predictions.values()])
+    write_archive(archive, {"test_images": np.stack(list(pictures.values())), "test_labels": labels}, {})
+    assert run(road, "grpc", "evaluate").output.startswith("accuracy 1.0000 on 10 images\n")
+    archive.write_bytes(archive.read_bytes()[:1000])
     result = run(road, "grpc", "evaluate")
-    assert "in elsewhere, data/fashion-mnist: name its directory" in result.stderr
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"Error: {archive}: cannot be read: ")
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import subprocess
 import threading
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from PIL import Image
 from client.types import Prediction
 from fashion_common.served_model import CLASS_NAMES
 from tests.support.client_commands import APIS, NOBODY, run
+from tests.support.console import FASHION
 from tests.support.road import Road
 
 
@@ -120,6 +123,24 @@ def test_figures_are_drawn_and_wrong_names_refused(
     result = run(road, "grpc", "predict", "--save-figure", tmp_path / "answers.doc", *predictions)
     assert (result.exit_code, result.stdout) == (2, "")
     assert "a figure's name ends in .png, .svg or .pdf" in result.stderr
+
+
+def test_a_home_that_cannot_be_written_is_no_matter(
+    road: Road, predictions: dict[Path, Prediction], tmp_path: Path
+) -> None:
+    """matplotlib, which keeps its fonts there, does without, and says nothing."""
+    path, figure = next(iter(predictions)), tmp_path / "answer.png"
+    places = ("MPLCONFIGDIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME")
+    environment = {name: value for name, value in os.environ.items() if name not in places} | {"HOME": "/proc"}
+    result = subprocess.run(
+        [FASHION, "predict", "--server", road.servers["grpc"], "--save-figure", figure, path],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+    assert figure.is_file()
 
 
 def test_one_of_several_servers_may_be_dead(road: Road, predictions: dict[Path, Prediction]) -> None:

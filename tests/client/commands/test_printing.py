@@ -57,6 +57,11 @@ def test_the_format_is_chosen_by_variable_and_by_the_files_name(
     assert predict("--format", "names", picture).stdout == "Ankle boot\n"
 
 
+def test_names_are_as_many_as_were_asked_for(predict: Run, picture: Path) -> None:
+    """A line an image, the likeliest first, tabs between."""
+    assert predict("--format", "names", "--top-k", 3, picture).stdout == "Ankle boot\tT-shirt/top\tTrouser\n"
+
+
 def test_names_are_whole_in_csv_and_harmless_in_a_table(predict: Run, picture: Path) -> None:
     """Escape codes are part of a name, but not for a terminal."""
     [_, row] = csv.reader(predict("--format", "csv", picture).stdout.splitlines())

@@ -9,21 +9,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fashion_common import data_files
+from fashion_common.data_files import FILES
 from fashion_common.served_model import CLASS_NAMES
 from training.data import dataset, prepare, sources
 from training.data.arrays import Arrays, write_archive
 from training.data.dataset import Dataset
-from training.data.sources import FILES
 from training.errors import TrainingUsageError
 
 
 @pytest.fixture
 def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A checkout without data, and no variable that names any."""
-    monkeypatch.delenv(sources.DATA_DIR_VARIABLE, raising=False)
+    monkeypatch.delenv(data_files.DATA_DIR_VARIABLE, raising=False)
     monkeypatch.delenv("TFDS_DATA_DIR", raising=False)
-    for module in (sources, dataset, prepare):
-        monkeypatch.setattr(module, "checkout", lambda: tmp_path / "checkout")
+    monkeypatch.setattr(data_files, "checkout", lambda: tmp_path / "checkout")
     return tmp_path / "checkout"
 
 
@@ -81,7 +81,7 @@ def test_wrong_checksum_is_refused_though_the_data_is_prepared(
     real_data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Files that are named are checked even where they need not be read."""
-    monkeypatch.setenv(sources.DATA_DIR_VARIABLE, str(fake_files(tmp_path / "files")))
+    monkeypatch.setenv(data_files.DATA_DIR_VARIABLE, str(fake_files(tmp_path / "files")))
     with pytest.raises(TrainingUsageError, match="wrong checksum"):
         dataset.load()
 
@@ -93,7 +93,7 @@ def test_files_are_found_in_the_order_of_the_documentation(nowhere: Path, monkey
     own = fake_files(nowhere / "data" / "fashion-mnist")
     assert sources.default_directory() == own
     variable = fake_files(nowhere.parent / "variable")
-    monkeypatch.setenv(sources.DATA_DIR_VARIABLE, str(variable))
+    monkeypatch.setenv(data_files.DATA_DIR_VARIABLE, str(variable))
     assert sources.named_directory(None) == variable
     assert sources.named_directory(own) == own
 
