@@ -126,7 +126,7 @@ def _decoded(path: Path, block_size: int) -> tuple[Iterator[Block], list[int]]:
     from client.pictures.sources import array_blocks
 
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             images, labels = arrays["test_images"], arrays["test_labels"]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise ClientUsageError(f"{path}: cannot be read: {error}: `fashion train` makes it anew") from error
