@@ -52,7 +52,28 @@ def unfinished_config(run_dir: Path) -> TrainingConfig:
         raise TrainingUsageError(f"{run_dir} holds no run to resume ({CONFIG} is missing): name an interrupted run")
     if (run_dir / METRICS).exists():
         raise TrainingUsageError(f"{run_dir} is finished: there is nothing to resume; begin a new run")
-    return TrainingConfig.from_json(read_json(run_dir / CONFIG))
+    settings = read_json(run_dir / CONFIG)
+    try:
+        return TrainingConfig.from_json(settings)
+    except TrainingUsageError as error:
+        raise TrainingUsageError(f"{run_dir / CONFIG}: {error}. Correct it, or begin a new run") from error
+
+
+def check_finished(run_dir: Path) -> None:
+    """Raises TrainingUsageError where the directory holds no finished run; for an interrupted one with how to go on.
+
+    Without a `latest`, which only a finished run makes, it is the run that was begun last beside it.
+    """
+    begun = [run_dir / CONFIG]
+    if run_dir.name == LATEST and not run_dir.exists():
+        begun = sorted(run_dir.parent.glob(f"*/{CONFIG}"), key=lambda path: path.stat().st_mtime)[-1:]
+    for path in begun:
+        if path.is_file() and not path.with_name(METRICS).exists():
+            raise TrainingUsageError(f"{path.parent} is not finished: go on with: fashion train --resume {path.parent}")
+    if not (run_dir / MODEL).is_file():
+        raise TrainingUsageError(
+            f"No trained model at {run_dir / MODEL}: run `fashion train` first, or name a run directory"
+        )
 
 
 def write_json(path: Path, content: object) -> None:
@@ -60,14 +81,19 @@ def write_json(path: Path, content: object) -> None:
     write_whole(path, json.dumps(content, indent=2) + "\n")
 
 
-def read_json(path: Path) -> Any:
-    """One JSON file's content; raises TrainingUsageError where it is missing or damaged."""
+def read_json(path: Path) -> dict[str, Any]:
+    """One JSON file's object; raises TrainingUsageError where it is missing, damaged or holds anything else."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise TrainingUsageError(
             f"{path} cannot be read as JSON ({error}): name the directory of a finished run"
         ) from error
+    if not isinstance(content, dict):
+        raise TrainingUsageError(
+            f"{path} holds {content!r}, no JSON object: name a directory that `fashion train` made"
+        )
+    return content
 
 
 def save_model(model: keras.Model, run_dir: Path) -> None:

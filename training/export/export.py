@@ -14,7 +14,7 @@ from fashion_common.layout import ASSETS_EXTRA, SELF_TEST_FILE, WARMUP_FILE
 from fashion_common.served_model import CLASS_NAMES
 from serving.apis.self_test import TOLERANCE, write_archive
 from training.data.dataset import Report
-from training.errors import DamagedVersionError
+from training.errors import DamagedVersionError, TrainingError, TrainingUsageError
 from training.export.acceptance import accept
 from training.export.golden import golden_cases
 from training.export.manifest import check_files, read_manifest, recorded_accuracy, write_manifest
@@ -64,7 +64,13 @@ def export_saved_model(
     Keras, TrainingUsageError when the base path cannot be written.
     """
     model_name = base_path.absolute().name
-    predecessor = newest_with_manifest(base_path)
+    try:
+        predecessor = newest_with_manifest(base_path)
+    except OSError as error:
+        raise TrainingUsageError(
+            f"Cannot read the versions under {base_path} ({error.strerror or error}): make it readable, "
+            "or choose another --model-base-path"
+        ) from error
     objections = accept(candidate, predecessor, min_accuracy=min_accuracy, max_regression=max_regression, force=force)
     golden = golden_cases(candidate.model)
     with self_test_process() as self_test, staging_directory(base_path) as staging:
@@ -100,7 +106,13 @@ def export_saved_model(
         }
         write_manifest(staging, facts)
         path = publish(staging, base_path)
-    removed = [] if keep is None else remove_old_versions(base_path, keep, in_use)
+    try:
+        removed = [] if keep is None else remove_old_versions(base_path, keep, in_use)
+    except OSError as error:
+        raise TrainingError(
+            f"{path} is published, but no old version could be removed ({error.strerror or error}): make {base_path} "
+            "writable, or remove them yourself"
+        ) from error
     return ExportedVersion(int(path.name), path, candidate.accuracy, differences, objections, removed)
 
 

@@ -68,7 +68,11 @@ def check_files(version_path: Path, manifest: Manifest) -> int:
             raise DamagedVersionError(f"The manifest of {version_path} names {name}, a file outside of the version")
         if not path.is_file():
             raise DamagedVersionError(f"{path} is missing: copy the version again")
-        if recorded != _digest(path):
+        try:
+            digest = _digest(path)
+        except OSError as error:
+            raise DamagedVersionError(f"{path} cannot be read ({error.strerror}): make it readable") from error
+        if recorded != digest:
             raise DamagedVersionError(
                 f"{path} is not the file that was exported (SHA-256 differs): copy the version again"
             )

@@ -41,14 +41,17 @@ class TrainedModel:
 
 def load_run(run: Path) -> TrainedModel:
     """The model of a run directory. Raises TrainingUsageError when there is none that can be served."""
-    file = run / runs.MODEL
-    if not file.is_file():
-        raise TrainingUsageError(f"No trained model at {file}: run `fashion train` first, or name a run directory")
-    metrics = dict(runs.read_json(run / runs.METRICS))
+    runs.check_finished(run)
+    metrics = runs.read_json(run / runs.METRICS)
+    for name, kinds, rule in (("test_accuracy", (int, float), "a number"), ("data", (dict,), "an object")):
+        if name in metrics and not isinstance(metrics[name], kinds):
+            raise TrainingUsageError(
+                f"{run / runs.METRICS}: {name} {metrics[name]!r} must be {rule}: name a run that `fashion train` made"
+            )
     data = metrics.pop("data", {})
     copies = (run / name for name in (runs.MODEL, runs.ARCHITECTURE, runs.WEIGHTS, runs.HDF5))
     return TrainedModel(
-        model=_load(file),
+        model=_load(run / runs.MODEL),
         source=run.resolve().name,
         files=tuple(copy for copy in copies if copy.is_file()),
         config=runs.read_json(run / runs.CONFIG),

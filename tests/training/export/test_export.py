@@ -176,6 +176,30 @@ def test_what_cannot_be_asked(arguments: list[str], expected: str) -> None:
     assert (result.exit_code, result.output) == (2, f"Error: {expected}\n")
 
 
+def test_a_base_path_that_cannot_be_read_is_one_line(run: Path, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system's reason and what to do, exit code 2; --keep says that the version is there all the same."""
+    rule = "make it readable, or choose another --model-base-path"
+    result = invoke("export", run, "--model-base-path", long := base.parent / ("x" * 300))
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == f"Error: Cannot read the versions under {long} (File name too long): {rule}\n"
+
+    def denied(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("training.export.export.newest_with_manifest", denied)
+        result = invoke("export", run, "--model-base-path", base)
+        assert result.exit_code == 2
+        assert result.stderr == f"Error: Cannot read the versions under {base} (Permission denied): {rule}\n"
+    monkeypatch.setattr("training.export.export.remove_old_versions", denied)
+    result = invoke("export", run, "--model-base-path", base, "--keep", 1)
+    assert (result.exit_code, children(base)) == (1, ["1"])
+    assert result.stderr == (
+        f"Error: {base / '1'} is published, but no old version could be removed (Permission denied): "
+        f"make {base} writable, or remove them yourself\n"
+    )
+
+
 @pytest.mark.parametrize("most_bytes", [300_000, 4_000], ids=["in TensorFlow", "in Python"])
 def test_a_full_disk_is_one_line_and_leaves_nothing(
     run: Path, base: Path, monkeypatch: pytest.MonkeyPatch, most_bytes: int

@@ -14,9 +14,12 @@ import pytest
 import tensorflow as tf
 
 from tests.support.exports import invoke, make_run, manifest, pictures, small_model
+from tests.support.interrupted import interrupted_after
+from training import runs
 from training.data.dataset import Dataset
 from training.fit import models
 from training.fit.evaluate import evaluate
+from training.recipes import resolve
 
 pytestmark = pytest.mark.usefixtures("self_test_here")
 
@@ -72,6 +75,44 @@ def test_a_file_that_cannot_be_served_is_asked_wrongly(
     result = invoke("export", "--from", path, "--model-base-path", base)
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr.startswith(f"Error: {expected.format(path=path)}")
+    assert not base.exists()
+
+
+def test_an_interrupted_run_says_how_to_go_on(tmp_path: Path, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After Ctrl-C: by its name, and as the newest run when none is finished; a finished one is exported then too."""
+    interrupted_after(1, resolve("fast", dataset="synthetic"), tmp_path / "runs" / "cut", monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    for arguments in (["runs/cut"], []):
+        result = invoke("export", *arguments, "--model-base-path", base)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert result.stderr == "Error: runs/cut is not finished: go on with: fashion train --resume runs/cut\n"
+    make_run(tmp_path / "runs" / "whole")
+    runs.point_latest(tmp_path / "runs" / "whole")
+    assert invoke("export", "--model-base-path", base).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "expected"),
+    [
+        ("metrics.json", "[1]", "holds [1], no JSON object: name a directory that `fashion train` made"),
+        ("config.json", "3", "holds 3, no JSON object: name a directory that `fashion train` made"),
+        (
+            "metrics.json",
+            '{"test_accuracy": [1]}',
+            ": test_accuracy [1] must be a number: name a run that `fashion train` made",
+        ),
+        ("metrics.json", '{"data": 3}', ": data 3 must be an object: name a run that `fashion train` made"),
+    ],
+)
+def test_a_run_whose_record_was_changed_is_asked_wrongly(
+    base: Path, tmp_path: Path, file: str, content: str, expected: str
+) -> None:
+    """The file, the value and the rule, before anything is written."""
+    run = make_run(tmp_path / "run")
+    (run / file).write_text(content)
+    result = invoke("export", run, "--model-base-path", base)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == f"Error: {run / file}{'' if expected.startswith(':') else ' '}{expected}\n"
     assert not base.exists()
 
 

@@ -158,6 +158,23 @@ def test_there_must_be_something_to_resume(tmp_path: Path) -> None:
         resume(tmp_path / "run")
 
 
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("[1]", "{path} holds [1], no JSON object: name a directory that `fashion train` made"),
+        ('{"epochs": [3]}', "{path}: epochs [3] must be of type int. Correct it, or begin a new run"),
+        ('{"learning_rate": {}}', "{path}: learning_rate {{}} must be of type float. Correct it, or begin a new run"),
+    ],
+)
+def test_a_configuration_that_was_changed_is_refused_by_its_file(tmp_path: Path, content: str, expected: str) -> None:
+    """A list where a number or an object belongs: the file, the value, the rule, and what to do."""
+    path = tmp_path / runs.CONFIG
+    path.write_text(content)
+    with pytest.raises(TrainingUsageError) as error:
+        resume(tmp_path)
+    assert str(error.value) == expected.format(path=path)
+
+
 def test_resume_with_other_settings_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The command names the setting, what it was and what was asked."""
     interrupted_after(1, resolve("fast", dataset="synthetic"), tmp_path / "run", monkeypatch)
