@@ -106,7 +106,14 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         for name, setting in SETTINGS.items():
             setting.check(name, getattr(self, name))
-        self._check_together()
+        if self.loop == "fit":
+            self._check_off("needs loop custom, not fit", "shift", "teacher", "strategy")
+        if self.strategy != "none":
+            self._check_off(
+                f"does not go with strategy {self.strategy}: leave one of them out", "jit_compile", "teacher"
+            )
+        if self.model == "perceptron" and (self.batch_norm or self.dropout):
+            raise TrainingUsageError("batch_norm and dropout act on hidden units, and the perceptron has none: use mlp")
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> TrainingConfig:
@@ -118,16 +125,6 @@ class TrainingConfig:
     def to_json(self) -> dict[str, Any]:
         """The fields as plain values, as `config.json` holds them."""
         return asdict(self)
-
-    def _check_together(self) -> None:
-        if self.loop == "fit":
-            self._check_off("needs loop custom, not fit", "shift", "teacher", "strategy")
-        if self.strategy != "none":
-            self._check_off(
-                f"does not go with strategy {self.strategy}: leave one of them out", "jit_compile", "teacher"
-            )
-        if self.model == "perceptron" and (self.batch_norm or self.dropout):
-            raise TrainingUsageError("batch_norm and dropout act on hidden units, and the perceptron has none: use mlp")
 
     def _check_off(self, rule: str, *names: str) -> None:
         for name in names:

@@ -2,7 +2,6 @@
 
 TrainingError                    exit code 1
 ├── TrainingUsageError           exit code 2
-├── NotAcceptedError
 ├── SelfTestError
 └── DamagedVersionError
 """
@@ -20,10 +19,6 @@ class TrainingUsageError(TrainingError):
     """Training or export was asked for something that cannot be: a bad option, missing data, a wrong path."""
 
     exit_code = EXIT_USAGE
-
-
-class NotAcceptedError(TrainingError):
-    """A model is worse than it may be; nothing was written."""
 
 
 class SelfTestError(TrainingError):

@@ -108,7 +108,11 @@ def save_model(model: keras.Model, run_dir: Path) -> None:
     _save_whole(run_dir / MODEL, model.save)
     write_json(run_dir / ARCHITECTURE, json.loads(architecture))
     _save_whole(run_dir / WEIGHTS, bare.save_weights)
-    _save_whole(run_dir / HDF5, _hdf5_form(model).save)
+    hdf5_form = model
+    if isinstance(model, models.SubclassedModel):
+        hdf5_form = models.build(model.name, "functional")
+        hdf5_form.set_weights(model.get_weights())
+    _save_whole(run_dir / HDF5, hdf5_form.save)
 
 
 def point_latest(run_dir: Path) -> None:
@@ -118,14 +122,6 @@ def point_latest(run_dir: Path) -> None:
     temporary.unlink(missing_ok=True)
     temporary.symlink_to(run_dir.name)
     temporary.replace(link)
-
-
-def _hdf5_form(model: keras.Model) -> keras.Model:
-    if not isinstance(model, models.SubclassedModel):
-        return model
-    functional = models.build(model.name, "functional")
-    functional.set_weights(model.get_weights())
-    return functional
 
 
 def _save_whole(path: Path, save: Callable[[Path], None]) -> None:

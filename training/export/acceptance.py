@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from training.errors import NotAcceptedError
+from training.errors import TrainingError
 from training.export.manifest import Manifest, recorded_accuracy
 from training.export.trained import TrainedModel
 
@@ -18,7 +18,7 @@ def accept(
     """The objections that `force` overrode, for the manifest: none when the model is good enough.
 
     predecessor: the number and the manifest of the version that this model replaces. Accuracies are shares of the test
-    images, 0 to 1. Raises NotAcceptedError with the accuracies.
+    images, 0 to 1. Raises TrainingError with the accuracies.
     """
     objections = []
     accuracy, text = candidate.accuracy, _text(candidate.accuracy)
@@ -38,7 +38,7 @@ def accept(
                 f"more than --max-regression {max_regression:g}"
             )
     if objections and not force:
-        raise NotAcceptedError(f"Not exported: {'; '.join(objections)} (--force exports it all the same)")
+        raise TrainingError(f"Not exported: {'; '.join(objections)} (--force exports it all the same)")
     return objections
 
 

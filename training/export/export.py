@@ -60,8 +60,8 @@ def export_saved_model(
     base_path: the directory of the versions; its name is the model's name. batch_sizes: of the warmup requests.
     min_accuracy, max_regression, force: as in `accept`. with_copies: Keras's own files go into `assets.extra/`. keep:
     how many of the newest versions stay (None: all), besides those in `in_use`. report: gets a line of text before each
-    step. Raises NotAcceptedError for a model that is not good enough, SelfTestError when the SavedModel differs from
-    Keras, TrainingUsageError when the base path cannot be written.
+    step. Raises TrainingError for a model that is not good enough, SelfTestError when the SavedModel differs from
+    Keras, TrainingUsageError when the base path cannot be read or written.
     """
     model_name = base_path.absolute().name
     try:

@@ -75,15 +75,13 @@ def load_file(file: Path, weights: Path | None = None, data_dir: Path | None = N
 
 
 def _files(file: Path, weights: Path | None) -> tuple[Path, ...]:
-    if file.suffix == ".json":
-        files: tuple[Path, ...] = (file, weights or file.with_suffix(".weights.h5"))
-    elif file.suffix in {".keras", ".h5"} and weights is None:
-        files = (file,)
-    else:
-        raise TrainingUsageError(f"{file}: a model is a .keras or .h5 file, or a .json file with --weights")
+    rule = "a model is a .keras or .h5 file, or a .json file with --weights"
+    if file.suffix != ".json" and (file.suffix not in {".keras", ".h5"} or weights):
+        raise TrainingUsageError(f"{file}: {rule}")
+    files = (file, weights or file.with_suffix(".weights.h5")) if file.suffix == ".json" else (file,)
     for path in files:
         if not path.is_file():
-            raise TrainingUsageError(f"No file {path}: a model is a .keras or .h5 file, or a .json file with --weights")
+            raise TrainingUsageError(f"No file {path}: {rule}")
     return files
 
 

@@ -22,7 +22,8 @@ def strategy(name: str) -> tf.distribute.Strategy:
     that is missing or no cluster of workers.
     """
     if name == "mirrored":
-        return tf.distribute.MirroredStrategy(_all_devices())
+        cpus = [cpu.name for cpu in tf.config.list_logical_devices("CPU")]
+        return tf.distribute.MirroredStrategy(None if tf.config.list_logical_devices("GPU") else cpus)
     if name == "multi_worker":
         _worker_index()
         return tf.distribute.MultiWorkerMirroredStrategy()
@@ -35,11 +36,6 @@ def is_chief(name: str) -> bool:
     Raises TrainingUsageError as `strategy`.
     """
     return name != "multi_worker" or _worker_index() == 0
-
-
-def _all_devices() -> list[str] | None:
-    cpus = tf.config.list_logical_devices("CPU")
-    return [cpu.name for cpu in cpus] if not tf.config.list_logical_devices("GPU") else None
 
 
 def _worker_index() -> int:

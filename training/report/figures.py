@@ -163,7 +163,9 @@ def hidden_units(figure: Figure, kernel: NDArray[np.float32]) -> None:
     The greater a weight, the less it lets the page shine through: red where it is positive, blue where negative.
     """
     units = kernel.shape[1]
-    columns, rows = hidden_grid(units)
+    columns = 5 if units == len(CLASS_NAMES) else 16
+    rows = -(-units // columns)
+    figure.set_size_inches(figure.get_figwidth(), figure.get_figwidth() * rows / columns)
     pitch = 30
     mosaic = np.zeros((rows * pitch, columns * pitch, 4))  # the gaps stay transparent
     for number in range(units):
@@ -178,25 +180,17 @@ def hidden_units(figure: Figure, kernel: NDArray[np.float32]) -> None:
     axes.imshow(mosaic, interpolation="nearest")
 
 
-def hidden_grid(units: int) -> tuple[int, int]:
-    """The columns and rows of that picture's grid of units."""
-    columns = 5 if units == len(CLASS_NAMES) else 16
-    return columns, -(-units // columns)
-
-
 def _canvas(figure: Figure, columns: int, rows: int, cell: tuple[float, float]) -> Axes:
     """One axes for a whole grid, many times faster than an axes for each cell; y grows downwards."""
     axes = figure.subplots()
     axes.axis("off")
-    axes.set(xlim=(-0.04, columns * cell[0]), ylim=(rows * cell[1], -0.04), aspect="equal")
+    axes.set(xlim=(-0.04, columns * cell[0]), ylim=(rows * cell[1], -0.04), aspect="equal", autoscale_on=False)
     return axes
 
 
 def _image(axes: Axes, image: Images, x: float, y: float) -> None:
     extent = (x, x + 0.92, y + 0.92, y)
-    limits = axes.get_xlim(), axes.get_ylim()
     axes.imshow(image, cmap="gray", vmin=0, vmax=255, extent=extent, interpolation="nearest")
-    axes.set(xlim=limits[0], ylim=limits[1])
 
 
 def _bars(axes: Axes, probabilities: Probabilities, origin: tuple[float, float], highlights: Mapping[int, str]) -> None:

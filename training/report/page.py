@@ -75,8 +75,6 @@ def _draw(
     # Twelve rows: nine as they come, and the first three that the model gets wrong.
     wrong = np.flatnonzero(probabilities.argmax(axis=1) != labels)[:3].tolist()
     rows = sorted({*range(12 - len(wrong)), *wrong})[:12]
-    kernel = model.get_weights()[0]
-    columns, lines = figures.hidden_grid(kernel.shape[1])
     rates = _learning_rates(config, history, len(data.train_labels))
     figures.save(directory / "samples", (6.0, 6.9), figures.samples, data.train_images, data.train_labels)
     figures.save(directory / "curves", (6.0, 6.9), figures.curves, history, rates)
@@ -85,7 +83,7 @@ def _draw(
     )
     figures.save(directory / "confusion", (6.0, 5.6), figures.confusion, test.confusion)
     figures.save(directory / "mistakes", (6.0, 4.6), figures.mistakes, images, labels, probabilities)
-    figures.save(directory / "hidden_units", (6.0, 6.0 * lines / columns), figures.hidden_units, kernel)
+    figures.save(directory / "hidden_units", (6.0, 3.0), figures.hidden_units, model.get_weights()[0])
 
 
 def _learning_rates(config: TrainingConfig, history: History, train_images: int) -> dict[float, float]:
