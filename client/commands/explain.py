@@ -29,7 +29,7 @@ _ANSWER, _OTHER, _TEXT = "#0969da", "#afb8c1", "#1f2328"
 
 @click.command(epilog="Example: fashion explain my-shirt.jpg --output what-the-model-saw.png")
 @click.argument("image", type=FILE)
-@preprocess_option("As in fashion predict.")
+@preprocess_option
 @signature_option
 @click.option(
     "--output",

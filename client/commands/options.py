@@ -23,6 +23,13 @@ as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSO
 signature_option = click.option(
     "--signature", "signature_name", help="The signature to run.  [default: serving_default]"
 )
+preprocess_option = click.option(
+    "--preprocess",
+    type=click.Choice(get_args(Preprocess)),
+    default="auto",
+    show_default=True,
+    help="photo: as the data set was made; none: only gray and 28x28; auto: photo unless gray 28x28.",
+)
 concurrency_option = click.option(
     "--concurrency",
     type=click.IntRange(1, limits.MAX_CONCURRENCY),
@@ -36,13 +43,6 @@ def batch_size_option(default: int = limits.BATCH_SIZE) -> Callable[[Callable[..
     """The option `--batch-size`."""
     return click.option(
         "--batch-size", type=click.IntRange(1), default=default, show_default=True, help="Images a request."
-    )
-
-
-def preprocess_option(text: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """The option `--preprocess` with this help."""
-    return click.option(
-        "--preprocess", type=click.Choice(get_args(Preprocess)), default="auto", show_default=True, help=text
     )
 
 

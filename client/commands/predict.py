@@ -39,7 +39,7 @@ _STEP = 50
 @click.option(
     "--signature", "signature_name", help="The signature to run.  [serving_default, or encoded_images over REST]"
 )
-@preprocess_option("photo: as the data set was made; none: only gray and 28x28; auto: photo unless gray 28x28.")
+@preprocess_option
 @click.option(
     "--format",
     "form",

@@ -11,7 +11,6 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from client.errors import ImageError, ImageWarning
 from client.limits import PICTURE_PIXELS
-from client.pictures.photograph import WORK_EDGE, photo_pixels
 from client.types import IMAGE_BYTES, Preprocess
 from fashion_common.served_model import IMAGE_SHAPE
 
@@ -23,6 +22,8 @@ _CONTRAST = 100
 _LIGHT = 160
 # Close to black is within 5 % of the greatest possible intensity.
 _CLOSE = 255 * 5 // 100
+# A JPEG is decoded to at least so many pixels an edge, where it has them.
+_DECODED_EDGE = 12 * IMAGE_SHAPE[0]
 _OPENING = threading.Lock()
 _GRAY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "F")
 
@@ -41,6 +42,9 @@ def read_image(source: Path | BinaryIO, name: str, preprocess: Preprocess = "aut
 def picture_pixels(picture: Image.Image, name: str, preprocess: Preprocess = "auto") -> bytes:
     """`read_image` of an open picture."""
     if preprocess == "photo" or (preprocess == "auto" and not _is_ready(picture)):
+        # Ready images need none of it.
+        from client.pictures.photograph import photo_pixels
+
         gray, doubt = photo_pixels(picture)
     else:
         gray, doubt = _on_black(picture).convert("L"), ""
@@ -92,7 +96,7 @@ def open_picture(source: Path | BinaryIO, name: str) -> Image.Image:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             picture: Image.Image = Image.open(source)
         with picture:
-            picture.draft(None, (4 * WORK_EDGE, 4 * WORK_EDGE))
+            picture.draft(None, (_DECODED_EDGE, _DECODED_EDGE))
             if picture.width * picture.height > PICTURE_PIXELS:
                 raise ImageError(
                     f"{name}: {picture.width}x{picture.height} pixels are more than {PICTURE_PIXELS}: too large"

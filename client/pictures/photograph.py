@@ -7,7 +7,6 @@ the background, on whichever side, takes the place of the negated gray.
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Sequence
 
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageOps
@@ -16,7 +15,7 @@ from fashion_common.served_model import IMAGE_SHAPE
 
 _EDGE = IMAGE_SHAPE[0]
 # The longest edge, in pixels, of the picture in which the garment is looked for.
-WORK_EDGE = 3 * _EDGE
+_WORK_EDGE = 3 * _EDGE
 _WHOLE = 255
 # Levels that the frame of a plain background is within of one colour, and those below which there is no garment to see.
 _PLAIN, _FAINT = 4, 12
@@ -34,7 +33,7 @@ _LIGHT = 190
 def photo_pixels(picture: Image.Image) -> tuple[Image.Image, str]:
     """The garment in a picture, mode L, 28 x 28, and what speaks against the result, or an empty text."""
     doubt = ""
-    work = _reduced(picture.convert("RGBA"), WORK_EDGE)
+    work = _reduced(picture.convert("RGBA"), _WORK_EDGE)
     # Many pictures have an alpha that hides nothing.
     if _percentile(work.getchannel("A").histogram(), 0.02) < _WHOLE // 2:
         levels, mask = _cut_out(work)
@@ -42,6 +41,13 @@ def photo_pixels(picture: Image.Image) -> tuple[Image.Image, str]:
         levels, mask, doubt = _before_background(work.convert("RGB"))
     levels = _stretched(levels, mask)
     box = _above(levels, 30).getbbox() or (0, 0, *levels.size)
+    edge = max(box[2] - box[0], box[3] - box[1])
+    if not doubt and 2 * edge < _WORK_EDGE < max(picture.size):
+        # Once more, from nearby: a small garment has few pixels.
+        scale = max(picture.size) / _WORK_EDGE
+        left, top = (round(max(0, side - edge // 3) * scale) for side in box[:2])
+        right, bottom = (round((side + edge // 3) * scale) for side in box[2:])
+        return photo_pixels(picture.crop((left, top, min(right, picture.width), min(bottom, picture.height))))
     small = _reduced(levels.crop(box), _EDGE).filter(ImageFilter.UnsharpMask(radius=1, percent=60, threshold=0))
     frame = Image.new("L", IMAGE_SHAPE)
     frame.paste(small, ((_EDGE - small.width) // 2, (_EDGE - small.height) // 2))
@@ -66,7 +72,7 @@ def _before_background(picture: Image.Image) -> tuple[Image.Image, Image.Image, 
         picture = picture.filter(ImageFilter.MedianFilter(5))
         background, noise = _background(picture, 2)
     distance = _distance(picture, background)
-    peak = _percentile(distance.histogram(), 0.99)
+    peak = _percentile(distance.histogram(), 0.997)
     different = _above(distance, max(_GARMENT * peak, 3, 2 * noise if noise > 2 else 0))  # noqa: PLR2004 - JPEG's own noise
     # A gradient or a shadow has no edges: its pixels differ little from their neighbours.
     edges = _distance(picture.filter(ImageFilter.MaxFilter(3)), picture.filter(ImageFilter.MinFilter(3)))
@@ -105,7 +111,7 @@ def _background(picture: Image.Image, degree: int) -> tuple[Image.Image, float]:
             max(abs(level - _value(fit, row)) for level, fit in zip(colour, fits, strict=True))
             for colour, row in zip(colours, rows, strict=True)
         ]
-        limit = max(2.5 * statistics.median(deviations), 3.0)
+        limit = max(2.5 * sorted(deviations)[len(deviations) // 2], 3.0)
         inliers = [i for i, deviation in enumerate(deviations) if deviation <= limit]
     surface = Image.new("RGB", IMAGE_SHAPE)
     for x, y in ((x, y) for x in range(_EDGE) for y in range(_EDGE)):

@@ -12,10 +12,9 @@ from client.types import Call, Calls, Metadata, ModelSpec, Output, Signature, Te
 
 _IMAGES = {"images": TensorInfo("DT_UINT8", (-1, 28, 28))}
 _ANSWERS = {"probabilities": TensorInfo("DT_FLOAT", (-1, 10))}
-
-
-def _metadata() -> Metadata:
-    return Metadata("fashion_mnist", 1, {"serving_default": Signature(_IMAGES, _ANSWERS, "tensorflow/serving/predict")})
+_METADATA = Metadata(
+    "fashion_mnist", 1, {"serving_default": Signature(_IMAGES, _ANSWERS, "tensorflow/serving/predict")}
+)
 
 
 @dataclass
@@ -28,7 +27,7 @@ class FakeTransport:
 
     class_id: int = 0
     versions: list[VersionStatus] = field(default_factory=lambda: [VersionStatus(1, "AVAILABLE")])
-    model_metadata: Metadata = field(default_factory=_metadata)
+    model_metadata: Metadata = _METADATA
     errors: list[ServerError] = field(default_factory=list)
     asked: list[Call] = field(default_factory=list)
     closed: bool = False

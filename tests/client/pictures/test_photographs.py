@@ -116,6 +116,17 @@ def test_a_garment_is_light_on_black_on_whichever_side_of_its_background_it_is(
     assert pixels[27].max() > 100
 
 
+def test_a_small_garment_is_looked_at_from_nearby() -> None:
+    """A hundredth of the picture's area shows the same shirt, its five folds included."""
+    shirt = _shirt((20, 20, 25), (255, 255, 255))
+    large = Image.new("RGB", (6000, 6000), "white")
+    large.paste(shirt, (3000, 4000))
+    pixels, texts = _read(_png(large))
+    assert texts == []
+    for view in (pixels, _read(_png(shirt))[0]):
+        assert np.count_nonzero(np.diff((view[8:27, 14] > 190).astype(int))) == 2 * 5
+
+
 def _noise(spread: int) -> Image.Image:
     levels = np.random.default_rng(1).integers(128 - spread, 128 + spread, (300, 300, 3))
     return Image.fromarray(levels.astype(np.uint8))
