@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -118,14 +119,27 @@ def measure(
     while nothing was measured, KeyboardInterrupt is raised.
     """
     request()
-    results = [BenchResult(0, batch_size) for _ in range(concurrency)]
+    latencies: list[float] = []
+    codes: list[str] = []
     stopped = threading.Event()
     begin = time.perf_counter() + warm_up
+
+    def loop() -> None:
+        # After Ctrl-C the connection is closed.
+        with suppress(ClientUsageError):
+            while (start := time.perf_counter()) < begin + duration and not stopped.is_set():
+                try:
+                    request()
+                except ServerError as error:
+                    codes.append(error.code)
+                    # A dead server answers at once: a busy loop would only count how fast it is dead.
+                    time.sleep(0.01)
+                else:
+                    if start >= begin:
+                        latencies.append(time.perf_counter() - start)
+
     # A request without an answer must not keep the program from ending.
-    threads = [
-        threading.Thread(target=_loop, args=(request, begin, begin + duration, stopped, result), daemon=True)
-        for result in results
-    ]
+    threads = [threading.Thread(target=loop, daemon=True) for _ in range(concurrency)]
     try:
         for thread in threads:
             thread.start()
@@ -133,26 +147,6 @@ def measure(
             thread.join()
     except KeyboardInterrupt:
         stopped.set()
-        if not any(result.latencies or result.errors for result in results):
+        if not (latencies or codes):
             raise
-    total = BenchResult(max(time.perf_counter() - begin, 0.001), batch_size)
-    for result in results:
-        total.latencies += result.latencies
-        total.errors += result.errors
-    return total
-
-
-def _loop(request: Callable[[], None], begin: float, end: float, stopped: threading.Event, result: BenchResult) -> None:
-    while (start := time.perf_counter()) < end and not stopped.is_set():
-        try:
-            request()
-        except ServerError as error:
-            result.errors[error.code] += 1
-            # A dead server answers at once: a busy loop would only count how fast it is dead.
-            time.sleep(0.01)
-        except ClientUsageError:
-            # The connection was closed after Ctrl-C.
-            return
-        else:
-            if start >= begin:
-                result.latencies.append(time.perf_counter() - start)
+    return BenchResult(max(time.perf_counter() - begin, 0.001), batch_size, [*latencies], Counter(codes))

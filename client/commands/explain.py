@@ -116,7 +116,9 @@ def _drawing(picture: Image.Image, pixels: bytes, answer: Prediction) -> Image.I
 def _save(picture: Image.Image, path: Path) -> None:
     from PIL import Image
 
-    form = Image.registered_extensions().get(path.suffix.lower(), "PNG")
+    # The call also loads the formats.
+    forms = Image.registered_extensions() | {"": "PNG"}
+    form = forms.get(path.suffix.lower(), "")
     if form not in Image.SAVE:
         raise ClientUsageError(f"{path}: no picture can be written as {path.suffix}: name it .png")
     with output_file(path) as file:

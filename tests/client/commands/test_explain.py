@@ -50,12 +50,15 @@ def test_a_drawing_that_cannot_be_written_is_an_error_and_leaves_nothing(
 ) -> None:
     """Formats that no picture is written in are named; a file appears only when it is whole."""
     path = next(iter(pictures))
+    (tmp_path / "no.png").write_bytes(b"")
     for output, text in (
-        (tmp_path / "drawing.psd", "name it .png"),
+        (tmp_path / "drawing.psd", "no picture can be written as .psd: name it .png"),
+        (tmp_path / "drawing.txt", "no picture can be written as .txt: name it .png"),
         (tmp_path / "no.png" / "a.png", "cannot be written"),
     ):
-        (tmp_path / "no.png").write_bytes(b"")
         result = run(road, "grpc", "explain", path, "--output", output)
         assert (result.exit_code, result.stdout) == (2, "")
         assert text in result.stderr
     assert [child.name for child in tmp_path.iterdir()] == ["no.png"]
+    assert run(road, "grpc", "explain", path, "--output", "/dev/null").exit_code == 0
+    assert Path("/dev/null").is_char_device()
