@@ -39,7 +39,11 @@ def versions_in_use(model_config_file: Path, model_base_path: Path) -> frozenset
     files = [model_config_file]
     # Without a home directory, and without XDG_STATE_HOME, no server was detached.
     with suppress(RuntimeError):
-        files += state_directory().glob(f"*/{CONFIG_FOLDER}/{MODELS_FILE}")
+        servers = state_directory()
+        try:
+            files += servers.glob(f"*/{CONFIG_FOLDER}/{MODELS_FILE}")
+        except OSError as error:
+            raise TrainingUsageError(f"Cannot read {servers}, which says what detached servers use: {error}") from error
     configs = [config for file in files for config in _model_configs(file, model_base_path)]
     pinned = {version for config in configs for version in config.model_version_policy.specific.versions}
     return frozenset(pinned.union(*(config.version_labels.values() for config in configs)))

@@ -90,6 +90,14 @@ def test_versions_that_any_detached_server_names_are_in_use(tmp_path: Path, monk
     assert versions_in_use(config, tmp_path / "m") == {1, 2, 3}
 
 
+def test_a_state_directory_that_cannot_be_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which versions its servers use is not known then."""
+    monkeypatch.setenv("XDG_STATE_HOME", f"/{'x' * 300}")
+    (tmp_path / "models.config").touch()
+    with pytest.raises(TrainingUsageError, match=r"^Cannot read /x+/fashion-serving, which says"):
+        versions_in_use(tmp_path / "models.config", tmp_path / "models")
+
+
 def test_without_a_home_directory_no_server_was_detached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a container whose user is in no passwd file."""
 
