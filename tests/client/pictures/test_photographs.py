@@ -20,7 +20,7 @@ from training.data.dataset import Dataset
 Pixels = npt.NDArray[np.uint8]
 Classify = Callable[[Pixels], npt.NDArray[np.int64]]
 
-_COUNT = 30
+_COUNT = 20
 
 
 def _read(file: bytes, preprocess: Preprocess = "auto") -> tuple[Pixels, list[str]]:
@@ -76,8 +76,9 @@ def test_garments_are_recognized_on_backgrounds_of_twelve_kinds(real_data: Datas
 
 
 def test_the_data_sets_own_pictures_are_not_warned_about(real_data: Dataset) -> None:
-    """Hardly any: fewer than 1 in 100."""
-    assert sum(bool(_read(_png(Image.fromarray(image)))[1]) for image in real_data.test_images) < 100
+    """Hardly any: of every fourth one fewer than 1 in 100."""
+    images = real_data.test_images[::4]
+    assert sum(bool(_read(_png(Image.fromarray(image)))[1]) for image in images) < len(images) / 100
 
 
 def _shirt(colour: tuple[int, ...], background: tuple[int, ...]) -> Image.Image:
