@@ -4,6 +4,8 @@ TrainingError                    exit code 1
 ├── TrainingUsageError           exit code 2
 ├── SelfTestError
 └── DamagedVersionError
+
+What TensorFlow and the data sets' tools raise becomes one of these where the cause is known, and stays their cause.
 """
 
 from __future__ import annotations
