@@ -105,6 +105,25 @@ class Flags:
     max_request_bytes: int = _flag(_LIMITS.max_body_bytes, "Larger ones get RESOURCE_EXHAUSTED / 429.")
     max_request_rows: int = _flag(_LIMITS.max_request_rows, "Larger batches get INVALID_ARGUMENT / 400; 0 = no limit.")
     max_tensor_bytes: int = _flag(_LIMITS.max_tensor_bytes, "Larger input tensors get INVALID_ARGUMENT / 400.")
+    max_request_elements: int = _flag(
+        _LIMITS.max_request_elements, "Of JSON values or message fields; more get RESOURCE_EXHAUSTED / 429."
+    )
+    max_bytes_in_flight: int = _flag(
+        _LIMITS.max_bytes_in_flight, "Of requests and answers on both ports; 0 = a quarter of the memory that is left."
+    )
+    max_connections: int = _flag(_LIMITS.max_connections, "On both ports, of each process; 0 = no limit.")
+    max_connections_per_address: int = _flag(
+        _LIMITS.max_connections_per_address, "The same, of each client address; 0 = no limit."
+    )
+    header_timeout_seconds: float = _flag(
+        _LIMITS.header_timeout_seconds, "Time for a connection's first bytes, and for a request's headers."
+    )
+    stall_timeout_seconds: float = _flag(
+        _LIMITS.stall_timeout_seconds, "How long a message may come to a halt, or an answer stay unread."
+    )
+    idle_timeout_seconds: float = _flag(
+        _LIMITS.idle_timeout_seconds, "How long a REST connection is kept between requests."
+    )
     worker_index: int = _flag(-1, "Set by the parent of worker processes.")
     worker_directory: str = _flag("", "Set by the parent of worker processes.")
     verbose: bool = _flag(False, "Let TensorFlow's own messages through, and tracebacks.")

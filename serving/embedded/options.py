@@ -127,6 +127,13 @@ def limits(flags: Flags) -> Limits:
         max_streams=arguments.get("grpc.max_concurrent_streams", defaults.max_streams),
         max_concurrent_requests=flags.max_concurrent_requests,
         max_request_rows=flags.max_request_rows,
+        max_request_elements=flags.max_request_elements,
+        max_bytes_in_flight=flags.max_bytes_in_flight,
+        max_connections=flags.max_connections,
+        max_connections_per_address=flags.max_connections_per_address,
+        header_timeout_seconds=flags.header_timeout_seconds,
+        stall_timeout_seconds=flags.stall_timeout_seconds,
+        idle_timeout_seconds=flags.idle_timeout_seconds,
     )
 
 

@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from serving.embedded import options as config
+from serving.embedded.admission import Admission, resources
+from serving.embedded.admission.budget import Budget
+from serving.embedded.admission.connections import Connections
 from serving.embedded.api import Api
 from serving.embedded.flags import Flags
 from serving.embedded.grpc import reflection
@@ -66,7 +69,9 @@ class ModelServer:
         tracer: Tracer | None = None,
     ) -> None:
         self._flags = flags
-        self._limits = config.limits(flags)
+        limits = config.limits(flags)
+        connections = Connections(limits.max_connections, limits.max_connections_per_address)
+        self._admission = Admission(limits, Budget(limits.max_bytes_in_flight), connections)
         self._metrics_path = config.metrics_path(flags)
         self._metrics = Metrics() if self._metrics_path else None
         self._manager: Manager[LoadedModel] = Manager(
@@ -86,13 +91,14 @@ class ModelServer:
         self._runner = Runner(config.run_threads(flags), self._metrics.run if self._metrics else None)
         self._interceptor = Interceptor(
             lambda: self._core.model_names,
-            max_concurrent=self._limits.max_concurrent_requests,
+            max_concurrent=limits.max_concurrent_requests,
+            budget=self._admission.budget,
             metrics=self._metrics,
             access_log=access_log(sys.stdout) if flags.access_log else None,
         )
         batching = BatchingRunner(self._runner, self._metrics.batch if self._metrics else None)
         run = batching.run if flags.enable_batching else self._runner.run
-        engine = Engine(self._core.use, run, self._limits, flags.enable_signature_method_name_check)
+        engine = Engine(self._core.use, run, limits, flags.enable_signature_method_name_check)
         directory, index = Path(flags.worker_directory), flags.worker_index
         self._shared = SharedApi(self._core, engine, directory, index, flags.workers) if index >= 0 else None
         self._api = self._shared or Api(self._core, engine)
@@ -130,6 +136,7 @@ class ModelServer:
                 return Addresses(None, None)
         for poller in self._pollers:
             poller.start()
+        self._set_resources()
         self._thread.start()
         return asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result()
 
@@ -153,6 +160,12 @@ class ModelServer:
         self._runner.stop()
         self._loop.close()
 
+    def _set_resources(self) -> None:
+        """What is left of the machine's once the models are loaded, for the limits that no flag has set."""
+        budget, connections = self._admission.budget, self._admission.connections
+        budget.limit = budget.limit or resources.default_budget(self._flags.workers)
+        connections.total = min(connections.total or sys.maxsize, resources.raise_descriptor_limit())
+
     def _grpc_listener(self, tracer: Tracer | None) -> GrpcListener:
         """The gRPC port with all its services; the socket for siblings speaks for this process alone."""
         flags = self._flags
@@ -162,12 +175,12 @@ class ModelServer:
             methods += self._health.rpcs()
         if flags.enable_profiler and tracer is not None:
             methods += Profiler(tracer).rpcs()
-        front = Methods(self._interceptor, self._limits, methods)
+        front = Methods(self._interceptor, self._admission.limits, methods)
         sockets = {flags.grpc_socket_path: front} if flags.grpc_socket_path else {}
         if self._shared is not None:
             own = ModelServices(Api(self._core, self._api.engine))
-            sockets[self._shared.own_path] = Methods(self._interceptor, self._limits, own.rpcs())
-        options, tls = config.connection_options(flags, self._limits), config.tls_context(flags)
+            sockets[self._shared.own_path] = Methods(self._interceptor, self._admission.limits, own.rpcs())
+        options, tls = config.connection_options(flags, self._admission.limits), config.tls_context(flags)
         return GrpcListener(self._port(flags.port), front, sockets, options, tls)
 
     def _rest_listener(self, port: int) -> RestListener:
@@ -175,7 +188,7 @@ class ModelServer:
         cors = flags.rest_api_enable_cors_support
         routes = Routes(self._api, self._metrics, flags.rest_api_timeout_in_ms / 1000)
         table = routes.table(cors=cors, metrics_path=self._metrics_path)
-        application = RestApplication(self._interceptor, table, self._limits, cors=cors)
+        application = RestApplication(self._interceptor, table, self._admission.limits, cors=cors)
         return RestListener(self._port(port), application)
 
     def _port(self, number: int) -> Port:

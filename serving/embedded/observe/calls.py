@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection
 from typing import NamedTuple, TextIO
 
 from serving.apis.status import Code
+from serving.embedded.admission.budget import Budget
 from serving.embedded.observe.metrics import Metrics
 from serving.errors import Internal, ResourceExhausted, ServingError
 
@@ -42,13 +43,15 @@ class Operation(NamedTuple):
 class Call:
     """One call, which a `with` block answers; what is not known yet is empty.
 
-    The block begins with ResourceExhausted when too many calls are under way, and an error that is no ServingError
-    leaves it as Internal. request_id: the client's own, or empty. begin: by `time.perf_counter`. deadline: by
-    `time.monotonic`. code: OK unless the call's handler sets another or an error says so.
+    The block begins with ResourceExhausted when too many calls, or bytes, are under way, and an error that is no
+    ServingError leaves it as Internal. request_id: the client's own, or empty. begin: by `time.perf_counter`. deadline:
+    by `time.monotonic`. size: of the request, in bytes; they are the call's until it ends, or gives them back. code: OK
+    unless the call's handler sets another or an error says so.
     """
 
     __slots__ = (
         "_interceptor", "_request_id", "begin", "code", "deadline", "model", "operation", "path", "peer",
+        "size",
     )  # fmt: skip
 
     def __init__(
@@ -59,6 +62,7 @@ class Call:
         peer: Callable[[], str],
         request_id: str,
         deadline: float | None = None,
+        size: int = 0,
     ) -> None:
         self.begin = time.perf_counter()
         self.operation = operation
@@ -69,6 +73,7 @@ class Call:
         self.code = Code.OK
         self._interceptor = interceptor
         self._request_id = request_id
+        self.size = size
 
     @property
     def request_id(self) -> str:
@@ -77,6 +82,20 @@ class Call:
         if not (0 < len(own) <= _MAX_REQUEST_ID and own.isascii() and own.isprintable()):
             self._request_id = own = f"{_PREFIX}-{next(_NUMBERS):x}"
         return own
+
+    def charge(self, size: int) -> None:
+        """Takes so many bytes more for as long as the call lasts. Raises ResourceExhausted when there are too few."""
+        self._interceptor.budget.charge(size)
+        self.size += size
+
+    def refund(self, size: int) -> None:
+        """Gives bytes back that the call needs no more, such as those of a request that runs."""
+        self._interceptor.budget.refund(size)
+        self.size -= size
+
+    def give_back(self) -> None:
+        """Gives all bytes back."""
+        self.refund(self.size)
 
     def __enter__(self) -> Call:
         self._interceptor.enter(self)
@@ -120,8 +139,8 @@ def access_log(stream: TextIO) -> Callable[[Call], None]:
 class Interceptor:
     """Lets calls in up to a limit, counts and times them, and logs how each was answered.
 
-    max_concurrent: 0 = no limit. metrics, access_log: None for none; the log is called with each call that has ended.
-    logs: whether there is one.
+    max_concurrent: 0 = no limit. budget: of their bytes; None for no limit. metrics, access_log: None for none; the log
+    is called with each call that has ended. logs: whether there is one.
     """
 
     def __init__(
@@ -129,33 +148,43 @@ class Interceptor:
         model_names: Callable[[], Collection[str]],
         *,
         max_concurrent: int = 0,
+        budget: Budget | None = None,
         metrics: Metrics | None = None,
         access_log: Callable[[Call], None] | None = None,
     ) -> None:
         self._model_names = model_names
         self._max_concurrent = max_concurrent
+        self.budget = budget or Budget(0)
         self._metrics = metrics
         self._access_log = access_log
         self.logs = access_log is not None
         self._under_way = 0
 
     def enter(self, call: Call) -> None:
-        """Begins a call. Raises ResourceExhausted when as many are under way as may be."""
-        if not call.operation.counts:
-            return
-        if self._max_concurrent and self._under_way >= self._max_concurrent:
+        """Begins a call. Raises ResourceExhausted when as many calls, or bytes, are under way as may be."""
+        try:
+            self._let_in(call)
+        except ResourceExhausted:
             call.code = Code.RESOURCE_EXHAUSTED
             self._record(call)
-            raise ResourceExhausted(
-                f"{self._under_way} requests are under way, as many as --max_concurrent_requests lets in: try again"
-            )
-        self._under_way += 1
+            raise
 
     def leave(self, call: Call) -> None:
         """Ends a call that has its code."""
+        call.give_back()
         if call.operation.counts:
             self._under_way -= 1
         self._record(call)
+
+    def _let_in(self, call: Call) -> None:
+        counts = call.operation.counts
+        if counts and self._max_concurrent and self._under_way >= self._max_concurrent:
+            raise ResourceExhausted(
+                f"{self._under_way} requests are under way, as many as --max_concurrent_requests lets in: try again"
+            )
+        self.budget.charge(call.size)
+        if counts:
+            self._under_way += 1
 
     def _record(self, call: Call) -> None:
         if self._metrics is not None and call.operation.measured:

@@ -1,0 +1,87 @@
+"""One budget of bytes for the requests and answers under way on both ports."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from serving.errors import ResourceExhausted, ServingError
+
+# What waits for peers may take this much; the rest is for requests that are there and answers that are made.
+_SHARE_OF_PEERS = 0.75
+# A peer that has been silent for so long gives way to others when the budget is spent.
+_STALLED_SECONDS = 0.25
+
+
+class Holding:
+    """Bytes that wait for a peer: of a request that arrives, or of an answer that is read.
+
+    give_up: called when the peer is silent and others need the bytes, which are back in the budget then.
+    """
+
+    __slots__ = ("give_up", "size")
+
+    def __init__(self, give_up: Callable[[ServingError], None]) -> None:
+        self.give_up = give_up
+        self.size = 0
+
+
+class Budget:
+    """Counts the bytes of requests and answers. Lives on the event loop.
+
+    `charge` and `refund` are for what the server works on; a `Holding` is for what waits for a peer to send or to read.
+    limit: in bytes; 0 = no limit. clock: in seconds.
+    """
+
+    def __init__(self, limit: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.limit = limit
+        self.used = 0
+        self._held = 0
+        self._clock = clock
+        # The one whose peer has been silent for longest first.
+        self._holdings: dict[Holding, float] = {}
+
+    def charge(self, size: int) -> None:
+        """Takes bytes. Raises ResourceExhausted when there are too few, stalled holdings given up."""
+        if self.limit and self.used + size > self.limit:
+            self._make_room(self.limit - size, 0)
+        self.used += size
+
+    def refund(self, size: int) -> None:
+        """Gives bytes back."""
+        self.used -= size
+
+    def hold(self, holding: Holding, size: int) -> None:
+        """The peer has moved: `size` more bytes wait for it, or fewer when negative.
+
+        Raises ResourceExhausted when there are too few; the holding is to be released then.
+        """
+        self._holdings.pop(holding, None)
+        if self.limit and size > 0:
+            held = int(self.limit * _SHARE_OF_PEERS)
+            if self.used + size > self.limit or self._held + size > held:
+                self._make_room(self.limit - size, held - size)
+        self._holdings[holding] = self._clock()
+        self.used += size
+        self._held += size
+        holding.size += size
+
+    def release(self, holding: Holding) -> None:
+        """Nothing waits for the peer any more."""
+        self._holdings.pop(holding, None)
+        self.used -= holding.size
+        self._held -= holding.size
+        holding.size = 0
+
+    def _make_room(self, used: int, held: int) -> None:
+        """Gives up stalled holdings until no more than this is used and, of it, held."""
+        latest = self._clock() - _STALLED_SECONDS
+        while self.used > used or (held and self._held > held):
+            holding, since = next(iter(self._holdings.items()), (None, 0.0))
+            if holding is None or since > latest:
+                raise ResourceExhausted(
+                    f"{self.used} bytes of requests and answers are under way, and --max_bytes_in_flight is "
+                    f"{self.limit}: try again, or send less at a time"
+                )
+            self.release(holding)
+            holding.give_up(ResourceExhausted("The message came to a halt, and its place was needed for others"))

@@ -1,0 +1,49 @@
+"""What the machine gives this process: memory and descriptors."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+from pathlib import Path
+
+# Of the memory that is left once the models are loaded, the share that requests and answers may hold: each is in memory
+# up to four times for a moment, as bytes, message, array and TensorFlow's own.
+_SHARE = 0.25
+_LEAST_BYTES = 32 * 2**20
+# cgroup v2 and v1, as a container sees them: https://docs.kernel.org/admin-guide/cgroup-v2.html
+_CGROUP_FILES = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+_PAGES = Path("/proc/self/statm")
+# Descriptors for files, sockets of siblings, and what TensorFlow opens.
+_RESERVED_DESCRIPTORS = 128
+
+
+def default_budget(processes: int) -> int:
+    """Bytes that the requests and answers of one of several processes may hold: a share of what memory is left."""
+    left = memory_limit() // processes - _resident_bytes()
+    return max(_LEAST_BYTES, int(left * _SHARE))
+
+
+def memory_limit() -> int:
+    """The memory that this process may use, in bytes: its cgroup's limit, or else the machine's."""
+    texts = [Path(file).read_text().strip() for file in _CGROUP_FILES if Path(file).is_file()]
+    return min([_machine_bytes(), *(int(text) for text in texts if text.isdigit())])
+
+
+def raise_descriptor_limit() -> int:
+    """Lets this process have as many descriptors as it may; gives how many connections that is enough for."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        # macOS says that there is no limit, and takes none beyond its own.
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            soft = hard
+    return max(1, soft - _RESERVED_DESCRIPTORS) if soft != resource.RLIM_INFINITY else 2**31 - 1
+
+
+def _machine_bytes() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _resident_bytes() -> int:
+    return int(_PAGES.read_text().split()[1]) * resource.getpagesize() if _PAGES.is_file() else 0
