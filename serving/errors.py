@@ -5,6 +5,7 @@ FashionError
 │   ├── InvalidArgument
 │   ├── NotFound
 │   ├── FailedPrecondition
+│   ├── PermissionDenied
 │   ├── Unimplemented
 │   ├── Unavailable
 │   │   └── StillLoading
@@ -23,20 +24,24 @@ from serving.apis.status import Code
 
 # TF Serving cuts its messages here: they travel in an HTTP/2 header.
 MAX_MESSAGE = 1024
+# Of a caller's own text, an error repeats no more.
+_MAX_QUOTED = 200
 
 
 class ServingError(FashionError):
     """A request that failed: its text goes to whoever asked, its `code` says what kind it is.
 
-    The code belongs to the class; an error that comes from TensorFlow brings its own.
+    The code belongs to the class; an error that comes from TensorFlow brings its own. log_text: what the server's log
+    has instead, where the text to callers must not tell all, such as paths.
     """
 
     code = Code.UNKNOWN
 
-    def __init__(self, message: str, code: Code | None = None) -> None:
+    def __init__(self, message: str, code: Code | None = None, *, log_text: str = "") -> None:
         super().__init__(message)
         if code is not None:
             self.code = code
+        self.log_text = log_text or message
 
     def __str__(self) -> str:
         return super().__str__()[:MAX_MESSAGE]
@@ -58,6 +63,12 @@ class FailedPrecondition(ServingError):
     """The request does not fit the model."""
 
     code = Code.FAILED_PRECONDITION
+
+
+class PermissionDenied(ServingError):
+    """The server is not told to do this for this caller."""
+
+    code = Code.PERMISSION_DENIED
 
 
 class Unimplemented(ServingError):
@@ -98,3 +109,8 @@ class ServerConfigError(FashionError):
     """A flag or a configuration file that cannot be followed: the start ends at once."""
 
     exit_code = EXIT_USAGE
+
+
+def quoted(text: str) -> str:
+    """A caller's own text as an error repeats it: its beginning, when it is long."""
+    return text if len(text) <= _MAX_QUOTED else f"{text[:_MAX_QUOTED]}..."

@@ -8,7 +8,7 @@ from serving.apis import messages
 from serving.embedded.inference.model import LoadedModel
 from serving.embedded.inference.predict import Engine
 from serving.embedded.models.core import ServerCore
-from serving.errors import InvalidArgument, NotFound
+from serving.errors import InvalidArgument, NotFound, quoted
 
 SIGNATURE_DEF = "signature_def"
 
@@ -32,10 +32,12 @@ class Api:
         if spec.WhichOneof("version_choice") == "version":
             statuses = [status for status in statuses if status.version == spec.version.value]
             if not statuses:
-                raise NotFound(f"Could not find version {spec.version.value} of model {spec.name}")
+                raise NotFound(f"Could not find version {spec.version.value} of model {quoted(spec.name)}")
         if not statuses:
             error = self.core.errors().get(spec.name)
-            raise NotFound(f"Could not find any versions of model {spec.name}" + (f": {error}" if error else ""))
+            raise NotFound(
+                f"Could not find any versions of model {quoted(spec.name)}" + (f": {error}" if error else "")
+            )
         return messages.GetModelStatusResponse(model_version_status=statuses)
 
     async def reload(self, config: messages.ModelServerConfig) -> None:
@@ -50,7 +52,7 @@ class Api:
             raise InvalidArgument("GetModelMetadataRequest must specify at least one metadata_field")
         for field in request.metadata_field:
             if field != SIGNATURE_DEF:
-                raise InvalidArgument(f"Metadata field {field} is not supported")
+                raise InvalidArgument(f"Metadata field {quoted(field)} is not supported")
         with self.core.use(request.model_spec) as version:
             response = messages.GetModelMetadataResponse(model_spec=version.servable.spec())
             definitions = {name: signature.definition for name, signature in version.servable.signatures.items()}

@@ -20,6 +20,7 @@ _BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "
 _IGNORED = "Ignored"
 _REFUSED = "Refused"
 _LIMITS = Limits()
+RELOAD_FROM = ("loopback", "anyone", "nobody")
 
 
 def _flag(default: Any, text: str, kind: type | None = None, *, state: str = "") -> Any:
@@ -99,6 +100,7 @@ class Flags:
     access_log: bool = _flag(False, "Write one line of JSON for each request to stdout.")
     shutdown_grace_seconds: float = _flag(10.0, "Time for the requests in flight after SIGTERM.")
     reload_deadline_seconds: float = _flag(120.0, "How long a reload may take before it is answered UNAVAILABLE.")
+    reload_from: str = _flag("loopback", "Who may ask for a reload: loopback (UNIX sockets too), anyone or nobody.")
     max_concurrent_requests: int = _flag(
         _LIMITS.max_concurrent_requests, "More get RESOURCE_EXHAUSTED / 429; 0 = no limit."
     )
@@ -168,6 +170,8 @@ def notices(flags: Flags) -> list[str]:
         raise ServerConfigError(f"--workers must be 1 or more: got {flags.workers}")
     if flags.workers > 1 and (flags.port == 0 or flags.rest_api_port == 0 or flags.grpc_socket_path):
         raise ServerConfigError("--workers needs ports of its own: give --port and --rest_api_port, no 0, no socket")
+    if flags.reload_from not in RELOAD_FROM:
+        raise ServerConfigError(f"--reload_from must be one of {', '.join(RELOAD_FROM)}: got {flags.reload_from}")
     return [
         f"--{field.name} is ignored: {field.metadata['reason']}"
         for field in changed

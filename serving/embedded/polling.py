@@ -50,8 +50,10 @@ class ConfigWatch:
         self._last = text
         try:
             self._reload()
-        except (ServingError, ServerConfigError) as error:
+        except ServerConfigError as error:
             log.error("%s was not taken over: %s", self._file, error)  # noqa: TRY400 - no fault of ours
+        except ServingError as error:
+            log.error("%s was not taken over: %s", self._file, error.log_text)  # noqa: TRY400
 
     def _text(self) -> bytes:
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import sys
 import threading
 from pathlib import Path
@@ -38,10 +37,7 @@ from serving.embedded.rest.listener import RestListener
 from serving.embedded.rest.routes import Routes
 from serving.embedded.workers.siblings import SharedApi
 from serving.embedded.workers.sockets import Port
-from serving.errors import ServerConfigError, ServingError, StillLoading
-
-log = logging.getLogger(__name__)
-
+from serving.errors import ServerConfigError, ServingError
 
 # How often the wait for the models checks whether the server has to stop.
 _SIGNAL_SECONDS = 0.2
@@ -106,7 +102,9 @@ class ModelServer:
         self._grpc = self._grpc_listener(tracer) if flags.port >= 0 else None
         rest_port = flags.rest_api_port
         self._rest = self._rest_listener(rest_port) if rest_port is not None and rest_port >= 0 else None
-        watch = ConfigWatch(flags.model_config_file, lambda: self._core.reload(config.model_server_config(flags)))
+        watch = ConfigWatch(
+            flags.model_config_file, lambda: self._core.reload(config.model_server_config(flags), own=True)
+        )
         self._pollers = [
             Poller(flags.file_system_poll_wait_seconds, source.poll),
             Poller(flags.model_config_file_poll_wait_seconds, watch.poll),
@@ -124,13 +122,9 @@ class ModelServer:
         """
         try:
             reloaded = self._shared.read_config() if self._shared else None
-            self._core.configure(reloaded or config.model_server_config(self._flags))
+            self._core.configure(config.model_server_config(self._flags), reloaded)
         except ServingError as error:
             raise ServerConfigError(f"Failed to start server. Error: {error.code.name}: {error}") from error
-        for name, cause in self._core.errors().items():
-            # What is wrong with base paths is told at once, not after the last load.
-            if not isinstance(cause, StillLoading):
-                log.error("%s cannot be served yet: %s", name, cause)
         while not self._manager.wait_until_settled(self._core.model_names, _SIGNAL_SECONDS):
             if self._stopping.is_set():
                 return Addresses(None, None)
@@ -169,7 +163,8 @@ class ModelServer:
     def _grpc_listener(self, tracer: Tracer | None) -> GrpcListener:
         """The gRPC port with all its services; the socket for siblings speaks for this process alone."""
         flags = self._flags
-        methods = ModelServices(self._api, tensor_content=flags.enable_serialization_as_tensor_content).rpcs()
+        tensor_content = flags.enable_serialization_as_tensor_content
+        methods = ModelServices(self._api, reload_from=flags.reload_from, tensor_content=tensor_content).rpcs()
         methods += reflection.rpcs()
         if self._health is not None:
             methods += self._health.rpcs()

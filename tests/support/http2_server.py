@@ -179,9 +179,10 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
 class SimulatedTransport(asyncio.Transport):
     """Keeps what is written until it is read, and asks its protocol to pause when that is more than it may be."""
 
-    def __init__(self, protocol: GrpcProtocol, loop: SimulatedLoop, peer_name: tuple[str, int] | None) -> None:
+    def __init__(self, protocol: GrpcProtocol, loop: SimulatedLoop, peer_name: object) -> None:
         super().__init__({"socket": self, "peername": peer_name})
-        self.family = socket.AF_INET
+        # A UNIX socket's peer has no name.
+        self.family = socket.AF_UNIX if peer_name == "" else socket.AF_INET
         self.unread = bytearray()
         self.undelivered = b""
         self.reads = True
@@ -265,7 +266,7 @@ class Simulated:
         self,
         loop: SimulatedLoop,
         options: ConnectionOptions | None = None,
-        peer_name: tuple[str, int] | None = ("127.0.0.1", 50514),
+        peer_name: object = ("127.0.0.1", 50514),
     ) -> None:
         self.methods = Methods()
         self.refused: list[tuple[Stream, Exception]] = []

@@ -26,7 +26,7 @@ _NAMES = ("", services.PREDICTION_SERVICE, services.MODEL_SERVICE)
 
 
 class Health:
-    """SERVING while every configured model has a version that serves."""
+    """SERVING while there is a configured model, and every one has a version that serves."""
 
     def __init__(self, core: ServerCore[LoadedModel]) -> None:
         self._core = core
@@ -67,6 +67,6 @@ class Health:
         if name not in _NAMES:
             status = HealthCheckResponse.SERVICE_UNKNOWN
         else:
-            status = HealthCheckResponse.NOT_SERVING if self._core.errors() else HealthCheckResponse.SERVING
+            status = HealthCheckResponse.SERVING if self._core.ready else HealthCheckResponse.NOT_SERVING
         response: Message = HealthCheckResponse(status=status)
         return response

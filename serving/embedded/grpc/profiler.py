@@ -6,7 +6,6 @@ A trace is written to a path that the caller names: only who is on this machine 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import platform
 import threading
 
@@ -16,9 +15,10 @@ from serving.apis.messages import ProfileRequest, ProfileResponse, TerminateRequ
 from serving.apis.services import PROFILER_SERVICE
 from serving.apis.status import Code
 from serving.embedded.grpc.methods import Rpc
+from serving.embedded.grpc.peers import is_local
 from serving.embedded.observe.calls import Call
 from serving.embedded.observe.tracer import Levels, Tracer
-from serving.errors import InvalidArgument, ServingError
+from serving.errors import InvalidArgument, PermissionDenied, ServingError
 
 
 class Profiler:
@@ -66,16 +66,10 @@ class Profiler:
 
 
 def _check_local(peer: str) -> None:
-    """Raises ServingError for a peer that is not on this machine, as far as its address tells."""
-    kind, _, address = peer.partition(":")
-    if kind == "unix":
-        return
-    host = ipaddress.ip_address(address.rpartition(":")[0])
-    mapped = host.ipv4_mapped if isinstance(host, ipaddress.IPv6Address) else None
-    if not (mapped or host).is_loopback:
-        raise ServingError(
-            f"the profiler answers callers on the server's own machine only, not {host}: it writes to a path they name",
-            Code.PERMISSION_DENIED,
+    """Raises PermissionDenied for a peer that is not on this machine."""
+    if not is_local(peer):
+        raise PermissionDenied(
+            f"the profiler answers callers on the server's own machine only, not {peer}: it writes to a path they name"
         )
 
 

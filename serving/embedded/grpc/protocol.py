@@ -59,6 +59,7 @@ class GrpcProtocol(asyncio.Protocol):
         self.transport = cast("asyncio.Transport", transport)
         self._connections.add(self)
         self._peer_name = self.transport.get_extra_info("peername")
+        self._family = self.transport.get_extra_info("socket").family
         self.transport.set_write_buffer_limits(high=_WRITE_BUFFER_BYTES)
         self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         self._after(self._options.preface_seconds, self._check_greeted)
@@ -112,11 +113,11 @@ class GrpcProtocol(asyncio.Protocol):
 
     def peer(self) -> str:
         """Who asks, as gRPC writes it: `ipv4:127.0.0.1:50514`, `unix:`."""
-        name = self._peer_name
-        if not isinstance(name, tuple):
+        if self._family == socket.AF_UNIX:
             return "unix:"
-        version = "ipv6" if self.transport.get_extra_info("socket").family == socket.AF_INET6 else "ipv4"
-        return f"{version}:{name[0]}:{name[1]}"
+        # There is no name when the peer had gone before it was accepted.
+        host, port = (self._peer_name or ("0.0.0.0", 0))[:2]  # noqa: S104 - nothing listens there
+        return f"{'ipv6' if self._family == socket.AF_INET6 else 'ipv4'}:{host}:{port}"
 
     def _advance(self) -> None:
         """Writes what there is to write while the peer reads, and does what the events ask for."""

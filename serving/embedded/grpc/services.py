@@ -18,6 +18,7 @@ from serving.apis.messages import (
 )
 from serving.embedded.api import Api
 from serving.embedded.grpc.methods import Rpc, Unary
+from serving.embedded.grpc.peers import check_reload
 from serving.embedded.inference import examples
 from serving.embedded.inference.predict import predict
 from serving.embedded.observe.calls import Call
@@ -27,10 +28,15 @@ _MODEL = attrgetter("model_spec.name")
 
 
 class ModelServices:
-    """Both services. tensor_content: whether tensors are answered as raw bytes instead of float_val etc."""
+    """Both services.
 
-    def __init__(self, api: Api, *, tensor_content: bool = False) -> None:
+    reload_from: who may ask for a reload (--reload_from). tensor_content: whether tensors are answered as raw bytes
+    instead of float_val etc.
+    """
+
+    def __init__(self, api: Api, *, reload_from: str = "loopback", tensor_content: bool = False) -> None:
         self._api = api
+        self._reload_from = reload_from
         self._tensor_content = tensor_content
 
     def rpcs(self) -> list[Rpc]:
@@ -71,7 +77,8 @@ class ModelServices:
     async def _metadata(self, request: GetModelMetadataRequest, _: Call) -> Message:
         return self._api.metadata(request)
 
-    async def _reload(self, request: ReloadConfigRequest, _: Call) -> Message:
+    async def _reload(self, request: ReloadConfigRequest, call: Call) -> Message:
+        check_reload(call.peer(), self._reload_from)
         await self._api.reload(request.config)
         response = ReloadConfigResponse()
         response.status.SetInParent()

@@ -6,8 +6,10 @@ TF Serving's ServerCore: https://github.com/tensorflow/serving/blob/master/tenso
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Generic
 
 from serving.apis.messages import TENSORFLOW, ModelConfig, ModelServerConfig, ModelSpec
@@ -15,11 +17,27 @@ from serving.embedded.models import storage
 from serving.embedded.models.manager import Manager
 from serving.embedded.models.source import FileSystemSource
 from serving.embedded.models.versions import S, Version
-from serving.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument, ServingError
+from serving.errors import (
+    DeadlineExceeded,
+    FailedPrecondition,
+    InvalidArgument,
+    PermissionDenied,
+    ServingError,
+    quoted,
+)
 
 log = logging.getLogger(__name__)
 
 PLATFORM = "tensorflow"
+
+# What a reload may ask for: checking it and looking at every base path takes time that grows with it.
+_MAX_MODELS = 1000
+_MAX_LABELS = 100
+_MAX_VERSIONS = 1000
+_MAX_NAME = 200
+_MAX_PATH = 4095
+# Of the line of the log that says what was taken over.
+_MAX_SUMMARY = 10_000
 
 
 class ServerCore(Generic[S]):
@@ -42,8 +60,14 @@ class ServerCore(Generic[S]):
         self._source = source
         self._reload_deadline_seconds = reload_deadline_seconds
         self._models: dict[str, ModelConfig] = {}
+        self._own_base_paths: frozenset[str] = frozenset()
         self._labels_for_unavailable = labels_for_unavailable
         self._reloading = threading.Lock()
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is a model, and every one has a version that serves."""
+        return bool(self._models) and not self.errors()
 
     @property
     def model_names(self) -> list[str]:
@@ -63,43 +87,52 @@ class ServerCore(Generic[S]):
         if choice == "version_label":
             version = self._labels(spec.name).get(spec.version_label)
             if version is None:
-                raise InvalidArgument(f"Unrecognized servable version label: {spec.version_label}")
+                raise InvalidArgument(f"Unrecognized servable version label: {quoted(spec.version_label)}")
             return self.manager.use(spec.name, version)
         return self.manager.use(spec.name)
 
-    def configure(self, config: ModelServerConfig) -> None:
+    def configure(self, own: ModelServerConfig, reloaded: ModelServerConfig | None = None) -> None:
         """Takes the first configuration over, without waiting for its models; labels may name any version.
 
-        Raises InvalidArgument for a configuration that cannot be.
+        own: the operator's; a reload by a caller reaches no further than the parents of its base paths. reloaded: what
+        has replaced it since. Raises InvalidArgument for a configuration that cannot be.
         """
-        models = _checked_models(config)
+        models = _checked_models(reloaded or own)
         _check_supported(models)
+        self._own_base_paths = _base_paths(own)
         self._models = models
         self._source.set_models(models)
 
-    def reload(self, config: ModelServerConfig) -> None:
+    def reload(self, config: ModelServerConfig, *, own: bool = False) -> None:
         """Replaces the configuration and waits until its models are available.
 
-        Raises InvalidArgument, FailedPrecondition or NotFound, and changes nothing, for a configuration that cannot be
-        or that names a new base path without versions; DeadlineExceeded, or UNKNOWN with TF Serving's text, when a
-        model does not become available.
+        own: whether it is the operator's own, and not a caller's. Raises InvalidArgument, FailedPrecondition, NotFound
+        or PermissionDenied, and changes nothing, for a configuration that cannot be, that names a new base path without
+        versions, or, for a caller, one that is not below the parent of an own one; DeadlineExceeded, or UNKNOWN with TF
+        Serving's text, when a model does not become available.
         """
         if config.WhichOneof("config") != "model_config_list":
             raise InvalidArgument(
                 "ServerModelConfig type not supported by HandleReloadConfigRequest. "
                 "Only ModelConfigList is currently supported"
             )
+        if not own:
+            _check_size(config)
         with self._reloading:
             models = _checked_models(config)
             self._check_platform_changes(models)
             self._check_labels(models)
             _check_supported(models)
+            if not own:
+                self._check_base_paths(models)
             for name, model in models.items():
                 if name not in self._models or self._models[name].base_path != model.base_path:
                     storage.versions(name, model.base_path)
+            if own:
+                self._own_base_paths = _base_paths(config)
             self._models = models
             self._source.set_models(models)
-            log.info("Reloaded the configuration: %s", "; ".join(map(_summary, models.values())))
+            log.info("Reloaded the configuration: %s", "; ".join(map(_summary, models.values()))[:_MAX_SUMMARY])
             if not self.manager.wait_until_settled(models, self._reload_deadline_seconds):
                 raise DeadlineExceeded(
                     f"The models had not become available after {self._reload_deadline_seconds:g} seconds: "
@@ -108,7 +141,7 @@ class ServerCore(Generic[S]):
             errors = self.errors()
             if errors:
                 texts = "".join(
-                    f"{{{name} due to error: {error.code.name}: {error}}}, " for name, error in errors.items()
+                    f"{{{quoted(name)} due to error: {error.code.name}: {error}}}, " for name, error in errors.items()
                 )
                 raise ServingError(f"{len(errors)} model(s) did not become available: {{{texts}}}")
 
@@ -128,17 +161,28 @@ class ServerCore(Generic[S]):
                 early = self._labels_for_unavailable and self._labels(name).get(label, version) == version
                 if not early and not self.manager.has_version(name, version):
                     raise FailedPrecondition(
-                        f"Request to assign label to version {version} of model {name}, "
+                        f"Request to assign label to version {version} of model {quoted(name)}, "
                         "which is not currently available for inference"
                     )
+
+    def _check_base_paths(self, models: Mapping[str, ModelConfig]) -> None:
+        """Raises PermissionDenied for a base path that is not below the parent of an own one, links resolved."""
+        roots = set(map(_root, self._own_base_paths))
+        for name, model in models.items():
+            path = model.base_path
+            if path not in self._own_base_paths and roots.isdisjoint(Path(os.path.realpath(path)).parents):
+                raise PermissionDenied(
+                    f"Model {quoted(name)} has base_path {quoted(path)}: a reload may only name one that is below the "
+                    "parent of a base path in the server's own configuration"
+                )
 
     def _check_platform_changes(self, models: Mapping[str, ModelConfig]) -> None:
         for name in models.keys() & self._models.keys():
             old, new = _platform(self._models[name]), _platform(models[name])
             if old != new:
                 raise InvalidArgument(
-                    f"Illegal to change a model's platform. For model {name} platform was {old} "
-                    f"and new platform requested is {new}"
+                    f"Illegal to change a model's platform. For model {quoted(name)} platform was {old} "
+                    f"and new platform requested is {quoted(new)}"
                 )
 
 
@@ -149,27 +193,60 @@ def _checked_models(config: ModelServerConfig) -> dict[str, ModelConfig]:
     models: dict[str, ModelConfig] = {}
     for model in config.model_config_list.config:
         if model.name in models:
-            raise InvalidArgument(f"Illegal to list model {model.name} multiple times in config list")
+            raise InvalidArgument(f"Illegal to list model {quoted(model.name)} multiple times in config list")
         models[model.name] = model
     for name, model in models.items():
         if not model.base_path.startswith("/"):
             raise InvalidArgument(
-                f"Expected model {name} to have an absolute path or URI; got base_path()={model.base_path}"
+                f"Expected model {quoted(name)} to have an absolute path or URI; "
+                f"got base_path()={quoted(model.base_path)}"
             )
     return models
+
+
+def _check_size(config: ModelServerConfig) -> None:
+    """Raises InvalidArgument for a configuration that is larger than a caller's may be."""
+    models = config.model_config_list.config
+    sizes = [("models", len(models), _MAX_MODELS)]
+    for model in models[:_MAX_MODELS]:
+        sizes += [
+            ("labels of a model", len(model.version_labels), _MAX_LABELS),
+            ("versions of a model", len(model.model_version_policy.specific.versions), _MAX_VERSIONS),
+            ("characters of a model's name", len(model.name), _MAX_NAME),
+            ("characters of a label", max(map(len, model.version_labels), default=0), _MAX_NAME),
+            ("bytes of a base_path", len(model.base_path.encode()), _MAX_PATH),
+        ]
+        if "\0" in model.base_path:
+            raise InvalidArgument(f"base_path of model {quoted(model.name)} has a NUL in it: no path has")
+    for what, count, limit in sizes:
+        if count > limit:
+            raise InvalidArgument(
+                f"{count} {what}: a reload takes {limit}; edit --model_config_file for more, which has no limit"
+            )
 
 
 def _summary(model: ModelConfig) -> str:
     """A model as a line of the log has it: name, base path and labels."""
     labels = ", ".join(f"{label}={version}" for label, version in sorted(model.version_labels.items()))
-    return f"{model.name} from {model.base_path}{f' ({labels})' if labels else ''}"
+    text = f"{model.name} from {model.base_path}{f' ({labels})' if labels else ''}"
+    return text if text.isprintable() else repr(text)
+
+
+def _base_paths(config: ModelServerConfig) -> frozenset[str]:
+    return frozenset(model.base_path for model in config.model_config_list.config)
+
+
+def _root(base_path: str) -> Path:
+    """Where a caller may have base paths because of one of the server's own: in its parent, unless that is the root."""
+    parent = Path(os.path.realpath(Path(base_path).parent))
+    return parent if parent.name else Path(os.path.realpath(base_path))
 
 
 def _check_supported(models: Mapping[str, ModelConfig]) -> None:
     for name, model in models.items():
         platform = _platform(model)
         if platform != PLATFORM:
-            raise InvalidArgument(f"Model {name} requests unsupported platform {platform}")
+            raise InvalidArgument(f"Model {quoted(name)} requests unsupported platform {quoted(platform)}")
 
 
 def _platform(model: ModelConfig) -> str:

@@ -17,7 +17,7 @@ from serving.apis.messages import ModelVersionStatus
 from serving.embedded.models.source import Aspired
 from serving.embedded.models.storage import VersionDirectory
 from serving.embedded.models.versions import S, State, Version
-from serving.errors import Internal, NotFound, ServingError, StillLoading, Unavailable
+from serving.errors import Internal, NotFound, ServingError, StillLoading, Unavailable, quoted
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +70,8 @@ class Manager(Generic[S]):
             if self._stopped:
                 return
             model = self._models.setdefault(name, _Model())
+            if aspired.error is not None and str(aspired.error) != str(model.error):
+                log.error("%s cannot be served yet: %s", name, aspired.error.log_text)
             model.error = aspired.error
             if aspired.versions is not None:
                 self._aspire(name, model, aspired.versions)
@@ -151,7 +153,7 @@ class Manager(Generic[S]):
         return all(version.state == State.AVAILABLE or version.error is not None for version in aspired)
 
     def _missing(self, name: str, version: int | None, model: _Model[S] | None) -> ServingError:
-        request = f"Latest({name})" if version is None else f"Specific({name}, {version})"
+        request = f"Latest({quoted(name)})" if version is None else f"Specific({quoted(name)}, {version})"
         text = f"Servable not found for request: {request}"
         error = self.error(name) if model is not None and (model.error is not None or model.versions) else None
         return NotFound(text) if error is None else Unavailable(f"{text}: {error}")
@@ -198,10 +200,11 @@ class Manager(Generic[S]):
             if version.aspired and not self._stopped:
                 servable = self._load(version.name, version.number, version.directory)
         except ServingError as cause:
-            error = cause
+            error = ServingError(version.directory.public(str(cause)), cause.code, log_text=str(cause))
         except Exception as cause:
             log.exception("loading %s version %d", version.name, version.number)
-            error = Internal(f"{type(cause).__name__}: {cause}")
+            text = f"{type(cause).__name__}: {cause}"
+            error = Internal(version.directory.public(text), log_text=text)
         with self._lock:
             if servable is not None:
                 version.put(servable)
@@ -210,7 +213,8 @@ class Manager(Generic[S]):
                 version.state = State.END
                 version.error = error
                 if error is not None:
-                    log.error("Servable {name: %s version: %d} failed to load: %s", version.name, version.number, error)
+                    servable_id = f"{{name: {version.name} version: {version.number}}}"
+                    log.error("Servable %s failed to load: %s", servable_id, error.log_text)
                     self._retry_later(version)
             if self._stopped and version.state == State.AVAILABLE:
                 version.aspired = False

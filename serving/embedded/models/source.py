@@ -13,7 +13,10 @@ from typing import NamedTuple
 from serving.apis.messages import ModelConfig
 from serving.embedded.models import storage
 from serving.embedded.models.storage import VersionDirectory
-from serving.errors import NotFound, ServingError
+from serving.errors import NotFound, ServingError, quoted
+
+# Of the versions that are there, a line of the log names so many.
+_MAX_LISTED = 100
 
 
 class Aspired(NamedTuple):
@@ -41,13 +44,14 @@ def aspired(config: ModelConfig) -> Aspired:
         return Aspired({number: versions[number] for number in sorted(versions)[-count:]})
     numbers = policy.specific.versions
     present = {number: versions[number] for number in numbers if number in versions}
-    if len(present) == len(set(numbers)):
+    if numbers and len(present) == len(set(numbers)):
         return Aspired(present)
-    text = (
-        f"Version {min(set(numbers) - versions.keys())} of {config.name}, which its policy names, is not under "
-        f"{config.base_path}: there are {', '.join(map(str, sorted(versions)))}"
-    )
-    return Aspired(present, NotFound(text))
+    if not numbers:
+        return Aspired({}, NotFound(f"The policy of model {quoted(config.name)} names no version"))
+    missing = min(set(numbers) - versions.keys())
+    text = f"Version {missing} of {quoted(config.name)}, which its policy names, is not there"
+    there = ", ".join(map(str, sorted(versions)[-_MAX_LISTED:]))
+    return Aspired(present, NotFound(text, log_text=f"{text}: under {config.base_path} there are {there}"))
 
 
 class FileSystemSource:

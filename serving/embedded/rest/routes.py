@@ -136,10 +136,11 @@ class Routes:
         return Reply(self._metrics.exposition(), content_type=CONTENT_TYPE)
 
     async def _readiness(self, _: Request) -> Reply:
-        """Whether every model has a version to serve, and which have not, and why."""
+        """Whether there is a model, and each has a version to serve; which have not, and why."""
+        ready = self._api.core.ready
         errors = {name: str(error) for name, error in self._api.core.errors().items()}
-        body = json.dumps({"ready": not errors, "errors": errors}).encode() + b"\n"
-        return Reply(body, Code.UNAVAILABLE, 503) if errors else Reply(body)
+        body = json.dumps({"ready": ready, "errors": errors}).encode() + b"\n"
+        return Reply(body) if ready else Reply(body, Code.UNAVAILABLE, 503)
 
     def _inference(self, request: Request) -> tuple[messages.ModelSpec, Mapping[str, Any], float]:
         """What every inference begins with: the model and the signature, the body, and the deadline."""

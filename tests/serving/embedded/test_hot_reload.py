@@ -222,7 +222,10 @@ def test_the_reload_rpc(server: Server, publisher: Publisher, toys: Path) -> Non
             return raised.value.code().name, raised.value.details() or ""
 
         m = f"name: 'm' base_path: '{publisher.base_path}'"
-        other = f"config {{ name: 'other' base_path: '{toys}/half_plus_two' model_platform: 'tensorflow' }}"
+        # A reload may name base paths beside the configured one.
+        shutil.copytree(toys / "half_plus_two", publisher.base_path.parent / "other")
+        path = publisher.base_path.parent
+        other = f"config {{ name: 'other' base_path: '{path}/other' model_platform: 'tensorflow' }}"
         label = "version_labels { key: 'stable' value: 7000 }"
         platform = "model_platform: 'tensorflow'"
 
@@ -236,8 +239,10 @@ def test_the_reload_rpc(server: Server, publisher: Publisher, toys: Path) -> Non
         )
         assert code(f"config {{ {m} model_platform: 'jax' }}")[0] == "INVALID_ARGUMENT"
         assert code(f"config {{ {m} }}")[1].startswith("Illegal setting neither ModelServerConfig::model_type")
-        missing, text = code(f"{other} config {{ name: 'ghost' base_path: '/none' {platform} }}")
-        assert (missing, text.partition(":")[0]) == ("NOT_FOUND", "Could not find base path /none")
+        assert code(f"{other} config {{ name: 'ghost' base_path: '{path}/none' {platform} }}") == (
+            "NOT_FOUND",
+            "No versions of model ghost can be read under its base path: the server's log says why",
+        )
 
         reload(f"{other} config {{ {m} {platform} {label.replace('7000', str(publisher.newest))} }}")
         assert predict(channel, "other", {"x": X})["bias"][0] == 3.0
@@ -283,7 +288,9 @@ def test_a_base_path_that_comes_right_later(toys: Path, tmp_path: Path) -> None:
         url = f"http://{server.rest}/v1/models/m:predict"
         answer = httpx.post(url, json={"instances": [1.0]})
         assert answer.status_code == 503
-        assert f"Could not find base path {base}" in answer.json()["error"]
+        text = "Servable not found for request: Latest(m): No versions of model m can be read under its base path: "
+        assert answer.json()["error"].startswith(text)
+        assert f"m cannot be served yet: Could not find base path {base}" in server.log.read_text()
         with pytest.raises(grpc.RpcError) as raised:
             predict(channel, "m", {"x": X})
         assert raised.value.code() == grpc.StatusCode.UNAVAILABLE

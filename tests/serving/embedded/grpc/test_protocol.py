@@ -196,8 +196,9 @@ def test_calls_that_fail_without_a_handler_are_told(server: Simulated, peer: Pee
 
 def test_who_asks(loop: SimulatedLoop) -> None:
     """As gRPC writes it, also after the connection has gone: for the access log of calls that were given up."""
-    server, local = Simulated(loop), Simulated(loop, peer_name=None)
+    server, local, gone = Simulated(loop), Simulated(loop, peer_name=""), Simulated(loop, peer_name=None)
     server.close()
 
     assert server.protocol.peer() == "ipv4:127.0.0.1:50514"
     assert local.protocol.peer() == "unix:"
+    assert gone.protocol.peer() == "ipv4:0.0.0.0:0"  # never taken for a local one

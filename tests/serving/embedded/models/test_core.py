@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from serving.apis.messages import ModelServerConfig, ModelSpec
+from serving.apis.messages import ModelConfig, ModelServerConfig, ModelSpec
 from serving.embedded.models.core import ServerCore
 from serving.embedded.models.manager import Manager
 from serving.embedded.models.source import FileSystemSource
-from serving.errors import FailedPrecondition, InvalidArgument
+from serving.errors import FailedPrecondition, InvalidArgument, PermissionDenied
 from tests.support.fakes import FakeLoader, FakeServable
 
 
@@ -87,3 +87,110 @@ def test_a_new_label_may_come_early_where_the_server_allows_it(manager: Manager[
 
     with pytest.raises(FailedPrecondition, match="version 4 of model m"):
         core.reload(config(base, {"canary": 4}))
+
+
+@pytest.fixture
+def own(manager: Manager[FakeServable], tmp_path: Path) -> ServerCore[FakeServable]:
+    """A server whose own configuration has models/m, with a version each there and in models/n, other/o."""
+    for path in ("models/m/1", "models/n/1", "other/o/1"):
+        (tmp_path / path).mkdir(parents=True)
+    return configured(manager, tmp_path / "models" / "m", {})
+
+
+def test_a_caller_may_name_base_paths_beside_the_servers_own(own: ServerCore[FakeServable], tmp_path: Path) -> None:
+    """And those below them, through links that stay there."""
+    (tmp_path / "models" / "link").symlink_to("n")
+
+    for path in ("models/n", "models/link", "models/m/../n", "models/m"):
+        own.reload(config(tmp_path / path, {}))
+
+
+def test_a_caller_may_name_no_base_path_elsewhere(own: ServerCore[FakeServable], tmp_path: Path) -> None:
+    """Whether it exists or not, by `..` or by a link; the text has what the caller sent, and the rule."""
+    (tmp_path / "models" / "out").symlink_to(tmp_path / "other")
+    (tmp_path / "models" / "o").symlink_to(tmp_path / "other" / "o")
+    elsewhere = (
+        "/proc",
+        "/none",
+        "other/o",
+        "other/none",
+        "models/m/../../other/o",
+        "models/out/o",
+        "models/o",
+        "models",
+    )
+
+    for path in elsewhere:
+        with pytest.raises(PermissionDenied) as raised:
+            own.reload(config(tmp_path / path, {}))
+        assert str(raised.value) == (
+            f"Model m has base_path {tmp_path / path}: a reload may only name one that is below the parent of a base "
+            "path in the server's own configuration"
+        )
+    with own.use(ModelSpec(name="m")) as version:
+        assert version.number == 1
+
+
+def test_what_a_caller_has_reloaded_opens_nothing(own: ServerCore[FakeServable], tmp_path: Path) -> None:
+    """What the operator reloads does."""
+    (tmp_path / "models" / "n" / "deep" / "1").mkdir(parents=True)
+    other = config(tmp_path / "other" / "o", {})
+
+    own.reload(config(tmp_path / "models" / "n" / "deep", {}))
+    with pytest.raises(PermissionDenied):
+        own.reload(other)
+    own.reload(other, own=True)
+    own.reload(other)
+    with pytest.raises(PermissionDenied):
+        own.reload(config(tmp_path / "models" / "m", {}))
+
+
+def test_a_base_path_in_the_root_opens_only_itself(manager: Manager[FakeServable]) -> None:
+    """Everything is below the root."""
+    core = ServerCore(manager, FileSystemSource(manager.set_aspired))
+    core.configure(config(Path("/no-such-model"), {}))
+
+    with pytest.raises(PermissionDenied):
+        core.reload(config(Path("/proc/1"), {}))
+    core.configure(config(Path("/proc"), {}))
+    core.reload(config(Path("/proc/1/task"), {}))
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (ModelConfig(name="m" * 201), "201 characters of a model's name: a reload takes 200; "),
+        (ModelConfig(base_path="/" * 4096), "4096 bytes of a base_path: a reload takes 4095; "),
+        (ModelConfig(base_path="/a\0"), "base_path of model  has a NUL in it"),
+        (ModelConfig(version_labels={str(number): 1 for number in range(101)}), "101 labels of a model: "),
+        (ModelConfig(version_labels={"a" * 201: 1}), "201 characters of a label: "),
+    ],
+)
+def test_a_caller_may_not_send_too_much(own: ServerCore[FakeServable], model: ModelConfig, message: str) -> None:
+    """It is refused before anything is looked at."""
+    configuration = ModelServerConfig()
+    configuration.model_config_list.config.append(model)
+
+    with pytest.raises(InvalidArgument, match=message):
+        own.reload(configuration)
+
+
+def test_a_caller_may_not_send_too_many_models(own: ServerCore[FakeServable]) -> None:
+    """Each has its base path looked at, every second."""
+    configuration = ModelServerConfig()
+    configuration.model_config_list.config.extend([ModelConfig()] * 100_000)
+
+    with pytest.raises(
+        InvalidArgument, match=r"^100000 models: a reload takes 1000; edit --model_config_file for more"
+    ):
+        own.reload(configuration)
+
+
+def test_ready_needs_a_model(own: ServerCore[FakeServable]) -> None:
+    """With none, nothing is wrong, but nothing is served either."""
+    before = own.ready
+    empty = ModelServerConfig()
+    empty.model_config_list.SetInParent()
+    own.reload(empty)
+
+    assert (before, own.ready, own.errors()) == (True, False, {})

@@ -49,27 +49,39 @@ def test_a_specific_version_that_is_missing_is_told(base: Path) -> None:
     result = aspired(config(base, "model_version_policy { specific { versions: 1 versions: 5 } }"))
 
     assert list(result.versions or ()) == [1]
-    assert str(result.error).endswith(
-        f"Version 5 of m, which its policy names, is not under {base}: there are 1, 2, 7, 123"
-    )
+    assert str(result.error) == "Version 5 of m, which its policy names, is not there"
+    assert result.error
+    assert result.error.log_text == f"{result.error}: under {base} there are 1, 2, 7, 123"
+
+
+def test_a_policy_without_a_version_is_told(base: Path) -> None:
+    """Otherwise nobody would know why nothing is served."""
+    result = aspired(config(base, "model_version_policy { specific { } }"))
+
+    assert result.versions == {}
+    assert str(result.error) == "The policy of model m names no version"
 
 
 def test_a_missing_base_path(tmp_path: Path) -> None:
-    """It unloads nothing, and the text has the fix."""
+    """It unloads nothing, and the log's text has the fix."""
     missing = tmp_path / "missing"
 
     result = aspired(config(missing))
 
     assert result.versions is None
-    assert str(result.error) == f"Could not find base path {missing}: create it, or correct the path"
+    assert result.error
+    assert result.error.log_text == f"Could not find base path {missing}: create it, or correct the path"
 
 
 def test_an_empty_base_path(tmp_path: Path) -> None:
-    """It unloads all, and the text has the fix."""
+    """It unloads all; the path and the fix are in the log, and not in the text for callers."""
     result = aspired(config(tmp_path))
 
     assert result.versions == {}
-    assert str(result.error) == f"No versions of m under {tmp_path}: expected numeric folders such as {tmp_path}/1"
+    assert result.error
+    assert str(result.error) == ("No versions of model m can be read under its base path: the server's log says why")
+    fix = f"No versions of m under {tmp_path}: expected numeric folders such as {tmp_path}/1"
+    assert result.error.log_text == fix
 
 
 def test_a_model_that_is_configured_no_more_aspires_to_nothing(base: Path) -> None:

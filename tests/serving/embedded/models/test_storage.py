@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable
 from functools import partial
@@ -55,20 +56,46 @@ def test_the_fingerprint_tells_what_has_changed(tmp_path: Path) -> None:
     assert all(fingerprints.count(fingerprint) == 1 for fingerprint in fingerprints)
 
 
+@pytest.mark.parametrize(
+    ("text", "public"),
+    [
+        ("Cannot read {}/variables/a: no", "Cannot read variables/a: no"),
+        (
+            "Could not find SavedModel at: {}. Check it",
+            "Could not find SavedModel at: the version's directory. Check it",
+        ),
+        ("[Errno 2] No such file: '/etc/pass wd'", "[Errno 2] No such file: '(path) wd'"),
+        ("see https://www.tensorflow.org/a and x/y, 1 / 2", "see https://www.tensorflow.org/a and x/y, 1 / 2"),
+    ],
+)
+def test_a_text_for_callers_has_no_paths(tmp_path: Path, text: str, public: str) -> None:
+    """But for those of the version's own files, from its directory on."""
+    directory = tmp_path / "a model" / "1"
+    link = tmp_path / "link"
+    link.symlink_to(directory)
+
+    for path in (directory, link):
+        assert VersionDirectory(path).public(text.format(path)) == public
+    assert VersionDirectory(link).public(text.format(directory)) == public
+
+
 def test_a_model_without_a_version_directory(tmp_path: Path) -> None:
     """The often-made mistake is recognized."""
     (tmp_path / "saved_model.pb").write_bytes(b"")
 
-    with pytest.raises(FailedPrecondition, match=r"holds saved_model.pb itself: .* Move the model to .*/1"):
+    with pytest.raises(FailedPrecondition) as raised:
         storage.versions("m", str(tmp_path))
+    assert re.search(r"holds saved_model.pb itself: .* Move the model to .*/1", raised.value.log_text)
+    assert str(tmp_path) not in str(raised.value)
 
 
 def test_a_file_for_a_base_path(tmp_path: Path) -> None:
     """A base path is a directory."""
     (tmp_path / "file").write_text("")
 
-    with pytest.raises(NotFound, match="is not a directory"):
+    with pytest.raises(NotFound) as raised:
         storage.versions("m", str(tmp_path / "file"))
+    assert "is not a directory" in raised.value.log_text
     assert not storage.is_readable(str(tmp_path / "file"))
 
 
