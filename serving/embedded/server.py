@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,6 +32,7 @@ from serving.embedded.models.source import FileSystemSource
 from serving.embedded.observe.calls import Interceptor, access_log
 from serving.embedded.observe.metrics import Metrics
 from serving.embedded.observe.tracer import Tracer
+from serving.embedded.offload import Offload
 from serving.embedded.polling import ConfigWatch, Poller
 from serving.embedded.rest.application import RestApplication
 from serving.embedded.rest.listener import RestListener
@@ -66,8 +68,8 @@ class ModelServer:
     ) -> None:
         self._flags = flags
         limits = config.limits(flags)
-        connections = Connections(limits.max_connections, limits.max_connections_per_address)
-        self._admission = Admission(limits, Budget(limits.max_bytes_in_flight), connections)
+        connections = Connections(limits.max_connections, limits.max_connections_per_address, time.monotonic)
+        self._admission = Admission(limits, Budget(limits.max_bytes_in_flight, time.monotonic), connections)
         self._metrics_path = config.metrics_path(flags)
         self._metrics = Metrics() if self._metrics_path else None
         self._manager: Manager[LoadedModel] = Manager(
@@ -85,6 +87,7 @@ class ModelServer:
             reload_deadline_seconds=flags.reload_deadline_seconds,
         )
         self._runner = Runner(config.run_threads(flags), self._metrics.run if self._metrics else None)
+        self._offload = Offload()
         self._interceptor = Interceptor(
             lambda: self._core.model_names,
             max_concurrent=limits.max_concurrent_requests,
@@ -152,6 +155,7 @@ class ModelServer:
             poller.stop()
         self._manager.stop()
         self._runner.stop()
+        self._offload.stop()
         self._loop.close()
 
     def _set_resources(self) -> None:
@@ -181,10 +185,12 @@ class ModelServer:
     def _rest_listener(self, port: int) -> RestListener:
         flags = self._flags
         cors = flags.rest_api_enable_cors_support
-        routes = Routes(self._api, self._metrics, flags.rest_api_timeout_in_ms / 1000)
+        routes = Routes(
+            self._api, self._metrics, self._offload, self._admission.limits, flags.rest_api_timeout_in_ms / 1000
+        )
         table = routes.table(cors=cors, metrics_path=self._metrics_path)
-        application = RestApplication(self._interceptor, table, self._admission.limits, cors=cors)
-        return RestListener(self._port(port), application)
+        application = RestApplication(self._interceptor, table, self._admission.limits, self._offload, cors=cors)
+        return RestListener(self._port(port), application, self._admission)
 
     def _port(self, number: int) -> Port:
         return Port(self._flags.host, number, shared=self._flags.workers > 1)

@@ -179,7 +179,7 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
 class SimulatedTransport(asyncio.Transport):
     """Keeps what is written until it is read, and asks its protocol to pause when that is more than it may be."""
 
-    def __init__(self, protocol: GrpcProtocol, loop: SimulatedLoop, peer_name: object) -> None:
+    def __init__(self, protocol: asyncio.Protocol, loop: SimulatedLoop, peer_name: object) -> None:
         super().__init__({"socket": self, "peername": peer_name})
         # A UNIX socket's peer has no name.
         self.family = socket.AF_UNIX if peer_name == "" else socket.AF_INET
@@ -198,7 +198,7 @@ class SimulatedTransport(asyncio.Transport):
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         """The most that may wait for the peer before the protocol is paused."""
-        assert high
+        assert high is not None
         self._high = high
 
     def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
@@ -208,6 +208,10 @@ class SimulatedTransport(asyncio.Transport):
         if len(self.unread) > self._high and not self._paused:
             self._paused = True
             self._protocol.pause_writing()
+
+    def get_write_buffer_size(self) -> int:
+        """What waits for the peer."""
+        return len(self.unread)
 
     def read(self) -> bytes:
         """What the peer reads: everything."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 from serving.errors import ResourceExhausted, ServingError
@@ -33,7 +32,7 @@ class Budget:
     limit: in bytes; 0 = no limit. clock: in seconds.
     """
 
-    def __init__(self, limit: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, limit: int, clock: Callable[[], float]) -> None:
         self.limit = limit
         self.used = 0
         self._held = 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections import Counter
 from collections.abc import Callable
 
@@ -31,7 +30,7 @@ class Connections:
     0 = no limit. clock: in seconds.
     """
 
-    def __init__(self, total: int, each: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, total: int, each: int, clock: Callable[[], float]) -> None:
         self.total = total
         self._each = each
         self._clock = clock

@@ -154,7 +154,7 @@ class Interceptor:
     ) -> None:
         self._model_names = model_names
         self._max_concurrent = max_concurrent
-        self.budget = budget or Budget(0)
+        self.budget = budget or Budget(0, time.monotonic)
         self._metrics = metrics
         self._access_log = access_log
         self.logs = access_log is not None

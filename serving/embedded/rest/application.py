@@ -1,113 +1,112 @@
-"""The REST front end as an ASGI application: a request's route and body, its way through the interceptor, the reply."""
+"""The REST front end: a request's route, its way through the interceptor, its body unpacked, the answer."""
 
 from __future__ import annotations
 
-import asyncio
 import re
-import zlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import partial
 from urllib.parse import unquote
 
 from serving.embedded.limits import Limits
-from serving.embedded.observe.calls import REQUEST_ID_HEADER, Call, Interceptor
+from serving.embedded.observe.calls import REQUEST_ID_HEADER, Call, Interceptor, Operation
+from serving.embedded.offload import Offload
+from serving.embedded.rest.gzip import Gzip
 from serving.embedded.rest.json import values
+from serving.embedded.rest.messages import Answer, HttpRequest, Refusal
 from serving.embedded.rest.routes import Reply, Request, Route
-from serving.errors import InvalidArgument, ResourceExhausted, ServingError
+from serving.errors import ResourceExhausted, ServingError
 
 _REQUEST_ID = REQUEST_ID_HEADER.encode()
 _CORS = (
-    (b"access-control-allow-origin", b"*"),
-    (b"access-control-allow-methods", b"POST, GET"),
-    (b"access-control-allow-headers", b"Content-Type"),
+    b"access-control-allow-origin: *\r\naccess-control-allow-methods: POST, GET\r\n"
+    b"access-control-allow-headers: Content-Type\r\n"
 )
+# Paths are few, but clients make them up.
+_MAX_KNOWN_PATHS = 256
+_MAX_KNOWN_PATH_BYTES = 256
+# What is unpacked at a time.
+_PIECE_BYTES = 2**22
+_REFUSED = Operation("REST", "Refused", counts=False)
 
-# ASGI's own types are mappings of anything: https://asgi.readthedocs.io/en/latest/specs/main.html
-Scope = Mapping[str, Any]
-Receive = Callable[[], Awaitable[Mapping[str, Any]]]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
+Peer = Callable[[], str]
 
 
 class RestApplication:
     """Answers HTTP requests by a table whose last route matches any. cors: whether answers carry CORS headers."""
 
-    def __init__(self, interceptor: Interceptor, routes: Sequence[Route], limits: Limits, *, cors: bool) -> None:
+    def __init__(
+        self, interceptor: Interceptor, routes: Sequence[Route], limits: Limits, offload: Offload, *, cors: bool
+    ) -> None:
         self._interceptor = interceptor
         self._routes = routes
         self._limits = limits
-        self._cors = _CORS if cors else ()
+        self._offload = offload
+        self._cors = _CORS if cors else b""
+        self._known: dict[tuple[str, str], tuple[Route, re.Match[str], str]] = {}
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One HTTP request, as ASGI has it."""
-        if scope["type"] != "http":
-            return
-        headers = dict(scope["headers"])
-        own_id = headers.get(_REQUEST_ID, b"").decode("latin-1")
-        method, path = scope["method"], _path(scope)
-        route, match = self._route(method, path)
-
-        def peer() -> str:
-            return ":".join(map(str, scope["client"] or ()))
-
-        call = Call(self._interceptor, route.operation, path, peer, own_id)
-        call.model = unquote(match.groupdict().get("model", ""), errors="replace")
+    async def answer(self, request: HttpRequest, peer: Peer) -> Answer:
+        """The answer to a request of a peer."""
+        own_id = request.headers.get(_REQUEST_ID, b"").decode("latin-1")
+        route, match, model = self._route(request.method, request.target)
+        call = Call(self._interceptor, route.operation, request.target, peer, own_id, size=len(request.body))
+        call.model = model
         try:
             with call:
-                # A route that is never refused takes no body.
-                body = await self._body(headers, receive) if route.operation.counts else b""
-                reply = await route.handler(Request(method, path, match, call.model, body))
+                if b"gzip" in request.headers.get(b"content-encoding", b"").lower():
+                    request.body = await self._unpacked(request.take_body(), call)
+                reply = await route.handler(Request(request, match, model, call))
                 call.code = reply.code
         except ServingError as error:
-            body = f'{{\n    "error": {values.quoted(str(error))}\n}}'.encode("utf-8", "replace")
-            reply = Reply(body, error.code, error.code.http_status)
-        reply_headers = [
-            (b"content-type", reply.content_type),
-            (b"content-length", str(len(reply.body)).encode()),
-            (_REQUEST_ID, call.request_id.encode("latin-1")),
-            *self._cors,
-        ]
-        await send({"type": "http.response.start", "status": reply.status, "headers": reply_headers})
-        await send({"type": "http.response.body", "body": reply.body})
+            reply = _error_reply(error, error.code.http_status)
+        return self._answer(reply, call)
 
-    def _route(self, method: str, path: str) -> tuple[Route, re.Match[str]]:
+    def refuse(self, refusal: Refusal, peer: Peer) -> Answer:
+        """Takes note of a refusal, and gives its answer."""
+        operation, model = _REFUSED, ""
+        if refusal.method:
+            route, _, model = self._route(refusal.method, refusal.target)
+            # It is noted whatever else is under way.
+            operation = route.operation._replace(counts=False)
+        call = Call(self._interceptor, operation, refusal.target, peer, "")
+        call.model = model
+        with call:
+            call.code = refusal.code
+        return self._answer(_error_reply(refusal, refusal.status), call)
+
+    def _answer(self, reply: Reply, call: Call) -> Answer:
+        headers = b"%s: %s\r\n%s" % (_REQUEST_ID, call.request_id.encode("latin-1"), self._cors)
+        return Answer(reply.status, reply.body, reply.content_type, headers)
+
+    def _route(self, method: str, path: str) -> tuple[Route, re.Match[str], str]:
+        """The route of a request, its match, and the name of the model that it asks for."""
+        known = self._known.get((method, path))
+        if known is not None:
+            return known
         for route in self._routes:
             if (not route.methods or method in route.methods) and (match := route.path.fullmatch(path)):
-                return route, match
+                model = unquote(match.groupdict().get("model", ""), errors="replace")
+                if len(self._known) < _MAX_KNOWN_PATHS and len(path) <= _MAX_KNOWN_PATH_BYTES:
+                    self._known[method, path] = route, match, model
+                return route, match, model
         raise AssertionError(f"the table has no route for {method} {path}")
 
-    async def _body(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
-        """The whole body, unpacked. Raises ServingError; CancelledError when the client goes away before its end."""
-        limit = self._limits.max_body_bytes
-        length = headers.get(b"content-length", b"0")
-        announced = int(length) if length.isdigit() else 0
-        pieces: list[bytes] = []
-        size, more = 0, True
-        while more and max(size, announced) <= limit:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise asyncio.CancelledError
-            pieces.append(message.get("body", b""))
-            size += len(pieces[-1])
-            more = message.get("more_body", False)
-        if max(size, announced) > limit:
-            raise ResourceExhausted(f"The request body is larger than {limit} bytes, the server's --max_request_bytes")
-        body = b"".join(pieces)
-        is_packed = b"gzip" in headers.get(b"content-encoding", b"").lower()
-        return _unpacked(body, self._limits.max_unpacked_bytes) if is_packed else body
+    async def _unpacked(self, packed: bytes | bytearray, call: Call) -> bytearray:
+        """A body that was sent as gzip. Raises ServingError."""
+        limits = self._limits
+        by_ratio = max(limits.max_free_unpack_bytes, limits.max_unpack_ratio * len(packed))
+        limit = min(limits.max_unpacked_bytes, by_ratio)
+        gzip, body = Gzip(packed), bytearray()
+        while not gzip.is_done:
+            size = min(_PIECE_BYTES, limit + 1 - len(body))
+            piece = await self._offload.run(len(packed), partial(gzip.unpack, size))
+            call.charge(len(piece))
+            body += piece
+            if len(body) > limit:
+                reason = f", more than {limits.max_unpack_ratio} times what was sent" if limit == by_ratio else ""
+                raise ResourceExhausted(f"The request body is larger than {limit} bytes when unpacked{reason}")
+        return body
 
 
-def _path(scope: Scope) -> str:
-    """The path as it was sent: TF Serving takes a query string for a part of it."""
-    path: str = scope["raw_path"].decode("latin-1")
-    return f"{path}?{scope['query_string'].decode('latin-1')}" if scope["query_string"] else path
-
-
-def _unpacked(body: bytes, limit: int) -> bytes:
-    unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
-    try:
-        result = unpacker.decompress(body, limit)
-    except zlib.error as error:
-        raise InvalidArgument(f"Failed to gunzip the request body: {error}") from error
-    if unpacker.unconsumed_tail:
-        raise ResourceExhausted(f"The request body is larger than {limit} bytes when unpacked")
-    return result
+def _error_reply(error: ServingError | Refusal, status: int) -> Reply:
+    body = f'{{\n    "error": {values.quoted(str(error))}\n}}'.encode("utf-8", "replace")
+    return Reply(body, error.code, status)

@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Awaitable, Callable, Collection
+from typing import NamedTuple
 from urllib.parse import unquote
 
 from serving.apis import messages
@@ -18,28 +18,32 @@ from serving.embedded.api import SIGNATURE_DEF, Api
 from serving.embedded.inference.examples import classify, regress
 from serving.embedded.inference.model import DEFAULT_SIGNATURE
 from serving.embedded.inference.predict import predict
-from serving.embedded.observe.calls import Operation
+from serving.embedded.limits import Limits
+from serving.embedded.observe.calls import Call, Operation
 from serving.embedded.observe.metrics import CONTENT_TYPE, Metrics
-from serving.embedded.rest.json import examples, outputs, requests, values
+from serving.embedded.offload import Offload
+from serving.embedded.rest.bodies import Bodies, Document
+from serving.embedded.rest.json import examples, outputs, requests
+from serving.embedded.rest.messages import JSON, HttpRequest
 from serving.errors import InvalidArgument
 
 _MODEL = "/v1/models/(?P<model>[^/:]+)"
 _VERSION = r"(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
 _GET, _POST, _PROBE = {"GET"}, {"POST"}, {"GET", "HEAD"}
 _ANY: Collection[str] = ()
-_JSON = b"application/json"
 _INT64_MAX = 2**63 - 1
+# An error quotes so many characters of a path.
+_MAX_QUOTED = 200
 _NOT_FOUND = b"<HTML><HEAD>\n<TITLE>404 Not Found</TITLE>\n</HEAD><BODY>\n<H1>Not Found</H1>\n</BODY></HTML>\n"
 
 
 class Request(NamedTuple):
-    """An HTTP request. match: its path, held against its route's. model: the one it names, if any. body: unpacked."""
+    """A request on its route. match: its path, held against the route's. model: the one that it names, if any."""
 
-    method: str
-    path: str
+    http: HttpRequest
     match: re.Match[str]
     model: str
-    body: bytes
+    call: Call
 
 
 class Reply(NamedTuple):
@@ -48,7 +52,7 @@ class Reply(NamedTuple):
     body: bytes
     code: Code = Code.OK
     status: int = 200
-    content_type: bytes = _JSON
+    content_type: bytes = JSON
 
 
 Handler = Callable[[Request], Awaitable[Reply]]
@@ -66,9 +70,10 @@ class Route(NamedTuple):
 class Routes:
     """The routes of a port. timeout: seconds for an inference. metrics: None when they are off."""
 
-    def __init__(self, api: Api, metrics: Metrics | None, timeout: float) -> None:
+    def __init__(self, api: Api, metrics: Metrics | None, offload: Offload, limits: Limits, timeout: float) -> None:
         self._api = api
         self._metrics = metrics
+        self._bodies = Bodies(offload, limits)
         self._timeout = timeout
 
     def table(self, *, cors: bool, metrics_path: str) -> list[Route]:
@@ -94,27 +99,33 @@ class Routes:
         return rows
 
     async def _predict(self, request: Request) -> Reply:
-        spec, document, deadline = self._inference(request)
+        spec, document, deadline = await self._inference(request)
         with self._api.core.use(spec) as version:
             name = spec.signature_name or DEFAULT_SIGNATURE
             signature = version.servable.signatures.get(name)
             if signature is None:
                 raise InvalidArgument(f'Serving signature name: "{name}" not found in signature def')
-            no_booleans = b"true" not in request.body and b"false" not in request.body
-            inputs = requests.predict_inputs(
-                document, signature.definition, spec.signature_name, no_booleans=no_booleans
+            by_rows = "instances" in document.value
+            inputs = await self._bodies.read(
+                document,
+                request.call,
+                lambda value: requests.predict_inputs(
+                    value, signature.definition, spec.signature_name, no_booleans=document.no_booleans
+                ),
             )
             _, arrays = await predict(self._api.engine, version, name, inputs, deadline=deadline)
-        return _reply(outputs.outputs_json(arrays, row_format="instances" in document))
+        return Reply(await self._bodies.written(arrays, request.call, by_rows=by_rows))
 
     async def _classify(self, request: Request) -> Reply:
-        spec, document, deadline = self._inference(request)
-        message = messages.ClassificationRequest(model_spec=spec, input=examples.examples_input(document))
+        spec, document, deadline = await self._inference(request)
+        examples_input = await self._bodies.read(document, request.call, examples.examples_input)
+        message = messages.ClassificationRequest(model_spec=spec, input=examples_input)
         return _reply(examples.classification_json((await classify(self._api.engine, message, deadline)).result))
 
     async def _regress(self, request: Request) -> Reply:
-        spec, document, deadline = self._inference(request)
-        message = messages.RegressionRequest(model_spec=spec, input=examples.examples_input(document))
+        spec, document, deadline = await self._inference(request)
+        examples_input = await self._bodies.read(document, request.call, examples.examples_input)
+        message = messages.RegressionRequest(model_spec=spec, input=examples_input)
         return _reply(examples.regression_json((await regress(self._api.engine, message, deadline)).result))
 
     async def _metadata(self, request: Request) -> Reply:
@@ -129,7 +140,7 @@ class Routes:
         raise InvalidArgument("Missing model name in request.")
 
     async def _malformed(self, request: Request) -> Reply:
-        raise InvalidArgument(f"Malformed request: {request.method} {request.path}")
+        raise InvalidArgument(f"Malformed request: {request.http.method} {request.http.target[:_MAX_QUOTED]}")
 
     async def _exposition(self, _: Request) -> Reply:
         assert self._metrics is not None
@@ -142,11 +153,11 @@ class Routes:
         body = json.dumps({"ready": ready, "errors": errors}).encode() + b"\n"
         return Reply(body) if ready else Reply(body, Code.UNAVAILABLE, 503)
 
-    def _inference(self, request: Request) -> tuple[messages.ModelSpec, Mapping[str, Any], float]:
+    async def _inference(self, request: Request) -> tuple[messages.ModelSpec, Document, float]:
         """What every inference begins with: the model and the signature, the body, and the deadline."""
         spec = _spec(request)
-        document = values.parse_object(request.body)
-        spec.signature_name = requests.signature_name(document)
+        document = await self._bodies.parse(request.http, request.call)
+        spec.signature_name = requests.signature_name(document.value)
         return spec, document, time.monotonic() + self._timeout
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +23,7 @@ from serving.errors import InvalidArgument
 
 # Outputs whose names end so are bytes, not text.
 BYTES_SUFFIX = "_bytes"
+_NUMPY = orjson.OPT_SERIALIZE_NUMPY
 
 
 def outputs_json(outputs: Mapping[str, Array], *, row_format: bool) -> str:
@@ -63,15 +65,23 @@ def _predictions(outputs: Mapping[str, Array]) -> str:
     if _batch_size(outputs) == 0:
         return "[]"
     level = 1 if len(outputs) == 1 else 2
-    columns = {
-        name: _folded(_texts(name, array, level + array.ndim), array.shape, _line, kept=1)
-        for name, array in outputs.items()
-    }
+    columns = [_rows(name, array, level + array.ndim) for name, array in outputs.items()]
     if len(columns) == 1:
-        return f"[{', '.join(next(iter(columns.values())))}\n    ]"
-    rows = (dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True))
-    lines = ",\n".join(f"        {pretty_object(row, 2)}" for row in rows)
-    return f"[\n{lines}\n    ]"
+        return f"[{', '.join(columns[0])}\n    ]"
+    heads = [f",\n            {quoted(name)}: " for name in outputs]
+    heads[0] = f"        {{{heads[0][1:]}"
+    rows = ("".join(itertools.chain.from_iterable(zip(heads, row, strict=True))) for row in zip(*columns, strict=True))
+    return "[\n" + "\n        },\n".join(rows) + "\n        }\n    ]"
+
+
+def _rows(name: str, array: Array, level: int) -> list[str]:
+    """Each row of an array as JSON on one line."""
+    if array.ndim > 1 and array.dtype.kind in "fiub":
+        rows = [orjson.dumps(row, option=_NUMPY).decode() for row in np.ascontiguousarray(array)]
+        # orjson writes null for what is no number.
+        if array.dtype.kind != "f" or not any("null" in row for row in rows):
+            return [row.replace(",", ", ") for row in rows]
+    return _folded(_texts(name, array, level), array.shape, _line, kept=1)
 
 
 def _batch_size(outputs: Mapping[str, Array]) -> int:
@@ -131,7 +141,7 @@ def _numbers(array: Array) -> list[str]:
     flat = np.ascontiguousarray(array).ravel()
     if not flat.size:
         return []
-    texts = orjson.dumps(flat, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].decode().split(",")
+    texts = orjson.dumps(flat, option=_NUMPY)[1:-1].decode().split(",")
     if flat.dtype.kind == "f" and not np.isfinite(flat).all():
         for position in np.flatnonzero(~np.isfinite(flat)):
             texts[position] = non_finite(float(flat[position]))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import orjson
@@ -19,10 +20,12 @@ Value = Any
 
 _TYPES = {type(None): "Null", str: "String", list: "Array", dict: "Object", int: "Number", float: "Number"}
 _INT64_MIN, _UINT64_MAX = -(2**63), 2**64 - 1
+# An error quotes so many characters of a value.
+MAX_QUOTED = 200
 _MAX_FLOAT32 = 3.4028234663852886e38
 
 
-def parse_object(body: bytes) -> dict[str, Value]:
+def parse_object(body: bytes | bytearray) -> dict[str, Value]:
     """The JSON object in a request's body. Raises InvalidArgument for anything else."""
     if not body:
         raise InvalidArgument("JSON Parse error: The document is empty")
@@ -39,7 +42,7 @@ def parse_object(body: bytes) -> dict[str, Value]:
     return value
 
 
-def _parse(body: bytes) -> Value:
+def _parse(body: bytes | bytearray) -> Value:
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -75,16 +78,21 @@ def format_error(value: Value, rule: str) -> InvalidArgument:
 
 
 def text(value: Value) -> str:
-    """A value as it appears in an error message; a float as C++ prints it: six digits if they suffice, else all."""
+    """A value as it appears in an error message, its beginning when it is long.
+
+    A float is as C++ prints it: six digits if they suffice, else all.
+    """
     if isinstance(value, float) and math.isfinite(value):
         digits = f"{value:.6g}"
         if float(digits) != value:
             digits = f"{value:.9g}" if abs(value) <= _MAX_FLOAT32 else f"{value:.17g}"
         return digits if "." in digits or "e" in digits else f"{digits}.0"
-    try:
-        return pretty(value)
-    except RecursionError:
-        return "..."
+    result = ""
+    for piece in _pieces(value, 0):
+        result += piece
+        if len(result) > MAX_QUOTED:
+            return f"{result[:MAX_QUOTED]}..."
+    return result
 
 
 def non_finite(value: float) -> str:
@@ -94,17 +102,33 @@ def non_finite(value: float) -> str:
     return "Infinity" if value > 0 else "-Infinity"
 
 
-def pretty(value: Value, level: int = 0) -> str:
-    """A value with objects over several lines and arrays on one."""
+def _pieces(value: Value, level: int) -> Iterator[str]:
+    """A value with objects over several lines and arrays on one, piece by piece; of a long string, the beginning."""
     if isinstance(value, dict):
-        return pretty_object({key: pretty(member, level + 1) for key, member in value.items()}, level)
-    if isinstance(value, list):
-        return f"[{', '.join(pretty(element, level + 1) for element in value)}]"
-    if isinstance(value, float) and not math.isfinite(value):
-        return non_finite(value)
-    if isinstance(value, str):
-        return quoted(value)
-    return orjson.dumps(value).decode() if isinstance(value, float) else json.dumps(value)
+        indent = "    " * (level + 1)
+        separator = "{\n"
+        for name, member in value.items():
+            yield f"{separator}{indent}{_quoted_beginning(name)}: "
+            yield from _pieces(member, level + 1)
+            separator = ",\n"
+        yield f"\n{'    ' * level}}}" if value else "{}"
+    elif isinstance(value, list):
+        separator = "["
+        for element in value:
+            yield separator
+            yield from _pieces(element, level + 1)
+            separator = ", "
+        yield "]" if value else "[]"
+    elif isinstance(value, str):
+        yield _quoted_beginning(value)
+    elif isinstance(value, float):
+        yield orjson.dumps(value).decode() if math.isfinite(value) else non_finite(value)
+    else:
+        yield json.dumps(value)
+
+
+def _quoted_beginning(value: str) -> str:
+    return quoted(value[: MAX_QUOTED + 1])
 
 
 def pretty_object(members: dict[str, str], level: int) -> str:
@@ -118,4 +142,8 @@ def pretty_object(members: dict[str, str], level: int) -> str:
 
 def quoted(value: str) -> str:
     """A JSON string; only what JSON must have escaped is."""
-    return json.dumps(value, ensure_ascii=False)
+    try:
+        return orjson.dumps(value).decode()
+    except orjson.JSONEncodeError:
+        # Half of a surrogate pair, which orjson does not print.
+        return json.dumps(value, ensure_ascii=False)

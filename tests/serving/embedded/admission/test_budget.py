@@ -28,7 +28,7 @@ def holding(errors: list[ServingError] | None = None) -> Holding:
 
 def test_the_last_byte_of_the_budget_is_given_and_one_more_is_refused_with_the_flag_in_the_text() -> None:
     """A charge that fills the budget exactly is taken; a byte beyond it is not, and takes nothing."""
-    budget = Budget(100)
+    budget = Budget(100, Clock())
     budget.charge(100)
     with pytest.raises(ResourceExhausted, match=r"100 bytes .* --max_bytes_in_flight is 100"):
         budget.charge(1)
@@ -39,7 +39,7 @@ def test_the_last_byte_of_the_budget_is_given_and_one_more_is_refused_with_the_f
 
 def test_a_budget_of_zero_is_none() -> None:
     """0 is no limit, as for the other limits."""
-    budget = Budget(0)
+    budget = Budget(0, Clock())
     budget.charge(2**60)
     budget.hold(holding(), 2**60)
 
@@ -85,7 +85,7 @@ def test_a_message_that_grows_is_not_its_own_victim() -> None:
 
 def test_a_holding_that_is_released_twice_gives_its_bytes_back_once() -> None:
     """Releasing is safe to repeat."""
-    budget = Budget(MiB)
+    budget = Budget(MiB, Clock())
     mine = holding()
     budget.hold(mine, 100)
     budget.hold(mine, -40)

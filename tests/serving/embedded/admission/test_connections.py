@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 
 import pytest
 
@@ -18,7 +19,7 @@ def entered(connections: Connections, address: str, closed: list[str], name: str
 
 def test_a_newcomer_takes_the_place_of_the_stranger_that_has_been_silent_for_longest() -> None:
     """Those who never asked anything go before those who did."""
-    connections, closed = Connections(3, 0), list[str]()
+    connections, closed = Connections(3, 0, time.monotonic), list[str]()
     known = entered(connections, "a", closed, "known")
     connections.work(known)
     connections.rest(known)
@@ -31,7 +32,7 @@ def test_a_newcomer_takes_the_place_of_the_stranger_that_has_been_silent_for_lon
 
 def test_when_all_are_busy_the_newcomer_is_turned_away() -> None:
     """A connection with a request under way is never closed for another."""
-    connections, closed = Connections(1, 0), list[str]()
+    connections, closed = Connections(1, 0, time.monotonic), list[str]()
     busy = entered(connections, "a", closed, "busy")
     connections.work(busy)
     assert connections.enter("b", lambda: None) is None
@@ -42,7 +43,7 @@ def test_when_all_are_busy_the_newcomer_is_turned_away() -> None:
 
 def test_an_address_at_its_limit_displaces_only_its_own() -> None:
     """The limit of each address costs no other address anything."""
-    connections, closed = Connections(10, 2), list[str]()
+    connections, closed = Connections(10, 2, time.monotonic), list[str]()
     entered(connections, "b", closed, "other")
     entered(connections, "a", closed, "one")
     entered(connections, "a", closed, "two")
@@ -52,7 +53,7 @@ def test_an_address_at_its_limit_displaces_only_its_own() -> None:
 
 def test_a_place_is_free_again_when_its_connection_has_gone() -> None:
     """Leaving twice frees one place; rest after it none."""
-    connections, closed = Connections(1, 1), list[str]()
+    connections, closed = Connections(1, 1, time.monotonic), list[str]()
     seat = entered(connections, "a", closed, "one")
     connections.work(seat)
     connections.leave(seat)

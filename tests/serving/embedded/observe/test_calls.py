@@ -71,8 +71,7 @@ class Ports(NamedTuple):
     def routes(self) -> list[Route]:
         """What its REST connections answer with."""
         assert self.server._rest is not None
-        application: Any = self.server._rest._server.config.app
-        return list(application._routes)
+        return list(self.server._rest._application._routes)
 
     def line(self) -> dict[str, Any]:
         """The one line of the log; it is taken out."""

@@ -1,110 +1,67 @@
-"""The REST front end without a port: bodies in pieces, compressed, too long, cut short."""
+"""What becomes of a request's body before its route sees it: unpacked, charged, or refused."""
 
 from __future__ import annotations
 
-import asyncio
 import gzip
-import re
-from collections.abc import Mapping
-from typing import Any
+import random
+from collections.abc import Iterator
 
 import pytest
 
 from serving.apis.status import Code
 from serving.embedded.limits import Limits
-from serving.embedded.observe.calls import Interceptor, Operation
-from serving.embedded.rest.application import RestApplication
-from serving.embedded.rest.routes import Reply, Request, Route
+from tests.support.http1_server import Port, request
+from tests.support.http2_server import SimulatedLoop, simulated_loop
 
-LIMITS = Limits(max_body_bytes=30, max_unpacked_bytes=40)
-BODY = bytes(range(30))
-GZIP = {"content-encoding": "GZIP"}
+NOISE = random.Random(0).randbytes(2000)
+LIMITS = Limits(max_unpacked_bytes=2000, max_unpack_ratio=10, max_free_unpack_bytes=100, max_bytes_in_flight=5000)
 
 
-class Exchange:
-    """One request to a route that gives the body back, and what became of it."""
-
-    def __init__(
-        self,
-        *pieces: bytes,
-        headers: Mapping[str, str] | None = None,
-        codes: list[Code] | None = None,
-        cut_short: bool = False,
-    ) -> None:
-        self.codes = [] if codes is None else codes
-        self.status = 0
-        self.body = b""
-        self._messages: list[dict[str, Any]] = [
-            {"type": "http.request", "body": piece, "more_body": True} for piece in pieces
-        ]
-        if cut_short:
-            self._messages.append({"type": "http.disconnect"})
-        else:
-            self._messages[-1]["more_body"] = False
-        scope = {
-            "type": "http",
-            "method": "POST",
-            "raw_path": b"/echo",
-            "query_string": b"",
-            "headers": [(name.encode(), value.encode()) for name, value in (headers or {}).items()],
-            "client": ("127.0.0.1", 50514),
-        }
-        route = Route(Operation("REST", "Echo"), (), re.compile(".*"), self._echo)
-        interceptor = Interceptor(list, access_log=lambda call: self.codes.append(call.code))
-        asyncio.run(RestApplication(interceptor, [route], LIMITS, cors=False)(scope, self._receive, self._send))
-
-    async def _echo(self, request: Request) -> Reply:
-        return Reply(request.body)
-
-    async def _receive(self) -> dict[str, Any]:
-        return self._messages.pop(0)
-
-    async def _send(self, message: dict[str, Any]) -> None:
-        self.status = message.get("status", self.status)
-        self.body += message.get("body", b"")
+@pytest.fixture
+def loop() -> Iterator[SimulatedLoop]:
+    """A loop that fails the test when anything in it raised."""
+    with simulated_loop() as loop:
+        yield loop
 
 
-@pytest.mark.parametrize("pieces", [(BODY,), (BODY[:9], BODY[9:]), (b"", BODY, b"")], ids=["one", "two", "empty ones"])
-def test_a_body_comes_in_any_pieces(pieces: tuple[bytes, ...]) -> None:
-    """As long as the limit allows."""
-    exchange = Exchange(*pieces)
-
-    assert (exchange.status, exchange.body, exchange.codes) == (200, BODY, [Code.OK])
-
-
-@pytest.mark.parametrize(
-    ("pieces", "headers"),
-    [
-        ((BODY + b"0",), {}),
-        ((BODY, b"0"), {}),
-        ((BODY, b"0", b"0"), {}),
-        ((b"0",), {"content-length": "31"}),
-    ],
-    ids=["at once", "the last piece", "a piece before the last", "announced"],
-)
-def test_a_body_that_is_too_long(pieces: tuple[bytes, ...], headers: dict[str, str]) -> None:
-    """429, whether the request says so beforehand or not."""
-    exchange = Exchange(*pieces, headers=headers)
-
-    assert (exchange.status, exchange.codes) == (429, [Code.RESOURCE_EXHAUSTED])
-    assert b"The request body is larger than 30 bytes, the server's --max_request_bytes" in exchange.body
+def answer(loop: SimulatedLoop, body: bytes, limits: Limits = LIMITS) -> tuple[bytes, list[Code]]:
+    """What a body that was sent as gzip is answered with, and the codes of the calls; nothing is held after it."""
+    port = Port(loop, limits)
+    data = port.connect().ask(request("/echo", body, "Content-Encoding: GZIP"))
+    assert port.admission.budget.used == 0
+    return data, [code for _, code in port.calls]
 
 
-def test_a_compressed_body() -> None:
-    """It is unpacked up to a limit of its own, and refused when it is no gzip."""
-    assert Exchange(gzip.compress(bytes(40)), headers=GZIP).body == bytes(40)
-    too_long, no_gzip = Exchange(gzip.compress(bytes(41)), headers=GZIP), Exchange(b"not gzip", headers=GZIP)
+def test_a_body_is_unpacked_up_to_a_limit(loop: SimulatedLoop) -> None:
+    """The last byte fits, one more does not."""
+    data, codes = answer(loop, gzip.compress(NOISE))
+    assert data.endswith(b"POST " + NOISE)
+    assert codes == [Code.OK]
+    data, codes = answer(loop, gzip.compress(NOISE + b"x"))
+    assert b"429" in data
+    assert b'larger than 2000 bytes when unpacked"' in data
+    assert codes == [Code.RESOURCE_EXHAUSTED]
 
-    assert (too_long.status, too_long.codes) == (429, [Code.RESOURCE_EXHAUSTED])
-    assert b"The request body is larger than 40 bytes when unpacked" in too_long.body
-    assert (no_gzip.status, no_gzip.codes) == (400, [Code.INVALID_ARGUMENT])
+
+def test_a_body_may_not_become_much_larger_than_it_was_sent(loop: SimulatedLoop) -> None:
+    """But for small ones, whose bytes are few either way."""
+    data, _ = answer(loop, gzip.compress(bytes(100)))
+    assert data.endswith(b"POST " + bytes(100))
+    data, codes = answer(loop, gzip.compress(bytes(1900)))
+    assert b"bytes when unpacked, more than 10 times what was sent" in data
+    assert codes == [Code.RESOURCE_EXHAUSTED]
 
 
-def test_a_client_that_goes_away() -> None:
-    """Its call is cancelled, and noted so."""
-    codes: list[Code] = []
+def test_what_a_body_unfolds_to_is_charged(loop: SimulatedLoop) -> None:
+    """Beyond the budget it is refused."""
+    data, codes = answer(loop, gzip.compress(NOISE), LIMITS._replace(max_bytes_in_flight=3500))
+    assert b"--max_bytes_in_flight is 3500" in data
+    assert codes == [Code.RESOURCE_EXHAUSTED]
 
-    with pytest.raises(asyncio.CancelledError):
-        Exchange(BODY[:9], codes=codes, cut_short=True)
 
-    assert codes == [Code.CANCELLED]
+@pytest.mark.parametrize("body", [b"", b"no gzip", gzip.compress(NOISE)[:-1]], ids=["nothing", "none", "cut short"])
+def test_what_is_no_whole_gzip_is_refused(loop: SimulatedLoop, body: bytes) -> None:
+    """As a wrong request."""
+    data, codes = answer(loop, body)
+    assert b"400 Bad Request" in data
+    assert codes == [Code.INVALID_ARGUMENT]

@@ -1,0 +1,89 @@
+"""The way of a body between its bytes and its arrays: a large one away from the event loop, and within the budget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TypeVar
+
+from serving.apis.tensors import Array
+from serving.embedded.limits import Limits
+from serving.embedded.observe.calls import Call
+from serving.embedded.offload import LARGE_BYTES, Offload
+from serving.embedded.rest.json import outputs, values
+from serving.embedded.rest.json.size import json_size
+from serving.embedded.rest.json.values import Value
+from serving.embedded.rest.messages import HttpRequest
+from serving.errors import ResourceExhausted
+
+# The text of an array takes so many times its bytes while it is made: a text of twenty characters for a float32, twice.
+_TEXT_FACTOR = 10
+
+T = TypeVar("T")
+
+
+class Document:
+    """A JSON object that a body holds. value: empty once it is read. size: of the body, in bytes.
+
+    no_booleans: whether it is known to hold neither `true` nor `false`.
+    """
+
+    __slots__ = ("no_booleans", "size", "value")
+
+    def __init__(self, value: dict[str, Value], size: int, *, no_booleans: bool) -> None:
+        self.value = value
+        self.size = size
+        self.no_booleans = no_booleans
+
+
+class Bodies:
+    """Reads and writes bodies; each call is charged for what that takes."""
+
+    def __init__(self, offload: Offload, limits: Limits) -> None:
+        self._offload = offload
+        self._limits = limits
+
+    async def parse(self, request: HttpRequest, call: Call) -> Document:
+        """The JSON object in a body, which the request lets go of. Raises ServingError."""
+        body = request.take_body()
+        size = len(body)
+        if size > min(LARGE_BYTES, self._limits.max_request_elements):
+            await self._charge(body, call)
+        value = await self._offload.run(size, partial(values.parse_object, body))
+        return Document(value, size, no_booleans=b"true" not in body and b"false" not in body)
+
+    async def read(self, document: Document, call: Call, convert: Callable[[Mapping[str, Value]], T]) -> T:
+        """What `convert` makes of a document, which is let go of. Raises ServingError."""
+        result = await self._offload.run(document.size, partial(convert, document.value))
+        document.value = {}
+        # What was made of it is smaller than what it was: the call goes on being charged for its body.
+        call.refund(max(0, call.size - document.size))
+        return result
+
+    async def written(self, arrays: Mapping[str, Array], call: Call, *, by_rows: bool) -> bytes:
+        """The body of a Predict answer. Raises ServingError."""
+        size = sum([_array_bytes(array) for array in arrays.values()])
+        if size > LARGE_BYTES:
+            call.charge(_TEXT_FACTOR * size)
+        text = await self._offload.run(size, partial(outputs.outputs_json, arrays, row_format=by_rows))
+        return text.encode("utf-8", "surrogateescape")
+
+    async def _charge(self, body: bytes | bytearray, call: Call) -> None:
+        """Charges a call for what a large body takes once it is parsed. Raises ResourceExhausted."""
+        limits = self._limits
+        if len(body) > limits.max_unpacked_bytes:
+            raise ResourceExhausted(
+                f"A JSON body of {len(body)} bytes is too large: the limit is {limits.max_unpacked_bytes}, send gRPC"
+            )
+        most = limits.max_request_elements
+        elements, parsed_bytes = await self._offload.run(len(body), partial(json_size, body, most))
+        if elements > most:
+            raise ResourceExhausted(
+                f"The request has more than {most} JSON values, the server's --max_request_elements: send fewer rows "
+                "at a time, or send gRPC"
+            )
+        call.charge(parsed_bytes)
+
+
+def _array_bytes(array: Array) -> int:
+    return sum(map(len, array.ravel())) if array.dtype.kind == "O" else array.nbytes

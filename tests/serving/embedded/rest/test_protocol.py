@@ -1,0 +1,357 @@
+"""REST connections from their first byte to their end, by a simulated clock: HTTP/1.1's rules, limits, and time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from serving.apis.status import Code
+from serving.embedded.limits import Limits
+from serving.embedded.rest.connection import MAX_PIPELINED
+from tests.support.http1_server import Port, request
+from tests.support.http2_server import SimulatedLoop, simulated_loop
+
+LIMITS = Limits(
+    max_body_bytes=1000,
+    max_header_bytes=500,
+    max_bytes_in_flight=8000,
+    header_timeout_seconds=10,
+    stall_timeout_seconds=20,
+    idle_timeout_seconds=75,
+)
+
+
+@pytest.fixture
+def loop() -> Iterator[SimulatedLoop]:
+    """A loop that fails the test when anything in it raised."""
+    with simulated_loop() as loop:
+        yield loop
+
+
+@pytest.fixture
+def port(loop: SimulatedLoop) -> Port:
+    """A port with small limits."""
+    return Port(loop, LIMITS)
+
+
+def status(answer: bytes) -> int:
+    """The status of an answer."""
+    return int(answer.split(b" ", 2)[1])
+
+
+def test_a_request_is_answered_and_its_connection_lives_on(port: Port) -> None:
+    """The answer has a length, a type, a date and a request id."""
+    client = port.connect()
+    head, _, body = client.ask(request(body=b"abc")).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+    names = {line.split(b":")[0] for line in head.split(b"\r\n")[1:]}
+    assert names == {b"content-type", b"content-length", b"date", b"x-request-id"}
+    assert body == b"POST abc"
+    assert client.ask(request(body=b"de")).endswith(b"POST de")
+    assert client.is_open()
+
+
+def test_a_request_may_come_byte_by_byte_and_holds_bytes_of_the_budget_until_it_is_whole(port: Port) -> None:
+    """Nothing is under way before it is whole."""
+    client = port.connect()
+    data = request(body=b"abcdef")
+    for byte in data[:-1]:
+        client.send(bytes([byte]))
+    assert port.admission.budget.used > 6
+    assert not port.calls
+    assert client.ask(data[-1:]).endswith(b"POST abcdef")
+    assert port.admission.budget.used == 0
+
+
+def test_pipelined_requests_are_answered_in_their_order(port: Port) -> None:
+    """However they arrive, and the client may close its side at once."""
+    client = port.connect()
+    client.send(request("/wait") + b"".join(request(body=b"%d" % number) for number in range(5)))
+    assert client.read() == b""
+    port.release()
+    answers = client.read()
+    assert answers.index(b"waited") < answers.index(b"POST 0") < answers.index(b"POST 4")
+    assert port.admission.budget.used == 0
+
+
+def test_more_pipelined_requests_than_the_limit_end_the_connection_after_the_answers(loop: SimulatedLoop) -> None:
+    """Those that fit are answered."""
+    port = Port(loop)
+    client = port.connect()
+    answers = client.ask(request() * (MAX_PIPELINED + 1))
+    assert answers.count(b"200 OK") == MAX_PIPELINED
+    assert answers.count(b"429 Too Many Requests") == 1
+    assert not client.is_open()
+
+
+@pytest.mark.parametrize(
+    ("data", "expected", "text"),
+    [
+        (b"GET / HTTP/1.1\r\n\r\n", 400, b"0 Host headers"),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400, b"2 Host headers"),
+        (b"GET / HTTP/1.0\r\nHost: a\r\nHost: b\r\n\r\n", 400, b"2 Host headers"),
+        (b"GET / HTTP/1.1\r\nHost : a\r\n\r\n", 400, b"not HTTP/1.1"),
+        (b"GET / HTTP/1.1\nHost: a\n\n", 400, b"not HTTP/1.1"),
+        (b"\x16\x03\x01\x02\x00\x01", 400, b"not HTTP/1.1"),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505, b"gRPC is on the other one"),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", 400, b"not HTTP"),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 400, b"not HTTP/1.1"),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 501, b"transfer coding"),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 500 + b"\r\n\r\n", 431, b"more than 500 bytes"),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 600, 431, b"more than 500 bytes"),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"a:\r\n" * 20 + b"\r\n", 431, b"more than 500 bytes"),
+        (b"CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n", 501, b"CONNECT is for proxies"),
+        (b"GET /" + b"x" * 500 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 431, b"more than 500 bytes"),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1001\r\n\r\n", 429, b"larger than 1000 bytes"),
+        (request(body=b"x" * 1001), 429, b"larger than 1000 bytes"),
+    ],
+)  # fmt: skip
+def test_what_http_or_a_limit_forbids_ends_the_connection_with_its_reason(
+    port: Port, data: bytes, expected: int, text: bytes
+) -> None:
+    """The answer says what is wrong, closes, and is noted in the log."""
+    client = port.connect()
+    # A header without an end is only known to be one after a while.
+    client.send(data[:300])
+    answer = client.ask(data[300:] if len(data) > 300 else b"")
+    assert status(answer) == expected
+    assert text in answer
+    assert b"connection: close\r\n" in answer
+    assert not client.is_open()
+    # Under its route, once that is known.
+    assert [name for name, _ in port.calls] in (["Refused"], ["Echo"])
+    assert port.admission.budget.used == 0
+
+
+def test_a_chunked_body_is_taken_up_to_the_limit_and_its_trailers_are_let_pass(port: Port) -> None:
+    """The last byte of the limit fits, and one more does not, whatever the pieces."""
+    head = b"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    client = port.connect()
+    for _ in range(10):
+        head += b"64;name=value\r\n" + b"x" * 100 + b"\r\n"
+    assert client.ask(head + b"0\r\nHost: other\r\nTrailer: t\r\n\r\n").endswith(b"x" * 1000)
+    assert client.is_open()
+    assert status(client.ask(head + b"1\r\ny\r\n0\r\n\r\n")) == 429
+
+
+def test_an_expectation_is_met_only_when_the_body_would_be_taken(port: Port) -> None:
+    """100 Continue before the body; a refusal in its place for one that is too large."""
+    expects = request("/echo", b"abc", "Expect: 100-continue")[:-3]
+    client = port.connect()
+    assert client.ask(expects) == b"HTTP/1.1 100 Continue\r\n\r\n"
+    assert client.ask(b"abc").endswith(b"POST abc")
+    assert status(client.ask(expects.replace(b"Length: 3", b"Length: 3000"))) == 429
+
+
+def test_head_is_answered_without_the_body_but_with_its_length(port: Port) -> None:
+    """As GET would be."""
+    answer = port.connect().ask(request("/healthz", method="HEAD"))
+    assert b"content-length: 5\r\n" in answer
+    assert answer.endswith(b"\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    ("headers", "version", "stays"),
+    [
+        ((), "1.1", True),
+        (("Connection: close",), "1.1", False),
+        ((), "1.0", False),
+        (("Connection: keep-alive",), "1.0", True),
+    ],
+)
+def test_a_connection_stays_open_as_the_client_asks(
+    port: Port, headers: tuple[str, ...], version: str, *, stays: bool
+) -> None:
+    """HTTP/1.1 keeps it, HTTP/1.0 closes it, unless the request says otherwise; what follows a close is let be."""
+    client = port.connect()
+    data = request("/echo", b"a", *headers, version=version)
+    answer = client.ask(data + data)
+    assert answer.count(b"POST a") == (2 if stays else 1)
+    assert client.is_open() == stays
+    assert (b"connection: close" in answer) != stays
+    assert (b"connection: keep-alive" in answer) == (stays and version == "1.0")
+
+
+def test_an_upgrade_is_declined_by_answering_in_http_1_1(port: Port) -> None:
+    """Clients that offer h2c go on with HTTP/1.1, on the same connection."""
+    client = port.connect()
+    offer = request("/echo", b"abc", "Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABk")
+    assert client.ask(offer + request(body=b"next")).endswith(b"POST next")
+
+
+def test_an_absolute_target_is_a_path(port: Port) -> None:
+    """As proxies send it."""
+    client = port.connect()
+    client.ask(request("http://here:8501/healthz?x"))
+    client.ask(request("HTTP://here", method="GET"))
+    assert [name for name, _ in port.calls] == ["Echo", "Echo"]
+    client.ask(request("http://here/wait"))
+    port.release()
+    assert port.calls[-1] == ("Wait", Code.OK)
+
+
+def test_a_connection_that_sends_nothing_is_closed(port: Port) -> None:
+    """When the time for its first request is over, without a word; never before."""
+    client = port.connect()
+    port.pass_time(10)
+    assert client.is_open()
+    port.pass_time(0.1)
+    assert not client.is_open()
+    assert client.read() == b""
+    port.pass_time(1)
+    assert not port.connections
+
+
+def test_headers_have_their_time_however_they_trickle(port: Port) -> None:
+    """A byte now and then does not lengthen it."""
+    client = port.connect()
+    for byte in b"GET / HTTP/1.1":
+        client.send(bytes([byte]))
+        port.pass_time(1)
+    assert status(client.read()) == 408
+    assert not client.is_open()
+
+
+def test_a_body_may_take_its_time_but_not_stall(port: Port) -> None:
+    """Each byte begins the time anew; when it is over the request is refused, and holds nothing."""
+    client = port.connect()
+    client.send(request(body=b"x" * 100)[:-100])
+    for _ in range(10):
+        client.send(b"x")
+        port.pass_time(19)
+    assert client.is_open()
+    port.pass_time(2)
+    answer = client.read()
+    assert status(answer) == 408
+    assert b"the rest of a request's body" in answer
+    assert port.admission.budget.used == 0
+
+
+def test_an_idle_connection_is_kept_for_a_while(port: Port) -> None:
+    """After an answer the time is longer than before the first request."""
+    client = port.connect()
+    client.ask(request())
+    port.pass_time(75)
+    assert client.is_open()
+    port.pass_time(0.1)
+    assert not client.is_open()
+
+
+def test_a_request_under_way_has_no_time_limit_of_the_connections(port: Port) -> None:
+    """It has its own deadline."""
+    client = port.connect()
+    client.send(request("/wait"))
+    port.pass_time(1000)
+    port.release()
+    assert client.read().endswith(b"waited")
+
+
+def test_requests_that_have_not_arrived_take_no_place_and_probes_are_never_refused(port: Port) -> None:
+    """Unfinished bodies leave the calls at a time alone; when those are too many, a probe is answered all the same."""
+    for _ in range(10):
+        port.connect().send(request(body=b"abc")[:-1])
+    assert port.connect().ask(request(body=b"abc")).endswith(b"POST abc")
+    for _ in range(2):
+        port.connect().send(request("/wait"))
+    assert status(port.connect().ask(request())) == 429
+    assert status(port.connect().ask(request("/healthz", method="GET"))) == 200
+
+
+def test_unfinished_bodies_give_way_when_they_stall_and_others_need_their_bytes(port: Port) -> None:
+    """The one that has stalled for longest is refused; one that goes on arriving is not."""
+    stalled = [port.connect() for _ in range(4)]
+    for client in stalled:
+        client.send(request(body=b"x" * 1000)[:-100])
+    port.pass_time(1)
+    late = port.connect()
+    late.send(request(body=b"x" * 1000)[:-1])
+    for _ in range(4):
+        port.connect().send(request(body=b"y" * 1000)[:-1])
+    assert status(stalled[0].read()) == 429
+    assert not stalled[0].is_open()
+    assert status(late.ask(b"x")) == 200
+
+
+def test_a_client_that_does_not_read_is_not_read_from_and_holds_bytes(port: Port) -> None:
+    """What waits for it is charged; when it reads nothing for the stall's time, its connection ends."""
+    port.big = b"z" * 3000
+    client = port.connect()
+    client.send(request("/big"))
+    assert port.admission.budget.used > 3000
+    client.send(request(body=b"next"))
+    assert [name for name, _ in port.calls] == ["Big"]
+    port.pass_time(21)
+    assert client.protocol not in port.connections
+    assert port.admission.budget.used == 0
+
+
+def test_an_answer_that_nobody_reads_gives_way_when_others_need_its_bytes(port: Port) -> None:
+    """Its connection ends."""
+    port.big = b"z" * 2500
+    clients = [port.connect() for _ in range(3)]
+    clients[0].send(request("/big"))
+    clients[1].send(request("/big"))
+    port.pass_time(1)
+    assert port.admission.budget.used > 5000
+    assert clients[2].ask(request(body=b"x" * 900)).endswith(b"x")
+    clients[2].send(request("/big"))
+    assert clients[0].protocol not in port.connections
+    assert clients[2].protocol in port.connections
+
+
+def test_a_client_that_goes_away_is_not_waited_for(port: Port) -> None:
+    """Its call is cancelled, and noted so; nothing is held for it."""
+    client = port.connect()
+    client.send(request("/wait"))
+    client.transport.close()
+    port.loop.pass_time()
+    assert port.calls == [("Wait", Code.CANCELLED)]
+    assert port.admission.budget.used == 0
+    assert len(port.admission.connections) == 0
+
+
+def test_a_client_that_closes_its_side_gets_its_answer(port: Port) -> None:
+    """And the end after it."""
+    client = port.connect()
+    client.send(request("/wait"))
+    assert client.protocol.eof_received()
+    port.release()
+    assert client.read().endswith(b"waited")
+    assert not client.is_open()
+
+
+def test_a_drained_connection_answers_what_arrives_and_closes_with_it(port: Port) -> None:
+    """The last answer says so; an idle connection closes when it is told to."""
+    busy, idle, late = port.connect(), port.connect(), port.connect()
+    busy.send(request("/wait") + request(body=b"second"))
+    for client in (busy, idle, late):
+        client.protocol.drain()
+    port.release()
+    answers = busy.read()
+    assert answers.count(b"connection: close") == 1
+    assert answers.endswith(b"POST second")
+    assert b"connection: close" in late.ask(request())
+    assert idle.is_open()
+    idle.protocol.close_if_idle()
+    assert not idle.is_open()
+
+
+def test_more_connections_than_the_limit_displace_the_idle_ones(loop: SimulatedLoop) -> None:
+    """One that waits for its answer stays."""
+    port = Port(loop, LIMITS, total=2)
+    busy, silent = port.connect(), port.connect()
+    busy.send(request("/wait"))
+    fresh = port.connect()
+    assert not silent.is_open()
+    assert status(fresh.ask(request())) == 200
+    port.release()
+    assert busy.read().endswith(b"waited")
+
+
+def test_a_connection_is_turned_away_when_all_are_busy(loop: SimulatedLoop) -> None:
+    """It is closed at once."""
+    port = Port(loop, LIMITS, total=1)
+    port.connect().send(request("/wait"))
+    assert not port.connect().is_open()
+    port.release()

@@ -1,0 +1,51 @@
+"""What a JSON body takes once it is parsed, told before it is."""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+import tracemalloc
+
+import orjson
+import pytest
+
+from serving.embedded.rest.json.size import json_size
+
+BODIES = {
+    "empty lists": [[]] * 20_000,
+    "empty objects": [{}] * 20_000,
+    "objects of one": [{"a": 1}] * 20_000,
+    "objects of six": [dict.fromkeys("abcdef", 1.5)] * 5_000,
+    "distinct names": {f"k{number}": number for number in range(20_000)},
+    "floats": [random.Random(0).random()] * 20_000,
+    "small numbers": [7] * 20_000,
+    "large numbers": [2**60] * 20_000,
+    "short strings": [f"{number:02}" for number in range(100)] * 200,
+    "distinct strings": [str(number) for number in range(20_000)],
+    "one string": "a" * 200_000,
+    "wide strings": ["\U0001f600aaa"] * 20_000,
+    "one wide string": "a" * 200_000 + "\U0001f600",
+    "nested lists": [[[1, 2], [3, 4]]] * 5_000,
+}
+
+
+@pytest.mark.parametrize("name", BODIES)
+@pytest.mark.parametrize("ascii_only", [False, True], ids=["utf-8", "escaped"])
+def test_no_body_takes_more_memory_than_is_told(name: str, *, ascii_only: bool) -> None:
+    """For each kind of value, at its worst; nor is it told to take ten times what it does."""
+    body = json.dumps({"instances": BODIES[name]}, separators=(",", ":"), ensure_ascii=ascii_only).encode()
+    told = json_size(body, sys.maxsize).parsed_bytes
+    tracemalloc.start()
+    value = orjson.loads(body)
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    del value
+    assert taken <= told < 10 * taken
+
+
+def test_every_value_counts_and_names_too() -> None:
+    """However it is nested; what comes after too many is not looked at."""
+    assert 8 <= json_size(b'{"a":[1,2,[]],"b":{}}', sys.maxsize).elements <= 10
+    many = b"[" * 3_000_000
+    assert 1000 < json_size(many, 1000).elements < 2_000_000
