@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from fashion_common.errors import FashionError
 from fashion_common.native_stderr import native_stderr_silenced
 from serving.embedded.flags import Flags, notices, parse, usage
+from serving.embedded.observe.log_writer import open_standard_streams, stderr_never_blocks
 
 # How often a worker checks whether its parent is there.
 _PARENT_SECONDS = 1.0
@@ -24,12 +25,17 @@ _NEW_OBJECTS = 20_000
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the server until SIGTERM or SIGINT. Gives the exit code."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    open_standard_streams()
+    with stderr_never_blocks():
+        return _main(sys.argv[1:] if arguments is None else arguments)
+
+
+def _main(arguments: Sequence[str]) -> int:
     try:
         flags = parse(arguments)
         ignored = notices(flags)
     except FashionError as error:
-        print(f"{error}\n{usage()}", file=sys.stderr, end="")
+        print(f"{error}; --help lists the flags", file=sys.stderr)
         return error.exit_code
     if flags.help:
         print(usage(), end="")
@@ -96,7 +102,7 @@ def _serve(flags: Flags, stopping: threading.Event) -> int:
             iterations=max(1, flags.num_request_iterations_for_warmup) if flags.enable_model_warmup else 0,
         ),
         stopping,
-        Tracer(tracing.take, tracing.save),
+        Tracer(tracing.take),
     )
     addresses = server.start()
     if addresses.grpc:
@@ -125,7 +131,7 @@ def _set_by_signals() -> threading.Event:
 
 if __name__ == "__main__":
     exit_code = main()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
     # sys.exit would wait for threads, and so for a run that has outlived its deadline.
     os._exit(exit_code)

@@ -7,6 +7,7 @@ a free one when it is given. Whatever of TF Serving cannot work here is accepted
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import functools
 import os
 from collections.abc import Mapping, Sequence
@@ -21,12 +22,43 @@ _IGNORED = "Ignored"
 _REFUSED = "Refused"
 _LIMITS = Limits()
 RELOAD_FROM = ("loopback", "anyone", "nobody")
+# What numbers may be: protobuf's int32 and more seconds than a process lives, neither of them negative.
+_RANGES: Mapping[type, tuple[float, float]] = {int: (0, 2**31 - 1), float: (0, 10**9)}
+_INT64_MAX = 2**63 - 1
+_MAX_PORT = 2**16 - 1
+_MAX_WORKERS = 1024
+# The shortest time that a connection may have: none would close it at once.
+_LEAST_SECONDS = 0.1
 
 
-def _flag(default: Any, text: str, kind: type | None = None, *, state: str = "") -> Any:
-    """One flag. state: of a flag that cannot work here; `text` is the reason then."""
-    help_text = f"{state}: {text}." if state else text
-    metadata = {"help": help_text, "kind": kind or type(default), "state": state, "reason": text}
+def _flag(
+    default: Any,
+    text: str,
+    kind: type | None = None,
+    *,
+    least: float | None = None,
+    most: float | None = None,
+    choices: Sequence[str] = (),
+    state: str = "",
+    group: str = "",
+) -> Any:
+    """One flag.
+
+    least, most: its kind's, unless given. group: of flags, begins with it. state: of a flag that cannot work here; its
+    text is the reason then.
+    """
+    kind = kind or type(default)
+    first, last = _RANGES.get(kind, (0, 0))
+    metadata = {
+        "help": f"{state}: {text}." if state else text,
+        "kind": kind,
+        "least": first if least is None else least,
+        "most": last if most is None else most,
+        "choices": choices,
+        "state": state,
+        "reason": text,
+        "group": group,
+    }
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -39,40 +71,47 @@ _refused = functools.partial(_flag, state=_REFUSED)
 class Flags:
     """The server's flags, under TF Serving's names. Ports: a negative one turns the API off."""
 
-    # Network
-    port: int = _flag(8500, "TCP port to listen on for gRPC. 0 picks a free one, a negative number turns gRPC off.")
+    port: int = _flag(
+        8500,
+        "TCP port to listen on for gRPC. 0 picks a free one, a negative number turns gRPC off.",
+        group="Network",
+        least=-1,
+        most=_MAX_PORT,
+    )
     grpc_socket_path: str = _flag("", "UNIX socket to listen on for gRPC, besides the port.")
-    rest_api_port: int | None = _flag(None, "TCP port for HTTP/REST. Absent: no REST. 0 picks a free one.", int)
+    rest_api_port: int | None = _flag(
+        None, "TCP port for HTTP/REST. Absent: no REST. 0 picks a free one.", int, least=-1, most=_MAX_PORT
+    )
     rest_api_num_threads: int = _flag(0, "Threads that run models; the larger of this and grpc_max_threads counts.")
-    rest_api_timeout_in_ms: int = _flag(30000, "Timeout for HTTP/REST calls.")
+    rest_api_timeout_in_ms: int = _flag(30000, "Timeout for HTTP/REST calls.", least=1)
     rest_api_enable_cors_support: bool = _flag(False, "Enable CORS headers in REST answers.")
     grpc_channel_arguments: str = _flag("", "Comma-separated gRPC server arguments: grpc.max_connection_age_ms=2000.")
     grpc_max_threads: int = _flag(0, "Threads that run models; 0 = four for each CPU.")
     enable_grpc_healthcheck_service: bool = _flag(False, "Enable the standard gRPC health service.")
-    # Models
-    model_name: str = _flag("default", "Name of the model (ignored with --model_config_file).")
+    model_name: str = _flag("default", "Name of the model (ignored with --model_config_file).", group="Models")
     model_base_path: str = _flag("", "Directory of the model's versions (ignored with --model_config_file).")
     model_config_file: str = _flag("", "ModelServerConfig in text protobuf: the models to serve.")
     model_config_file_poll_wait_seconds: float = _flag(0.0, "Interval between looks at that file; 0 = read it once.")
     allow_version_labels_for_unavailable_models: bool = _flag(False, "Let a label name a version not AVAILABLE yet.")
     saved_model_tags: str = _flag("serve", "Comma-separated tags of the graph to load from a SavedModel.")
     file_system_poll_wait_seconds: float = _flag(1.0, "Interval between looks for new versions; 0 = look once.")
-    # Loading
-    num_load_threads: int = _flag(0, "Threads that load versions; 0 = one.")
+    num_load_threads: int = _flag(0, "Threads that load versions; 0 = one.", group="Loading")
     num_unload_threads: int = _flag(0, "Threads that unload versions; 0 = one.")
     max_num_load_retries: int = _flag(5, "How often a failed load is tried again.")
-    load_retry_interval_micros: int = _flag(60_000_000, "Time between the tries.")
+    load_retry_interval_micros: int = _flag(60_000_000, "Time between the tries.", least=-1, most=_INT64_MAX)
     flush_filesystem_caches: bool = _flag(True, "Accepted; the operating system sees to it.")
     enable_model_warmup: bool = _flag(True, "Replay assets.extra/tf_serving_warmup_requests before a version serves.")
     num_request_iterations_for_warmup: int = _flag(0, "How often each warmup request is replayed; 0 = once.")
-    # Batching
-    enable_batching: bool = _flag(False, "Merge requests that wait into one run.")
+    enable_batching: bool = _flag(False, "Merge requests that wait into one run.", group="Batching")
     batching_parameters_file: str = _flag("", "BatchingParameters in text protobuf.")
     enable_per_model_batching_parameters: bool = _flag(False, "Read batching_params.pbtxt in each version's directory.")
-    # Runtime
-    tensorflow_session_parallelism: int = _flag(0, "Threads of a session, intra- and inter-op; 0 = decided here.")
-    tensorflow_intra_op_parallelism: int = _flag(0, "Threads within an operation; 0 = TensorFlow decides.")
-    tensorflow_inter_op_parallelism: int = _flag(0, "Operations at a time; 0 = they run in the request's thread.")
+    tensorflow_session_parallelism: int = _flag(
+        0, "Threads of a session, intra- and inter-op; 0 = decided here.", group="Runtime", least=-1
+    )
+    tensorflow_intra_op_parallelism: int = _flag(0, "Threads within an operation; 0 = TensorFlow decides.", least=-1)
+    tensorflow_inter_op_parallelism: int = _flag(
+        0, "Operations at a time; 0 = they run in the request's thread.", least=-1
+    )
     tensorflow_session_config_file: str = _flag("", "tensorflow.ConfigProto in text protobuf.")
     platform_config_file: str = _refused("", "this server has one platform, tensorflow: leave the flag out")
     per_process_gpu_memory_fraction: float = _flag(0.0, "Share of the GPU's memory; 0 = TensorFlow decides.")
@@ -82,54 +121,72 @@ class Flags:
     thread_pool_factory_config_file: str = _ignored("", "TensorFlow's own thread pools are used")
     skip_initialize_tpu: bool = _ignored(False, "there is no TPU here")
     remove_unused_fields_from_bundle_metagraph: bool = _flag(True, "Accepted; only the signatures are kept.")
-    # Signatures and output
-    enable_signature_method_name_check: bool = _flag(False, "Hold requests against the signature's method name.")
+    enable_signature_method_name_check: bool = _flag(
+        False, "Hold requests against the signature's method name.", group="Signatures and output"
+    )
     enable_serialization_as_tensor_content: bool = _flag(False, "Answer with tensor_content instead of float_val etc.")
-    # Security and operation
-    ssl_config_file: str = _flag("", "SSLConfig in text protobuf: TLS for the gRPC port.")
+    ssl_config_file: str = _flag(
+        "", "SSLConfig in text protobuf: TLS for the gRPC port.", group="Security and operation"
+    )
     use_alts_credentials: bool = _refused(False, "ALTS exists on Google Cloud only: use --ssl_config_file for TLS")
     monitoring_config_file: str = _flag("", "MonitoringConfig in text protobuf: Prometheus metrics over REST.")
-    enable_profiler: bool = _flag(True, "Answer TensorFlow's profiler service, for callers on this machine.")
+    enable_profiler: bool | None = _flag(
+        None, "Answer TensorFlow's profiler, to callers on this machine; absent: if --host is the loopback.", bool
+    )
+    profiler_directory: str = _flag(
+        "", "What the profiler's traces are written below; absent: the temporary directory."
+    )
     prefer_tflite_model: bool = _ignored(False, "the TensorFlow model is served")
     num_tflite_pools: int = _ignored(0, "no TF Lite model is served")
     num_tflite_interpreters_per_pool: int = _ignored(0, "no TF Lite model is served")
     version: bool = _flag(False, "Print the version and exit.")
-    # Our own
-    host: str = _flag("127.0.0.1", "Address to listen on; TF Serving listens on all.")
-    workers: int = _flag(1, "Processes that share the ports.")
+    host: str = _flag("127.0.0.1", "Address to listen on; TF Serving listens on all.", group="Our own")
+    workers: int = _flag(1, "Processes that share the ports.", least=1, most=_MAX_WORKERS)
     access_log: bool = _flag(False, "Write one line of JSON for each request to stdout.")
     shutdown_grace_seconds: float = _flag(10.0, "Time for the requests in flight after SIGTERM.")
     reload_deadline_seconds: float = _flag(120.0, "How long a reload may take before it is answered UNAVAILABLE.")
-    reload_from: str = _flag("loopback", "Who may ask for a reload: loopback (UNIX sockets too), anyone or nobody.")
-    max_concurrent_requests: int = _flag(
-        _LIMITS.max_concurrent_requests, "More get RESOURCE_EXHAUSTED / 429; 0 = no limit."
+    reload_from: str = _flag(
+        "loopback", "Who may ask for a reload: loopback (UNIX sockets too), anyone or nobody.", choices=RELOAD_FROM
     )
-    max_request_bytes: int = _flag(_LIMITS.max_body_bytes, "Larger ones get RESOURCE_EXHAUSTED / 429.")
+    max_concurrent_requests: int = _flag(
+        _LIMITS.max_concurrent_requests, "More get RESOURCE_EXHAUSTED / 429; 0 = no limit.", group="Limits"
+    )
+    max_request_bytes: int = _flag(
+        _LIMITS.max_body_bytes, "Larger ones get RESOURCE_EXHAUSTED / 429.", least=1, most=_INT64_MAX
+    )
     max_request_rows: int = _flag(_LIMITS.max_request_rows, "Larger batches get INVALID_ARGUMENT / 400; 0 = no limit.")
-    max_tensor_bytes: int = _flag(_LIMITS.max_tensor_bytes, "Larger input tensors get INVALID_ARGUMENT / 400.")
+    max_tensor_bytes: int = _flag(
+        _LIMITS.max_tensor_bytes, "Larger input tensors get INVALID_ARGUMENT / 400.", least=1, most=_INT64_MAX
+    )
     max_request_elements: int = _flag(
-        _LIMITS.max_request_elements, "Of JSON values or message fields; more get RESOURCE_EXHAUSTED / 429."
+        _LIMITS.max_request_elements, "Of JSON values or message fields; more get RESOURCE_EXHAUSTED / 429.", least=1
     )
     max_bytes_in_flight: int = _flag(
-        _LIMITS.max_bytes_in_flight, "Of requests and answers on both ports; 0 = a quarter of the memory that is left."
+        _LIMITS.max_bytes_in_flight,
+        "Of requests and answers on both ports; 0 = a quarter of the memory that is left.",
+        most=_INT64_MAX,
     )
     max_connections: int = _flag(_LIMITS.max_connections, "On both ports, of each process; 0 = no limit.")
     max_connections_per_address: int = _flag(
         _LIMITS.max_connections_per_address, "The same, of each client address; 0 = no limit."
     )
     header_timeout_seconds: float = _flag(
-        _LIMITS.header_timeout_seconds, "Time for a connection's first bytes, and for a request's headers."
+        _LIMITS.header_timeout_seconds,
+        "Time for a connection's first bytes, and for a request's headers.",
+        least=_LEAST_SECONDS,
     )
     stall_timeout_seconds: float = _flag(
-        _LIMITS.stall_timeout_seconds, "How long a message may come to a halt, or an answer stay unread."
+        _LIMITS.stall_timeout_seconds,
+        "How long a message may come to a halt, or an answer stay unread.",
+        least=_LEAST_SECONDS,
     )
     idle_timeout_seconds: float = _flag(
-        _LIMITS.idle_timeout_seconds, "How long a REST connection is kept between requests."
+        _LIMITS.idle_timeout_seconds, "How long a REST connection is kept between requests.", least=_LEAST_SECONDS
     )
-    worker_index: int = _flag(-1, "Set by the parent of worker processes.")
-    worker_directory: str = _flag("", "Set by the parent of worker processes.")
-    verbose: bool = _flag(False, "Let TensorFlow's own messages through, and tracebacks.")
+    verbose: bool = _flag(False, "Let TensorFlow's own messages through, and tracebacks.", group="Process")
     help: bool = _flag(False, "Print this text and exit.")
+    worker_index: int = _flag(-1, "Set by the parent of worker processes.", least=-1, most=_MAX_WORKERS)
+    worker_directory: str = _flag("", "Set by the parent of worker processes.")
 
 
 def parse(arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> Flags:
@@ -138,18 +195,18 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] | None = None
     environment: MODEL_NAME and MODEL_BASE_PATH stand in for --model_name and --model_base_path, as in the official
     image's entry point. Raises ServerConfigError for a flag that there is not, or a value that does not fit.
     """
-    kinds = {field.name: field.metadata["kind"] for field in dataclasses.fields(Flags)}
+    fields = {field.name: field for field in dataclasses.fields(Flags)}
     values: dict[str, Any] = {}
     rest = list(arguments)
     while rest:
         argument = rest.pop(0)
         name, has_value, text = argument.removeprefix("-").removeprefix("-").partition("=")
-        if not argument.startswith("-") or name not in kinds:
-            raise ServerConfigError(f"unknown argument: {argument}")
-        kind = kinds[name]
+        if not argument.startswith("-") or name not in fields:
+            raise ServerConfigError(f"unknown argument: {argument}{_meant(name)}")
+        field = fields[name]
         if not has_value:
-            text = _next_value(name, kind, rest)
-        values[name] = _value(name, kind, text)
+            text = _next_value(name, field.metadata["kind"], rest)
+        values[name] = _value(field, text)
     return Flags(**_with_environment(values, os.environ if environment is None else environment))
 
 
@@ -166,12 +223,8 @@ def notices(flags: Flags) -> list[str]:
         raise ServerConfigError("--batching_parameters_file is given without --enable_batching")
     if flags.port == flags.rest_api_port and flags.port > 0:
         raise ServerConfigError(f"--rest_api_port cannot be the same as --port: {flags.port}")
-    if flags.workers < 1:
-        raise ServerConfigError(f"--workers must be 1 or more: got {flags.workers}")
     if flags.workers > 1 and (flags.port == 0 or flags.rest_api_port == 0 or flags.grpc_socket_path):
         raise ServerConfigError("--workers needs ports of its own: give --port and --rest_api_port, no 0, no socket")
-    if flags.reload_from not in RELOAD_FROM:
-        raise ServerConfigError(f"--reload_from must be one of {', '.join(RELOAD_FROM)}: got {flags.reload_from}")
     return [
         f"--{field.name} is ignored: {field.metadata['reason']}"
         for field in changed
@@ -180,17 +233,19 @@ def notices(flags: Flags) -> list[str]:
 
 
 def usage() -> str:
-    """The text of --help."""
-    lines = ["usage: python -m serving.embedded [flags]", "Flags:"]
-    lines.extend(
-        f"\t--{field.name}={field.default!r:<24}\t{field.metadata['kind'].__name__}\t{field.metadata['help']}"
-        for field in dataclasses.fields(Flags)
-    )
-    lines.append(
+    """The text of --help: a line for each flag, in groups."""
+    lines = ["usage: python -m serving.embedded [flags]"]
+    for field in dataclasses.fields(Flags):
+        if field.metadata["group"]:
+            lines += ["", f"{field.metadata['group']}:"]
+        default = "" if field.default is None else field.default
+        text = f"--{field.name}={str(default).lower() if isinstance(default, bool) else default}"
+        lines.append(f"  {text:<44}  {field.metadata['help']}")
+    example = (
         "Example: python -m serving.embedded --port=8500 --rest_api_port=8501 "
         "--model_name=fashion_mnist --model_base_path=$PWD/models/fashion_mnist"
     )
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", example, ""])
 
 
 def _with_environment(values: dict[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
@@ -214,9 +269,29 @@ def _next_value(name: str, kind: type, rest: list[str]) -> str:
     return rest.pop(0)
 
 
-def _value(name: str, kind: type, text: str) -> Any:
+def _meant(name: str) -> str:
+    """What to say of a flag that there is not: the one that is most like it, if any is."""
+    names = [field.name for field in dataclasses.fields(Flags)]
+    return "".join(f": did you mean --{match}?" for match in difflib.get_close_matches(name, names, 1))
+
+
+def _value(field: dataclasses.Field[Any], text: str) -> Any:
+    kind, choices = field.metadata["kind"], field.metadata["choices"]
     try:
-        return _BOOLEANS[text.lower()] if kind is bool else kind(text)
-    except (KeyError, ValueError) as error:
-        expected = "true or false" if kind is bool else kind.__name__
-        raise ServerConfigError(f"Couldn't interpret value {text} for flag {name}: expected {expected}") from error
+        value = _BOOLEANS[text.lower()] if kind is bool else kind(text)
+        is_fitting = field.metadata["least"] <= value <= field.metadata["most"] if kind in _RANGES else True
+    except (KeyError, ValueError):
+        is_fitting = False
+    if not is_fitting or (choices and text not in choices):
+        raise ServerConfigError(f"Couldn't interpret value {text} for flag {field.name}: expected {_expected(field)}")
+    return value
+
+
+def _expected(field: dataclasses.Field[Any]) -> str:
+    """What a flag takes, in words."""
+    kind, least, most = (field.metadata[key] for key in ("kind", "least", "most"))
+    if kind is bool:
+        return "true or false"
+    if kind is str:
+        return f"one of {', '.join(field.metadata['choices'])}"
+    return f"a {'whole ' if kind is int else ''}number from {least:g} to {most}"

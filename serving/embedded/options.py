@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import os
+import socket
 import ssl
 import tempfile
 from collections.abc import Callable
@@ -194,6 +196,24 @@ def tls_context(flags: Flags) -> ssl.SSLContext | None:
     if config.client_verify:
         context.verify_mode = ssl.CERT_REQUIRED
     return context
+
+
+def profiler_directory(flags: Flags) -> Path | None:
+    """What the profiler's traces are written below; None without a profiler.
+
+    Unless it is asked for there is one only where nobody but this machine reaches the server: behind a proxy on this
+    machine, every caller looks local.
+    """
+    enabled = _is_loopback(flags.host) if flags.enable_profiler is None else flags.enable_profiler
+    return Path(flags.profiler_directory or tempfile.gettempdir()) if enabled else None
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        addresses = {str(info[4][0]) for info in socket.getaddrinfo(host, None)}
+    except (OSError, UnicodeError):
+        return False
+    return all(ipaddress.ip_address(address.partition("%")[0]).is_loopback for address in addresses)
 
 
 def metrics_path(flags: Flags) -> str:

@@ -29,7 +29,8 @@ from serving.embedded.loading.load import Load
 from serving.embedded.models.core import ServerCore
 from serving.embedded.models.manager import Manager
 from serving.embedded.models.source import FileSystemSource
-from serving.embedded.observe.calls import Interceptor, access_log
+from serving.embedded.observe.access_log import AccessLog
+from serving.embedded.observe.calls import Interceptor
 from serving.embedded.observe.metrics import Metrics
 from serving.embedded.observe.tracer import Tracer
 from serving.embedded.offload import Offload
@@ -88,12 +89,13 @@ class ModelServer:
         )
         self._runner = Runner(config.run_threads(flags), self._metrics.run if self._metrics else None)
         self._offload = Offload()
+        self._access_log = AccessLog(sys.stdout.fileno()) if flags.access_log else None
         self._interceptor = Interceptor(
             lambda: self._core.model_names,
             max_concurrent=limits.max_concurrent_requests,
             budget=self._admission.budget,
             metrics=self._metrics,
-            access_log=access_log(sys.stdout) if flags.access_log else None,
+            access_log=self._access_log.write if self._access_log else None,
         )
         batching = BatchingRunner(self._runner, self._metrics.batch if self._metrics else None)
         run = batching.run if flags.enable_batching else self._runner.run
@@ -157,6 +159,8 @@ class ModelServer:
         self._runner.stop()
         self._offload.stop()
         self._loop.close()
+        if self._access_log is not None:
+            self._access_log.close()
 
     def _set_resources(self) -> None:
         """What is left of the machine's once the models are loaded, for the limits that no flag has set."""
@@ -172,8 +176,9 @@ class ModelServer:
         methods += reflection.rpcs()
         if self._health is not None:
             methods += self._health.rpcs()
-        if flags.enable_profiler and tracer is not None:
-            methods += Profiler(tracer).rpcs()
+        profiler_directory = config.profiler_directory(flags)
+        if profiler_directory is not None and tracer is not None:
+            methods += Profiler(tracer, profiler_directory).rpcs()
         front = Methods(self._interceptor, self._admission.limits, methods)
         sockets = {flags.grpc_socket_path: front} if flags.grpc_socket_path else {}
         if self._shared is not None:

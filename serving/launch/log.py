@@ -12,6 +12,8 @@ _LOAD_FAILURE = re.compile(r"Loading servable: \{name: (?P<name>.+) version: (?P
 # tensorflow_serving/model_servers/main.cc and tensorflow/core/util/command_line_flags.cc; the usage follows.
 _WRONG_FLAG = re.compile(r"unknown argument: .+|Couldn't interpret value .+ for flag .+")
 _USAGE = "usage: "
+# The embedded server says no more than this.
+_ADVICE = "; --help lists the flags"
 
 
 def without_prefix(line: str) -> str:
@@ -25,10 +27,12 @@ def last_line(lines: Sequence[str]) -> str:
 
 
 def wrong_flag(lines: Sequence[str], *, ended: bool) -> str | None:
-    """Why a server printed its usage; None when it did not. ended: whether the log is complete.
+    """Why a server did not take its flags; None when it did. ended: whether the log is complete.
 
-    TF Serving prints that for a flag that it does not know, and goes on to serve.
+    TF Serving prints its usage for a flag that it does not know, and goes on to serve.
     """
+    if lines and lines[-1].endswith(_ADVICE):
+        return lines[-1].removesuffix(_ADVICE)
     usage = next((number for number, line in enumerate(lines) if line.startswith(_USAGE)), None)
     if usage is None:
         return None
@@ -38,7 +42,7 @@ def wrong_flag(lines: Sequence[str], *, ended: bool) -> str | None:
 
 def is_about_flags(line: str) -> bool:
     """Whether a line begins the answer to a wrong flag: pages of usage, whose reason `wrong_flag` gives."""
-    return line.startswith(_USAGE) or _WRONG_FLAG.match(without_prefix(line)) is not None
+    return line.startswith(_USAGE) or _ADVICE in line or _WRONG_FLAG.match(without_prefix(line)) is not None
 
 
 def load_failures(lines: Iterable[str], model_name: str) -> dict[int, str]:

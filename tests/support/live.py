@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import subprocess
 import sys
 import tempfile
@@ -56,6 +57,12 @@ def wait_until_listening(process: subprocess.Popen[bytes], log: Path) -> Sequenc
             break
         time.sleep(0.05)
     raise AssertionError(f"the server did not start (exit code {process.poll()}): {log.read_text()[-2000:]}")
+
+
+def free_port() -> int:
+    """A port that was free a moment ago."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
 
 
 def wait_until(condition: Callable[[], bool]) -> None:

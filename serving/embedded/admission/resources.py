@@ -20,7 +20,7 @@ _RESERVED_DESCRIPTORS = 128
 
 def default_budget(processes: int) -> int:
     """Bytes that the requests and answers of one of several processes may hold: a share of what memory is left."""
-    left = memory_limit() // processes - _resident_bytes()
+    left = memory_limit() // processes - resident_bytes()
     return max(_LEAST_BYTES, int(left * _SHARE))
 
 
@@ -45,5 +45,6 @@ def _machine_bytes() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def _resident_bytes() -> int:
+def resident_bytes() -> int:
+    """The memory that this process holds; 0 where the system does not say."""
     return int(_PAGES.read_text().split()[1]) * resource.getpagesize() if _PAGES.is_file() else 0

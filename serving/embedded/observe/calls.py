@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import itertools
-import json
 import logging
 import secrets
 import time
 from collections.abc import Callable, Collection
-from typing import NamedTuple, TextIO
+from typing import NamedTuple
 
 from serving.apis.status import Code
 from serving.embedded.admission.budget import Budget
@@ -114,26 +112,6 @@ class Call:
         if unforeseen:
             log.error("unforeseen error in %s", self.path, exc_info=error)
             raise Internal(f"{type(error).__name__}: {error}") from error
-
-
-def access_log(stream: TextIO) -> Callable[[Call], None]:
-    """What writes a line of JSON to a stream for each call that has ended."""
-
-    def write(call: Call) -> None:
-        line = {
-            "time": dt.datetime.now(dt.timezone.utc).isoformat(timespec="milliseconds"),
-            "request_id": call.request_id,
-            "protocol": call.operation.entrypoint,
-            "path": call.path,
-            "model": call.model,
-            "code": call.code.name,
-            "duration_ms": round((time.perf_counter() - call.begin) * 1e3, 3),
-            "peer": call.peer(),
-        }
-        stream.write(json.dumps(line) + "\n")
-        stream.flush()
-
-    return write
 
 
 class Interceptor:

@@ -26,10 +26,9 @@ class Trace(NamedTuple):
 
 
 class Tracer(NamedTuple):
-    """What a runtime does for the service; both raise ServingError.
+    """What a runtime does for the service. Raises ServingError.
 
-    take: traces until the event is set, for so many seconds at the longest. save: writes a trace to a path.
+    take: traces until the event is set, for so many seconds at the longest, or until that takes much memory.
     """
 
     take: Callable[[Levels, float, threading.Event], Trace]
-    save: Callable[[str, bytes], None]

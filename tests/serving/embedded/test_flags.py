@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields
 
 import pytest
 
@@ -31,7 +32,18 @@ def test_ways_to_write_a_flag(arguments: list[str]) -> None:
     [
         ("--nope=1", "unknown argument: --nope=1"),
         ("nope", "unknown argument: nope"),
-        ("--port=x", "Couldn't interpret value x for flag port: expected int"),
+        ("--prot=1", "unknown argument: --prot=1: did you mean --port?"),
+        ("--port=x", "Couldn't interpret value x for flag port: expected a whole number from -1 to 65535"),
+        ("--port=99999", "Couldn't interpret value 99999 for flag port: expected a whole number from -1 to 65535"),
+        ("--workers=0", "Couldn't interpret value 0 for flag workers: expected a whole number from 1 to 1024"),
+        (
+            "--max_request_rows=-1",
+            "Couldn't interpret value -1 for flag max_request_rows: expected a whole number from 0 to 2147483647",
+        ),
+        (
+            "--idle_timeout_seconds=nan",
+            "Couldn't interpret value nan for flag idle_timeout_seconds: expected a number from 0.1 to 1000000000",
+        ),
         ("--verbose=x", "Couldn't interpret value x for flag verbose: expected true or false"),
         ("--port", "--port needs a value: --port=..."),
     ],
@@ -43,12 +55,34 @@ def test_mistakes(argument: str, message: str) -> None:
     assert str(raised.value) == message
 
 
-def test_usage_names_every_flag() -> None:
-    """And ends with an example."""
-    text = usage()
+@pytest.mark.parametrize("name", [field.name for field in fields(Flags) if field.metadata["kind"] in (int, float)])
+def test_every_number_has_a_range(name: str) -> None:
+    """Its default is within, and what no number of the kind should be is not."""
+    (field,) = (field for field in fields(Flags) if field.name == name)
+    if field.default is not None:
+        parse([f"--{name}={field.default}"])
+    for value in ("-2", "nan", "inf", "-inf", "1" + "0" * 30, "", "0x1"):
+        with pytest.raises(ServerConfigError, match=f"^Couldn't interpret value {value} for flag {name}: expected a "):
+            parse([f"--{name}={value}"])
 
-    assert "--rest_api_port=" in text
-    assert text.splitlines()[-1].startswith("Example: ")
+
+def test_a_flag_that_is_given_twice() -> None:
+    """The last one counts, as in TF Serving."""
+    assert parse(["--port=1", "--port=2"]).port == 2
+
+
+def test_usage_has_a_line_for_every_flag() -> None:
+    """In groups, with its default; it ends with an example."""
+    groups = usage().rstrip().split("\n\n")
+
+    assert groups[0].startswith("usage: ")
+    assert [group.splitlines()[0] for group in groups[1:4]] == ["Network:", "Models:", "Loading:"]
+    lines = [line for group in groups[1:-1] for line in group.splitlines()[1:]]
+    assert [re.match(r"  --(\w+)=", line)[1] for line in lines] == [  # type: ignore[index]
+        field.name for field in fields(Flags)
+    ]
+    assert "  --port=8500 " in usage()
+    assert groups[-1].startswith("Example: ")
 
 
 @pytest.mark.parametrize(
@@ -67,7 +101,7 @@ def test_flags_that_are_ignored(flags: Flags, notice: str) -> None:
     name, _, reason = notice.removeprefix("--").partition(" is ignored: ")
 
     assert [line[: len(notice)] for line in notices(flags)] == [notice]
-    assert re.search(rf"\n\t--{name}=.*\tIgnored: {reason}", usage())
+    assert re.search(rf"\n  --{name}=.*  Ignored: {reason}", usage())
     assert notices(Flags()) == []
 
 
@@ -76,7 +110,6 @@ def test_flags_that_are_ignored(flags: Flags, notice: str) -> None:
     [
         (Flags(use_alts_credentials=True), "use_alts_credentials cannot be followed: ALTS exists on Google Cloud only"),
         (Flags(platform_config_file="x"), "platform_config_file cannot be followed: this server has one platform"),
-        (Flags(workers=0), "--workers must be 1 or more: got 0"),
         (Flags(port=7, rest_api_port=7), "--rest_api_port cannot be the same as --port: 7"),
         (Flags(batching_parameters_file="x"), "--batching_parameters_file is given without --enable_batching"),
         (Flags(workers=2, port=0), "--workers needs ports of its own"),

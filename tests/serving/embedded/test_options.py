@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -201,3 +202,20 @@ def test_an_argument_without_a_value() -> None:
     """It is refused."""
     with pytest.raises(ServerConfigError, match=r"grpc\.max_concurrent_streams has no value"):
         options.limits(Flags(grpc_channel_arguments="grpc.max_concurrent_streams"))
+
+
+@pytest.mark.parametrize(
+    ("flags", "directory"),
+    [
+        (Flags(), Path(tempfile.gettempdir())),
+        (Flags(host="localhost", profiler_directory="/traces"), Path("/traces")),
+        (Flags(host="::1", enable_profiler=False), None),
+        (Flags(host="0.0.0.0"), None),
+        (Flags(host="::"), None),
+        (Flags(host="no.such.host.invalid"), None),
+        (Flags(host="0.0.0.0", enable_profiler=True), Path(tempfile.gettempdir())),
+    ],
+)
+def test_the_profiler(flags: Flags, directory: Path | None) -> None:
+    """It is there unasked only where the server listens on the loopback alone."""
+    assert options.profiler_directory(flags) == directory

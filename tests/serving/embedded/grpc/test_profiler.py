@@ -38,14 +38,14 @@ tf.profiler.experimental.client.trace(sys.argv[1], sys.argv[2], 1000)
 class FakeTracer:
     """Takes the trace that it is given, at once or when its session ends; keeps what is saved."""
 
-    def __init__(self, *, xspace: bytes = b"events", waits: bool = False) -> None:
+    def __init__(self, directory: Path, *, xspace: bytes = b"events", waits: bool = False) -> None:
         self.requests: list[tuple[Levels, float]] = []
-        self.saved: dict[str, bytes] = {}
         self.waiting = threading.Event()
         self.over = threading.Event()
         self._xspace = xspace
         self._waits = waits
-        self.profiler = Profiler(Tracer(self._take, self._save))
+        self.directory = directory
+        self.profiler = Profiler(Tracer(self._take), directory)
 
     def ask(self, method: str, request: Any, peer: str = LOCAL) -> Coroutine[Any, Any, Message]:
         """One call of a method."""
@@ -56,7 +56,9 @@ class FakeTracer:
 
     def profile(self, peer: str = LOCAL, **fields: Any) -> ProfileResponse:
         """One trace, whose fields may differ from the usual ones."""
-        request = ProfileRequest(**{"duration_ms": 500, "repository_root": "/logs", "session_id": "one", **fields})
+        request = ProfileRequest(
+            **{"duration_ms": 500, "repository_root": str(self.directory), "session_id": "one", **fields}
+        )
         response = asyncio.run(self.ask("Profile", request, peer))
         assert isinstance(response, ProfileResponse)
         return response
@@ -69,26 +71,28 @@ class FakeTracer:
         self.over.set()
         return Trace(self._xspace, empty=not self._xspace)
 
-    def _save(self, path: str, xspace: bytes) -> None:
-        self.saved[path] = xspace
+    def saved(self) -> dict[str, bytes]:
+        """The files below its directory."""
+        files = (path for path in self.directory.rglob("*") if path.is_file())
+        return {str(path.relative_to(self.directory)): path.read_bytes() for path in files}
 
 
 @pytest.mark.parametrize("peer", [LOCAL, "ipv4:127.9.9.9:1", "ipv6:::1:50514", "ipv6:::ffff:127.0.0.1:50514", "unix:"])
-def test_a_trace_is_written_for_callers_on_this_machine(peer: str) -> None:
+def test_a_trace_is_written_for_callers_on_this_machine(peer: str, tmp_path: Path) -> None:
     """Under the session's name and the host's."""
-    tracer = FakeTracer()
+    tracer = FakeTracer(tmp_path)
 
     response = tracer.profile(peer, host_name="localhost:8500")
 
     assert not response.empty_trace
-    assert tracer.saved == {"/logs/one/localhost_8500.xplane.pb": b"events"}
+    assert tracer.saved() == {"one/localhost_8500.xplane.pb": b"events"}
 
 
 @pytest.mark.parametrize("peer", ["ipv4:10.0.0.7:50514", "ipv6:2001:db8::1:50514", "ipv6:::ffff:10.0.0.7:50514"])
 @pytest.mark.parametrize("method", ["Profile", "Terminate"])
-def test_nobody_else_may_ask(method: str, peer: str) -> None:
+def test_nobody_else_may_ask(method: str, peer: str, tmp_path: Path) -> None:
     """PERMISSION_DENIED, and nothing is traced."""
-    tracer = FakeTracer()
+    tracer = FakeTracer(tmp_path)
 
     with pytest.raises(ServingError, match="on the server's own machine only") as raised:
         asyncio.run(tracer.ask(method, REQUESTS[method](session_id="one"), peer))
@@ -105,11 +109,13 @@ def test_nobody_else_may_ask(method: str, peer: str) -> None:
         ({"session_id": ".."}, "session_id must be a file name"),
         ({"host_name": "a/b"}, "host_name must be a file name: got 'a/b'"),
         ({"repository_root": ""}, "repository_root is missing"),
+        ({"repository_root": "/tmp/\0"}, "repository_root has a NUL"),  # noqa: S108 - never written
+        ({"duration_ms": 60_001}, "duration_ms must be at most 60000: got 60001"),
     ],
 )
-def test_names_that_are_none(fields: dict[str, str], message: str) -> None:
+def test_names_that_are_none(fields: dict[str, str], message: str, tmp_path: Path) -> None:
     """They are refused before anything is traced."""
-    tracer = FakeTracer()
+    tracer = FakeTracer(tmp_path)
 
     with pytest.raises(ServingError, match=message) as raised:
         tracer.profile(**fields)
@@ -118,9 +124,31 @@ def test_names_that_are_none(fields: dict[str, str], message: str) -> None:
     assert tracer.requests == []
 
 
-def test_how_much_and_how_long() -> None:
+@pytest.mark.parametrize("root", ["/", "{0}/..", "{0}-more", "gs://bucket", "{0}/link", "logs"])
+def test_directories_of_others(tmp_path: Path, root: str) -> None:
+    """PERMISSION_DENIED with the rule, and nothing is traced; links are followed first."""
+    directory = tmp_path / "traces"
+    directory.mkdir()
+    (directory / "link").symlink_to(tmp_path)
+    tracer = FakeTracer(directory)
+
+    with pytest.raises(ServingError, match=f"must be below {directory}, the server's --profiler_directory") as raised:
+        tracer.profile(repository_root=root.format(directory))
+
+    assert raised.value.code == Code.PERMISSION_DENIED
+    assert tracer.requests == []
+
+
+def test_a_trace_that_cannot_be_written(tmp_path: Path) -> None:
+    """The caller gets the reason."""
+    (tmp_path / "file").touch()
+    with pytest.raises(ServingError, match="the trace cannot be written: "):
+        FakeTracer(tmp_path).profile(repository_root=f"{tmp_path}/file")
+
+
+def test_how_much_and_how_long(tmp_path: Path) -> None:
     """Levels that are given count whole, 0 for off; without any TensorFlow's own."""
-    tracer = FakeTracer()
+    tracer = FakeTracer(tmp_path)
 
     tracer.profile(duration_ms=1500)
     tracer.profile(opts=ProfileOptions(host_tracer_level=3, python_tracer_level=1))
@@ -128,31 +156,31 @@ def test_how_much_and_how_long() -> None:
     assert tracer.requests == [(Levels(2, 0, 1), 1.5), (Levels(3, 1, 0), 0.5)]
 
 
-def test_an_empty_trace_is_told_and_not_written() -> None:
+def test_an_empty_trace_is_told_and_not_written(tmp_path: Path) -> None:
     """The client tries again."""
-    tracer = FakeTracer(xspace=b"")
+    tracer = FakeTracer(tmp_path, xspace=b"")
 
     assert tracer.profile().empty_trace
-    assert tracer.saved == {}
+    assert tracer.saved() == {}
 
 
-def test_a_trace_that_is_answered_is_not_written() -> None:
+def test_a_trace_that_is_answered_is_not_written(tmp_path: Path) -> None:
     """It needs no path either."""
-    tracer = FakeTracer()
+    tracer = FakeTracer(tmp_path)
 
     assert tracer.profile(emit_xspace=True, repository_root="").xspace == b"events"
-    assert tracer.saved == {}
+    assert tracer.saved() == {}
 
 
-def test_a_session_ends_when_it_is_terminated() -> None:
+def test_a_session_ends_when_it_is_terminated(tmp_path: Path) -> None:
     """Long before its time; meanwhile its name is taken."""
-    tracer = FakeTracer(waits=True)
-    request = ProfileRequest(duration_ms=3_600_000, repository_root="/logs", session_id="one", host_name="h")
+    tracer = FakeTracer(tmp_path, waits=True)
+    request = ProfileRequest(duration_ms=60_000, repository_root=str(tmp_path), session_id="one", host_name="h")
 
     async def ask() -> None:
         first = asyncio.create_task(tracer.ask("Profile", request))
         await asyncio.to_thread(tracer.waiting.wait, 30)
-        with pytest.raises(ServingError, match="session one is being traced already") as raised:
+        with pytest.raises(ServingError, match="a session is being traced already") as raised:
             await tracer.ask("Profile", request)
         assert raised.value.code == Code.ALREADY_EXISTS
         await tracer.ask("Terminate", TerminateRequest(session_id="another"))
@@ -162,15 +190,15 @@ def test_a_session_ends_when_it_is_terminated() -> None:
 
     asyncio.run(ask())
 
-    assert list(tracer.saved) == ["/logs/one/h.xplane.pb"]
+    assert list(tracer.saved()) == ["one/h.xplane.pb"]
 
 
-def test_a_session_ends_when_its_client_goes_away() -> None:
+def test_a_session_ends_when_its_client_goes_away(tmp_path: Path) -> None:
     """It is not traced for the rest of its time."""
-    tracer = FakeTracer(waits=True)
+    tracer = FakeTracer(tmp_path, waits=True)
 
     async def ask() -> None:
-        request = ProfileRequest(duration_ms=3_600_000, repository_root="/logs", session_id="one")
+        request = ProfileRequest(duration_ms=60_000, repository_root=str(tmp_path), session_id="one")
         first = asyncio.create_task(tracer.ask("Profile", request))
         await asyncio.to_thread(tracer.waiting.wait, 30)
         first.cancel()
@@ -205,7 +233,7 @@ def test_one_trace_at_a_time(toy_server: Server) -> None:
         profile, terminate, monitor = methods
 
         def take(name: str) -> grpc.StatusCode:
-            request = ProfileRequest(duration_ms=3_600_000, session_id=name, emit_xspace=True)
+            request = ProfileRequest(duration_ms=60_000, session_id=name, emit_xspace=True)
             try:
                 profile(request.SerializeToString(), timeout=60)
             except grpc.RpcError as error:

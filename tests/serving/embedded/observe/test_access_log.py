@@ -1,21 +1,25 @@
-"""The access log of a live server."""
+"""The access log of a live server, and its own log: whoever reads them, or nobody."""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import grpc
 import httpx
 import numpy as np
+import pytest
 
 from serving.apis import services
 from tests.support.asking import call, outputs, predict_request
-from tests.support.live import KITCHEN
+from tests.support.live import KITCHEN, free_port, wait_until
 
 X = np.array([1.0], np.float32)
 
@@ -57,3 +61,49 @@ def test_the_access_log(tmp_path: Path) -> None:
     assert [second[key] for key in ("request_id", "protocol", "path", "model", "code")] == [
         "b", "REST", "/v1/models/nope", "nope", "NOT_FOUND",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("stdout", ["full disk", "unread pipe"])
+def test_a_log_that_cannot_be_written(stdout: str) -> None:
+    """Every call is answered, quickly, and the server ends in its time; nobody reads its stderr either."""
+    command = [
+        sys.executable, "-m", "serving.embedded", "--port=-1", f"--rest_api_port={free_port()}", "--verbose",
+        "--model_name=kitchen", f"--model_base_path={KITCHEN}", "--access_log",
+    ]  # fmt: skip
+    reading, writing = os.pipe()
+    fill(writing)
+    with (
+        Path("/dev/full").open("wb") as full,
+        subprocess.Popen(command, stdout=full if stdout == "full disk" else writing, stderr=writing) as process,
+        contextlib.ExitStack() as ending,
+    ):
+        ending.callback(process.kill)
+        url = f"http://127.0.0.1:{command[-5].rpartition('=')[2]}/v1/models/kitchen"
+        wait_until(lambda: is_served(url))
+        begin = time.monotonic()
+        with httpx.Client() as client:
+            # More than a pipe holds.
+            assert all(client.get(f"{url}?{'x' * 1024}{n}").status_code == 404 for n in range(200))
+            assert client.post(f"{url}:predict", json={"instances": [1]}).status_code == 200
+        assert time.monotonic() - begin < 30
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    os.close(reading)
+    os.close(writing)
+
+
+def fill(pipe: int) -> None:
+    """Leaves no room in a pipe."""
+    os.set_blocking(pipe, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(pipe, bytes(4096))
+    os.set_blocking(pipe, True)
+
+
+def is_served(url: str) -> bool:
+    """Whether a server answers there."""
+    try:
+        return httpx.get(url).status_code == 200
+    except httpx.HTTPError:
+        return False

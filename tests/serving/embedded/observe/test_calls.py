@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import json
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,7 +59,7 @@ class Ports(NamedTuple):
     address: str
     grpc: grpc.Channel
     rest: httpx.Client
-    log: io.StringIO
+    log: Path
 
     @property
     def methods(self) -> Methods:
@@ -75,10 +75,9 @@ class Ports(NamedTuple):
 
     def line(self) -> dict[str, Any]:
         """The one line of the log; it is taken out."""
-        wait_until(lambda: self.log.getvalue().endswith("\n"))
-        (line,) = self.log.getvalue().splitlines()
-        self.log.truncate(0)
-        self.log.seek(0)
+        wait_until(lambda: self.log.read_text().endswith("\n"))
+        (line,) = self.log.read_text().splitlines()
+        os.truncate(self.log, 0)
         fields: dict[str, Any] = json.loads(line)
         return fields
 
@@ -100,24 +99,25 @@ def ports(path: Path, monkeypatch: pytest.MonkeyPatch, **flags: Any) -> Iterator
     (path / "m" / "1").mkdir(parents=True)
     monitoring = path / "monitoring.config"
     monitoring.write_text("prometheus_config { enable: true path: '/metrics' }")
-    log = io.StringIO()
-    monkeypatch.setattr(sys, "stdout", log)
-    server = ModelServer(
-        Flags(
-            port=0,
-            rest_api_port=0,
-            model_name="m",
-            model_base_path=str(path / "m"),
-            monitoring_config_file=str(monitoring),
-            enable_grpc_healthcheck_service=True,
-            rest_api_enable_cors_support=True,
-            access_log=True,
-            shutdown_grace_seconds=1,
-            **flags,
-        ),
-        lambda name, number, _: LoadedModel(name, number, FakeServable(number)),
-        tracer=Tracer(lambda *_: Trace(b"", empty=True), lambda *_: None),
-    )
+    log = path / "access.log"
+    with log.open("a") as stdout, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", stdout)
+        server = ModelServer(
+            Flags(
+                port=0,
+                rest_api_port=0,
+                model_name="m",
+                model_base_path=str(path / "m"),
+                monitoring_config_file=str(monitoring),
+                enable_grpc_healthcheck_service=True,
+                rest_api_enable_cors_support=True,
+                access_log=True,
+                shutdown_grace_seconds=1,
+                **flags,
+            ),
+            lambda name, number, _: LoadedModel(name, number, FakeServable(number)),
+            tracer=Tracer(lambda *_: Trace(b"", empty=True)),
+        )
     addresses = server.start()
     assert addresses.grpc
     try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import socket
 from pathlib import Path
 
 import grpc
@@ -17,13 +16,7 @@ from google.protobuf import text_format
 from serving.apis import services
 from serving.apis.messages import GetModelStatusRequest, ModelSpec, ReloadConfigRequest
 from tests.support.asking import call
-from tests.support.live import running, wait_until
-
-
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
+from tests.support.live import free_port, running, wait_until
 
 
 def test_workers(toys: Path, tmp_path: Path) -> None:
