@@ -24,6 +24,10 @@ Array = npt.NDArray[Any]
 MAX_TENSOR_BYTES = 2**31
 
 
+# Values are handed over in pieces of so many: other threads have the interpreter in between.
+_PIECE = 2**16
+
+
 class TensorError(ValueError):
     """A tensor that cannot be encoded or decoded; the text names the value and the rule."""
 
@@ -65,6 +69,8 @@ _NUMBERS = {name: messages.POOL.FindEnumTypeByName("tensorflow.DataType").values
 _NAMES = {number: name for name, number in _NUMBERS.items()}
 # A quantized dtype shares numpy's dtype with the plain one, which is the default.
 _BY_NUMPY = {dtype: name for name, (dtype, _) in _WIRE.items() if not name.startswith("DT_Q")}
+# What a string takes beside its bytes, here and as TensorFlow's.
+_STRING_BYTES = 64
 _PAIRS: dict[str, np.dtype[Any]] = {"scomplex_val": np.dtype(np.float32), "dcomplex_val": np.dtype(np.float64)}
 
 
@@ -132,13 +138,17 @@ def fill_tensor_proto(
         proto.tensor_shape.SetInParent()
     field = _codec(number)[2]
     if field == "string_val":
-        proto.string_val.extend([_as_bytes(value) for value in array.ravel().tolist()])
+        flat = array.ravel()
+        for start in range(0, len(flat), _PIECE):
+            proto.string_val.extend([_as_bytes(value) for value in flat[start : start + _PIECE].tolist()])
     elif tensor_content:
         proto.tensor_content = array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
     elif field == "float8_val":
         proto.float8_val = array.tobytes()
     else:
-        getattr(proto, field).extend(_wire_values(array, field).tolist())
+        values = _wire_values(array, field)
+        for start in range(0, len(values), _PIECE):
+            getattr(proto, field).extend(values[start : start + _PIECE].tolist())
 
 
 def make_ndarray(proto: TensorProto, *, max_bytes: int = MAX_TENSOR_BYTES) -> Array:
@@ -163,6 +173,23 @@ def make_ndarray(proto: TensorProto, *, max_bytes: int = MAX_TENSOR_BYTES) -> Ar
         flat = np.frombuffer(content, wire_dtype)
         return (flat if wire_dtype is dtype else flat.astype(dtype)).reshape(shape)
     return _filled(_typed_values(getattr(proto, field), field, dtype), count, dtype).reshape(shape)
+
+
+def ndarray_bytes(proto: TensorProto) -> int:
+    """The bytes that `make_ndarray` will take, strings with what they hold, or 0 for what it will not read."""
+    try:
+        dtype, _, field = _codec(proto.dtype)
+        count = math.prod(_shape(proto))
+    except TensorError:
+        return 0
+    return count * dtype.itemsize if field != "string_val" else count * _STRING_BYTES + proto.ByteSize()
+
+
+def array_bytes(array: Array) -> int:
+    """The bytes of an array, strings with what they hold."""
+    if array.dtype.kind != "O":
+        return array.nbytes
+    return array.size * _STRING_BYTES + sum(map(len, array.ravel()))
 
 
 @functools.cache
@@ -214,13 +241,22 @@ def _wire_values(array: Array, field: str) -> Array:
 
 def _typed_values(values: Sequence[Any] | bytes, field: str, dtype: np.dtype[Any]) -> Array:
     if field == "half_val":
-        return np.asarray(values, np.uint16).view(dtype)
+        return _flat(values, np.dtype(np.uint16)).view(dtype)
     if field == "float8_val":
         return np.frombuffer(bytes(values), dtype)
     if field in _PAIRS:
-        return np.asarray(values, _PAIRS[field])[: len(values) // 2 * 2].view(dtype)
+        return _flat(values, _PAIRS[field])[: len(values) // 2 * 2].view(dtype)
     # int_val is a wire format of 32 bits: a uint8 of -1 wraps, as in C++.
-    return np.asarray(values, np.int32).astype(dtype) if field == "int_val" else np.asarray(values, dtype)
+    return _flat(values, np.dtype(np.int32)).astype(dtype) if field == "int_val" else _flat(values, dtype)
+
+
+def _flat(values: Sequence[Any], dtype: np.dtype[Any]) -> Array:
+    if len(values) <= _PIECE:
+        return np.asarray(values, dtype)
+    flat = np.empty(len(values), dtype)
+    for start in range(0, len(values), _PIECE):
+        flat[start : start + _PIECE] = values[start : start + _PIECE]
+    return flat
 
 
 def _filled(values: Array, count: int, dtype: np.dtype[Any]) -> Array:

@@ -13,12 +13,13 @@ from serving.embedded import options as config
 from serving.embedded.admission import Admission, resources
 from serving.embedded.admission.budget import Budget
 from serving.embedded.admission.connections import Connections
+from serving.embedded.admission.upkeep import Upkeep
 from serving.embedded.api import Api
 from serving.embedded.flags import Flags
 from serving.embedded.grpc import reflection
 from serving.embedded.grpc.health import Health
 from serving.embedded.grpc.listener import GrpcListener
-from serving.embedded.grpc.methods import Methods
+from serving.embedded.grpc.methods import Methods, Rpc
 from serving.embedded.grpc.profiler import Profiler
 from serving.embedded.grpc.services import ModelServices
 from serving.embedded.inference.batching import BatchingRunner
@@ -71,6 +72,7 @@ class ModelServer:
         limits = config.limits(flags)
         connections = Connections(limits.max_connections, limits.max_connections_per_address, time.monotonic)
         self._admission = Admission(limits, Budget(limits.max_bytes_in_flight, time.monotonic), connections)
+        self._upkeep = Upkeep(self._admission.budget, limits.stall_timeout_seconds)
         self._metrics_path = config.metrics_path(flags)
         self._metrics = Metrics() if self._metrics_path else None
         self._manager: Manager[LoadedModel] = Manager(
@@ -99,7 +101,7 @@ class ModelServer:
         )
         batching = BatchingRunner(self._runner, self._metrics.batch if self._metrics else None)
         run = batching.run if flags.enable_batching else self._runner.run
-        engine = Engine(self._core.use, run, limits, flags.enable_signature_method_name_check)
+        engine = Engine(self._core.use, run, limits, flags.enable_signature_method_name_check, self._offload.run)
         directory, index = Path(flags.worker_directory), flags.worker_index
         self._shared = SharedApi(self._core, engine, directory, index, flags.workers) if index >= 0 else None
         self._api = self._shared or Api(self._core, engine)
@@ -179,13 +181,16 @@ class ModelServer:
         profiler_directory = config.profiler_directory(flags)
         if profiler_directory is not None and tracer is not None:
             methods += Profiler(tracer, profiler_directory).rpcs()
-        front = Methods(self._interceptor, self._admission.limits, methods)
+        front = self._methods(methods)
         sockets = {flags.grpc_socket_path: front} if flags.grpc_socket_path else {}
         if self._shared is not None:
             own = ModelServices(Api(self._core, self._api.engine))
-            sockets[self._shared.own_path] = Methods(self._interceptor, self._admission.limits, own.rpcs())
+            sockets[self._shared.own_path] = self._methods(own.rpcs())
         options, tls = config.connection_options(flags, self._admission.limits), config.tls_context(flags)
-        return GrpcListener(self._port(flags.port), front, sockets, options, tls)
+        return GrpcListener(self._port(flags.port), front, sockets, options, tls, self._admission)
+
+    def _methods(self, rpcs: list[Rpc]) -> Methods:
+        return Methods(self._interceptor, self._admission.limits, self._offload, rpcs)
 
     def _rest_listener(self, port: int) -> RestListener:
         flags = self._flags
@@ -201,6 +206,7 @@ class ModelServer:
         return Port(self._flags.host, number, shared=self._flags.workers > 1)
 
     async def _listen(self) -> Addresses:
+        self._upkeep.start()
         grpc_address = await self._grpc.start() if self._grpc else None
         return Addresses(grpc_address, await self._rest.start() if self._rest else None)
 
@@ -209,6 +215,7 @@ class ModelServer:
             self._health.stop()
         listeners = [listener for listener in (self._grpc, self._rest) if listener is not None]
         await asyncio.gather(*(listener.stop(self._flags.shutdown_grace_seconds) for listener in listeners))
+        await self._upkeep.stop()
 
 
 def _new_event_loop() -> asyncio.AbstractEventLoop:

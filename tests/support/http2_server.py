@@ -17,6 +17,8 @@ from typing import Any, TypeAlias, TypeVar
 import uvloop
 
 from serving.apis.status import Code
+from serving.embedded.admission import Admission
+from serving.embedded.admission.budget import Budget
 from serving.embedded.grpc.connection import Connection
 from serving.embedded.grpc.events import (
     Event,
@@ -26,9 +28,11 @@ from serving.embedded.grpc.events import (
     RequestReceived,
     StreamOpened,
 )
+from serving.embedded.grpc.messages import Message
 from serving.embedded.grpc.options import ConnectionOptions
 from serving.embedded.grpc.protocol import GrpcProtocol
 from serving.embedded.grpc.stream import Method, Stream
+from serving.errors import ServingError
 
 T = TypeVar("T")
 Address: TypeAlias = "tuple[str, int] | str"
@@ -63,34 +67,34 @@ class Methods:
             "/t/Stubborn": Method(None, self._stubborn),
         }
 
-    async def _echo(self, data: bytes, stream: Stream) -> bytes:
-        return data
+    async def _echo(self, data: Message, stream: Stream) -> bytes:
+        return unpacked(data)
 
-    async def _big(self, data: bytes, stream: Stream) -> bytes:
-        return bytes(int(data))
+    async def _big(self, data: Message, stream: Stream) -> bytes:
+        return bytes(int(unpacked(data)))
 
-    async def _fail(self, data: bytes, stream: Stream) -> bytes:
-        raise ValueError(data.decode())
+    async def _fail(self, data: Message, stream: Stream) -> bytes:
+        raise ValueError(unpacked(data).decode())
 
-    async def _wait(self, data: bytes, stream: Stream) -> bytes:
+    async def _wait(self, data: Message, stream: Stream) -> bytes:
         with self._counted(stream):
             await asyncio.Event().wait()
         raise AssertionError
 
-    async def _echo_all(self, incoming: AsyncIterator[bytes], stream: Stream) -> AsyncIterator[bytes]:
+    async def _echo_all(self, incoming: AsyncIterator[Message], stream: Stream) -> AsyncIterator[bytes]:
         async for data in incoming:
-            yield data
+            yield unpacked(data)
 
-    async def _endless(self, incoming: AsyncIterator[bytes], stream: Stream) -> AsyncIterator[bytes]:
+    async def _endless(self, incoming: AsyncIterator[Message], stream: Stream) -> AsyncIterator[bytes]:
         while True:
             yield bytes(1000)
 
-    async def _watch(self, incoming: AsyncIterator[bytes], stream: Stream) -> AsyncIterator[bytes]:
+    async def _watch(self, incoming: AsyncIterator[Message], stream: Stream) -> AsyncIterator[bytes]:
         with self._counted(stream):
             yield b"begun"
             await asyncio.Event().wait()
 
-    async def _stubborn(self, incoming: AsyncIterator[bytes], stream: Stream) -> AsyncIterator[bytes]:
+    async def _stubborn(self, incoming: AsyncIterator[Message], stream: Stream) -> AsyncIterator[bytes]:
         yield b"begun"
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.Event().wait()
@@ -108,11 +112,27 @@ class Methods:
             raise
 
 
-class Memory:
-    """A connection without any transport. What `Methods` do is done as soon as its bytes are asked for."""
+def unpacked(message: Message) -> bytes:
+    """The bytes of a message. Raises ServingError."""
+    if isinstance(message, bytes):
+        return message
+    while not message.is_unpacked:
+        message.unpack(1000)
+    return message.joined()
 
-    def __init__(self, options: ConnectionOptions | None = None) -> None:
-        self.connection = Connection(Methods().by_path(), options or ConnectionOptions(), lambda: "memory")
+
+class Memory:
+    """A connection without any transport. What `Methods` do is done as soon as its bytes are asked for.
+
+    woken: how often the connection has said that it has something to say by itself.
+    """
+
+    def __init__(self, options: ConnectionOptions | None = None, budget: Budget | None = None) -> None:
+        self.budget = budget or Budget(0, lambda: 0.0)
+        self.woken = 0
+        self.connection = Connection(
+            Methods().by_path(), options or ConnectionOptions(), lambda: "memory", self.budget, self._wake
+        )
         self.events: list[Event] = []
 
     @property
@@ -135,18 +155,27 @@ class Memory:
                 return data
             data += more
 
+    def _wake(self) -> None:
+        self.woken += 1
+
     def _answer(self, event: Event) -> None:
         self.events.append(event)
+        try:
+            self._answer_now(event)
+        except ServingError as error:
+            self.connection.calls.fail(event.stream, error)
+
+    def _answer_now(self, event: Event) -> None:
         calls = self.connection.calls
         stream = event.stream
         match (stream.path, event):
-            case ("/t/Echo", RequestReceived(_, message)):
-                calls.answer(stream, message)
-            case ("/t/Big", RequestReceived(_, message)):
-                calls.answer(stream, bytes(int(message)))
+            case ("/t/Echo", RequestReceived()):
+                calls.answer(stream, unpacked(stream.take_message()))
+            case ("/t/Big", RequestReceived()):
+                calls.answer(stream, bytes(int(unpacked(stream.take_message()))))
             case ("/t/EchoAll", MessageReceived(_, message)):
-                calls.message_taken(stream)
-                calls.send(stream, message)
+                calls.message_taken(stream, message)
+                calls.send(stream, unpacked(message))
             case ("/t/EchoAll", InputEnded()):
                 calls.end(stream)
             case ("/t/Endless", StreamOpened() | MessagesSent()):
@@ -271,7 +300,9 @@ class Simulated:
         loop: SimulatedLoop,
         options: ConnectionOptions | None = None,
         peer_name: object = ("127.0.0.1", 50514),
+        admission: Admission | None = None,
     ) -> None:
+        self._admission = admission
         self.methods = Methods()
         self.refused: list[tuple[Stream, Exception]] = []
         self.connections: set[GrpcProtocol] = set()
@@ -284,7 +315,7 @@ class Simulated:
         def refused(stream: Stream, error: Exception) -> None:
             self.refused.append((stream, error))
 
-        return GrpcProtocol(self.methods.by_path(), options, self.connections, refused, self.loop.time)
+        return GrpcProtocol(self.methods.by_path(), options, self.connections, refused, self.loop.time, self._admission)
 
     @property
     def ended(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from serving.errors import ResourceExhausted, ServingError
+from serving.errors import DeadlineExceeded, ResourceExhausted, ServingError
 
 # What waits for peers may take this much; the rest is for requests that are there and answers that are made.
 _SHARE_OF_PEERS = 0.75
@@ -35,6 +35,7 @@ class Budget:
     def __init__(self, limit: int, clock: Callable[[], float]) -> None:
         self.limit = limit
         self.used = 0
+        self._peak = 0
         self._held = 0
         self._clock = clock
         # The one whose peer has been silent for longest first.
@@ -45,6 +46,7 @@ class Budget:
         if self.limit and self.used + size > self.limit:
             self._make_room(self.limit - size, 0)
         self.used += size
+        self._peak = max(self._peak, self.used)
 
     def refund(self, size: int) -> None:
         """Gives bytes back."""
@@ -64,6 +66,7 @@ class Budget:
         self.used += size
         self._held += size
         holding.size += size
+        self._peak = max(self._peak, self.used)
 
     def release(self, holding: Holding) -> None:
         """Nothing waits for the peer any more."""
@@ -71,6 +74,22 @@ class Budget:
         self.used -= holding.size
         self._held -= holding.size
         holding.size = 0
+
+    def take_peak(self) -> int:
+        """The most bytes that were in use since this was called last."""
+        peak, self._peak = self._peak, self.used
+        return peak
+
+    def end_stalled(self, seconds: float) -> None:
+        """Gives up the holdings whose peers have been silent for so long."""
+        latest = self._clock() - seconds
+        error = DeadlineExceeded(f"Nothing was sent, or read, for --stall_timeout_seconds={seconds:g}")
+        while self._holdings:
+            holding, since = next(iter(self._holdings.items()))
+            if since > latest:
+                return
+            self.release(holding)
+            holding.give_up(error)
 
     def _make_room(self, used: int, held: int) -> None:
         """Gives up stalled holdings until no more than this is used and, of it, held."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping
+from functools import partial
 
+from serving.embedded.admission.budget import Budget, Holding
 from serving.embedded.grpc import events, frames, messages
 from serving.embedded.grpc.frames import ProtocolError
 from serving.embedded.grpc.options import ConnectionOptions
@@ -15,9 +17,15 @@ from serving.errors import Internal, ResourceExhausted, ServingError, Unimplemen
 
 log = logging.getLogger(__name__)
 
+# What a call takes that waits for its message.
+_CALL_BYTES = 2048
+
 
 class Calls:
     """The calls of one connection, by stream number. peer: who asks.
+
+    budget: of what waits for the peer to send or to read. wake: called when there are events or frames for another
+    reason than one of these methods: others needed the bytes of a call.
 
     `Connection` feeds them with `take_...`; whoever runs the methods answers with `answer` (unary), or `send` and `end`
     (streaming), or `fail`. What is sent to a call that is over goes nowhere.
@@ -29,6 +37,8 @@ class Calls:
         options: ConnectionOptions,
         queue: deque[events.Event],
         peer: Callable[[], str],
+        budget: Budget,
+        wake: Callable[[], None],
     ) -> None:
         self._methods = methods
         self._options = options
@@ -37,11 +47,18 @@ class Calls:
         self._peer = peer
         self._streams: dict[int, Stream] = {}
         self._strikes = 0
-        self.outbox = Outbox(options, queue, self._answered)
-        # Whether new calls get REFUSED_STREAM; the number of the last that did not; how many were answered.
+        self._budget = budget
+        self._wake = wake
+        # Those that may wait for the rest of a message.
+        self.unsettled: set[Stream] = set()
+        self.outbox = Outbox(options, queue, self._answered, budget, self._give_up)
+        # Whether new calls get REFUSED_STREAM; the number of the last that did not; how many were answered; how many
+        # unary calls whose request is whole are not, and how many streaming ones.
         self.refusing = False
         self.last_number = 0
         self.answered = 0
+        self.under_way = 0
+        self.streaming = 0
 
     def __len__(self) -> int:
         """How many are under way."""
@@ -86,6 +103,15 @@ class Calls:
             return
         if ends:
             self._end_input(stream)
+        else:
+            self.unsettled.add(stream)
+
+    def settle(self) -> None:
+        """Holds bytes for what is there of messages that are not whole, once all that has arrived is taken."""
+        for stream in self.unsettled:
+            if not (stream.input_ended or stream.is_over):
+                self._hold_input(stream)
+        self.unsettled.clear()
 
     def take_reset(self, number: int) -> None:
         """The peer cancels a call. Raises ProtocolError when it does too often."""
@@ -115,19 +141,30 @@ class Calls:
         for stream in list(self._streams.values()):
             self._cancel(stream)
 
-    def message_taken(self, stream: Stream) -> None:
+    def message_taken(self, stream: Stream, message: messages.Message) -> None:
         """A streaming call's handler has taken a message."""
         stream.untaken_messages -= 1
+        stream.untaken_bytes -= messages.message_bytes(message)
+        if stream.input is not None and not stream.is_over:
+            self._hold_input(stream)
 
     def answer(self, stream: Stream, message: bytes) -> None:
         """The answer of a unary call."""
-        if not stream.is_over:
+        if stream.is_over:
+            return
+        try:
             self.outbox.answer(stream, message, messages.OK_TRAILERS + stream.trailers)
+        except ResourceExhausted as error:
+            self._reject(stream, error)
 
     def send(self, stream: Stream, message: bytes) -> None:
         """One message of a streaming call; MessagesSent says when there is room for the next."""
-        if not stream.is_over:
+        if stream.is_over:
+            return
+        try:
             self.outbox.send(stream, message)
+        except ResourceExhausted as error:
+            self._reject(stream, error)
 
     def end(self, stream: Stream) -> None:
         """Ends a streaming call after its last message."""
@@ -151,31 +188,42 @@ class Calls:
             self.outbox.write(frames.rst_stream(number, frames.PROTOCOL_ERROR))
             self.strike()
             return
-        if head.http_status:
+        if not head.http_status:
+            self._open(number, head, ends=ends, now=now)
+        else:
             self.outbox.write_headers(number, frames.header(b":status", b"%d" % head.http_status), ends=True)
             if not ends:
                 self.outbox.write(frames.rst_stream(number, frames.NO_ERROR))
-            return
+
+    def _open(self, number: int, head: messages.Head, *, ends: bool, now: float) -> None:
         method = self._methods.get(head.path)
         reader = messages.MessageReader(head.encoding, self._limits.max_message_bytes)
         stream = self._streams[number] = Stream(number, method or Method(), head, reader, self._peer, now)
         stream.input_ended = ends
         if method is None:
-            self._reject(stream, Unimplemented(f"Method not found: {head.path}"))
+            self._reject(stream, Unimplemented(f"Method not found: {head.path[: messages.MAX_QUOTED]}"))
             return
+        if method.streaming is not None:
+            self.streaming += 1
         if self.outbox.is_full:
             self._reject(stream, ResourceExhausted("too many answers wait for the client to read them"))
             return
         if method.streaming is not None:
+            if self.streaming > self._options.max_streaming_calls:
+                self._reject(stream, ResourceExhausted("too many streaming calls are open on this connection"))
+                return
             self._events.append(events.StreamOpened(stream))
         if ends:
             self._end_input(stream)
+        else:
+            self.unsettled.add(stream)
 
-    def _take_message(self, stream: Stream, message: bytes) -> None:
+    def _take_message(self, stream: Stream, message: messages.Message) -> None:
         if stream.method.streaming is not None:
             if stream.untaken_messages >= self._options.max_queued_messages:
                 raise ResourceExhausted("messages come faster than they are answered")
             stream.untaken_messages += 1
+            stream.untaken_bytes += messages.message_bytes(message)
             self._events.append(events.MessageReceived(stream, message))
         elif stream.message is None:
             stream.message = message
@@ -194,7 +242,37 @@ class Calls:
         elif stream.message is None:
             self._reject(stream, Unimplemented("a unary call takes one message, not none"))
         else:
-            self._events.append(events.RequestReceived(stream, stream.message))
+            # Its bytes are the call's from here on.
+            if stream.input is not None:
+                self._budget.release(stream.input)
+            self.under_way += 1
+            stream.is_whole = True
+            self._events.append(events.RequestReceived(stream))
+
+    def _hold_input(self, stream: Stream) -> None:
+        """Holds what is there of a call's messages, or rejects it."""
+        size = stream.reader.waiting_bytes + stream.untaken_bytes
+        if stream.message is not None:
+            size += messages.message_bytes(stream.message)
+        if size or stream.method.streaming is None or not stream.reader.is_empty:
+            size += stream.header_bytes + _CALL_BYTES
+        if stream.input is None:
+            if not size:
+                return
+            stream.input = Holding(partial(self._give_up, stream))
+        try:
+            if size:
+                self._budget.hold(stream.input, size - stream.input.size)
+            else:
+                self._budget.release(stream.input)
+        except ResourceExhausted as error:
+            self._reject(stream, error)
+
+    def _give_up(self, stream: Stream, error: ServingError) -> None:
+        """Others need the bytes of a call whose peer is silent."""
+        if not stream.is_over:
+            self._reject(stream, error)
+            self._wake()
 
     def _reject(self, stream: Stream, error: ServingError) -> None:
         """Fails a call for the connection's own reasons."""
@@ -204,14 +282,23 @@ class Calls:
     def _answered(self, stream: Stream) -> None:
         """Forgets a call whose trailers are out, whether or not the peer has sent all that it wanted to send."""
         self.answered += 1
-        stream.is_over = True
-        del self._streams[stream.number]
+        self._over(stream)
         if not stream.input_ended:
             # RFC 9113, section 8.1: the rest of the request is not needed.
             self.outbox.write(frames.rst_stream(stream.number, frames.NO_ERROR))
 
     def _cancel(self, stream: Stream) -> None:
-        stream.is_over = True
-        del self._streams[stream.number]
+        self._over(stream)
         self.outbox.forget(stream)
         self._events.append(events.CallCancelled(stream))
+
+    def _over(self, stream: Stream) -> None:
+        stream.is_over = True
+        del self._streams[stream.number]
+        if stream.input is not None:
+            self._budget.release(stream.input)
+            stream.reader.drop()
+        if stream.is_whole:
+            self.under_way -= 1
+        elif stream.method.streaming is not None:
+            self.streaming -= 1

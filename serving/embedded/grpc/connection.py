@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import ClassVar
 
+from serving.embedded.admission.budget import Budget, Holding
 from serving.embedded.grpc import frames
 from serving.embedded.grpc.calls import Calls
 from serving.embedded.grpc.events import Event
@@ -18,6 +19,7 @@ from serving.embedded.grpc.frames import ProtocolError, frame
 from serving.embedded.grpc.messages import HARD_LIMIT, HeadReader
 from serving.embedded.grpc.options import ConnectionOptions
 from serving.embedded.grpc.stream import Method
+from serving.errors import ResourceExhausted, ServingError
 
 log = logging.getLogger(__name__)
 
@@ -34,15 +36,27 @@ _NOT_HTTP2 = (
 class Connection:
     """The server's side of an HTTP/2 connection that carries gRPC. peer: who asks, for logs and handlers.
 
+    budget: of what waits for the peer to send or to read. wake: called when events, frames or the end have come about
+    for another reason than one of these methods: others needed the bytes of a call.
+
     Call `receive_data` with what arrives, act on `events` (taken from the left), answer through `calls`, and send what
     `data_to_send` gives until it gives nothing: after each of these, and when the transport has room again.
     """
 
-    def __init__(self, methods: Mapping[str, Method], options: ConnectionOptions, peer: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        methods: Mapping[str, Method],
+        options: ConnectionOptions,
+        peer: Callable[[], str],
+        budget: Budget,
+        wake: Callable[[], None],
+    ) -> None:
         self._options = options
         self._peer = peer
+        self._budget = budget
+        self._wake = wake
         self.events: deque[Event] = deque()
-        self.calls = Calls(methods, options, self.events, peer)
+        self.calls = Calls(methods, options, self.events, peer, budget, wake)
         self._outbox = self.calls.outbox
         self._frames = frames.FrameReader(options.max_frame_bytes)
         self._heads = HeadReader(options.limits.max_header_bytes)
@@ -57,6 +71,11 @@ class Connection:
         self._due: tuple[int, int] | None = (frames.SETTINGS, 0)
         self._block: tuple[int, bytes, int] | None = None
         self._unacknowledged = 0
+        # What is there of a frame or a header block that is not whole, since when, and the number of such a frame.
+        self._input = Holding(self._give_up)
+        self._block_begin = self._frame_begin = 0.0
+        self._beginning = 0
+        self.is_partial = False
 
     def receive_data(self, data: bytes, now: float) -> None:
         """Takes bytes of the peer. now: seconds by any clock, to which deadlines refer."""
@@ -70,6 +89,21 @@ class Connection:
         except ProtocolError as error:
             log.info("gRPC connection of %s ended: %s", self._peer(), error)
             self._close(frames.goaway(self.calls.last_number, error.code, str(error)))
+        if self.calls.unsettled:
+            self.calls.settle()
+        if self._frames.waiting_bytes or self._block or self.is_partial:
+            self._hold_input()
+
+    def partial_since(self) -> float | None:
+        """When the frame or the header block began that is not whole, by the clock of `receive_data`."""
+        if self._block is not None:
+            return self._block_begin
+        return self._frame_begin if self._frames.waiting_bytes else None
+
+    def end(self, text: str) -> None:
+        """Ends at once, with a GOAWAY: calls under way are cancelled."""
+        if not self.closed:
+            self._close(frames.goaway(self.calls.last_number, frames.NO_ERROR, text))
 
     def data_to_send(self) -> bytes:
         """The next bytes to send, some hundred KiB at most; empty when there are none, or no window is open."""
@@ -97,6 +131,7 @@ class Connection:
         """The transport is gone: cancels every call."""
         self.closed = True
         self.calls.cancel_all()
+        self._budget.release(self._input)
 
     def _close_if_done(self) -> None:
         if not self.closed and not len(self.calls):
@@ -105,7 +140,32 @@ class Connection:
     def _close(self, farewell: bytes) -> None:
         self.closed = self.calls.refusing = True
         self.calls.cancel_all()
+        self._budget.release(self._input)
         self._outbox.write(farewell)
+
+    def _hold_input(self) -> None:
+        """Holds what is there of a frame or a header block that is not whole, or ends the connection."""
+        if self._frames.beginnings != self._beginning:
+            self._beginning = self._frames.beginnings
+            self._frame_begin = self._now
+        size = self._frames.waiting_bytes + (len(self._block[1]) if self._block else 0)
+        self.is_partial = size > 0
+        if self.closed or not size:
+            self._budget.release(self._input)
+            return
+        try:
+            self._budget.hold(self._input, size - self._input.size)
+        except ResourceExhausted as error:
+            self._end_calm(error)
+
+    def _give_up(self, error: ServingError) -> None:
+        """Others need the bytes of a frame or a header block whose peer is silent."""
+        if not self.closed:
+            self._end_calm(error)
+            self._wake()
+
+    def _end_calm(self, error: ServingError) -> None:
+        self._close(frames.goaway(self.calls.last_number, frames.ENHANCE_YOUR_CALM, str(error)))
 
     def _greet(self, data: bytes) -> bytes:
         """Takes the preface (section 3.4), and answers with the server's; what follows it."""
@@ -170,6 +230,8 @@ class Connection:
             ends = bool(flags & frames.END_STREAM)
             self.calls.take_headers(number, self._heads.read(block), ends=ends, now=self._now)
         else:
+            if not continuations:
+                self._block_begin = self._now
             self._block = (flags, block, continuations)
             self._due = (frames.CONTINUATION, number)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from serving.embedded.grpc.messages import Message
 from serving.embedded.grpc.stream import Stream
 from serving.errors import ServingError
 
@@ -17,9 +18,7 @@ class Event:
 
 @dataclass(slots=True)
 class RequestReceived(Event):
-    """The one message of a unary call is complete, and so is its input."""
-
-    message: bytes
+    """The one message of a unary call is complete, and so is its input: `Stream.take_message` has it."""
 
 
 class StreamOpened(Event):
@@ -30,7 +29,7 @@ class StreamOpened(Event):
 class MessageReceived(Event):
     """A message of a streaming call. `Calls.message_taken` says that its handler has it."""
 
-    message: bytes
+    message: Message
 
 
 class InputEnded(Event):

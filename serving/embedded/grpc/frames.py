@@ -43,6 +43,8 @@ _HEAD = struct.Struct(">IBI")
 _SETTING = struct.Struct(">HI")
 _PRIORITY_BYTES = 5
 _LONGEST_SHORT_INTEGER = 126
+# What a piece of a frame takes beside its bytes.
+_PIECE_OVERHEAD = 64
 
 
 class ProtocolError(FashionError):
@@ -61,6 +63,9 @@ class FrameReader:
         # The beginning of a frame, and how many bytes are missing until something can be done with it.
         self._beginning: list[bytes] = []
         self._missing = 0
+        # The bytes that the beginning takes, and how many frames had one.
+        self.waiting_bytes = 0
+        self.beginnings = 0
         # The head of a frame that is given in pieces, and how much of it is still to come.
         self._head = (0, 0, 0)
         self._rest = 0
@@ -73,10 +78,12 @@ class FrameReader:
         if self._beginning:
             self._beginning.append(data)
             self._missing -= len(data)
+            self.waiting_bytes += len(data) + _PIECE_OVERHEAD
             if self._missing > 0:
                 return
             data = b"".join(self._beginning)
             self._beginning.clear()
+            self.waiting_bytes = 0
         position, size = 0, len(data)
         while position < size:
             if self._rest:
@@ -107,6 +114,8 @@ class FrameReader:
     def _keep(self, data: bytes, wanted: int) -> None:
         self._beginning.append(data)
         self._missing = wanted - len(data)
+        self.waiting_bytes = len(data) + _PIECE_OVERHEAD
+        self.beginnings += 1
 
 
 def frame_head(length: int, kind: int, flags: int, stream_id: int) -> bytes:

@@ -6,7 +6,6 @@ https://github.com/grpc/grpc/blob/master/doc/health-checking.md
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 
 from google.protobuf.message import Message
@@ -21,6 +20,7 @@ from serving.embedded.observe.calls import Call
 from serving.errors import NotFound, Unimplemented
 
 _POLL_SECONDS = 0.5
+_MAX_NAME = 200
 # "" is the server as a whole.
 _NAMES = ("", services.PREDICTION_SERVICE, services.MODEL_SERVICE)
 
@@ -30,7 +30,11 @@ class Health:
 
     def __init__(self, core: ServerCore[LoadedModel]) -> None:
         self._core = core
-        self._stopping = asyncio.Event()
+        self._stopping = False
+        # Set, and replaced, when what is answered may have changed: one task looks for all that watch.
+        self._changed = asyncio.Event()
+        self._watching = 0
+        self._look: asyncio.Task[None] | None = None
 
     def rpcs(self) -> list[Rpc]:
         """Check and Watch."""
@@ -42,11 +46,12 @@ class Health:
 
     def stop(self) -> None:
         """Tells everyone who watches that the server is going."""
-        self._stopping.set()
+        self._stopping = True
+        self._tell()
 
     async def _check(self, request: HealthCheckRequest, _: Call) -> Message:
         if request.service not in _NAMES:
-            raise NotFound(f"service {request.service} is not known: {', '.join(_NAMES[1:])} are")
+            raise NotFound(f"service {request.service[:_MAX_NAME]} is not known: {', '.join(_NAMES[1:])} are")
         return self._response(request.service)
 
     async def _watch(self, requests: AsyncIterator[HealthCheckRequest], _: Call) -> AsyncIterator[Message]:
@@ -54,14 +59,33 @@ class Health:
         if request is None:
             raise Unimplemented("Watch takes one message, not none")
         sent = None
-        while not self._stopping.is_set():
-            response = self._response(request.service)
-            if response != sent:
-                sent = response
-                yield response
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), _POLL_SECONDS)
+        self._watching += 1
+        if self._look is None:
+            self._look = asyncio.get_running_loop().create_task(self._look_for_changes())
+        try:
+            while not self._stopping:
+                changed = self._changed
+                response = self._response(request.service)
+                if response != sent:
+                    sent = response
+                    yield response
+                await changed.wait()
+        finally:
+            self._watching -= 1
         yield HealthCheckResponse(status=HealthCheckResponse.NOT_SERVING)
+
+    async def _look_for_changes(self) -> None:
+        last = self._response("")
+        while self._watching:
+            await asyncio.sleep(_POLL_SECONDS)
+            if (response := self._response("")) != last:
+                last = response
+                self._tell()
+        self._look = None
+
+    def _tell(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
 
     def _response(self, name: str) -> Message:
         if name not in _NAMES:

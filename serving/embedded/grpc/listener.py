@@ -8,6 +8,7 @@ import ssl
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from serving.embedded.admission import Admission
 from serving.embedded.grpc.methods import Methods
 from serving.embedded.grpc.options import ConnectionOptions
 from serving.embedded.grpc.protocol import GrpcProtocol
@@ -27,12 +28,14 @@ class GrpcListener:
         sockets: Mapping[str, Methods],
         options: ConnectionOptions,
         tls: ssl.SSLContext | None,
+        admission: Admission,
     ) -> None:
         self._port = port
         self._methods = methods
         self._sockets = sockets
         self._options = options
         self._tls = tls
+        self._admission = admission
         self._connections: set[GrpcProtocol] = set()
         self._servers: list[asyncio.Server] = []
 
@@ -63,7 +66,9 @@ class GrpcListener:
             Path(path).unlink(missing_ok=True)
 
     def _protocol_of(self, methods: Methods) -> Callable[[], GrpcProtocol]:
-        return lambda: GrpcProtocol(methods.by_path, self._options, self._connections, methods.refused)
+        return lambda: GrpcProtocol(
+            methods.by_path, self._options, self._connections, methods.refused, admission=self._admission
+        )
 
     async def _until_closed(self) -> None:
         while self._connections:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import re
 import struct
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple, TypeAlias
 from urllib.parse import quote_from_bytes
 
 import hpack
@@ -22,10 +23,18 @@ PREFIX_BYTES = 5
 # Identical header blocks mean identical requests while the dynamic table stays as it is. A client has few of them, and
 # to decode one takes three times as long as all else that a small request costs here.
 MAX_KNOWN_BLOCKS = 64
-MAX_KNOWN_BYTES = 4096
+MAX_KNOWN_BYTES = 1024
 # What is too long is read to its end all the same, up to so many times the limit: the table must not be lost.
 HARD_LIMIT = 4
+# Of what a request says, an error quotes no more.
+MAX_QUOTED = 200
+# A status's message: what is longer is cut off.
+_MAX_STATUS_TEXT = 4096
 
+# What a piece of a message takes beside its bytes.
+_PIECE_OVERHEAD = 64
+# A message that came in pieces and is no longer than this is put together at once.
+_SMALL_BYTES = 2**16
 # Whether a message is compressed, and its length.
 _PREFIX = struct.Struct(">BI")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
@@ -51,7 +60,8 @@ class Head(NamedTuple):
     """The headers of a request, or its trailers.
 
     timeout: in seconds. encoding: of its compressed messages. metadata: all fields. http_status: what answers a request
-    that is not gRPC, else 0. fault: what HTTP/2 forbids in it, else empty. is_request: False for trailers.
+    that is not gRPC, else 0. fault: what HTTP/2 forbids in it, else empty. is_request: False for trailers. size: as RFC
+    9113, section 6.5.2, counts it.
     """
 
     path: str
@@ -62,6 +72,7 @@ class Head(NamedTuple):
     content_length: int | None
     fault: str
     is_request: bool
+    size: int
 
 
 class HeadReader:
@@ -107,7 +118,8 @@ def _head(headers: Sequence[tuple[bytes, bytes]], max_bytes: int) -> Head:
     timeout = int(match[1]) * _SECONDS[match[2]] if match else None
     http_status = 0
     # RFC 9113, section 6.5.2: 32 more for each.
-    if sum(len(name) + len(value) + 32 for name, value in headers) > max_bytes:
+    size = sum(len(name) + len(value) + 32 for name, value in headers)
+    if size > max_bytes:
         http_status = 431
     elif fields.get(b":method") != b"POST":
         http_status = 405
@@ -126,6 +138,7 @@ def _head(headers: Sequence[tuple[bytes, bytes]], max_bytes: int) -> Head:
         int(length) if _LENGTH.fullmatch(length) else None,
         _fault(headers),
         any(name.startswith(b":") for name in fields),
+        size,
     )
 
 
@@ -147,82 +160,170 @@ def _fault(headers: Sequence[tuple[bytes, bytes]]) -> str:
     return ""
 
 
+class Parcel:
+    """A message that is whole, but in pieces, or compressed: putting it together is work for a thread.
+
+    encoding: empty for a message that is not compressed. limit: bytes of what is unpacked. size: bytes of the pieces,
+    which `unpack` and `joined` let go of.
+    """
+
+    __slots__ = ("_count", "_is_unpacked", "_limit", "_pieces", "_unpacked", "_unpacker", "size")
+
+    def __init__(self, pieces: Iterable[bytes], size: int, encoding: bytes, limit: int) -> None:
+        self._pieces = deque(pieces)
+        self.size = size
+        self._limit = limit
+        self._count = 0
+        self._unpacker = zlib.decompressobj(_ENCODINGS[encoding]) if encoding else None
+        self._unpacked: list[bytes] = []
+        self._is_unpacked = not encoding
+
+    @property
+    def is_unpacked(self) -> bool:
+        """Whether `joined` gives the message: `unpack` is to be called until it does."""
+        return self._is_unpacked
+
+    def unpack(self, room: int) -> int:
+        """Unpacks up to so many bytes more; how many they were. Raises ServingError."""
+        assert self._unpacker is not None
+        count = 0
+        while count < room:
+            if not self._pieces or self._unpacker.eof:
+                self._finish()
+                break
+            piece = self._pieces.popleft()
+            try:
+                unpacked = self._unpacker.decompress(piece, room - count)
+            except zlib.error as error:
+                raise Internal(f"a message cannot be decompressed: {error}") from error
+            if self._unpacker.unconsumed_tail:
+                self._pieces.appendleft(self._unpacker.unconsumed_tail)
+            count += len(unpacked)
+            self._unpacked.append(unpacked)
+        self._count += count
+        if self._count > self._limit:
+            raise ResourceExhausted(f"Received message larger than max (more than {self._limit} when unpacked)")
+        return count
+
+    def joined(self) -> bytes:
+        """The message."""
+        data = b"".join(self._unpacked or self._pieces)
+        self.drop()
+        return data
+
+    def drop(self) -> None:
+        """Lets go of all bytes."""
+        self._pieces.clear()
+        self._unpacked.clear()
+
+    def _finish(self) -> None:
+        assert self._unpacker is not None
+        if not self._unpacker.eof or self._unpacker.unused_data or self._pieces:
+            raise Internal("a message cannot be decompressed: it ends too early, or goes on after its end")
+        self._is_unpacked = True
+
+
+Message: TypeAlias = bytes | Parcel
+
+
+def message_bytes(message: Message) -> int:
+    """The bytes that a message takes until it is unpacked."""
+    return len(message) if isinstance(message, bytes) else message.size
+
+
 class MessageReader:
     """Takes a call's bytes as they come, and gives the messages in them. limit: bytes of one, decompressed or not."""
 
-    __slots__ = ("_beginning", "_compressed", "_encoding", "_length", "_limit", "_size")
+    __slots__ = ("_compressed", "_encoding", "_length", "_limit", "_pieces", "_prefix", "_size")
 
     def __init__(self, encoding: bytes, limit: int) -> None:
         self._encoding = encoding
         self._limit = limit
-        # Bytes that are less than a prefix, or than the message of `_length` bytes whose prefix is taken off; -1: none.
-        self._beginning: list[bytes] = []
+        # The beginning of a prefix; or pieces of the message of `_length` bytes whose prefix is taken off, -1: none.
+        self._prefix = b""
+        self._pieces: list[bytes] = []
         self._size = 0
         self._length = -1
         self._compressed = 0
 
-    def feed(self, data: bytes) -> Iterator[bytes]:
+    def feed(self, data: bytes) -> Iterator[Message]:
         """The messages that are complete now. Raises ServingError for one that is too long or wrongly compressed."""
-        if not data:
-            return
-        if self._beginning:
-            self._beginning.append(data)
-            self._size += len(data)
-            if self._size < (PREFIX_BYTES if self._length < 0 else self._length):
-                return
-            data = b"".join(self._beginning)
-            self._beginning.clear()
         position, size = 0, len(data)
         while True:
             if self._length < 0:
-                if size - position < PREFIX_BYTES:
-                    break
-                self._begin(*_PREFIX.unpack_from(data, position))
-                position += PREFIX_BYTES
-            end = position + self._length
+                if size - position < PREFIX_BYTES or self._prefix:
+                    position = self._read_prefix(data, position)
+                    if self._length < 0:
+                        return
+                else:
+                    self._compressed, self._length = _PREFIX.unpack_from(data, position)
+                    position += PREFIX_BYTES
+                    if self._compressed or self._length > self._limit:
+                        self._check()
+            end = position + self._length - self._size
             if size < end:
-                break
+                if position < size:
+                    self._pieces.append(data[position:])
+                    self._size += size - position
+                return
             message = data[position:end]
+            yield self._whole(message) if self._pieces or self._compressed else message
             position, self._length = end, -1
-            yield self._decompressed(message) if self._compressed else message
-        if position < size:
-            self._beginning.append(data[position:])
-            self._size = size - position
 
     @property
     def is_empty(self) -> bool:
         """Whether no message has begun."""
-        return self._length < 0 and not self._beginning
+        return self._length < 0 and not self._prefix
 
-    def _begin(self, compressed: int, length: int) -> None:
-        """Takes what a prefix says."""
+    @property
+    def waiting_bytes(self) -> int:
+        """What the message that is not whole yet takes."""
+        return self._size + _PIECE_OVERHEAD * len(self._pieces)
+
+    def drop(self) -> None:
+        """Lets go of all bytes."""
+        self._pieces, self._size = [], 0
+
+    def _read_prefix(self, data: bytes, position: int) -> int:
+        """Takes what a prefix says, once it is whole; where its message begins."""
+        end = position + PREFIX_BYTES - len(self._prefix)
+        self._prefix += data[position:end]
+        if len(self._prefix) == PREFIX_BYTES:
+            self._compressed, self._length = _PREFIX.unpack(self._prefix)
+            self._prefix = b""
+            self._check()
+        return end
+
+    def _check(self) -> None:
+        """Raises ServingError for a prefix that says what cannot be."""
+        compressed, length = self._compressed, self._length
         if compressed > 1:
             raise Internal(f"a message is flagged {compressed}: expected 0, or 1 when it is compressed")
         if length > self._limit:
             raise ResourceExhausted(f"Received message larger than max ({length} vs. {self._limit})")
-        self._compressed, self._length = compressed, length
-
-    def _decompressed(self, message: bytes) -> bytes:
-        if self._encoding == b"identity":
+        if compressed and self._encoding == b"identity":
             raise Internal("a message is flagged as compressed, but the request names no grpc-encoding")
-        if self._encoding not in _ENCODINGS:
+        if compressed and self._encoding not in _ENCODINGS:
             raise ServingError(
-                f"grpc-encoding {self._encoding.decode('latin-1')} is not known here: send identity, deflate or gzip",
+                f"grpc-encoding {_quoted(self._encoding)} is not known here: send identity, deflate or gzip",
                 Code.UNIMPLEMENTED,
             )
-        unpacker = zlib.decompressobj(_ENCODINGS[self._encoding])
-        try:
-            result = unpacker.decompress(message, self._limit + 1)
-        except zlib.error as error:
-            raise Internal(f"a message cannot be decompressed: {error}") from error
-        if len(result) > self._limit:
-            raise ResourceExhausted(f"Received message larger than max (more than {self._limit} when unpacked)")
-        if not unpacker.eof or unpacker.unused_data:
-            raise Internal("a message cannot be decompressed: it ends too early, or goes on after its end")
-        return result
+
+    def _whole(self, last: bytes) -> Message:
+        pieces = [*self._pieces, last]
+        self.drop()
+        if not self._compressed and self._length <= _SMALL_BYTES:
+            return b"".join(pieces)
+        return Parcel(pieces, self._length, self._encoding if self._compressed else b"", self._limit)
+
+
+def _quoted(text: bytes) -> str:
+    return text[:MAX_QUOTED].decode("latin-1") + ("..." if len(text) > MAX_QUOTED else "")
 
 
 def status_trailers(code: Code, message: str) -> bytes:
     """The header block of a status that is not OK. message: percent-encoded but for printable ASCII."""
+    if len(message) > _MAX_STATUS_TEXT:
+        message = message[:_MAX_STATUS_TEXT] + "..."
     text = quote_from_bytes(message.encode("utf-8", "replace"), safe=_PRINTABLE).encode()
     return frames.header(b"grpc-status", str(int(code)).encode()) + frames.header(b"grpc-message", text)

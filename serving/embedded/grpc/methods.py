@@ -6,19 +6,27 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, NamedTuple
 
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import DecodeError
+from google.protobuf.message import Message as ProtobufMessage
 
 from serving.embedded.grpc.frames import header
+from serving.embedded.grpc.large import Large, broken
+from serving.embedded.grpc.messages import Message
 from serving.embedded.grpc.stream import Method, Stream
 from serving.embedded.limits import Limits
 from serving.embedded.observe.calls import REQUEST_ID_HEADER, Call, Interceptor, Operation
-from serving.errors import InvalidArgument, ResourceExhausted, ServingError
+from serving.embedded.offload import LARGE_BYTES, Offload
+from serving.errors import ResourceExhausted, ServingError
 
 _REQUEST_ID = REQUEST_ID_HEADER.encode()
 
-# Requests are of their method's request class, which no type can say, hence Any.
-Unary = Callable[[Any, Call], Awaitable[Message]]
-Streaming = Callable[[AsyncIterator[Any], Call], AsyncIterator[Message]]
+# Over all connections: each is a task for as long as its client likes, and takes about so much.
+_MAX_STREAMING_CALLS = 1000
+_STREAMING_CALL_BYTES = 8192
+
+# Requests are of their method's request class, which no type can say, hence Any. Large responses come as their bytes.
+Unary = Callable[[Any, Call], Awaitable["ProtobufMessage | bytes"]]
+Streaming = Callable[[AsyncIterator[Any], Call], AsyncIterator[ProtobufMessage]]
 
 
 class Rpc(NamedTuple):
@@ -28,7 +36,7 @@ class Rpc(NamedTuple):
     """
 
     path: str
-    request_class: type[Message]
+    request_class: type[ProtobufMessage]
     unary: Unary | None = None
     streaming: Streaming | None = None
     model: Callable[[Any], str] = lambda _: ""
@@ -44,9 +52,11 @@ class Rpc(NamedTuple):
 class Methods:
     """The methods of a port, each behind the interceptor. by_path: what its connections answer with."""
 
-    def __init__(self, interceptor: Interceptor, limits: Limits, rpcs: Sequence[Rpc]) -> None:
+    def __init__(self, interceptor: Interceptor, limits: Limits, offload: Offload, rpcs: Sequence[Rpc]) -> None:
         self._interceptor = interceptor
-        self._max_bytes = limits.max_response_bytes
+        self._limits = limits
+        self._offload = offload
+        self._streaming_calls = 0
         self._operations = {rpc.path: rpc.operation for rpc in rpcs}
         self.by_path = {rpc.path: self._unary(rpc) if rpc.unary else self._streaming(rpc) for rpc in rpcs}
 
@@ -55,51 +65,84 @@ class Methods:
         unknown = Operation("GRPC", stream.path.rpartition("/")[2])
         # It is answered whatever else is under way.
         operation = self._operations.get(stream.path, unknown)._replace(counts=False)
-        with contextlib.suppress(ServingError), self._call(operation, stream):
+        with contextlib.suppress(ServingError), self._call(operation, stream, 0):
             raise error
 
     def _unary(self, rpc: Rpc) -> Method:
         handler, request_class, model, operation = rpc.unary, rpc.request_class, rpc.model, rpc.operation
         assert handler is not None
 
-        async def answer(data: bytes, stream: Stream) -> bytes:
-            with self._call(operation, stream) as call:
-                request = _decoded(request_class, data)
-                call.model = model(request)
-                return self._encoded(await handler(request, call))
+        async def answer(message: Message, stream: Stream) -> bytes:
+            if isinstance(message, bytes) and len(message) <= LARGE_BYTES:
+                with self._call(operation, stream, stream.header_bytes + len(message)) as call:
+                    request = _decoded(request_class, message)
+                    call.model = model(request)
+                    response = handler(request, call)
+                    # The handler alone has it, and can let go of it.
+                    del request
+                    return self._encoded(await response)
+            large = Large(message)
+            del message
+            with self._call(operation, stream, stream.header_bytes + large.size) as call, large:
+                return self._encoded(await handler(await self._large_request(rpc, large, call), call))
 
         return Method(unary=answer)
 
+    async def _large_request(self, rpc: Rpc, large: Large, call: Call) -> Any:
+        request = await large.request(rpc.request_class, self._limits.max_request_elements, self._offload, call)
+        call.model = rpc.model(request)
+        return request
+
     def _streaming(self, rpc: Rpc) -> Method:
-        handler, request_class, operation = rpc.streaming, rpc.request_class, rpc.operation
+        handler, operation = rpc.streaming, rpc.operation
         assert handler is not None
 
-        async def answer(incoming: AsyncIterator[bytes], stream: Stream) -> AsyncIterator[bytes]:
-            with self._call(operation, stream) as call:
-                requests = (_decoded(request_class, data) async for data in incoming)
-                async for response in handler(requests, call):
-                    yield self._encoded(response)
+        async def answer(incoming: AsyncIterator[Message], stream: Stream) -> AsyncIterator[bytes]:
+            with self._call(operation, stream, stream.header_bytes + _STREAMING_CALL_BYTES) as call:
+                self._count_streaming()
+                try:
+                    requests = (await self._streamed(rpc, message, call) async for message in incoming)
+                    async for response in handler(requests, call):
+                        yield self._encoded(response)
+                finally:
+                    self._streaming_calls -= 1
 
         return Method(streaming=answer)
 
-    def _encoded(self, response: Message) -> bytes:
-        data = response.SerializeToString()
-        if len(data) > self._max_bytes:
-            raise ResourceExhausted(f"Sent message larger than max ({len(data)} vs. {self._max_bytes})")
+    def _count_streaming(self) -> None:
+        self._streaming_calls += 1
+        if self._streaming_calls > _MAX_STREAMING_CALLS:
+            raise ResourceExhausted(f"{_MAX_STREAMING_CALLS} streaming calls are open, as many as may be: try again")
+
+    async def _streamed(self, rpc: Rpc, message: Message, call: Call) -> Any:
+        if isinstance(message, bytes) and len(message) <= LARGE_BYTES:
+            return _decoded(rpc.request_class, message)
+        before = call.size
+        with Large(message) as large:
+            call.charge(large.size)
+            request = await self._large_request(rpc, large, call)
+        # Nobody keeps it for longer than its answer takes.
+        call.refund(call.size - before)
+        return request
+
+    def _encoded(self, response: ProtobufMessage | bytes) -> bytes:
+        data = response if isinstance(response, bytes) else response.SerializeToString()
+        if len(data) > self._limits.max_response_bytes:
+            raise ResourceExhausted(f"Sent message larger than max ({len(data)} vs. {self._limits.max_response_bytes})")
         return data
 
-    def _call(self, operation: Operation, stream: Stream) -> Call:
+    def _call(self, operation: Operation, stream: Stream, size: int) -> Call:
         own_id = stream.metadata.get(_REQUEST_ID, b"")
         call = stream.call = Call(
-            self._interceptor, operation, stream.path, stream.peer, own_id.decode("latin-1"), stream.deadline
+            self._interceptor, operation, stream.path, stream.peer, own_id.decode("latin-1"), stream.deadline, size
         )
         if own_id or self._interceptor.logs:
             stream.trailers = header(_REQUEST_ID, call.request_id.encode())
         return call
 
 
-def _decoded(request_class: type[Message], data: bytes) -> Message:
+def _decoded(request_class: type[ProtobufMessage], data: bytes) -> ProtobufMessage:
     try:
         return request_class.FromString(data)
     except DecodeError as error:
-        raise InvalidArgument(f"The request is not the method's message: {error}") from error
+        raise broken(error) from error

@@ -15,8 +15,6 @@ class ConnectionOptions(NamedTuple):
     max_age: float | None = None
     # For the calls under way at max_age.
     max_age_grace: float | None = None
-    # From the connection's beginning to the end of HTTP/2's preface.
-    preface_seconds: float = 20.0
     # For the answer to the PING of an orderly end.
     drain_seconds: float = 1.0
     # From the last bytes sent to the close: closing while the peer's bytes are unread resets the connection, and what
@@ -28,6 +26,8 @@ class ConnectionOptions(NamedTuple):
     max_continuations: int = 32
     # Messages of one streaming call that its handler has not taken yet.
     max_queued_messages: int = 1000
+    # Streaming calls cost a task each for as long as they are open.
+    max_streaming_calls: int = 100
     # A peer that opens no window may begin no call while more than this waits for it: both bytes and calls, since a
     # few answers may be of any size.
     max_waiting_bytes: int = 2**26

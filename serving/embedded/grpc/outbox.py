@@ -5,12 +5,15 @@ from __future__ import annotations
 import struct
 from collections import deque
 from collections.abc import Callable, Iterable
+from functools import partial
 
+from serving.embedded.admission.budget import Budget, Holding
 from serving.embedded.grpc import frames, messages
 from serving.embedded.grpc.events import Event, MessagesSent
 from serving.embedded.grpc.frames import ProtocolError
 from serving.embedded.grpc.options import ConnectionOptions
 from serving.embedded.grpc.stream import Stream
+from serving.errors import ServingError
 
 # As much as `take` gives at a time, give or take a frame.
 _CHUNK_BYTES = 2**18
@@ -24,27 +27,46 @@ _RESPONSE_HEADERS_HEAD = len(messages.RESPONSE_HEADERS) << 8 | frames.HEADERS
 
 
 class Outbox:
-    """Frames to send, and the messages that wait for a window. answered: called when a stream's trailers are out."""
+    """Frames to send, and the messages that wait for a window.
 
-    def __init__(self, options: ConnectionOptions, events: deque[Event], answered: Callable[[Stream], None]) -> None:
+    answered: called when a stream's trailers are out. budget: of the messages that wait. give_up: called with a stream
+    whose peer reads nothing while others need the bytes.
+    """
+
+    def __init__(
+        self,
+        options: ConnectionOptions,
+        events: deque[Event],
+        answered: Callable[[Stream], None],
+        budget: Budget,
+        give_up: Callable[[Stream, ServingError], None],
+    ) -> None:
         self._options = options
         self._events = events
         self._answered = answered
+        self._budget = budget
+        self._give_up = give_up
+        # Whether the transport takes no more for now.
+        self.is_blocked = False
         self._frames: list[bytes | memoryview] = []
         # The streams that wait for the connection's window only, in turn.
         self._queue: deque[Stream] = deque()
         self._waiting_bytes = 0
-        self._waiting_calls = 0
         self._window = frames.DEFAULT_WINDOW
         self._stream_window = frames.DEFAULT_WINDOW
         self._frame_bytes = frames.DEFAULT_FRAME_BYTES
         self._table_update = b""
+        # The streams with messages that wait, whatever for; whether a change of SETTINGS may have opened their windows;
+        # no stream's window differs from a new stream's by more than the last.
+        self._waiting: dict[int, Stream] = {}
+        self._is_window_new = False
+        self._most_credit = 0
 
     @property
     def is_full(self) -> bool:
         """Whether so much waits for the peer that no further call may begin."""
         options = self._options
-        return self._waiting_bytes > options.max_waiting_bytes and self._waiting_calls > options.max_waiting_calls
+        return self._waiting_bytes > options.max_waiting_bytes and len(self._waiting) > options.max_waiting_calls
 
     def write(self, data: bytes) -> None:
         """Frames that are under no flow control."""
@@ -57,23 +79,33 @@ class Outbox:
         self._table_update = b""
 
     def send(self, stream: Stream, message: bytes) -> None:
-        """Queues one message, after the headers where it is the first."""
+        """Queues one message, after the headers where it is the first.
+
+        Raises ResourceExhausted when too much waits for peers.
+        """
+        if stream.output is None:
+            stream.output = Holding(partial(self._give_up, stream))
+        self._budget.hold(stream.output, len(message) + _MESSAGE_OVERHEAD)
         if not stream.has_headers:
             stream.has_headers = True
             self.write_headers(stream.number, messages.RESPONSE_HEADERS, ends=False)
         if not stream.pending:
-            self._waiting_calls += 1
-        stream.pending.append(memoryview(len(message).to_bytes(messages.PREFIX_BYTES, "big") + message))
-        self._waiting_bytes += len(stream.pending[-1]) + _MESSAGE_OVERHEAD
+            self._waiting[stream.number] = stream
+        prefix = len(message).to_bytes(messages.PREFIX_BYTES, "big")
+        # A large message is not copied for its prefix.
+        parts = (prefix, message) if len(message) > _CHUNK_BYTES else (prefix + message,)
+        stream.pending.extend(map(memoryview, parts))
+        self._waiting_bytes += messages.PREFIX_BYTES + len(message)
         self._enqueue(stream)
 
     def answer(self, stream: Stream, message: bytes, trailers: bytes) -> None:
         """Queues a whole answer: headers, one message, trailers.
 
         One that need not wait for a window becomes frames at once: the queue would cost 4 % of a small request's time.
+        Raises ResourceExhausted when too much waits for peers.
         """
         size = len(message) + messages.PREFIX_BYTES
-        if self._queue or self._table_update or size > self._room(stream):
+        if self._queue or self._table_update or self.is_blocked or size > self._room(stream):
             self.send(stream, message)
             self.end(stream, trailers)
             return
@@ -97,13 +129,16 @@ class Outbox:
 
     def forget(self, stream: Stream) -> None:
         """Drops what waits of a stream."""
-        if stream.pending:
-            self._waiting_bytes -= sum(len(piece) + _MESSAGE_OVERHEAD for piece in stream.pending)
-            self._waiting_calls -= 1
-            stream.pending.clear()
+        self._waiting_bytes -= sum(map(len, stream.pending))
+        stream.pending.clear()
+        self._release(stream)
 
     def take(self) -> bytes:
         """The next bytes to send: all frames, and of the messages what the windows allow, a frame of each in turn."""
+        if self._is_window_new:
+            self._is_window_new = False
+            for stream in self._waiting.values():
+                self._enqueue(stream)
         if self._queue:
             self._send_waiting()
         if not self._frames:
@@ -119,18 +154,20 @@ class Outbox:
 
     def set_frame_bytes(self, size: int) -> None:
         """The peer's SETTINGS_MAX_FRAME_SIZE."""
-        self._frame_bytes = size
+        self._frame_bytes = min(size, _CHUNK_BYTES)
 
     def set_stream_window(self, size: int, streams: Iterable[Stream]) -> None:
         """The peer's SETTINGS_INITIAL_WINDOW_SIZE, which changes open streams' windows too (section 6.9.2).
 
         Raises ProtocolError when that makes one larger than 2^31-1.
         """
-        self._stream_window = size
-        for stream in streams:
-            if size + stream.credit > frames.MAX_WINDOW:
+        if size + self._most_credit > frames.MAX_WINDOW:
+            self._most_credit = max(0, max((stream.credit for stream in streams), default=0))
+            if size + self._most_credit > frames.MAX_WINDOW:
                 raise ProtocolError(frames.FLOW_CONTROL_ERROR, "SETTINGS open a window beyond 2^31-1")
-            self._enqueue(stream)
+        self._stream_window = size
+        # Seen to when frames are made: a peer may send SETTINGS by the thousands, and have as many calls.
+        self._is_window_new = True
 
     def widen(self, increment: int) -> None:
         """Opens the connection's window. Raises ProtocolError for one beyond 2^31-1."""
@@ -143,6 +180,7 @@ class Outbox:
         stream.credit += increment
         if self._stream_window + stream.credit > frames.MAX_WINDOW:
             return False
+        self._most_credit = max(self._most_credit, stream.credit)
         self._enqueue(stream)
         return True
 
@@ -173,21 +211,28 @@ class Outbox:
         self._window -= size
         stream.credit -= size
         self._waiting_bytes -= size
+        assert stream.output is not None
+        # All of a message stays in memory until its last byte is out.
+        self._budget.hold(stream.output, 0)
         self._frames += (frames.frame_head(size, frames.DATA, 0, stream.number), message[:size])
         if size < len(message):
             stream.pending[0] = message[size:]
         else:
             stream.pending.popleft()
-            self._waiting_bytes -= _MESSAGE_OVERHEAD
         if stream.pending:
             self._enqueue(stream)
             return size
-        self._waiting_calls -= 1
+        self._release(stream)
         if stream.final_block is not None:
             self._end(stream, stream.final_block)
         else:
             self._events.append(MessagesSent(stream))
         return size
+
+    def _release(self, stream: Stream) -> None:
+        self._waiting.pop(stream.number, None)
+        if stream.output is not None:
+            self._budget.release(stream.output)
 
     def _end(self, stream: Stream, block: bytes) -> None:
         self.write_headers(stream.number, block, ends=True)

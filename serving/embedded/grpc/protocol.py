@@ -13,22 +13,32 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import cast
 
+from serving.embedded.admission import Admission
+from serving.embedded.admission.budget import Budget, Holding
+from serving.embedded.admission.connections import Connections, Seat
 from serving.embedded.grpc import events
 from serving.embedded.grpc.connection import Connection
+from serving.embedded.grpc.messages import Message
 from serving.embedded.grpc.options import ConnectionOptions
 from serving.embedded.grpc.stream import Method, Stream
-from serving.errors import DeadlineExceeded, Internal, ServingError
+from serving.errors import DeadlineExceeded, Internal, ResourceExhausted, ServingError
 
 log = logging.getLogger(__name__)
 
-_WRITE_BUFFER_BYTES = 2**20
+# Of each connection: what a peer that does not read can make the server keep without a place in the budget.
+_WRITE_BUFFER_BYTES = 2**16
+# For the last words to a connection that has to go because there are too many.
+_FAREWELL_SECONDS = 0.1
+# Whether a connection is idle is looked at so often: to note it after each call would cost more.
+_REST_SECONDS = 1.0
 
 
 class GrpcProtocol(asyncio.Protocol):
     """One connection.
 
     connections: those that are open, this one among them while it is. refused: called with a call that fails before its
-    method begins, or for want of one. clock: its time is what calls' deadlines refer to, in seconds.
+    method begins, or for want of one. clock: its time is what calls' deadlines refer to, in seconds. admission: what
+    the server lets in; without it, everything.
     """
 
     def __init__(
@@ -38,6 +48,7 @@ class GrpcProtocol(asyncio.Protocol):
         connections: set[GrpcProtocol],
         refused: Callable[[Stream, ServingError], None] = lambda *_: None,
         clock: Callable[[], float] = time.monotonic,
+        admission: Admission | None = None,
     ) -> None:
         self._options = options
         self._connections = connections
@@ -51,18 +62,28 @@ class GrpcProtocol(asyncio.Protocol):
         self._paused = False
         self._draining = False
         self._closing = False
-        self.connection = Connection(methods, options, self.peer)
+        self._admission = admission or Admission(options.limits, Budget(0, clock), Connections(0, 0, clock))
+        self._seat: Seat | None = None
+        self._is_resting = True
+        self._unread = Holding(lambda _: self.abort())
+        self.connection = Connection(methods, options, self.peer, self._admission.budget, self._wake)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Waits for the peer's preface."""
         # uvloop's transports are asyncio's in all but ancestry.
         self.transport = cast("asyncio.Transport", transport)
-        self._connections.add(self)
         self._peer_name = self.transport.get_extra_info("peername")
         self._family = self.transport.get_extra_info("socket").family
+        if isinstance(self._peer_name, tuple):
+            self._seat = self._admission.connections.enter(self._peer_name[0], self._make_way)
+            if self._seat is None:
+                self._closing = self.connection.closed = True
+                self.abort()
+                return
+        self._connections.add(self)
         self.transport.set_write_buffer_limits(high=_WRITE_BUFFER_BYTES)
         self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        self._after(self._options.preface_seconds, self._check_greeted)
+        self._after(self._options.limits.header_timeout_seconds, self._check_greeted)
         if self._options.max_age is not None:
             self._after(self._options.max_age, self.drain)
         if self._options.max_idle is not None:
@@ -70,8 +91,11 @@ class GrpcProtocol(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Takes what the peer sent."""
-        self.connection.receive_data(data, self._clock())
+        connection = self.connection
+        connection.receive_data(data, self._clock())
         self._advance()
+        if connection.is_partial and self._check_partial not in self._timers:
+            self._after(self._options.limits.header_timeout_seconds, self._check_partial)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         """Cancels every call."""
@@ -79,17 +103,25 @@ class GrpcProtocol(asyncio.Protocol):
         self._connections.discard(self)
         for timer in self._timers.values():
             timer.cancel()
+        if self._seat is not None:
+            self._admission.connections.leave(self._seat)
+        self._admission.budget.release(self._unread)
         self.connection.lose()
         self._advance()
 
     def pause_writing(self) -> None:
         """A peer that does not read is not read from either."""
-        self._paused = True
+        self._paused = self.connection.calls.outbox.is_blocked = True
         self.transport.pause_reading()
+        try:
+            self._admission.budget.hold(self._unread, self.transport.get_write_buffer_size())
+        except ResourceExhausted:
+            self.abort()
 
     def resume_writing(self) -> None:
         """The peer reads again."""
-        self._paused = False
+        self._paused = self.connection.calls.outbox.is_blocked = False
+        self._admission.budget.release(self._unread)
         self.transport.resume_reading()
         self._advance()
 
@@ -128,12 +160,42 @@ class GrpcProtocol(asyncio.Protocol):
             self._handle(connection.events.popleft())
         if connection.closed and not self._closing:
             self._close()
+        elif connection.calls.under_way and self._is_resting:
+            self._work()
+
+    def _work(self) -> None:
+        """Keeps its seat: a whole request is there."""
+        self._is_resting = False
+        if self._seat is not None:
+            self._admission.connections.work(self._seat)
+            self._after(_REST_SECONDS, self._check_rest, self.connection.calls.answered)
+
+    def _check_rest(self, answered: int) -> None:
+        """Lets others have the seat when nothing was asked since the last look, when so many calls were answered."""
+        calls = self.connection.calls
+        if calls.under_way or calls.answered != answered:
+            self._after(_REST_SECONDS, self._check_rest, calls.answered)
+        elif self._seat is not None:
+            self._is_resting = True
+            self._admission.connections.rest(self._seat)
+
+    def _wake(self) -> None:
+        self._loop.call_soon(self._advance)
+
+    def _make_way(self) -> None:
+        """Goes, since there are too many connections: with a GOAWAY where something was asked."""
+        if not self.connection.calls.last_number:
+            self.abort()
+            return
+        self.connection.end("too many connections: --max_connections, --max_connections_per_address")
+        self._advance()
+        self._after(_FAREWELL_SECONDS, self.abort)
 
     def _handle(self, event: events.Event) -> None:
         match event:
             case events.RequestReceived():
                 stream = event.stream
-                self._tasks[stream.number] = self._loop.create_task(self._answer(stream, event.message))
+                self._tasks[stream.number] = self._loop.create_task(self._answer(stream))
             case events.StreamOpened(stream):
                 exchange = self._exchanges[stream.number] = _Exchange()
                 self._tasks[stream.number] = self._loop.create_task(self._answer_stream(stream, exchange))
@@ -148,15 +210,16 @@ class GrpcProtocol(asyncio.Protocol):
             case events.CallCancelled(stream):
                 self._stop(stream)
 
-    def _receive(self, stream: Stream, message: bytes | None) -> None:
+    def _receive(self, stream: Stream, message: Message | None) -> None:
         # A handler that has returned, while what it said waits for a window, takes no more.
         if exchange := self._exchanges.get(stream.number):
             exchange.received.put_nowait(message)
 
-    async def _answer(self, stream: Stream, message: bytes) -> None:
+    async def _answer(self, stream: Stream) -> None:
         assert stream.method.unary is not None
         try:
-            answer = await stream.method.unary(message, stream)
+            # The message is nobody's but the method's, which can let go of it.
+            answer = await stream.method.unary(stream.take_message(), stream)
         except Exception as error:  # noqa: BLE001 - every error becomes an answer
             self.connection.calls.fail(stream, _serving_error(error))
         else:
@@ -198,9 +261,9 @@ class GrpcProtocol(asyncio.Protocol):
             self._advance()
             await exchange.sent.wait()
 
-    async def _received(self, stream: Stream, exchange: _Exchange) -> AsyncIterator[bytes]:
+    async def _received(self, stream: Stream, exchange: _Exchange) -> AsyncIterator[Message]:
         while (message := await exchange.received.get()) is not None:
-            self.connection.calls.message_taken(stream)
+            self.connection.calls.message_taken(stream, message)
             yield message
 
     def _reject(self, stream: Stream, error: ServingError) -> None:
@@ -236,6 +299,19 @@ class GrpcProtocol(asyncio.Protocol):
         if not self.connection.greeted:
             self.transport.close()
 
+    def _check_partial(self) -> None:
+        """Hangs up on a peer that takes too long over a frame, or over a request's headers."""
+        del self._timers[self._check_partial]
+        since = self.connection.partial_since()
+        if since is None:
+            return
+        left = since + self._options.limits.header_timeout_seconds - self._clock()
+        if left <= 0:
+            log.info("gRPC connection of %s ended: a frame took longer than --header_timeout_seconds", self.peer())
+            self.abort()
+        else:
+            self._after(left, self._check_partial)
+
     def _check_idle(self, answered: int) -> None:
         """Drains when nothing was asked since the last check, when so many calls were answered."""
         calls = self.connection.calls
@@ -252,7 +328,7 @@ class _Exchange:
     """What passes between a streaming call and its handler. received: its messages; None after the last."""
 
     def __init__(self) -> None:
-        self.received: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self.received: asyncio.Queue[Message | None] = asyncio.Queue()
         self.sent = asyncio.Event()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from operator import attrgetter
 from typing import Any
 
@@ -16,15 +17,19 @@ from serving.apis.messages import (
     ReloadConfigRequest,
     ReloadConfigResponse,
 )
+from serving.apis.tensors import Array
 from serving.embedded.api import Api
 from serving.embedded.grpc.methods import Rpc, Unary
 from serving.embedded.grpc.peers import check_reload
 from serving.embedded.inference import examples
-from serving.embedded.inference.predict import predict
+from serving.embedded.inference.model import Signature
+from serving.embedded.inference.predict import Plan, find_signature, input_bytes, planned
 from serving.embedded.observe.calls import Call
+from serving.embedded.offload import LARGE_BYTES
 from serving.errors import InvalidArgument
 
 _MODEL = attrgetter("model_spec.name")
+_TYPED_BYTES = 8
 
 
 class ModelServices:
@@ -44,11 +49,11 @@ class ModelServices:
         engine = self._api.engine
         return [
             _rpc(services.PREDICT, self._predict),
-            _rpc(services.CLASSIFY, lambda request, call: examples.classify(engine, request, call.deadline)),
-            _rpc(services.REGRESS, lambda request, call: examples.regress(engine, request, call.deadline)),
+            _rpc(services.CLASSIFY, lambda request, call: examples.classify(engine, request, call.deadline, call)),
+            _rpc(services.REGRESS, lambda request, call: examples.regress(engine, request, call.deadline, call)),
             _rpc(
                 services.MULTI_INFERENCE,
-                lambda request, call: examples.multi_inference(engine, request, call.deadline),
+                lambda request, call: examples.multi_inference(engine, request, call.deadline, call),
                 lambda request: request.tasks[0].model_spec.name if request.tasks else "",
             ),
             _rpc(services.GET_MODEL_METADATA, self._metadata),
@@ -56,19 +61,41 @@ class ModelServices:
             _rpc(services.HANDLE_RELOAD_CONFIG_REQUEST, self._reload, lambda _: ""),
         ]
 
-    async def _predict(self, request: PredictRequest, call: Call) -> Message:
+    async def _predict(self, request: PredictRequest, call: Call) -> Message | bytes:
         if not request.HasField("model_spec"):
             raise InvalidArgument("Missing ModelSpec")
-        name = request.model_spec.signature_name
+        engine = self._api.engine
         with self._api.core.use(request.model_spec) as version:
-            signature, outputs = await predict(
-                self._api.engine, version, name, request.inputs, request.output_filter, call.deadline
-            )
+            signature = find_signature(engine, version, request.model_spec.signature_name)
+            # The arrays are the call's from here on, the message is not.
+            size, arrays_size = call.size, input_bytes(signature, request.inputs, engine.limits)
+            call.charge(arrays_size)
+            plan: Plan
+            work = partial(planned, engine, version, signature, request.inputs, request.output_filter, call.deadline)
+            if size + arrays_size <= LARGE_BYTES:
+                plan = work()
+            else:
+                plan = await engine.offload(size + arrays_size, work)
+            del request, work
+            call.refund(size)
+            aliases, running = plan.aliases, engine.run(plan.run)
+            del plan
+            outputs = dict(zip(aliases, await running, strict=True))
+        call.give_back()
+        size = sum([_answer_bytes(array, tensor_content=self._tensor_content) for array in outputs.values()])
+        call.charge(size)
+        if size <= LARGE_BYTES:
+            return self._response(signature, outputs)
+        encoded: bytes = await engine.offload(size, lambda: self._response(signature, outputs).SerializeToString())
+        return encoded
+
+    def _response(self, signature: Signature, outputs: dict[str, Array]) -> Message:
         response = PredictResponse(model_spec=signature.spec)
-        for name, array in outputs.items():
+        while outputs:
+            name = next(iter(outputs))
             tensors.fill_tensor_proto(
                 response.outputs[name],
-                array,
+                outputs.pop(name),
                 dtype=signature.output_types[name],
                 tensor_content=self._tensor_content,
             )
@@ -83,6 +110,14 @@ class ModelServices:
         response = ReloadConfigResponse()
         response.status.SetInParent()
         return response
+
+
+def _answer_bytes(array: Array, *, tensor_content: bool) -> int:
+    """The bytes of an output while it becomes a message."""
+    # A typed field keeps small integers as 32 bits, and takes twice that while it grows.
+    if not tensor_content and array.itemsize < _TYPED_BYTES and array.dtype.kind in "biu":
+        return array.size * _TYPED_BYTES
+    return tensors.array_bytes(array)
 
 
 def _rpc(method: services.Method, handler: Unary, model: Callable[[Any], str] = _MODEL) -> Rpc:

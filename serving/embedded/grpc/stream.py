@@ -7,14 +7,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import NamedTuple, Protocol
 
 from serving.apis.status import Code
-from serving.embedded.grpc.messages import Head, MessageReader
+from serving.embedded.admission.budget import Holding
+from serving.embedded.grpc.messages import Head, Message, MessageReader
 
 
 class Method(NamedTuple):
     """How a path is answered: by `unary`, one message to one, or by `streaming`, messages to messages."""
 
-    unary: Callable[[bytes, Stream], Awaitable[bytes]] | None = None
-    streaming: Callable[[AsyncIterator[bytes], Stream], AsyncIterator[bytes]] | None = None
+    unary: Callable[[Message, Stream], Awaitable[bytes]] | None = None
+    streaming: Callable[[AsyncIterator[Message], Stream], AsyncIterator[bytes]] | None = None
 
 
 class CallRecord(Protocol):
@@ -32,9 +33,9 @@ class Stream:
     """
 
     __slots__ = (
-        "call", "content_length", "credit", "deadline", "final_block", "has_headers", "input_ended", "is_over",
-        "is_queued", "message", "metadata", "method", "number", "path", "peer", "pending", "reader", "received_bytes",
-        "trailers", "untaken_messages",
+        "call", "content_length", "credit", "deadline", "final_block", "has_headers", "header_bytes", "input",
+        "input_ended", "is_over", "is_queued", "is_whole", "message", "metadata", "method", "number", "output", "path",
+        "peer", "pending", "reader", "received_bytes", "trailers", "untaken_bytes", "untaken_messages",
     )  # fmt: skip
 
     def __init__(
@@ -44,24 +45,37 @@ class Stream:
         self.method = method
         self.path = head.path
         self.metadata = head.metadata
+        self.header_bytes = head.size
         self.deadline = None if head.timeout is None else now + head.timeout
         self.peer = peer
         self.trailers = b""
         self.call: CallRecord | None = None
         # Answered or cancelled.
         self.is_over = False
-        # Input: its bytes, those that the headers promise, the message of a unary call, the messages of a streaming one
-        # that its handler has not taken.
+        # Input: its bytes, those that the headers promise, the message of a unary call until its handler takes it, the
+        # messages of a streaming one that its handler has not taken, whether a unary call's request is whole, what
+        # waits for the peer to send the rest.
         self.reader = reader
         self.received_bytes = 0
         self.content_length = head.content_length
-        self.message: bytes | None = None
+        self.message: Message | None = None
         self.untaken_messages = 0
+        self.untaken_bytes = 0
+        self.input: Holding | None = None
         self.input_ended = False
+        self.is_whole = False
         # Output: whether its headers are sent, the messages that wait, the trailers that follow them, whether it is in
-        # the queue for the connection's window, by how many bytes its own window differs from a new stream's.
+        # the queue for the connection's window, by how many bytes its own window differs from a new stream's, what
+        # waits for the peer to read.
         self.has_headers = False
         self.pending: deque[memoryview] = deque()
+        self.output: Holding | None = None
         self.final_block: bytes | None = None
         self.is_queued = False
         self.credit = 0
+
+    def take_message(self) -> Message:
+        """The message of a unary call, once: nothing but its handler keeps it then."""
+        message, self.message = self.message, None
+        assert message is not None
+        return message

@@ -6,6 +6,7 @@ The signature's method name is not checked unless the server is told to, as in T
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -15,11 +16,22 @@ from serving.apis import messages, tensors
 from serving.apis.messages import DT_FLOAT, DT_STRING
 from serving.apis.tensors import Array
 from serving.embedded.inference.model import DEFAULT_SIGNATURE, Signature
-from serving.embedded.inference.predict import CLASSIFY_METHOD, REGRESS_METHOD, Engine, check_rows, shape_text
+from serving.embedded.inference.predict import (
+    CLASSIFY_METHOD,
+    REGRESS_METHOD,
+    Account,
+    Engine,
+    check_rows,
+    shape_text,
+    short,
+)
 from serving.embedded.inference.runner import Run
 from serving.embedded.limits import Limits
 from serving.errors import FailedPrecondition, InvalidArgument, Unimplemented
 
+# What an example takes beside its bytes, and an entry of an answer as a message.
+_EXAMPLE_BYTES = 64
+_VALUE_BYTES = 64
 _KINDS = {CLASSIFY_METHOD: "classification", REGRESS_METHOD: "regression"}
 
 
@@ -35,43 +47,67 @@ class _Task(NamedTuple):
 
 
 async def classify(
-    engine: Engine, request: messages.ClassificationRequest, deadline: float | None = None
+    engine: Engine,
+    request: messages.ClassificationRequest,
+    deadline: float | None = None,
+    account: Account | None = None,
 ) -> messages.ClassificationResponse:
-    """Runs one Classify call. deadline: in seconds of `time.monotonic`. Raises ServingError."""
-    spec, outputs, count = await _run(engine, request, CLASSIFY_METHOD, deadline)
+    """Runs one Classify call. deadline: in seconds of `time.monotonic`. account: pays. Raises ServingError."""
+    running = _run(engine, request, CLASSIFY_METHOD, deadline, account)
+    # `_run` lets go of it once it is read.
+    del request
+    spec, outputs, count = await running
     response = messages.ClassificationResponse(model_spec=spec)
-    _fill_classes(response.result, outputs, count)
+    size = _answer_bytes(outputs, account)
+    await engine.offload(size, lambda: _fill_classes(response.result, outputs, count))
     return response
 
 
 async def regress(
-    engine: Engine, request: messages.RegressionRequest, deadline: float | None = None
+    engine: Engine,
+    request: messages.RegressionRequest,
+    deadline: float | None = None,
+    account: Account | None = None,
 ) -> messages.RegressionResponse:
-    """Runs one Regress call. deadline: in seconds of `time.monotonic`. Raises ServingError."""
-    spec, outputs, count = await _run(engine, request, REGRESS_METHOD, deadline)
+    """Runs one Regress call. deadline: in seconds of `time.monotonic`. account: pays. Raises ServingError."""
+    running = _run(engine, request, REGRESS_METHOD, deadline, account)
+    del request
+    spec, outputs, count = await running
     response = messages.RegressionResponse(model_spec=spec)
-    _fill_values(response.result, outputs["outputs"], count)
+    size = _answer_bytes(outputs, account)
+    await engine.offload(size, lambda: _fill_values(response.result, outputs["outputs"], count))
     return response
 
 
 async def multi_inference(
-    engine: Engine, request: messages.MultiInferenceRequest, deadline: float | None = None
+    engine: Engine,
+    request: messages.MultiInferenceRequest,
+    deadline: float | None = None,
+    account: Account | None = None,
 ) -> messages.MultiInferenceResponse:
     """Runs several signatures of one model on the same examples, in one run. Raises ServingError."""
     response = messages.MultiInferenceResponse()
     with engine.use(request.tasks[0].model_spec if request.tasks else messages.ModelSpec()) as version:
         tasks = _tasks(engine, version.servable.signatures, request)
-        examples = _serialized_examples(request.input, engine.limits)
-        feeds = {task.feed: examples for task in tasks}
+        kinds = [inference.method_name for inference in request.tasks]
+        examples = await _read_examples(engine, request.input, account)
+        del request
+        count = len(examples)
+        feeds = dict.fromkeys([task.feed for task in tasks], examples)
+        del examples
         fetches = tuple(sorted({tensor for task in tasks for tensor in task.fetches.values()}))
         values = dict(zip(fetches, await engine.run(Run(version, feeds, fetches, deadline)), strict=True))
-    for task, inference in zip(tasks, request.tasks, strict=True):
-        result = response.results.add(model_spec=task.spec)
-        outputs = {output: values[tensor] for output, tensor in task.fetches.items()}
-        if inference.method_name == CLASSIFY_METHOD:
-            _fill_classes(result.classification_result, outputs, len(examples))
-        else:
-            _fill_values(result.regression_result, outputs["outputs"], len(examples))
+
+    def fill() -> None:
+        for task, kind in zip(tasks, kinds, strict=True):
+            result = response.results.add(model_spec=task.spec)
+            outputs = {output: values[tensor] for output, tensor in task.fetches.items()}
+            if kind == CLASSIFY_METHOD:
+                _fill_classes(result.classification_result, outputs, count)
+            else:
+                _fill_values(result.regression_result, outputs["outputs"], count)
+
+    await engine.offload(_answer_bytes(values, account), fill)
     return response
 
 
@@ -80,6 +116,7 @@ async def _run(
     request: messages.ClassificationRequest | messages.RegressionRequest,
     method_name: str,
     deadline: float | None,
+    account: Account | None,
 ) -> tuple[messages.ModelSpec, dict[str, Array], int]:
     """The ModelSpec of the answer, the outputs by name, and the number of examples."""
     if not request.HasField("model_spec"):
@@ -87,11 +124,45 @@ async def _run(
     with engine.use(request.model_spec) as version:
         name = request.model_spec.signature_name or DEFAULT_SIGNATURE
         if name not in version.servable.signatures:
-            raise InvalidArgument(f"No signature was found with the name: {name}")
+            raise InvalidArgument(f"No signature was found with the name: {short(name)}")
         task = _task(engine, version.servable.signatures[name], method_name)
-        examples = _serialized_examples(request.input, engine.limits)
-        values = await engine.run(Run(version, {task.feed: examples}, tuple(task.fetches.values()), deadline))
-    return task.spec, dict(zip(task.fetches, values, strict=True)), len(examples)
+        examples = await _read_examples(engine, request.input, account)
+        del request
+        count = len(examples)
+        run = Run(version, {task.feed: examples}, tuple(task.fetches.values()), deadline)
+        del examples
+        values = await engine.run(run)
+    return task.spec, dict(zip(task.fetches, values, strict=True)), count
+
+
+async def _read_examples(engine: Engine, source: messages.Input, account: Account | None) -> Array:
+    """The examples, for which the account pays instead of for the request."""
+    size = _examples_bytes(source)
+    if account is None:
+        return _serialized_examples(source, engine.limits)
+    request_size = account.size
+    account.charge(size)
+    examples: Array = await engine.offload(size, partial(_serialized_examples, source, engine.limits))
+    account.refund(request_size)
+    return examples
+
+
+def _examples_bytes(source: messages.Input) -> int:
+    """What the serialized examples will take; a context is in each of them."""
+    size = source.ByteSize()
+    if source.WhichOneof("kind") == "example_list_with_context":
+        examples = source.example_list_with_context
+        return size + (examples.context.ByteSize() + _EXAMPLE_BYTES) * len(examples.examples)
+    return size + _EXAMPLE_BYTES * len(source.example_list.examples)
+
+
+def _answer_bytes(outputs: Mapping[str, Array], account: Account | None) -> int:
+    """The bytes of an answer's messages, for which the account pays from here on, and for no request."""
+    size = sum(_VALUE_BYTES * array.size + tensors.array_bytes(array) for array in outputs.values())
+    if account is not None:
+        account.refund(account.size)
+        account.charge(size)
+    return size
 
 
 def _tasks(engine: Engine, signatures: Mapping[str, Signature], request: messages.MultiInferenceRequest) -> list[_Task]:
@@ -104,16 +175,16 @@ def _tasks(engine: Engine, signatures: Mapping[str, Signature], request: message
             raise InvalidArgument("All ModelSpecs in a MultiInferenceRequest must access the same model name.")
         name = spec.signature_name or DEFAULT_SIGNATURE
         if name in tasks:
-            raise InvalidArgument(f"Duplicate evaluation of signature: {name}")
+            raise InvalidArgument(f"Duplicate evaluation of signature: {short(name)}")
         if name not in signatures:
-            raise InvalidArgument(f"Requested signature not found in model graph: {name}")
+            raise InvalidArgument(f"Requested signature not found in model graph: {short(name)}")
         tasks[name] = _task(engine, signatures[name], inference.method_name)
     return list(tasks.values())
 
 
 def _task(engine: Engine, signature: Signature, method_name: str) -> _Task:
     if method_name not in _KINDS:
-        raise Unimplemented(f"Unsupported signature method_name: {method_name}")
+        raise Unimplemented(f"Unsupported signature method_name: {short(method_name)}")
     kind, definition = _KINDS[method_name], signature.definition
     if engine.check_method_names and definition.method_name != method_name:
         raise InvalidArgument(

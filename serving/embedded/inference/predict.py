@@ -6,36 +6,73 @@ filter, and then what TensorFlow says.
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from serving.apis import tensors
-from serving.apis.messages import ModelSpec, SignatureDef, TensorProto
+from serving.apis.messages import DT_STRING, ModelSpec, SignatureDef, TensorProto
 from serving.apis.tensors import Array
 from serving.embedded.inference.model import DEFAULT_SIGNATURE, LoadedModel, Signature
 from serving.embedded.inference.runner import Run
 from serving.embedded.limits import Limits
 from serving.embedded.models.versions import Version
-from serving.errors import FailedPrecondition, Internal, InvalidArgument
+from serving.errors import FailedPrecondition, Internal, InvalidArgument, ResourceExhausted
 
 _PREDICT_METHOD = "tensorflow/serving/predict"
 CLASSIFY_METHOD = "tensorflow/serving/classify"
 REGRESS_METHOD = "tensorflow/serving/regress"
 
 
+# Of what a request says, an error quotes no more: so many names, so many characters of each.
+_MAX_NAMES = 32
+_MAX_NAME = 200
+
+
+class Account(Protocol):
+    """Who pays for the bytes of a request and its answer: the call. size: what it pays for. deadline: in seconds."""
+
+    size: int
+    deadline: float | None
+
+    def charge(self, size: int) -> None:
+        """Takes so many bytes more. Raises ResourceExhausted when there are too few."""
+
+    def refund(self, size: int) -> None:
+        """Gives bytes back."""
+
+
+def _inline(_: int, work: Callable[[], Any]) -> Awaitable[Any]:
+    async def run() -> Any:
+        return work()
+
+    return run()
+
+
 class Engine(NamedTuple):
     """What requests need of the server.
 
     use: the version that a request asks for, counted as in use. run: runs it. Both raise ServingError.
-    check_method_names: whether a signature must have a method name that TF Serving knows.
+    check_method_names: whether a signature must have a method name that TF Serving knows. offload: does work away from
+    the event loop where it is large, given its bytes.
     """
 
     use: Callable[[ModelSpec], Version[LoadedModel]]
     run: Callable[[Run], Awaitable[list[Array]]]
     limits: Limits
     check_method_names: bool = False
+    offload: Callable[[int, Callable[[], Any]], Awaitable[Any]] = _inline
+
+
+class Plan(NamedTuple):
+    """A request that is read: its signature, the outputs by alias, and the run that gives them in this order."""
+
+    signature: Signature
+    aliases: Sequence[str]
+    run: Run
 
 
 async def predict(
@@ -50,19 +87,59 @@ async def predict(
 
     inputs: by the signature's names, arrays or messages. deadline: in seconds of `time.monotonic`. Raises ServingError.
     """
+    plan = planned(engine, version, find_signature(engine, version, signature_name), inputs, output_filter, deadline)
+    return plan.signature, dict(zip(plan.aliases, await engine.run(plan.run), strict=True))
+
+
+def find_signature(engine: Engine, version: Version[LoadedModel], signature_name: str) -> Signature:
+    """The signature that a request names, or the default. Raises ServingError."""
     name = signature_name or DEFAULT_SIGNATURE
     signature = version.servable.signatures.get(name)
     if signature is None:
-        raise FailedPrecondition(f'Serving signature key "{name}" not found.')
+        raise FailedPrecondition(f'Serving signature key "{short(name)}" not found.')
     if engine.check_method_names:
         _check_predict_method(signature.definition)
+    return signature
+
+
+def input_bytes(signature: Signature, inputs: Mapping[str, TensorProto], limits: Limits) -> int:
+    """The bytes of the arrays of a request's inputs; those that will be refused do not count."""
+    size = 0
+    for alias, _, _ in signature.inputs:
+        if alias in inputs:
+            array_size = tensors.ndarray_bytes(inputs[alias])
+            if inputs[alias].dtype == DT_STRING and array_size > limits.max_request_elements:
+                _check_strings(alias, inputs[alias], limits)
+                size += array_size
+            elif array_size <= limits.max_tensor_bytes:
+                size += array_size
+    return size
+
+
+def _check_strings(alias: str, proto: TensorProto, limits: Limits) -> None:
+    """Raises ResourceExhausted for more strings than --max_request_elements: a short request can ask for any number."""
+    count = math.prod(dim.size for dim in proto.tensor_shape.dim)
+    if count > limits.max_request_elements:
+        raise ResourceExhausted(
+            f"Input {alias} has {count} strings: the limit is --max_request_elements={limits.max_request_elements}"
+        )
+
+
+def planned(
+    engine: Engine,
+    version: Version[LoadedModel],
+    signature: Signature,
+    inputs: Mapping[str, TensorProto | Array],
+    output_filter: Sequence[str],
+    deadline: float | None,
+) -> Plan:
+    """Reads a request. Raises ServingError."""
     feeds = _feeds(signature, inputs, engine.limits)
     aliases, fetches = signature.aliases, signature.fetches
     if output_filter:
         aliases = _filtered(signature, output_filter)
         fetches = tuple(signature.definition.outputs[alias].name for alias in aliases)
-    values = await engine.run(Run(version, feeds, fetches, deadline))
-    return signature, dict(zip(aliases, values, strict=True))
+    return Plan(signature, aliases, Run(version, feeds, fetches, deadline))
 
 
 def _check_predict_method(signature: SignatureDef) -> None:
@@ -91,8 +168,7 @@ def _feeds(signature: Signature, inputs: Mapping[str, TensorProto | Array], limi
     if count != len(inputs):
         aliases = [alias for alias, _, _ in signature.inputs if alias in inputs]
         raise InvalidArgument(
-            f"Inputs contains invalid name. Used request inputs: {','.join(aliases)}, "
-            f"request input: {','.join(sorted(inputs))}"
+            f"Inputs contains invalid name. Used request inputs: {','.join(aliases)}, request input: {_names(inputs)}"
         )
     return feeds
 
@@ -159,7 +235,7 @@ def _filtered(signature: Signature, output_filter: Sequence[str]) -> tuple[str, 
     for alias in output_filter:
         if alias not in signature.output_types:
             raise InvalidArgument(
-                f"output tensor alias not found in signature: {alias} "
+                f"output tensor alias not found in signature: {short(alias)} "
                 f"Outputs expected to be in the set {_set(signature.aliases)}."
             )
         if alias in aliases:
@@ -169,4 +245,15 @@ def _filtered(signature: Signature, output_filter: Sequence[str]) -> tuple[str, 
 
 
 def _set(names: Collection[str]) -> str:
-    return f"{{{','.join(sorted(names))}}}"
+    return f"{{{_names(names)}}}"
+
+
+def _names(names: Collection[str]) -> str:
+    """Names in order, with commas between them; of too many the first that come."""
+    few = sorted(itertools.islice(names, _MAX_NAMES))
+    return ",".join(map(short, few)) + (f",... ({len(names)} in all)" if len(names) > _MAX_NAMES else "")
+
+
+def short(name: str) -> str:
+    """A name as errors quote it: not all of one that is too long."""
+    return name if len(name) <= _MAX_NAME else name[:_MAX_NAME] + "..."

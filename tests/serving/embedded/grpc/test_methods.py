@@ -15,6 +15,7 @@ from serving.apis.status import Code
 from serving.embedded.grpc.methods import Methods, Rpc
 from serving.embedded.limits import Limits
 from serving.embedded.observe.calls import Call, Interceptor
+from serving.embedded.offload import Offload
 from serving.errors import InvalidArgument, ResourceExhausted, ServingError, Unimplemented
 
 # Of an answer: a StringValue of 8 characters.
@@ -40,12 +41,14 @@ class Port:
         self.codes: list[Code] = []
         interceptor = Interceptor(list, access_log=(lambda call: self.codes.append(call.code)) if logs else None)
         rpcs = [Rpc(PATHS[0], StringValue, unary=one), Rpc(PATHS[1], StringValue, streaming=every)]
-        self.methods = Methods(interceptor, Limits(max_response_bytes=LIMIT), rpcs)
+        self.methods = Methods(interceptor, Limits(max_response_bytes=LIMIT), Offload(), rpcs)
 
     def stream(self, path: str, **metadata: str) -> Any:
         """A call of a method, as its connection has it."""
         fields = {name.replace("_", "-").encode(): value.encode() for name, value in metadata.items()}
-        return SimpleNamespace(path=path, peer=str, deadline=None, metadata=fields, trailers=b"", call=None)
+        return SimpleNamespace(
+            path=path, peer=str, deadline=None, metadata=fields, header_bytes=0, trailers=b"", call=None
+        )
 
     def ask(self, path: str, *messages: bytes, stream: Any = None) -> list[bytes]:
         """What a method answers these messages with."""

@@ -41,7 +41,7 @@ def data_of(frames: list[Frame], number: int) -> list[int]:
 def waiting(server: Memory) -> tuple[int, int]:
     """The bytes that wait for a window, and of how many calls."""
     outbox = server.connection.calls.outbox
-    return outbox._waiting_bytes, outbox._waiting_calls
+    return outbox._waiting_bytes, len(outbox._waiting)
 
 
 @pytest.mark.parametrize("window", [1, 5, 16384, 65535, 2**31 - 1])
@@ -227,7 +227,7 @@ def test_a_handler_that_sends_for_ever_waits_for_its_reader() -> None:
         peer.send(window_update(0, 2**31 - 1 - 65535), begin(1, "/t/Endless"))
 
         for _ in range(3):
-            assert 2**20 < len(server.transport.unread) < 2**21
+            assert 2**16 < len(server.transport.unread) < 2**19
             server.transport.read()
             loop.pass_time()
         peer.send(reset(1))
@@ -269,7 +269,7 @@ def test_a_slow_reader_gets_everything() -> None:
         client.h2.increment_flow_control_window(2**30)
         client.flush()
         numbers = [client.begin(b"8000000", "/t/Big") for _ in range(3)]
-        assert 2**20 < len(server.transport.unread) < 2**22
+        assert 2**16 < len(server.transport.unread) < 2**19
 
         sizes = dict.fromkeys(numbers, 0)
         while any(size < 8_000_005 for size in sizes.values()):
@@ -300,7 +300,7 @@ def test_empty_data_frames_are_not_kept() -> None:
     assert peer.rest() == []
     stream = server.connection.calls.get(1)
     assert stream
-    assert stream.reader._beginning == [b"\0\0"]
+    assert (stream.reader._prefix, stream.reader.waiting_bytes) == (b"\0\0", 0)
 
 
 def test_only_the_peers_own_rules_end_its_streams() -> None:

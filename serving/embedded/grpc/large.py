@@ -1,0 +1,81 @@
+"""A large request on its way from bytes to a message: unpacked, measured and parsed in a thread, within the budget."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, cast
+
+from google.protobuf.descriptor import Descriptor
+from google.protobuf.message import DecodeError, Message
+
+from serving.embedded.grpc import messages, wire
+from serving.embedded.observe.calls import Call
+from serving.embedded.offload import LARGE_BYTES, Offload
+from serving.errors import InvalidArgument
+
+# As much is unpacked at a time, the second from the second time on.
+_FIRST_BYTES = LARGE_BYTES
+_STEP_BYTES = 2**22
+
+
+class Large:
+    """The bytes of one request. As a `with` block it lets go of them, whatever becomes of the call. size: of them."""
+
+    def __init__(self, message: messages.Message) -> None:
+        self._message: messages.Message | None = message
+        self.size = messages.message_bytes(message)
+
+    def __enter__(self) -> Large:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # Work that is still queued for a thread has this object only.
+        if isinstance(self._message, messages.Parcel):
+            self._message.drop()
+        self._message = None
+
+    async def request(self, request_class: type[Message], max_elements: int, offload: Offload, call: Call) -> Any:
+        """The message, for which the call is charged; its bytes, for which it was, are let go of.
+
+        Raises ServingError: ResourceExhausted for too many elements, or bytes.
+        """
+        if isinstance(self._message, messages.Parcel):
+            await self._unpack(self._message, offload, call)
+        try:
+            size = await offload.run(self.size, partial(self._measure, request_class, max_elements))
+            call.charge(size)
+            request = await offload.run(self.size, partial(self._parse, request_class))
+        except DecodeError as error:
+            raise broken(error) from error
+        call.refund(self.size)
+        return request
+
+    async def _unpack(self, parcel: messages.Parcel, offload: Offload, call: Call) -> None:
+        size, step = 0, _FIRST_BYTES
+        while not parcel.is_unpacked:
+            call.charge(step)
+            count = await offload.run(step, partial(parcel.unpack, step))
+            call.refund(step - count)
+            size += count
+            step = _STEP_BYTES
+        if size:
+            call.refund(parcel.size)
+            self.size = size
+        self._message = await offload.run(self.size, parcel.joined)
+
+    def _measure(self, request_class: type[Message], max_elements: int) -> int:
+        return wire.parsed_bytes(self._data(), cast("Descriptor", request_class.DESCRIPTOR), max_elements)
+
+    def _parse(self, request_class: type[Message]) -> Message:
+        message = request_class.FromString(self._data())
+        self._message = None
+        return message
+
+    def _data(self) -> bytes:
+        # None once the call is over, when nobody waits for the result.
+        return self._message if isinstance(self._message, bytes) else b""
+
+
+def broken(error: DecodeError) -> InvalidArgument:
+    """The error of a request that cannot be parsed."""
+    return InvalidArgument(f"The request is not the method's message: {error}")

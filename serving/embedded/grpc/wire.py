@@ -1,0 +1,120 @@
+"""What a serialized message will cost to parse, found out before it is.
+
+protobuf's parser holds the interpreter from a message's first byte to its last, and makes up to 300 bytes of two that
+were sent. Its wire format: https://protobuf.dev/programming-guides/encoding/
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message import DecodeError
+
+from serving.errors import ResourceExhausted
+
+_VARINT, _FIXED64, _BYTES, _GROUP, _GROUP_END, _FIXED32 = range(6)
+# How many elements of --max_request_elements something counts as, by the time that it takes the parser: an entry of a
+# map takes as long as six other fields, a packed number a sixteenth.
+_MAP_ENTRY_COST = 6
+_PACKED_COST = 1 / 16
+# The memory that something takes when it is parsed, in bytes: measured, and rounded up.
+_FIELD_BYTES = 72
+_MAP_ENTRY_BYTES = 300
+_VARINT_BYTES = 8
+_LONGEST_VARINT = 10
+_LENGTHS = {_FIXED64: 8, _FIXED32: 4, _GROUP: 0, _GROUP_END: 0}
+_VARINTS = frozenset((
+    FieldDescriptor.TYPE_INT32, FieldDescriptor.TYPE_INT64, FieldDescriptor.TYPE_UINT32, FieldDescriptor.TYPE_UINT64,
+    FieldDescriptor.TYPE_SINT32, FieldDescriptor.TYPE_SINT64, FieldDescriptor.TYPE_BOOL, FieldDescriptor.TYPE_ENUM,
+))  # fmt: skip
+
+
+class _Field(NamedTuple):
+    """A field whose length means more than bytes. message: its type, or None for packed varints."""
+
+    message: Descriptor | None = None
+    is_map: bool = False
+
+
+def parsed_bytes(data: bytes, descriptor: Descriptor, max_elements: int) -> int:
+    """The bytes of memory that a message will take, about.
+
+    Raises ResourceExhausted when it has more elements than --max_request_elements, or DecodeError when it is broken.
+    """
+    fields = _fields(descriptor)
+    position, end, size, elements = 0, len(data), len(data), 0.0
+    # Where the messages end that this one is in, and their fields.
+    outer: list[tuple[int, Mapping[int, _Field]]] = []
+    while True:
+        while position == end:
+            if not outer:
+                return size
+            end, fields = outer.pop()
+        tag, position = _varint(data, position)
+        length, position = _extent(data, position, tag & 7)
+        elements += 1
+        size += _FIELD_BYTES
+        if elements > max_elements:
+            raise ResourceExhausted(
+                f"The request has more than {max_elements} fields: send fewer values at a time, numbers packed or as "
+                "tensor_content (--max_request_elements)"
+            )
+        if position + length > end:
+            raise DecodeError("a field is longer than its message")
+        field = fields.get(tag >> 3) if tag & 7 == _BYTES else None
+        if field is not None and field.message is not None:
+            outer.append((end, fields))
+            end, fields = position + length, _fields(field.message)
+            if field.is_map:
+                elements += _MAP_ENTRY_COST - 1
+                size += _MAP_ENTRY_BYTES
+            continue
+        if field is not None:
+            elements += length * _PACKED_COST
+            size += length * _VARINT_BYTES
+        position += length
+
+
+def _varint(data: bytes, position: int) -> tuple[int, int]:
+    """A number, and where it ends."""
+    try:
+        byte = data[position]
+        if byte < 0x80:  # noqa: PLR2004 - seven bits
+            return byte, position + 1
+        value = 0
+        for shift in range(0, 7 * _LONGEST_VARINT, 7):
+            byte = data[position]
+            position += 1
+            value |= (byte & 0x7F) << shift
+            if byte < 0x80:  # noqa: PLR2004 - seven bits
+                return value, position
+    except IndexError:
+        pass
+    raise DecodeError("a number is too long")
+
+
+def _extent(data: bytes, position: int, kind: int) -> tuple[int, int]:
+    """The length of a field's contents, and where they begin."""
+    if kind == _BYTES:
+        return _varint(data, position)
+    if kind == _VARINT:
+        return 0, _varint(data, position)[1]
+    if kind not in _LENGTHS:
+        raise DecodeError(f"a field has the wire type {kind}")
+    return _LENGTHS[kind], position
+
+
+@functools.cache
+def _fields(descriptor: Descriptor) -> Mapping[int, _Field]:
+    """The fields of a message whose length means more than bytes, by number."""
+    result = {}
+    for field in descriptor.fields:
+        message = field.message_type
+        if message is not None:
+            result[field.number] = _Field(message, bool(message.GetOptions().map_entry))
+        elif field.type in _VARINTS:
+            result[field.number] = _Field()
+    return result
