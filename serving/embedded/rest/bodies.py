@@ -54,8 +54,7 @@ class Bodies:
 
     async def read(self, document: Document, call: Call, convert: Callable[[Mapping[str, Value]], T]) -> T:
         """What `convert` makes of a document, which is let go of. Raises ServingError."""
-        result = await self._offload.run(document.size, partial(convert, document.value))
-        document.value = {}
+        result = await self._offload.run(document.size, partial(_converted, document, convert))
         # What was made of it is smaller than what it was: the call goes on being charged for its body.
         call.refund(max(0, call.size - document.size))
         return result
@@ -87,3 +86,9 @@ class Bodies:
 
 def _array_bytes(array: Array) -> int:
     return sum(map(len, array.ravel())) if array.dtype.kind == "O" else array.nbytes
+
+
+def _converted(document: Document, convert: Callable[[Mapping[str, Value]], T]) -> T:
+    """What is made of a document, which is freed here: freeing a large one takes time too."""
+    value, document.value = document.value, {}
+    return convert(value)

@@ -119,7 +119,7 @@ def test_request_ids(channel: grpc.Channel, toy_server: Server) -> None:
             "bytes when unpacked, more than 256 times",
         ),
         (b"not gzip", {"Content-Encoding": "gzip"}, 400, "Failed to gunzip the request body"),
-        (b'{"instances": ' + b"[" * 300 + b"1" + b"]" * 300 + b"}", {}, 400, "nested deeper than 254 levels"),
+        (b'{"instances": ' + b"[" * 300 + b"1" + b"]" * 300 + b"}", {}, 400, "nested deeper than 64 levels"),
         (b'{"instances": ' + b"[" * 5000 + b"]" * 5000 + b"}", {}, 400, "JSON Parse error"),
         (b'{"instances": [NaN, ' + b"[" * 90000 + b"]" * 90000 + b"]}", {}, 400, "JSON Parse error"),
         (json.dumps({"instances": [1.0] * 5001}).encode(), {}, 400, "5001 rows: the limit is --max_request_rows=5000"),
