@@ -64,8 +64,11 @@ class Bodies:
         size = sum([_array_bytes(array) for array in arrays.values()])
         if size > LARGE_BYTES:
             call.charge(_TEXT_FACTOR * size)
-        text = await self._offload.run(size, partial(outputs.outputs_json, arrays, row_format=by_rows))
-        return text.encode("utf-8", "surrogateescape")
+        return await self.text(size, partial(outputs.outputs_json, arrays, row_format=by_rows))
+
+    async def text(self, size: int, write: Callable[[], str]) -> bytes:
+        """The body that `write` gives, as bytes. size: in bytes of what it writes about. Raises ServingError."""
+        return await self._offload.run(size, lambda: write().encode("utf-8", "surrogateescape"))
 
     async def _charge(self, body: bytes | bytearray, call: Call) -> None:
         """Charges a call for what a large body takes once it is parsed. Raises ResourceExhausted."""

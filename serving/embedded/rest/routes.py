@@ -9,6 +9,7 @@ import json
 import re
 import time
 from collections.abc import Awaitable, Callable, Collection
+from functools import partial
 from typing import NamedTuple
 from urllib.parse import unquote
 
@@ -120,13 +121,15 @@ class Routes:
         spec, document, deadline = await self._inference(request)
         examples_input = await self._bodies.read(document, request.call, examples.examples_input)
         message = messages.ClassificationRequest(model_spec=spec, input=examples_input)
-        return _reply(examples.classification_json((await classify(self._api.engine, message, deadline)).result))
+        result = (await classify(self._api.engine, message, deadline)).result
+        return Reply(await self._bodies.text(result.ByteSize(), partial(examples.classification_json, result)))
 
     async def _regress(self, request: Request) -> Reply:
         spec, document, deadline = await self._inference(request)
         examples_input = await self._bodies.read(document, request.call, examples.examples_input)
         message = messages.RegressionRequest(model_spec=spec, input=examples_input)
-        return _reply(examples.regression_json((await regress(self._api.engine, message, deadline)).result))
+        result = (await regress(self._api.engine, message, deadline)).result
+        return Reply(await self._bodies.text(result.ByteSize(), partial(examples.regression_json, result)))
 
     async def _metadata(self, request: Request) -> Reply:
         message = messages.GetModelMetadataRequest(model_spec=_spec(request), metadata_field=[SIGNATURE_DEF])
