@@ -201,7 +201,10 @@ class Connection:
         return b"%s %s HTTP/1.1\r\n%s\r\n" % (self._method.encode(), self._target, b"".join(lines))
 
     def _count(self, size: int) -> None:
-        """Counts what the parser keeps to itself: a header without an end, the chunks of a body."""
+        """Counts what the parser keeps to itself: a header without an end, the chunks of a body.
+
+        What comes in one piece with the end of the request before is not counted: a read's worth at most.
+        """
         self._received += size
         if self.phase == Phase.HEAD and self._received > self._limits.max_header_bytes:
             raise self._head_too_long()
