@@ -121,14 +121,14 @@ class Routes:
         spec, document, deadline = await self._inference(request)
         examples_input = await self._bodies.read(document, request.call, examples.examples_input)
         message = messages.ClassificationRequest(model_spec=spec, input=examples_input)
-        result = (await classify(self._api.engine, message, deadline)).result
+        result = (await classify(self._api.engine, message, deadline, request.call)).result
         return Reply(await self._bodies.text(result.ByteSize(), partial(examples.classification_json, result)))
 
     async def _regress(self, request: Request) -> Reply:
         spec, document, deadline = await self._inference(request)
         examples_input = await self._bodies.read(document, request.call, examples.examples_input)
         message = messages.RegressionRequest(model_spec=spec, input=examples_input)
-        result = (await regress(self._api.engine, message, deadline)).result
+        result = (await regress(self._api.engine, message, deadline, request.call)).result
         return Reply(await self._bodies.text(result.ByteSize(), partial(examples.regression_json, result)))
 
     async def _metadata(self, request: Request) -> Reply:
