@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 from serving.apis import messages
 from serving.embedded.inference.model import LoadedModel
 from serving.embedded.inference.predict import Engine
 from serving.embedded.models.core import ServerCore
-from serving.errors import InvalidArgument, NotFound, quoted
+from serving.errors import InvalidArgument, NotFound, ResourceExhausted, quoted
 
 SIGNATURE_DEF = "signature_def"
+
+# Reloads that wait for each other.
+_MAX_RELOADS = 8
 
 
 class Api:
@@ -19,6 +24,9 @@ class Api:
     def __init__(self, core: ServerCore[LoadedModel], engine: Engine) -> None:
         self.core = core
         self.engine = engine
+        # A reload takes as long as its models need: it must not hold up what runs in the event loop's own threads.
+        self._reloader = ThreadPoolExecutor(1, "reload")
+        self._reloads = threading.BoundedSemaphore(_MAX_RELOADS)
 
     async def status(self, request: messages.GetModelStatusRequest) -> messages.GetModelStatusResponse:
         """The state of a version, or of all versions newest first; a label is ignored, as in TF Serving.
@@ -41,8 +49,15 @@ class Api:
         return messages.GetModelStatusResponse(model_version_status=statuses)
 
     async def reload(self, config: messages.ModelServerConfig) -> None:
-        """Replaces the configuration. Raises ServingError."""
-        await asyncio.get_running_loop().run_in_executor(None, self.core.reload, config)
+        """Replaces the configuration, after the reloads that were asked for before.
+
+        One that is given up while it waits is not done. Raises ServingError, ResourceExhausted when too many wait.
+        """
+        if not self._reloads.acquire(blocking=False):
+            raise ResourceExhausted(f"{_MAX_RELOADS} reloads are under way, as many as there may be: try again")
+        running = self._reloader.submit(self.core.reload, config)
+        running.add_done_callback(lambda _: self._reloads.release())
+        await asyncio.wrap_future(running)
 
     def metadata(self, request: messages.GetModelMetadataRequest) -> messages.GetModelMetadataResponse:
         """The signatures of a version. Raises ServingError."""

@@ -13,9 +13,12 @@ log = logging.getLogger(__name__)
 
 
 class Poller:
-    """Calls `poll` every `seconds` in a thread of its own, from `start` to `stop`; never when they are 0."""
+    """Calls `poll` every `seconds` in a thread of its own, from `start` to `stop`; never when they are 0.
 
-    def __init__(self, seconds: float, poll: Callable[[], None]) -> None:
+    poll: gives the seconds after which it wants to be called again, or None when there is no hurry.
+    """
+
+    def __init__(self, seconds: float, poll: Callable[[], float | None]) -> None:
         self._seconds = seconds
         self._poll = poll
         self._stop = threading.Event()
@@ -30,8 +33,12 @@ class Poller:
         self._stop.set()
 
     def _run(self) -> None:
-        while not self._stop.wait(self._seconds):
-            self._poll()
+        seconds = self._seconds
+        while not self._stop.wait(seconds):
+            try:
+                seconds = min(self._seconds, self._poll() or self._seconds)
+            except Exception:
+                log.exception("unforeseen error in a poll")
 
 
 class ConfigWatch:

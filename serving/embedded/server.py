@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import sys
 import threading
 import time
@@ -45,6 +46,8 @@ from serving.errors import ServerConfigError, ServingError
 
 # How often the wait for the models checks whether the server has to stop.
 _SIGNAL_SECONDS = 0.2
+# What ends at once unless it hangs may take so long after --shutdown_grace_seconds.
+_STOP_SECONDS = 1.0
 
 
 class Addresses(NamedTuple):
@@ -79,10 +82,17 @@ class ModelServer:
             load,
             num_load_threads=flags.num_load_threads,
             num_unload_threads=flags.num_unload_threads,
+            load_timeout_seconds=flags.load_timeout_seconds,
             max_num_load_retries=flags.max_num_load_retries,
             load_retry_interval_seconds=flags.load_retry_interval_micros / 1e6,
         )
-        source = FileSystemSource(self._manager.set_aspired)
+        self._stopping = stopping or threading.Event()
+        source = FileSystemSource(
+            self._manager.set_aspired,
+            self._manager.failed,
+            settle_seconds=min(1.0, flags.file_system_poll_wait_seconds or 1.0),
+            stopping=self._stopping.is_set,
+        )
         self._core = ServerCore(
             self._manager,
             source,
@@ -118,7 +128,6 @@ class ModelServer:
         ]
         self._loop = _new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="event-loop", daemon=True)
-        self._stopping = stopping or threading.Event()
         self._stopped = False
 
     def start(self) -> Addresses:
@@ -132,7 +141,7 @@ class ModelServer:
             self._core.configure(config.model_server_config(self._flags), reloaded)
         except ServingError as error:
             raise ServerConfigError(f"Failed to start server. Error: {error.code.name}: {error}") from error
-        while not self._manager.wait_until_settled(self._core.model_names, _SIGNAL_SECONDS):
+        while not self._core.wait_until_settled(_SIGNAL_SECONDS):
             if self._stopping.is_set():
                 return Addresses(None, None)
         for poller in self._pollers:
@@ -146,21 +155,29 @@ class ModelServer:
         return self._stopping.wait(timeout)
 
     def stop(self) -> None:
-        """Takes no new requests, lets those in flight finish within --shutdown_grace_seconds, unloads everything."""
+        """Takes no new requests, lets those in flight finish within --shutdown_grace_seconds, unloads everything.
+
+        What hangs is left: it is over soon after that time, whatever a load, a run or a disk does.
+        """
         if self._stopped:
             return
         self._stopped = True
         self._stopping.set()
-        if self._thread.is_alive():
-            asyncio.run_coroutine_threadsafe(self._close(), self._loop).result()
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join()
+        grace = self._flags.shutdown_grace_seconds
+        end = time.monotonic() + grace
         for poller in self._pollers:
             poller.stop()
-        self._manager.stop()
+        if self._thread.is_alive():
+            closing = asyncio.run_coroutine_threadsafe(self._close(), self._loop)
+            concurrent.futures.wait([closing], grace + _STOP_SECONDS)
+        self._manager.stop(max(_STOP_SECONDS, end - time.monotonic()))
         self._runner.stop()
         self._offload.stop()
-        self._loop.close()
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(_STOP_SECONDS)
+        if not self._thread.is_alive():
+            self._loop.close()
         if self._access_log is not None:
             self._access_log.close()
 

@@ -58,6 +58,8 @@ class FakeLoader:
 
 def aspire(manager: Manager[FakeServable], base: Path, *versions: int, name: str = "m") -> None:
     """Makes the version directories, and the manager want them."""
-    for version in versions:
+    directories = {version: VersionDirectory(base / str(version)) for version in versions}
+    for version, directory in directories.items():
         (base / str(version)).mkdir(exist_ok=True)
-    manager.set_aspired(name, Aspired({version: VersionDirectory(base / str(version)) for version in versions}))
+        directory.look()
+    manager.set_aspired(name, Aspired(directories))

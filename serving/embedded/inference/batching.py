@@ -19,6 +19,7 @@ from serving.apis.tensors import Array
 from serving.embedded.inference.batch_queue import Batch, BatchingOptions, Queue, Task, common_rows, merged
 from serving.embedded.inference.model import LoadedModel
 from serving.embedded.inference.runner import Run, Runner
+from serving.embedded.models.versions import Version
 from serving.errors import DeadlineExceeded, InvalidArgument
 
 # While requests come one at a time, each runs at once instead of waiting to be merged; every so many of them waits, to
@@ -55,7 +56,9 @@ class BatchingRunner:
             if _may_run_at_once(model, options) and (values := self._runner.run_now(run)) is not None:
                 self._count(model, 1, rows)
                 return values
-            queue = model.queues[key] = Queue(options, partial(self._start, run), partial(model.queues.pop, key))
+            # Whatever the queue is made of stays as long as it does: not the first request's arrays.
+            start = partial(self._start, run._replace(feeds={}))
+            queue = model.queues[key] = Queue(options, start, partial(model.queues.pop, key))
         task = Task(run.feeds, rows, asyncio.get_running_loop().create_future())
         queue.put(task)
         return await _answer(task, run.deadline)
@@ -65,16 +68,27 @@ class BatchingRunner:
         if not options.enable_large_batch_splitting:
             raise InvalidArgument(f"Task size {rows} is larger than maximum input batch size {size}")
         parts = [
-            self.run(run._replace(feeds={name: feed[start : start + size] for name, feed in run.feeds.items()}))
+            asyncio.ensure_future(
+                self.run(run._replace(feeds={name: feed[start : start + size] for name, feed in run.feeds.items()}))
+            )
             for start in range(0, rows, size)
         ]
-        return [np.concatenate(values) for values in zip(*await asyncio.gather(*parts), strict=True)]
+        try:
+            return [np.concatenate(values) for values in zip(*await asyncio.gather(*parts), strict=True)]
+        finally:
+            # When one has failed, nobody holds the version for the others.
+            for part in parts:
+                part.cancel()
 
     def _start(self, run: Run, batch: Batch) -> Coroutine[Any, Any, None] | None:
         """Runs a batch at once where that is sure to be quick; else gives what is to be awaited.
 
         run: any of the queue's, for the version and the outputs, which all have in common.
         """
+        rest = self._begin(run, batch)
+        return None if rest is None else _holding(run.version, rest)
+
+    def _begin(self, run: Run, batch: Batch) -> Coroutine[Any, Any, None] | None:
         model = run.version.servable
         assert model.batching is not None
         try:
@@ -143,6 +157,19 @@ async def _answer(task: Task, deadline: float | None) -> list[Array]:
         return await task.future
     finally:
         timer.cancel()
+
+
+def _holding(version: Version[LoadedModel], rest: Coroutine[Any, Any, None]) -> Coroutine[Any, Any, None]:
+    """`rest`, with the version in use from now on: every request of the batch may be given up before it begins."""
+    version.use()
+
+    async def held() -> None:
+        try:
+            await rest
+        finally:
+            version.release()
+
+    return held()
 
 
 def _rows(run: Run) -> int:

@@ -8,12 +8,13 @@ import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from fashion_common.layout import SELF_TEST_FILE
+from fashion_common.layout import MANIFEST_FILE, SELF_TEST_FILE
 from serving.apis.self_test import ArchiveError, Case, MismatchError, largest_differences, read_archive
 from serving.apis.tensors import Array
 from serving.embedded.inference.batch_queue import BatchingOptions
 from serving.embedded.inference.model import LoadedModel, Servable
 from serving.embedded.loading.warmup import warm_up
+from serving.embedded.models.manifest import check_files
 from serving.embedded.models.storage import VersionDirectory
 from serving.embedded.models.versions import Version
 from serving.errors import FailedPrecondition
@@ -28,15 +29,21 @@ def version_load(
     records: Callable[[Path], Iterable[bytes]],
     batching: Callable[[VersionDirectory], BatchingOptions | None] = lambda _: None,
     *,
+    require_manifest: bool = False,
     iterations: int = 1,
 ) -> Load:
-    """A load function for the manager: a version that it gives has passed its warmup and its self-test.
+    """A load function for the manager: what it gives has its manifest's files and has passed its warmup and self-test.
 
     runtime: makes a version's directory a servable. records: reads the records of a TFRecord file. batching: gives a
-    version's batching options. iterations: how often each warmup request is replayed; 0 for no warmup.
+    version's batching options. require_manifest: whether a version needs a manifest and a self-test. iterations: how
+    often each warmup request is replayed; 0 for no warmup.
     """
 
     def load(name: str, number: int, directory: VersionDirectory) -> LoadedModel:
+        fingerprint, _ = directory.current()
+        files = check_files(directory)
+        if require_manifest:
+            _check_proof(directory, files)
         options = batching(directory)
         servable = runtime(directory)
         try:
@@ -45,6 +52,8 @@ def version_load(
             version.put(model)
             replayed = warm_up(version, records, iterations) if iterations else 0
             tested = _self_test(directory, servable)
+            if files is not None:
+                _check_unchanged(directory, fingerprint)
         except BaseException:
             servable.close()
             raise
@@ -52,6 +61,18 @@ def version_load(
         return model
 
     return load
+
+
+def _check_proof(directory: VersionDirectory, files: int | None) -> None:
+    """Raises FailedPrecondition for a version without a manifest, or without a self-test. files: of its manifest."""
+    missing = MANIFEST_FILE if files is None else SELF_TEST_FILE
+    if files is None or directory.file(missing) is None:
+        raise FailedPrecondition(f"The version has no {missing}, without which --require_manifest serves none")
+
+
+def _check_unchanged(directory: VersionDirectory, fingerprint: object) -> None:
+    if directory.current()[0] != fingerprint:
+        raise FailedPrecondition("The version's files changed while it was loaded: those that were checked must stay")
 
 
 def _self_test(directory: VersionDirectory, servable: Servable) -> list[str]:

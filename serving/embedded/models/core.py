@@ -8,7 +8,9 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Collection, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Generic
 
@@ -30,6 +32,8 @@ log = logging.getLogger(__name__)
 
 PLATFORM = "tensorflow"
 
+# How often a version that is not whole is looked at while a reload, or the start, waits for it.
+_LOOK_SECONDS = 0.2
 # What a reload may ask for: checking it and looking at every base path takes time that grows with it.
 _MAX_MODELS = 1000
 _MAX_LABELS = 100
@@ -70,9 +74,9 @@ class ServerCore(Generic[S]):
         return bool(self._models) and not self.errors()
 
     @property
-    def model_names(self) -> list[str]:
+    def model_names(self) -> Collection[str]:
         """The names of the configured models."""
-        return list(self._models)
+        return self._models.keys()
 
     def use(self, spec: ModelSpec) -> Version[S]:
         """The loaded version that a request asks for, counted as in use: leave it as a `with` block, or `release` it.
@@ -124,16 +128,16 @@ class ServerCore(Generic[S]):
             self._check_labels(models)
             _check_supported(models)
             if not own:
-                self._check_base_paths(models)
+                self._source.bounded(partial(self._check_base_paths, models))
             for name, model in models.items():
                 if name not in self._models or self._models[name].base_path != model.base_path:
-                    storage.versions(name, model.base_path)
+                    self._source.bounded(partial(storage.versions, name, model.base_path))
             if own:
                 self._own_base_paths = _base_paths(config)
             self._models = models
             self._source.set_models(models)
             log.info("Reloaded the configuration: %s", "; ".join(map(_summary, models.values()))[:_MAX_SUMMARY])
-            if not self.manager.wait_until_settled(models, self._reload_deadline_seconds):
+            if not self.wait_until_settled(self._reload_deadline_seconds):
                 raise DeadlineExceeded(
                     f"The models had not become available after {self._reload_deadline_seconds:g} seconds: "
                     "they go on loading (--reload_deadline_seconds)"
@@ -144,6 +148,16 @@ class ServerCore(Generic[S]):
                     f"{{{quoted(name)} due to error: {error.code.name}: {error}}}, " for name, error in errors.items()
                 )
                 raise ServingError(f"{len(errors)} model(s) did not become available: {{{texts}}}")
+
+    def wait_until_settled(self, seconds: float) -> bool:
+        """Waits until every model is AVAILABLE or has failed for now; whether that was within so many seconds."""
+        end = time.monotonic() + seconds
+        while not self.manager.wait_until_settled(self._models, max(0.0, min(_LOOK_SECONDS, end - time.monotonic()))):
+            if time.monotonic() >= end:
+                return False
+            if self._source.is_waiting:
+                self._source.poll()
+        return True
 
     def errors(self) -> dict[str, ServingError]:
         """The models that have no version to serve, and why."""

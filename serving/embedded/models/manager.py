@@ -9,17 +9,21 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import partial
 from typing import Generic
 
 from serving.apis.messages import ModelVersionStatus
 from serving.embedded.models.source import Aspired
 from serving.embedded.models.storage import VersionDirectory
+from serving.embedded.models.threads import Places
 from serving.embedded.models.versions import S, State, Version
-from serving.errors import Internal, NotFound, ServingError, StillLoading, Unavailable, quoted
+from serving.errors import DeadlineExceeded, Internal, NotFound, ServingError, StillLoading, Unavailable, quoted
 
 log = logging.getLogger(__name__)
+
+# Of the versions of a model that have ended and are not asked for any more, the status has the newest.
+_MAX_ENDED = 100
 
 
 class _Model(Generic[S]):
@@ -35,6 +39,11 @@ class _Model(Generic[S]):
         return [version for _, version in sorted(self.versions.items(), reverse=True)]
 
     def refresh(self) -> None:
+        ended = [
+            number for number, version in self.versions.items() if version.state == State.END and not version.aspired
+        ]
+        for number in sorted(ended)[:-_MAX_ENDED]:
+            del self.versions[number]
         self.available = {n: v for n, v in self.versions.items() if v.state == State.AVAILABLE}
         self.latest = self.available[max(self.available)] if self.available else None
 
@@ -42,6 +51,7 @@ class _Model(Generic[S]):
 class Manager(Generic[S]):
     """Loads and unloads versions as they are aspired to; `use` gives a loaded one to a request.
 
+    load_timeout_seconds: a load that takes longer has failed, and the next one takes its place; 0 = no limit.
     max_num_load_retries, load_retry_interval_seconds: how often, and how long apart, a failed load is tried again.
     """
 
@@ -51,17 +61,19 @@ class Manager(Generic[S]):
         *,
         num_load_threads: int = 1,
         num_unload_threads: int = 1,
+        load_timeout_seconds: float = 600.0,
         max_num_load_retries: int = 5,
         load_retry_interval_seconds: float = 60.0,
     ) -> None:
         self._load = load
+        self._load_timeout_seconds = load_timeout_seconds
         self._max_num_load_retries = max_num_load_retries
         self._load_retry_interval_seconds = load_retry_interval_seconds
         self._models: dict[str, _Model[S]] = {}
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
-        self._loaders = ThreadPoolExecutor(max(1, num_load_threads), "load")
-        self._unloaders = ThreadPoolExecutor(max(1, num_unload_threads), "unload")
+        self._loaders = Places(max(1, num_load_threads), load_timeout_seconds, "load")
+        self._unloaders = Places(max(1, num_unload_threads), load_timeout_seconds, "unload")
         self._stopped = False
 
     def set_aspired(self, name: str, aspired: Aspired) -> None:
@@ -70,8 +82,9 @@ class Manager(Generic[S]):
             if self._stopped:
                 return
             model = self._models.setdefault(name, _Model())
-            if aspired.error is not None and str(aspired.error) != str(model.error):
-                log.error("%s cannot be served yet: %s", name, aspired.error.log_text)
+            error = aspired.error
+            if error is not None and not isinstance(error, StillLoading) and str(error) != str(model.error):
+                log.error("%s cannot be served yet: %s", name, error.log_text)
             model.error = aspired.error
             if aspired.versions is not None:
                 self._aspire(name, model, aspired.versions)
@@ -112,6 +125,13 @@ class Manager(Generic[S]):
                 return StillLoading(f"version {aspired[0]} of {name} is being loaded")
             return error
 
+    def failed(self, name: str) -> Collection[int]:
+        """The versions of a model that could not be loaded."""
+        with self._lock:
+            model = self._models.get(name)
+            versions = model.versions.values() if model is not None else ()
+            return {version.number for version in versions if version.state == State.END and version.error is not None}
+
     def has_version(self, name: str, version: int) -> bool:
         """Whether a version is AVAILABLE."""
         with self._lock:
@@ -127,25 +147,34 @@ class Manager(Generic[S]):
         with self._lock:
             return self._changed.wait_for(lambda: self._stopped or all(map(self._settled, models)), timeout)
 
-    def stop(self) -> None:
-        """Unloads everything once its users are gone; nothing is loaded any more."""
+    def stop(self, seconds: float = 10.0) -> None:
+        """Unloads everything once its users are gone; nothing is loaded any more.
+
+        What is still in use after so many seconds, or still being loaded, is left.
+        """
         with self._lock:
             self._stopped = True
+            self._loaders.clear()
+            versions = [version for model in self._models.values() for version in model.versions.values()]
+            for version in versions:
+                version.aspired = False
+                if version.retry is not None:
+                    version.retry.cancel()
+                if version.state == State.AVAILABLE:
+                    self._unload(version)
             for model in self._models.values():
-                for version in model.versions.values():
-                    version.aspired = False
-                    if version.retry is not None:
-                        version.retry.cancel()
-                    if version.state == State.AVAILABLE:
-                        self._unload(version)
                 model.refresh()
             self._changed.notify_all()
-        self._loaders.shutdown(cancel_futures=True)
-        self._unloaders.shutdown()
+            self._changed.wait_for(lambda: not any(v.state == State.UNLOADING for v in versions), seconds)
+            for version in versions:
+                if version.state in (State.LOADING, State.UNLOADING):
+                    log.warning(
+                        "Servable {name: %s version: %d} is left %s", version.name, version.number, version.state.name
+                    )
 
     def _settled(self, name: str) -> bool:
         model = self._models.get(name)
-        if model is None:
+        if model is None or isinstance(model.error, StillLoading):
             return False
         aspired = [version for version in model.versions.values() if version.aspired]
         if not aspired:
@@ -165,7 +194,8 @@ class Manager(Generic[S]):
             version = model.versions.get(number)
             # One that failed is loaded anew once its files have changed.
             if version is None or (
-                version.state == State.END and (version.error is None or version.fingerprint != directory.fingerprint())
+                version.state == State.END
+                and (version.error is None or directory.fingerprint not in (None, version.directory.fingerprint))
             ):
                 model.versions[number] = Version(name, number, directory, self._lock)
 
@@ -190,8 +220,21 @@ class Manager(Generic[S]):
     def _start_load(self, version: Version[S]) -> None:
         version.state = State.LOADING
         version.attempts += 1
-        version.fingerprint = version.directory.fingerprint()
-        self._loaders.submit(self._load_version, version)
+        self._loaders.submit(partial(self._load_version, version), partial(self._write_off, version))
+
+    def _write_off(self, version: Version[S]) -> None:
+        """Fails a load that has taken too long."""
+        with self._lock:
+            if version.state == State.LOADING:
+                self._fail(
+                    version,
+                    DeadlineExceeded(
+                        f"Loading had not ended after {self._load_timeout_seconds:g} seconds (--load_timeout_seconds): "
+                        "its files may lie on a disk that does not answer"
+                    ),
+                )
+                self._reconcile(version.name)
+                self._changed.notify_all()
 
     def _load_version(self, version: Version[S]) -> None:
         servable: S | None = None
@@ -206,20 +249,29 @@ class Manager(Generic[S]):
             text = f"{type(cause).__name__}: {cause}"
             error = Internal(version.directory.public(text), log_text=text)
         with self._lock:
-            if servable is not None:
+            late = version.state != State.LOADING
+            if late:
+                # What had hung hangs no more.
+                self._retry_later(version)
+            elif servable is not None:
                 version.put(servable)
                 log.info("Successfully loaded servable version {name: %s version: %d}", version.name, version.number)
+            elif error is not None:
+                self._fail(version, error)
+                self._retry_later(version)
             else:
                 version.state = State.END
-                version.error = error
-                if error is not None:
-                    servable_id = f"{{name: {version.name} version: {version.number}}}"
-                    log.error("Servable %s failed to load: %s", servable_id, error.log_text)
-                    self._retry_later(version)
             if self._stopped and version.state == State.AVAILABLE:
                 version.aspired = False
             self._reconcile(version.name)
             self._changed.notify_all()
+        if late and servable is not None:
+            servable.close()
+
+    def _fail(self, version: Version[S], error: ServingError) -> None:
+        version.state = State.END
+        version.error = error
+        log.error("Servable {name: %s version: %d} failed to load: %s", version.name, version.number, error.log_text)
 
     def _retry_later(self, version: Version[S]) -> None:
         if self._stopped or not version.aspired or version.attempts > self._max_num_load_retries:
@@ -236,17 +288,16 @@ class Manager(Generic[S]):
             self._start_load(version)
 
     def _unload(self, version: Version[S]) -> None:
-        def drained() -> None:
-            if self._stopped:
-                self._unload_version(version)
-            else:
-                self._unloaders.submit(self._unload_version, version)
-
-        version.take(drained)
+        unload = partial(self._unload_version, version)
+        version.take(lambda: self._unloaders.submit(unload, lambda: None))
 
     def _unload_version(self, version: Version[S]) -> None:
-        version.close()
+        try:
+            version.close()
+        except Exception:
+            log.exception("unloading %s version %d", version.name, version.number)
         with self._lock:
             version.state = State.END
             log.info("Done unloading servable version {name: %s version: %d}", version.name, version.number)
+            self._models[version.name].refresh()
             self._changed.notify_all()

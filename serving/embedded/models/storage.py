@@ -5,8 +5,11 @@ Nothing else in the server may read below a base path, so that another kind of s
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 from fashion_common import layout
@@ -17,13 +20,21 @@ from serving.errors import FailedPrecondition, NotFound, quoted
 _PATH = re.compile(r"""(?<![\w./~])/(?!/)[^\s'"`,;:()<>{}\[\]]+""")
 # What a runtime says beyond that is not looked at.
 _MAX_TEXT = 10_000
+# Links across can make endlessly many names of a few directories.
+_MAX_ENTRIES = 100_000
 
 
 class VersionDirectory:
-    """The files of one version. Its text says where they are, for the log only."""
+    """The files of one version. Its text says where they are, for the log only.
+
+    fingerprint: what `look` saw: the names, sizes and times of the files; it changes whenever one does. None before
+    that, and when they cannot be read. changed: when the last one was written or renamed, by the system's clock.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self.fingerprint: object = None
+        self.changed = 0.0
 
     def __str__(self) -> str:
         return str(self._path)
@@ -44,12 +55,51 @@ class VersionDirectory:
             text = text.replace(f"{path}/", "").replace(path, "the version's directory")
         return _PATH.sub("(path)", text)
 
-    def fingerprint(self) -> object:
-        """The names, sizes and times of the files: it changes whenever a file does. None when they cannot be read."""
+    def files(self) -> dict[str, os.stat_result]:
+        """The files by their names in the directory, those behind links included, and what is no regular file.
+
+        Raises OSError when a directory cannot be read.
+        """
+        return {name: status for name, status in self._entries() if not stat.S_ISDIR(status.st_mode)}
+
+    def look(self) -> None:
+        """Looks at the files as they are now."""
+        self.fingerprint, self.changed = self.current()
+
+    def current(self) -> tuple[object, float]:
+        """The fingerprint of the files as they are now, and when the last one was changed."""
         try:
-            return sorted((str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in self._path.rglob("*"))
+            entries = list(self._entries())
         except OSError:
-            return None
+            return None, 0.0
+        fingerprint = sorted((name, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for name, s in entries)
+        return fingerprint, max(max(s.st_mtime, s.st_ctime) for _, s in entries)
+
+    def _entries(self) -> Iterator[tuple[str, os.stat_result]]:
+        """The directory itself, as an empty name, and all that is below it, links followed but for those upwards."""
+        no_parents: frozenset[tuple[int, int]] = frozenset()
+        pending = [("", self._path.stat(), no_parents)]
+        for _ in range(_MAX_ENTRIES):
+            if not pending:
+                return
+            name, status, parents = pending.pop()
+            yield name, status
+            key = status.st_dev, status.st_ino
+            if stat.S_ISDIR(status.st_mode) and key not in parents:
+                with os.scandir(self._path / name) as entries:
+                    children = [
+                        (f"{name}/{entry.name}".lstrip("/"), _status(entry), parents | {key}) for entry in entries
+                    ]
+                pending.extend(children)
+        raise OSError(errno.EMLINK, f"more than {_MAX_ENTRIES} files and links", str(self._path))
+
+
+def _status(entry: os.DirEntry[str]) -> os.stat_result:
+    """What an entry is, or, of a link that leads nowhere, what the link is."""
+    try:
+        return entry.stat()
+    except OSError:
+        return entry.stat(follow_symlinks=False)
 
 
 def versions(model_name: str, base_path: str) -> dict[int, VersionDirectory]:
@@ -69,4 +119,4 @@ def versions(model_name: str, base_path: str) -> dict[int, VersionDirectory]:
 
 def is_readable(base_path: str) -> bool:
     """Whether a base path is a directory that this process may list."""
-    return Path(base_path).is_dir() and os.access(base_path, os.R_OK | os.X_OK)
+    return os.path.isdir(base_path) and os.access(base_path, os.R_OK | os.X_OK)  # noqa: PTH112 - Path's raises

@@ -37,7 +37,7 @@ class Version(Generic[S]):
     """One version of one model: its directory, its state and, while AVAILABLE, its servable.
 
     Every change happens under the manager's lock. `Manager.use` counts a user, leaving a `with` block one less.
-    attempts: of loading it. retry: the timer of the next one. fingerprint: of the files that were loaded.
+    attempts: of loading it. retry: the timer of the next one.
     """
 
     def __init__(self, name: str, number: int, directory: VersionDirectory, lock: threading.RLock) -> None:
@@ -48,7 +48,6 @@ class Version(Generic[S]):
         self.error: ServingError | None = None
         self.attempts = 0
         self.aspired = True
-        self.fingerprint: object = None
         self.retry: threading.Timer | None = None
         self._servable: S | None = None
         self._users = 0
@@ -98,8 +97,8 @@ class Version(Generic[S]):
 
     def close(self) -> None:
         """Frees the servable, which nobody uses any more."""
-        self.servable.close()
-        self._servable = None
+        servable, self._servable = self.servable, None
+        servable.close()
 
     def status(self) -> ModelVersionStatus:
         """The version's status as it is now: its state, and the error that brought it there."""

@@ -26,16 +26,24 @@ def manager() -> Iterator[Manager[FakeServable]]:
 @pytest.fixture
 def base(tmp_path: Path) -> Path:
     """A base path with versions 1 and 2."""
-    for version in ("1", "2"):
-        (tmp_path / version).mkdir()
+    make_versions(tmp_path, "1", "2")
     return tmp_path
+
+
+def make_versions(path: Path, *names: str) -> None:
+    """Directories that look like whole versions."""
+    for name in names:
+        (path / name).mkdir(parents=True)
+        (path / name / "saved_model.pb").touch()
 
 
 def configured(
     manager: Manager[FakeServable], base: Path, labels: Mapping[str, int], *, for_unavailable: bool = False
 ) -> ServerCore[FakeServable]:
     """A server where versions 1 and 2 of m are AVAILABLE."""
-    core = ServerCore(manager, FileSystemSource(manager.set_aspired), labels_for_unavailable=for_unavailable)
+    core = ServerCore(
+        manager, FileSystemSource(manager.set_aspired, settle_seconds=0), labels_for_unavailable=for_unavailable
+    )
     core.configure(config(base, labels))
     assert manager.wait_until_settled(["m"], 10)
     return core
@@ -92,8 +100,7 @@ def test_a_new_label_may_come_early_where_the_server_allows_it(manager: Manager[
 @pytest.fixture
 def own(manager: Manager[FakeServable], tmp_path: Path) -> ServerCore[FakeServable]:
     """A server whose own configuration has models/m, with a version each there and in models/n, other/o."""
-    for path in ("models/m/1", "models/n/1", "other/o/1"):
-        (tmp_path / path).mkdir(parents=True)
+    make_versions(tmp_path, "models/m/1", "models/n/1", "other/o/1")
     return configured(manager, tmp_path / "models" / "m", {})
 
 
@@ -133,7 +140,7 @@ def test_a_caller_may_name_no_base_path_elsewhere(own: ServerCore[FakeServable],
 
 def test_what_a_caller_has_reloaded_opens_nothing(own: ServerCore[FakeServable], tmp_path: Path) -> None:
     """What the operator reloads does."""
-    (tmp_path / "models" / "n" / "deep" / "1").mkdir(parents=True)
+    make_versions(tmp_path, "models/n/deep/1")
     other = config(tmp_path / "other" / "o", {})
 
     own.reload(config(tmp_path / "models" / "n" / "deep", {}))
@@ -147,7 +154,7 @@ def test_what_a_caller_has_reloaded_opens_nothing(own: ServerCore[FakeServable],
 
 def test_a_base_path_in_the_root_opens_only_itself(manager: Manager[FakeServable]) -> None:
     """Everything is below the root."""
-    core = ServerCore(manager, FileSystemSource(manager.set_aspired))
+    core = ServerCore(manager, FileSystemSource(manager.set_aspired, settle_seconds=0))
     core.configure(config(Path("/no-such-model"), {}))
 
     with pytest.raises(PermissionDenied):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from serving.embedded.models.storage import VersionDirectory
 from serving.embedded.models.versions import State
 from serving.errors import NotFound, Unavailable
 from tests.support.fakes import FakeLoader, FakeServable, aspire
+from tests.support.live import wait_until
 
 
 @pytest.fixture
@@ -183,3 +185,90 @@ def test_stop_closes_what_is_loaded(loader: FakeLoader, tmp_path: Path) -> None:
     manager.stop()
 
     assert all(servable.closed.is_set() for servable in loader.loaded.values())
+
+
+def test_a_load_that_hangs_holds_up_nothing(loader: FakeLoader, tmp_path: Path) -> None:
+    """Its time over, it has failed, and the next version takes its place; when it comes back it is closed."""
+    manager: Manager[FakeServable] = Manager(loader, load_timeout_seconds=0.1, max_num_load_retries=0)
+    loader.gates[1] = threading.Event()
+
+    aspire(manager, tmp_path, 1, 2)
+
+    assert manager.wait_until_settled(["m"], 10)
+    assert states(manager) == {2: State.AVAILABLE, 1: State.END}
+    hung = manager.statuses("m")[1].status
+    assert (hung.error_code, "after 0.1 seconds (--load_timeout_seconds)" in hung.error_message) == (4, True)
+    loader.gates[1].set()
+    wait_until(lambda: 1 in loader.loaded)
+    assert loader.loaded[1].closed.wait(10)
+    assert states(manager) == {2: State.AVAILABLE, 1: State.END}
+    manager.stop()
+
+
+def test_what_hung_is_tried_again_when_it_hangs_no_more(loader: FakeLoader, tmp_path: Path) -> None:
+    """Not before: each try would hang too, with a thread of its own."""
+    manager: Manager[FakeServable] = Manager(loader, load_timeout_seconds=0.05, load_retry_interval_seconds=0.01)
+    loader.gates[1] = threading.Event()
+    aspire(manager, tmp_path, 1)
+    wait_until(lambda: states(manager) == {1: State.END})
+    aspire(manager, tmp_path, 1)
+    assert loader.order == [1]
+
+    loader.gates[1].set()
+
+    wait_until(lambda: states(manager) == {1: State.AVAILABLE})
+    assert loader.order == [1, 1]
+    manager.stop()
+
+
+def test_stop_waits_for_nothing_that_hangs(loader: FakeLoader, tmp_path: Path) -> None:
+    """Neither for a load nor for a user; the rest is closed."""
+    manager: Manager[FakeServable] = Manager(loader)
+    aspire(manager, tmp_path, 1)
+    assert manager.wait_until_settled(["m"], 10)
+    aspire(manager, tmp_path, 1, name="n")
+    assert manager.wait_until_settled(["n"], 10)
+    free = loader.loaded[1]
+    loader.gates[2] = threading.Event()
+    aspire(manager, tmp_path, 2)
+
+    with manager.use("m"):
+        begin = time.monotonic()
+        manager.stop(0.2)
+        assert time.monotonic() - begin < 5
+
+    assert free.closed.is_set()
+    loader.gates[2].set()
+    wait_until(lambda: 2 in loader.loaded)
+    assert loader.loaded[2].closed.wait(10)
+
+
+def test_the_status_keeps_the_newest_of_what_has_ended(manager: Manager[FakeServable], tmp_path: Path) -> None:
+    """A model that has had thousands of versions has a status of a hundred."""
+    for version in range(1, 131):
+        aspire(manager, tmp_path, version)
+        assert manager.wait_until_settled(["m"], 10)
+    wait_until(lambda: list(states(manager).values()).count(State.END) == 100)
+
+    assert list(states(manager)) == list(range(130, 29, -1))
+    assert states(manager)[130] == State.AVAILABLE
+
+
+def test_callers_are_told_no_paths(manager: Manager[FakeServable], loader: FakeLoader, tmp_path: Path) -> None:
+    """Neither in the status nor when the model is asked; of a long name, its beginning."""
+
+    def fail(_name: str, _version: int, directory: VersionDirectory) -> FakeServable:
+        raise OSError(5, "Input/output error", f"{directory}/variables/a")
+
+    manager._load = fail
+    aspire(manager, tmp_path, 1)
+    assert manager.wait_until_settled(["m"], 10)
+
+    text = "OSError: [Errno 5] Input/output error: 'variables/a'"
+    assert manager.statuses("m")[0].status.error_message == text
+    with pytest.raises(Unavailable) as raised:
+        manager.use("m")
+    assert str(raised.value) == f"Servable not found for request: Latest(m): {text}"
+    with pytest.raises(NotFound) as missing:
+        manager.use("m" * 10**6)
+    assert str(missing.value) == f"Servable not found for request: Latest({'m' * 200}...)"

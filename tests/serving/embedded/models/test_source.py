@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
 from google.protobuf import text_format
 
 from serving.apis.messages import ModelConfig
-from serving.embedded.models.source import Aspired, FileSystemSource, aspired
+from serving.embedded.models import source, storage
+from serving.embedded.models.arrivals import Arrivals
+from serving.embedded.models.source import Aspired, FileSystemSource
+from tests.support.live import wait_until
+
+
+def aspired(config: ModelConfig) -> Aspired:
+    """What the policy wants of directories that are whole as they are."""
+    return source.aspired(config, Arrivals(0.0))
 
 
 def config(base: Path, policy: str = "") -> ModelConfig:
@@ -21,6 +30,7 @@ def base(tmp_path: Path) -> Path:
     """A base path with versions 1, 2, 7 and 123, and things that are none."""
     for name in ("1", "2", "7", "00000123", "tmp", "1.5", "-3", ".8"):
         (tmp_path / name).mkdir()
+        (tmp_path / name / "saved_model.pb").touch()
     (tmp_path / "9").write_text("a file")
     return tmp_path
 
@@ -87,10 +97,51 @@ def test_an_empty_base_path(tmp_path: Path) -> None:
 def test_a_model_that_is_configured_no_more_aspires_to_nothing(base: Path) -> None:
     """So the manager unloads it."""
     reports: list[tuple[str, Aspired]] = []
-    source = FileSystemSource(lambda name, result: reports.append((name, result)))
+    watch = FileSystemSource(lambda name, result: reports.append((name, result)))
 
-    source.set_models({"m": config(base)})
-    source.set_models({})
+    watch.set_models({"m": config(base)})
+    watch.set_models({})
 
     assert [name for name, _ in reports] == ["m", "m"]
     assert reports[1][1] == Aspired({})
+
+
+def test_a_base_path_that_hangs_holds_up_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is waited for once; what is loaded from it stays; when it answers again it is looked at again."""
+    gate = threading.Event()
+    versions = storage.versions
+
+    def slow(name: str, base_path: str) -> dict[int, storage.VersionDirectory]:
+        if base_path.endswith("hangs"):
+            assert gate.wait(10)
+        return versions(name, base_path)
+
+    monkeypatch.setattr(storage, "versions", slow)
+    monkeypatch.setattr(source, "_LOOK_SECONDS", 0.1)
+    reports: dict[str, Aspired] = {}
+    watch = FileSystemSource(reports.__setitem__, settle_seconds=0)
+    for name in ("hangs", "m"):
+        (tmp_path / name / "1").mkdir(parents=True)
+        (tmp_path / name / "1" / "saved_model.pb").touch()
+
+    watch.set_models({name: config(tmp_path / name) for name in ("hangs", "m")})
+    assert reports["hangs"].versions is None
+    assert str(reports["hangs"].error) == "The base path of model hangs does not answer"
+    assert list(reports["m"].versions or ()) == [1]
+
+    for threads in (threading.active_count(), threading.active_count()):
+        watch.poll()
+        assert threading.active_count() == threads
+    gate.set()
+    wait_until(lambda: watch.poll() is None and bool(reports["hangs"].versions))
+
+
+def test_a_version_that_arrives_unloads_nothing(base: Path) -> None:
+    """While it is being copied, what is served stays, even if its own directory is gone."""
+    arrivals = Arrivals(1.0)
+
+    result = source.aspired(config(base), arrivals)
+
+    assert result.versions is None
+    assert str(result.error) == "Version 123 of model m is still being copied"
+    assert result.waits

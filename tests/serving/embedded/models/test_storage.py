@@ -42,16 +42,23 @@ def test_the_fingerprint_tells_what_has_changed(tmp_path: Path) -> None:
     file = tmp_path / "variables" / "a"
     file.parent.mkdir()
     version = VersionDirectory(tmp_path)
-    fingerprints = [version.fingerprint()]
+
+    def fingerprint() -> object:
+        version.look()
+        return version.fingerprint
+
+    fingerprints = [fingerprint()]
 
     file.write_bytes(b"one")
-    fingerprints.append(version.fingerprint())
+    fingerprints.append(fingerprint())
     file.read_bytes()
-    assert version.fingerprint() == fingerprints[-1]
+    assert fingerprint() == fingerprints[-1]
     file.write_bytes(b"three")
-    fingerprints.append(version.fingerprint())
+    fingerprints.append(fingerprint())
     os.utime(file, (1, 1))
-    fingerprints.append(version.fingerprint())
+    fingerprints.append(fingerprint())
+    file.chmod(0)
+    fingerprints.append(fingerprint())
 
     assert all(fingerprints.count(fingerprint) == 1 for fingerprint in fingerprints)
 

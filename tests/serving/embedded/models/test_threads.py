@@ -1,0 +1,104 @@
+"""Work that hangs: how long it is waited for, and what goes on beside it."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from serving.embedded.models.threads import Caller, Overdue, Places
+
+
+def wait(gate: threading.Event) -> None:
+    """Until it is set."""
+    assert gate.wait(10)
+
+
+def test_a_call_gives_what_its_work_gives() -> None:
+    """Or raises what it raises; all in one thread."""
+    caller = Caller("look")
+
+    with pytest.raises(ValueError, match="no"):
+        caller.call(lambda: int("no"), 10)
+    assert caller.call(threading.get_ident, 10) == caller.call(threading.get_ident, 10) != threading.get_ident()
+
+
+def test_a_call_that_hangs_is_left() -> None:
+    """The next one gets another thread; the work is done when it comes back."""
+    caller, gate = Caller("look"), threading.Event()
+
+    with pytest.raises(Overdue) as raised:
+        caller.call(gate.wait, 0.01)
+
+    assert caller.call(lambda: 5, 10) == 5
+    assert not raised.value.work.done()
+    gate.set()
+    assert raised.value.work.result(10)
+
+
+def test_so_many_places_at_a_time() -> None:
+    """What waits begins when a place is free."""
+    places, gate, begun = Places(2, 0, "load"), threading.Event(), threading.Semaphore(0)
+
+    def work() -> None:
+        begun.release()
+        assert gate.wait(10)
+
+    for _ in range(3):
+        places.submit(work, lambda: None)
+
+    assert all(begun.acquire(timeout=10) for _ in range(2))
+    assert not begun.acquire(timeout=0.05)
+    gate.set()
+    assert begun.acquire(timeout=10)
+
+
+def test_work_that_hangs_loses_its_place() -> None:
+    """It is told once; its end gives no second place."""
+    places, gate, ended = Places(1, 0.05, "load"), threading.Event(), threading.Event()
+    overdue: list[str] = []
+
+    def hang() -> None:
+        assert gate.wait(10)
+        ended.set()
+
+    places.submit(hang, lambda: overdue.append("hang"))
+    after = threading.Event()
+    places.submit(after.set, lambda: overdue.append("after"))
+    assert after.wait(10)
+    gate.set()
+    assert ended.wait(10)
+
+    block, second = threading.Event(), threading.Event()
+    slow = Places(1, 0, "load")
+    slow.submit(lambda: wait(block), lambda: None)
+    slow.submit(second.set, lambda: None)
+    assert not second.wait(0.05)
+    block.set()
+    assert second.wait(10)
+    assert overdue == ["hang"]
+
+
+def test_work_that_raises_gives_its_place_back() -> None:
+    """And the log has it."""
+    places, after = Places(1, 10, "load"), threading.Event()
+
+    def fail() -> None:
+        raise KeyError
+
+    places.submit(fail, lambda: None)
+    places.submit(after.set, lambda: None)
+
+    assert after.wait(10)
+
+
+def test_what_waits_can_be_forgotten() -> None:
+    """It never begins."""
+    places, gate, begun = Places(1, 0, "load"), threading.Event(), threading.Event()
+    places.submit(lambda: wait(gate), lambda: None)
+    places.submit(begun.set, lambda: None)
+
+    places.clear()
+    gate.set()
+
+    assert not begun.wait(0.05)
