@@ -1,4 +1,4 @@
-"""What all tests share: the road, walked once, with a live server at its end; images, where an engine runs."""
+"""What all tests share: toy models; the road, walked once, with a live server at its end; images."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from serving.launch.backends import BACKENDS
 from tests.support.containers import build_context, embedded_image, engine, serving_image
 from tests.support.real_data import real_data
 from tests.support.road import pictures, road
+from tests.support.toys import toys
 
-__all__ = ["build_context", "embedded_image", "engine", "pictures", "real_data", "road", "serving_image"]
+__all__ = ["build_context", "embedded_image", "engine", "pictures", "real_data", "road", "serving_image", "toys"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -18,4 +19,5 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--server-backend", action="append", choices=list(BACKENDS), help="Only this one; again for more.")
     group.addoption("--server-address", metavar="URL,URL", help="A server that runs: grpc://HOST:PORT,http://HOST:PORT")
     group.addoption("--keras-model", metavar="FILE", help="The .keras model that --server-address serves.")
+    group.addoption("--hostile-results", action="store_true", help="Write benchmarks/results/hostile.json.")
     group.addoption("--require-container", action="store_true", help="Fail, not skip, where no container engine runs.")

@@ -1,24 +1,13 @@
-"""Toy models and live servers for all tests of serving."""
+"""Live servers for all tests of serving."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.live import Server, running
-
-
-@pytest.fixture(scope="session")
-def toys(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The directory of the toy models, written once by a process of their own."""
-    directory = tmp_path_factory.mktemp("toys")
-    script = Path(__file__).parents[1] / "support" / "toy_models.py"
-    subprocess.run([sys.executable, str(script), str(directory)], check=True, capture_output=True, timeout=120)
-    return directory
 
 
 @pytest.fixture(scope="session")

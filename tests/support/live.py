@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 KITCHEN = Path(__file__).parents[1] / "contract" / "models" / "kitchen"
 START_SECONDS = 90
@@ -30,15 +30,17 @@ class Server(NamedTuple):
 
 
 @contextmanager
-def running(*flags: str, program: Sequence[str] = ("-m", "serving.embedded")) -> Iterator[Server]:
+def running(
+    *flags: str, program: Sequence[str] = ("-m", "serving.embedded"), stdout: IO[bytes] | int | None = None
+) -> Iterator[Server]:
     """A server with these flags; SIGTERM ends it. Fails with the log's tail when it does not come up.
 
-    program: what Python is called with before the flags.
+    program: what Python is called with before the flags. stdout: where its access log goes.
     """
     with tempfile.TemporaryDirectory() as directory:
         log = Path(directory) / "stderr"
         command = [sys.executable, *program, *_FREE_PORTS, *flags]
-        with log.open("wb") as stderr, subprocess.Popen(command, stderr=stderr) as process:
+        with log.open("wb") as stderr, subprocess.Popen(command, stdout=stdout, stderr=stderr) as process:
             try:
                 grpc, rest = wait_until_listening(process, log)
                 yield Server(grpc, rest, process, log)

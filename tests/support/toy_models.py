@@ -6,6 +6,7 @@
 - tf1/00000123: an export of TensorFlow 1 with predict, classify and regress signatures and a variable, and one with a
   method name that TF Serving does not know.
 - assets/1: looks words up in an asset file.
+- big_answers/1: 10 MB of zeros for each row.
 - gate/1: gives the path of a file back once the file is there.
 """
 
@@ -73,6 +74,11 @@ def write_others(directory: Path) -> None:
         return {"ids": module.table.lookup(words)}
 
     _save(directory / "assets" / "1", look_up, [tf.TensorSpec([None], tf.string, name="words")], module)
+
+    def zeros(x: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"y": tf.zeros([tf.size(x), 2_621_440])}
+
+    _save(directory / "big_answers" / "1", zeros, [tf.TensorSpec([None], tf.float32, name="x")])
 
     def gate(path: tf.Tensor) -> dict[str, tf.Tensor]:
         matches = tf.constant([], tf.string)

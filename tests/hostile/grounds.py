@@ -1,0 +1,176 @@
+"""A server with little memory, innocent callers beside it, and what an attack costs both."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import resource
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.hostile.attacks import ATTACKS, Target, address
+from tests.support.innocent import Innocent, innocent_callers
+from tests.support.limited_process import Memory, limited
+from tests.support.live import Server, running
+
+# A pod of 1 GiB.
+TOTAL_BYTES = 2**30
+# A quarter of what such a pod has left once its models are loaded.
+BUDGET_BYTES = 128 * 2**20
+LONGEST_WAIT_SECONDS = 0.5
+# What the allocator may keep after an attack, and how soon the rest is back.
+KEPT_BYTES = 256 * 2**20
+BACK_SECONDS = 10.0
+FLAGS = (
+    f"--max_bytes_in_flight={BUDGET_BYTES}",
+    "--header_timeout_seconds=3",
+    "--stall_timeout_seconds=3",
+    "--idle_timeout_seconds=10",
+)
+# The attacks that the server stands.
+HELD = sorted(ATTACKS.keys() - {
+    "many_examples", "chunks", "large_bodies_that_stop", "unread_grpc_answers", "closed_windows", "dear_messages",
+    "large_tensors", "reflections", "unread_answers", "large_batches", "one_endless_header",
+})  # fmt: skip
+_ATTEMPTS = 3
+_NICENESS = 10
+_RECOVERY_SECONDS = 30
+_CONNECTIONS = 12_000
+
+
+class Cost(NamedTuple):
+    """What an attack cost: the longest waits of innocent callers in seconds, and memory in bytes.
+
+    late: the machine's part in the waits, as `Waits.late` says. back: whether the memory came back.
+    """
+
+    grpc: float
+    rest: float
+    late: float
+    peak: int
+    kept: int
+    back: bool
+    failures: Sequence[str]
+
+    @property
+    def waited_too_long(self) -> bool:
+        """Whether a caller did, and not for want of the machine."""
+        return max(self.grpc, self.rest) - self.late > LONGEST_WAIT_SECONDS
+
+    def faults(self) -> list[str]:
+        """What is beyond the limits."""
+        return [
+            *([f"a caller waited {max(self.grpc, self.rest):.2f} s"] if self.waited_too_long else []),
+            *([f"{self.peak >> 20} MiB of memory"] if self.peak > TOTAL_BYTES else []),
+            *([] if self.back else [f"{self.kept >> 20} MiB did not come back"]),
+            *self.failures[:5],
+        ]
+
+
+class Grounds:
+    """A live server with its memory and its innocent callers."""
+
+    def __init__(self, server: Server, memory: Memory, innocent: Innocent) -> None:
+        self.server = server
+        self.memory = memory
+        self.innocent = innocent
+        self.target = Target(address(server.grpc), address(server.rest))
+        self.resident = memory.resident()
+
+    def attacked(self, names: Sequence[str], seconds: float, order: random.Random | None = None) -> Cost:
+        """Runs attacks for some seconds, in turns, and gives what they cost.
+
+        A wait that is too long is measured again: what the server does repeats itself, what else the machine has to do
+        does not.
+        """
+        cost = self._attacked(names, seconds, order)
+        for _ in range(_ATTEMPTS - 1):
+            if not cost.waited_too_long or cost.failures:
+                break
+            cost = self._attacked(names, seconds, order)
+        return cost
+
+    def _attacked(self, names: Sequence[str], seconds: float, order: random.Random | None) -> Cost:
+        self.memory.forget_peak()
+        self.innocent.waits()
+        thread = threading.Thread(target=attack_for, args=(self.target, names, seconds, order or random.Random(0)))
+        thread.start()
+        thread.join()
+        waits = [self.innocent.waits()]
+        end = time.monotonic() + _RECOVERY_SECONDS
+        while not waits[-1].answers or len(waits) == 1:
+            # What was sent last is still being worked on.
+            time.sleep(0.7)
+            waits.append(self.innocent.waits())
+            if time.monotonic() > end or self.server.process.poll() is not None:
+                break
+        back = self.memory.back_below(self.resident + KEPT_BYTES, BACK_SECONDS)
+        waits.append(self.innocent.waits())
+        grpc, rest, late = (max(getattr(wait, name) for wait in waits) for name in ("grpc", "rest", "late"))
+        failures = [failure for wait in waits for failure in wait.failures]
+        if (code := self.server.process.poll()) is not None:
+            failures.insert(0, f"the server ended with {code}")
+        return Cost(grpc, rest, late, self.memory.peak(), self.memory.resident() - self.resident, back, failures)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the server answers as before."""
+        if self.server.process.poll() is not None:
+            return False
+        self.innocent.waits()
+        time.sleep(0.2)
+        waits = self.innocent.waits()
+        return not waits.failures and max(waits.grpc, waits.rest) < LONGEST_WAIT_SECONDS
+
+
+def attack_for(target: Target, names: Sequence[str], seconds: float, order: random.Random) -> None:
+    """Takes a step of each attack when it is due. Runs in a thread of its own, which gives way to all else."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+    end = time.monotonic() + seconds
+    due = [(time.monotonic() + order.random() / 10, name, ATTACKS[name](target)) for name in names]
+    try:
+        while due and (now := time.monotonic()) < end:
+            due.sort(key=lambda entry: entry[0])
+            when, name, steps = due.pop(0)
+            time.sleep(max(0.0, min(when, end) - now))
+            due.append((time.monotonic() + next(steps), name, steps))
+    finally:
+        for *_, steps in due:
+            with contextlib.suppress(Exception):
+                steps.close()  # type: ignore[attr-defined]
+
+
+@contextlib.contextmanager
+def grounds(toys: Path, directory: Path, *flags: str) -> Iterator[Grounds]:
+    """A server of toy models that has 1 GiB of memory, and innocent callers."""
+    raise_descriptors()
+    models = "".join(
+        f"config {{ name: '{name}' base_path: '{toys / name}' model_platform: 'tensorflow' }}\n"
+        for name in ("half_plus_two", "big_answers", "tf1")
+    )
+    config, monitoring = directory / "models.config", directory / "monitoring.config"
+    config.write_text(f"model_config_list {{ {models} }}")
+    monitoring.write_text("prometheus_config { enable: true }")
+    with (
+        running(f"--model_config_file={config}", f"--monitoring_config_file={monitoring}", *FLAGS, *flags) as server,
+        innocent_callers(server.grpc, server.rest) as innocent,
+        limited(server.process.pid, TOTAL_BYTES) as memory,
+    ):
+        innocent.waits()
+        # TensorFlow takes its memory at the first runs.
+        time.sleep(1)
+        yield Grounds(server, memory, innocent)
+
+
+def raise_descriptors() -> None:
+    """Lets this process have the connections of its attacks."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _CONNECTIONS if hard == resource.RLIM_INFINITY else min(hard, _CONNECTIONS)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

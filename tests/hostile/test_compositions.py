@@ -1,0 +1,37 @@
+"""Attacks in random company. HOSTILE_SECONDS is the time, HOSTILE_SEED repeats a run."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from tests.hostile.grounds import HELD, Grounds
+
+SECONDS = float(os.environ.get("HOSTILE_SECONDS", "8"))
+ROUND_SECONDS = 3.0
+# Compositions that something was found with.
+CASES: Sequence[Sequence[str]] = ()
+
+
+@pytest.mark.parametrize("names", CASES, ids="+".join)
+def test_what_was_found(names: Sequence[str], hostile_grounds: Callable[[], Grounds]) -> None:
+    """What once did harm does none any more."""
+    cost = hostile_grounds().attacked(names, ROUND_SECONDS)
+    assert not cost.faults(), cost
+
+
+def test_random_compositions(hostile_grounds: Callable[[], Grounds]) -> None:
+    """Two to four attacks at a time do no more harm than each alone."""
+    seed = int(os.environ.get("HOSTILE_SEED", time.time_ns() % 10**6))
+    order = random.Random(seed)
+    print(f"HOSTILE_SEED={seed}")
+    end = time.monotonic() + SECONDS
+    while time.monotonic() < end:
+        names = order.sample(sorted(HELD), order.randint(2, 4))
+        print("+".join(names))
+        cost = hostile_grounds().attacked(names, ROUND_SECONDS, order)
+        assert not cost.faults(), (seed, names, cost)
