@@ -41,7 +41,7 @@ demo: $(READY) ## Train, export, serve and ask: the whole road on the real data
 	@set -o pipefail; $(BIN)/python tools/demo.py $(ARGS) | tee build/demo.txt
 
 .PHONY: readme
-readme: $(READY) ## Put what was printed and measured into README.md
+readme: $(READY) ## Put what was printed and measured into README.md and docs/
 	@$(BIN)/python tools/readme.py
 
 .PHONY: train
@@ -71,6 +71,10 @@ bench-client: $(READY) ## Measure the client against tensorflow-serving-api and 
 .PHONY: bench-training
 bench-training: $(READY) ## Measure the recipes against the textbook's program (ARGS="--accurate")
 	@$(BIN)/python -m benchmarks.bench_training $(ARGS)
+
+.PHONY: soak
+soak: $(READY) ## Ten minutes of load, reloads, attacks and killed workers (ARGS="--minutes 2")
+	@$(BIN)/python -m benchmarks.soak $(ARGS)
 
 # An engine that reaches no network by itself builds with NETWORK=host; ENGINE=docker|podman chooses one.
 IMAGE = $(BIN)/python tools/image.py $(if $(ENGINE),--engine $(ENGINE)) $(if $(NETWORK),--network $(NETWORK)) \

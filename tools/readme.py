@@ -1,4 +1,4 @@
-"""Puts the demo's output and the measured figures into README.md, between `<!-- NAME -->` and `<!-- /NAME -->`.
+"""Puts the demo's output and the measured figures into README.md and docs, between `<!-- NAME -->` and its end.
 
 Run by `make readme`, after `make demo`. A block whose source is not there stays as it is.
 """
@@ -94,26 +94,79 @@ def server() -> str | None:
     )
 
 
-BLOCKS = {"demo": demo, "server": server, "client": client, "training": training}
+def hostile() -> str | None:
+    """What `pytest tests/hostile --hostile-results` measured."""
+    file = RESULTS / "hostile.json"
+    if not file.is_file():
+        return None
+    result = json.loads(file.read_text())
+    rows = [
+        f"| {row['attack']} | {row['what']} | {row['grpc_seconds']:.2f} s | {row['rest_seconds']:.2f} s "
+        f"| {row['peak_mib']:,} MiB |"
+        for row in result["attacks"]
+    ]
+    return "\n".join(
+        [
+            f"\nMeasured on {result['date']} ({result['machine']}); memory limited by {result['means']}.",
+            "\n| attack | what it is | gRPC | REST | memory |\n| --- | --- | --- | --- | --- |",
+            *rows,
+            "",
+        ]
+    )
 
 
-def filled(text: str) -> str:
-    """The README's text with every block replaced. Raises ValueError for a block that is not in it."""
-    for name, block in BLOCKS.items():
+def soak() -> str | None:
+    """What `make soak` measured."""
+    file = RESULTS / "soak.json"
+    if not file.is_file():
+        return None
+    result = json.loads(file.read_text())
+    events = ", ".join(f"{count} x {event}" for event, count in sorted(result["events"].items()))
+    return SOAK_TABLE.format(**result, happened=events, before=result["second_sixth"], after=result["last_sixth"])
+
+
+SOAK_TABLE = """
+Measured on {date} ({machine}) in {minutes} minutes, with 2 workers: {happened}.
+
+| | |
+| --- | --- |
+| answers, each checked | {answers:,} |
+| wrong, refused | {wrong}, {refused} |
+| connections that ended with a killed worker | {broken} |
+| longest wait beside an attack | {longest_wait_seconds:.2f} s |
+| memory in the second and the last sixth | {before[memory_mib]:,.0f} and {after[memory_mib]:,.0f} MiB |
+| descriptors | {before[descriptors]:.0f} and {after[descriptors]:.0f} |
+| threads | {before[threads]:.0f} and {after[threads]:.0f} |
+"""
+
+
+# By the page that they are in.
+PAGES = {
+    README: {"demo": demo, "server": server, "client": client, "training": training},
+    Path("docs/security.md"): {"hostile": hostile},
+    Path("docs/operations.md"): {"soak": soak},
+}
+
+
+def filled(page: Path) -> str:
+    """A page's text with every block replaced. Raises ValueError for a block that is not in it."""
+    text = page.read_text()
+    for name, block in PAGES[page].items():
         content = block()
         if content is None:
             print(f"{name}: nothing to put in, left as it is", file=sys.stderr)
             continue
         match = re.search(rf"<!-- {name} -->\n(.*?)<!-- /{name} -->", text, re.DOTALL)
         if not match:
-            raise ValueError(f"README.md has no block <!-- {name} --> ... <!-- /{name} -->")
+            raise ValueError(f"{page} has no block <!-- {name} --> ... <!-- /{name} -->")
         text = text[: match.start(1)] + content + "\n" + text[match.end(1) :]
     return text
 
 
 def main() -> None:
-    """Fills README.md."""
-    README.write_text(filled(README.read_text()))
+    """Fills the pages."""
+    for page in PAGES:
+        page.write_text(filled(page))
 
 
 if __name__ == "__main__":

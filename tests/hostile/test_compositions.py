@@ -5,23 +5,12 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Callable, Sequence
-
-import pytest
+from collections.abc import Callable
 
 from tests.hostile.grounds import HELD, Grounds
 
 SECONDS = float(os.environ.get("HOSTILE_SECONDS", "8"))
 ROUND_SECONDS = 3.0
-# Compositions that something was found with.
-CASES: Sequence[Sequence[str]] = ()
-
-
-@pytest.mark.parametrize("names", CASES, ids="+".join)
-def test_what_was_found(names: Sequence[str], hostile_grounds: Callable[[], Grounds]) -> None:
-    """What once did harm does none any more."""
-    cost = hostile_grounds().attacked(names, ROUND_SECONDS)
-    assert not cost.faults(), cost
 
 
 def test_random_compositions(hostile_grounds: Callable[[], Grounds]) -> None:

@@ -1,0 +1,255 @@
+"""All that a server meets in hours, in minutes: it stays right, and as large as it was.
+
+`make soak`, ten minutes, or `make soak ARGS="--minutes 2"`. Callers ask both APIs all the time, and every answer is
+checked against the version that it names, while versions come and go, labels move, workers are killed, attackers hold
+and flood connections, and the access log's disk is full. Memory, descriptors and threads are sampled between attacks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import platform
+import random
+import shutil
+import signal
+import socket
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import grpc
+
+from serving.apis import services
+from tests.hostile.attacks import Target, address
+from tests.hostile.grounds import FLAGS, HELD, attack_for, raise_descriptors
+from tests.support.asking import call, predict_request
+from tests.support.innocent import Innocent, check_grpc, innocent_callers
+from tests.support.live import Server, running
+from tests.support.toys import write_toys
+
+RESULTS = Path(__file__).parent / "results" / "soak.json"
+MODEL = "half_plus_two"
+# The last sixth against the second one: the first warms up.
+PARTS = 6
+GROWTH = {"memory_mib": 1.10, "descriptors": 1.10, "threads": 1.10}
+# A killed worker takes the connections with it that it has; each caller has one or two at a time.
+BROKEN_BY_KILL = 12
+ATTACK_SECONDS = 2.0
+REST_SECONDS = 2.5
+
+
+class Sample(NamedTuple):
+    """What all processes of the server have together."""
+
+    memory_mib: float
+    descriptors: int
+    threads: int
+
+
+def main() -> int:
+    """Runs the soak; exit code 1 when an answer was wrong or refused, or something grew."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], epilog="Example: soak.py --minutes 2")
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--seed", type=int, default=time.time_ns() % 10**6)
+    parser.add_argument("--json", type=Path, default=RESULTS, help="where the figures go as JSON")
+    options = parser.parse_args()
+    print(f"seed {options.seed}; clock jumps are left out: libfaketime cannot move the clock of a process that runs")
+    with tempfile.TemporaryDirectory() as directory:
+        soak = Soak(Path(directory), random.Random(options.seed))  # noqa: S311 - repeatable, not secret
+        soak.run(options.minutes * 60)
+    result = soak.result()
+    print(json.dumps(result, indent=1))
+    for fault in soak.faults():
+        print(f"FAULT: {fault}", file=sys.stderr)
+    options.json.write_text(json.dumps(result, indent=1) + "\n")
+    return 1 if soak.faults() else 0
+
+
+class Versions:
+    """A base path with two versions and a label, which move on. Odd versions have a bias of 2, even ones of 3."""
+
+    def __init__(self, directory: Path) -> None:
+        self._toys, self._base, self._aside = directory / "toys", directory / MODEL, directory / "aside"
+        self._toys.mkdir()
+        self._base.mkdir()
+        write_toys(self._toys)
+        self.config = directory / "models.config"
+        self.newest = 0
+        self.publish()
+        self.publish()
+        self.label(2)
+
+    def publish(self) -> None:
+        """Adds the next version, whole at once, and takes away the last but two."""
+        self.newest += 1
+        shutil.copytree(self._toys / MODEL / str(2 - self.newest % 2), self._aside)
+        self._aside.rename(self._base / str(self.newest))
+        shutil.rmtree(self._base / str(self.newest - 2), ignore_errors=True)
+
+    def label(self, version: int) -> None:
+        """Moves the label."""
+        others = "".join(f"config {{ name: '{name}' base_path: '{self._toys / name}' model_platform: 'tensorflow' }}\n"
+                         for name in ("big_answers", "tf1"))  # fmt: skip
+        own = f"""config {{ name: '{MODEL}' base_path: '{self._base}' model_platform: 'tensorflow'
+            model_version_policy {{ latest {{ num_versions: 2 }} }}
+            version_labels {{ key: 'stable' value: {version} }} }}"""
+        text = f"model_config_list {{ {own} {others} }}"
+        self._aside.write_text(text)
+        self._aside.replace(self.config)
+
+
+class Soak:
+    """One run and its figures."""
+
+    def __init__(self, directory: Path, order: random.Random) -> None:
+        self._versions = Versions(directory)
+        self._order = order
+        self._samples: list[Sample] = []
+        self._events: Counter[str] = Counter()
+        self._failures: list[str] = []
+        self._longest: list[float] = []
+        self._answers = 0
+        self._seconds = 0.0
+        self._stopping = threading.Event()
+
+    def run(self, seconds: float) -> None:
+        """Lets everything happen for so long."""
+        raise_descriptors()
+        ports = [_free_port(), _free_port()]
+        flags = [f"--model_config_file={self._versions.config}", "--model_config_file_poll_wait_seconds=1",
+                 "--file_system_poll_wait_seconds=0.2", "--allow_version_labels_for_unavailable_models",
+                 "--workers=2", f"--port={ports[0]}", f"--rest_api_port={ports[1]}",
+                 "--access_log", *FLAGS]  # fmt: skip
+        with (
+            Path("/dev/full").open("wb") as full,
+            running(*flags, stdout=full) as server,
+            innocent_callers(server.grpc, server.rest) as innocent,
+        ):
+            labelled = threading.Thread(target=self._ask_for_the_label, args=(server,))
+            labelled.start()
+            begin = time.monotonic()
+            while self._seconds < seconds and server.process.poll() is None:
+                self._round(server, innocent)
+                self._seconds = time.monotonic() - begin
+            self._stopping.set()
+            labelled.join()
+            if server.process.poll() is not None:
+                self._failures.append(f"WrongAnswerError: the server ended: {server.log.read_text()[-2000:]}")
+
+    def _round(self, server: Server, innocent: Innocent) -> None:
+        """An attack, beside it one thing that operators do, then a moment of rest and a sample."""
+        target = Target(address(server.grpc), address(server.rest))
+        names = self._order.sample(HELD, self._order.randint(1, 2))
+        attack = threading.Thread(target=attack_for, args=(target, names, ATTACK_SECONDS, self._order))
+        attack.start()
+        event = self._order.choice(["publish", "publish", "kill a worker", "nothing"])
+        self._events[event] += 1
+        self._events["attacks"] += len(names)
+        if event == "publish":
+            self._versions.publish()
+            time.sleep(1.5)
+            self._versions.label(self._versions.newest)
+        elif event == "kill a worker":
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._order.choice(_children(server.process.pid)), signal.SIGKILL)
+        attack.join()
+        time.sleep(REST_SECONDS)
+        waits = innocent.waits()
+        self._answers += waits.answers
+        self._failures += waits.failures
+        if event != "kill a worker":
+            self._longest.append(max(waits.grpc, waits.rest) - waits.late)
+        with contextlib.suppress(OSError):
+            self._samples.append(_sample([server.process.pid, *_children(server.process.pid)]))
+
+    def _ask_for_the_label(self, server: Server) -> None:
+        """Asks for the version with the label, over one connection."""
+        request = predict_request(MODEL, {"x": [1.0, 2.0, 5.0]}, dtypes={"x": 1})
+        request.model_spec.version_label = "stable"
+        with grpc.insecure_channel(server.grpc) as channel:
+            while not self._stopping.wait(0.02):
+                try:
+                    answer = call(channel, services.PREDICT, request)
+                    check_grpc(answer.SerializeToString())
+                    self._answers += 1
+                except grpc.RpcError as error:
+                    lost = error.code() == grpc.StatusCode.UNAVAILABLE
+                    self._failures.append(f"{'ConnectionError' if lost else 'RefusedError'}: {error}")
+
+    def result(self) -> dict[str, object]:
+        """The figures."""
+        second, last = self._medians(1), self._medians(PARTS - 1)
+        return {
+            "date": time.strftime("%Y-%m-%d"),
+            "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
+            "minutes": round(self._seconds / 60, 1),
+            "answers": self._answers,
+            "wrong": self._count("WrongAnswerError"),
+            "refused": self._count("RefusedError"),
+            "broken": len(self._failures) - self._count("WrongAnswerError") - self._count("RefusedError"),
+            "longest_wait_seconds": round(max(self._longest, default=0.0), 2),
+            "events": dict(self._events),
+            "second_sixth": second._asdict(),
+            "last_sixth": last._asdict(),
+        }
+
+    def faults(self) -> Sequence[str]:
+        """What was not as it should be."""
+        return list(self._faults())
+
+    def _faults(self) -> Iterator[str]:
+        result = self.result()
+        for kind in ("wrong", "refused"):
+            if result[kind]:
+                yield f"{result[kind]} answers {kind}: {[failure[:300] for failure in self._failures][:5]}"
+        allowed = self._events["kill a worker"] * BROKEN_BY_KILL
+        if (broken := len(self._failures)) > allowed:
+            yield f"{broken} connections broken, {allowed} are as many as the killed workers can have had"
+        second, last = self._medians(1), self._medians(PARTS - 1)
+        for name, growth in GROWTH.items():
+            before, after = getattr(second, name), getattr(last, name)
+            if after > before * growth:
+                yield f"{name} went from {before} to {after}"
+
+    def _count(self, kind: str) -> int:
+        return sum(kind in failure for failure in self._failures)
+
+    def _medians(self, part: int) -> Sample:
+        size = len(self._samples) / PARTS
+        samples = self._samples[round(part * size) : round((part + 1) * size)] or self._samples or [Sample(0, 0, 0)]
+        return Sample(*(round(statistics.median(column), 1) for column in zip(*samples, strict=True)))
+
+
+def _sample(pids: Sequence[int]) -> Sample:
+    """Of these processes; raises OSError when one ends meanwhile."""
+    memory = descriptors = threads = 0
+    for pid in pids:
+        process = Path(f"/proc/{pid}")
+        lines = dict(line.split(":", 1) for line in (process / "status").read_text().splitlines())
+        memory += int(lines["VmRSS"].split()[0]) if "VmRSS" in lines else 0
+        threads += int(lines["Threads"])
+        descriptors += len(list((process / "fd").iterdir()))
+    return Sample(memory / 1024, descriptors, threads)
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
