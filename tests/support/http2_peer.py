@@ -179,6 +179,12 @@ class Peer:
         assert self.is_closed()
         return last
 
+    def until_goaway(self) -> Frame:
+        """The next GOAWAY, whatever comes before it."""
+        while (following := self.read()).kind != GOAWAY:
+            pass
+        return following
+
     def headers(self, headers: Frame) -> dict[str, str]:
         """The fields of a HEADERS frame."""
         return {str(name): str(value) for name, value in self._decoder.decode(headers.payload)}

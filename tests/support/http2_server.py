@@ -130,6 +130,7 @@ class Memory:
     def __init__(self, options: ConnectionOptions | None = None, budget: Budget | None = None) -> None:
         self.budget = budget or Budget(0, lambda: 0.0)
         self.woken = 0
+        self.now = 0.0
         self.connection = Connection(
             Methods().by_path(), options or ConnectionOptions(), lambda: "memory", self.budget, self._wake
         )
@@ -142,7 +143,9 @@ class Memory:
 
     def send(self, data: bytes) -> None:
         """The peer's bytes."""
-        self.connection.receive_data(data, 0.0)
+        self.connection.receive_data(data, self.now)
+        while self.connection.has_more:
+            self.connection.receive_more(self.now)
 
     def receive(self) -> bytes:
         """All that the server has to say."""
@@ -200,7 +203,9 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
     def pass_time(self, seconds: float = 0.0) -> None:
         """Moves the clock, and runs whatever is due then and what follows from it at once."""
         self._seconds += seconds
-        for _ in range(20):
+        turns = 20
+        while turns or self._ready:  # type: ignore[attr-defined] # asyncio's own
+            turns = max(0, turns - 1)
             self.call_soon(self.stop)
             self.run_forever()
 

@@ -80,16 +80,17 @@ class Budget:
         peak, self._peak = self._peak, self.used
         return peak
 
-    def end_stalled(self, seconds: float) -> None:
-        """Gives up the holdings whose peers have been silent for so long."""
+    def end_stalled(self, seconds: float, most: int = 100) -> bool:
+        """Gives up holdings whose peers have been silent for so long, as many as `most`; whether there are more."""
         latest = self._clock() - seconds
         error = DeadlineExceeded(f"Nothing was sent, or read, for --stall_timeout_seconds={seconds:g}")
-        while self._holdings:
-            holding, since = next(iter(self._holdings.items()))
-            if since > latest:
-                return
+        for _ in range(most):
+            holding, since = next(iter(self._holdings.items()), (None, 0.0))
+            if holding is None or since > latest:
+                return False
             self.release(holding)
             holding.give_up(error)
+        return True
 
     def _make_room(self, used: int, held: int) -> None:
         """Gives up stalled holdings until no more than this is used and, of it, held."""

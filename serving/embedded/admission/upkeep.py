@@ -39,7 +39,8 @@ class Upkeep:
         most = 0
         while True:
             await asyncio.sleep(_SECONDS)
-            self._budget.end_stalled(self._stall_seconds)
+            while self._budget.end_stalled(self._stall_seconds):
+                await asyncio.sleep(0)
             most = max(most, self._budget.take_peak())
             if most - self._budget.used >= _TRIM_BYTES and self._budget.used < _TRIM_BYTES:
                 most = 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import ClassVar
 
 from serving.embedded.admission.budget import Budget, Holding
@@ -22,6 +22,12 @@ from serving.embedded.grpc.stream import Method
 from serving.errors import ResourceExhausted, ServingError
 
 log = logging.getLogger(__name__)
+
+# So many frames are taken at a time, and so many bytes of headers count as one more: other connections come in between.
+_TURN_FRAMES = 16
+_HEADER_BYTES_SHIFT = 10
+# What a header block that goes on takes beside its bytes.
+_BLOCK_BYTES = 64
 
 # The window for all streams is opened again when so much of it is used.
 _REFILL_BYTES = 2**30
@@ -39,8 +45,9 @@ class Connection:
     budget: of what waits for the peer to send or to read. wake: called when events, frames or the end have come about
     for another reason than one of these methods: others needed the bytes of a call.
 
-    Call `receive_data` with what arrives, act on `events` (taken from the left), answer through `calls`, and send what
-    `data_to_send` gives until it gives nothing: after each of these, and when the transport has room again.
+    Call `receive_data` with what arrives, and `receive_more` while `has_more`, act on `events` (taken from the left),
+    answer through `calls`, and send what `data_to_send` gives until it gives nothing: after each of these, and when the
+    transport has room again.
     """
 
     def __init__(
@@ -76,6 +83,10 @@ class Connection:
         self._block_begin = self._frame_begin = 0.0
         self._beginning = 0
         self.is_partial = False
+        # What has arrived and is not taken yet.
+        self._incoming: Iterator[tuple[int, int, int, bytes]] = iter(())
+        self._incoming_bytes = 0
+        self.has_more = False
 
     def receive_data(self, data: bytes, now: float) -> None:
         """Takes bytes of the peer. now: seconds by any clock, to which deadlines refer."""
@@ -85,13 +96,22 @@ class Connection:
         try:
             if not self.greeted:
                 data = self._greet(data)
-            self._take_frames(data)
         except ProtocolError as error:
-            log.info("gRPC connection of %s ended: %s", self._peer(), error)
-            self._close(frames.goaway(self.calls.last_number, error.code, str(error)))
+            self._fail(error)
+            return
+        self._incoming, self._incoming_bytes = self._frames.feed(data), len(data)
+        self.receive_more(now)
+
+    def receive_more(self, now: float) -> None:
+        """Takes more of what has arrived."""
+        self._now = now
+        try:
+            self.has_more = not self.closed and self._take_frames()
+        except ProtocolError as error:
+            self._fail(error)
         if self.calls.unsettled:
             self.calls.settle()
-        if self._frames.waiting_bytes or self._block or self.is_partial:
+        if self._frames.waiting_bytes or self._block or self.is_partial or self.has_more:
             self._hold_input()
 
     def partial_since(self) -> float | None:
@@ -139,6 +159,7 @@ class Connection:
 
     def _close(self, farewell: bytes) -> None:
         self.closed = self.calls.refusing = True
+        self.has_more, self._incoming = False, iter(())
         self.calls.cancel_all()
         self._budget.release(self._input)
         self._outbox.write(farewell)
@@ -148,7 +169,9 @@ class Connection:
         if self._frames.beginnings != self._beginning:
             self._beginning = self._frames.beginnings
             self._frame_begin = self._now
-        size = self._frames.waiting_bytes + (len(self._block[1]) if self._block else 0)
+        size = self._frames.waiting_bytes + (len(self._block[1]) + _BLOCK_BYTES if self._block else 0)
+        if self.has_more:
+            size += self._incoming_bytes
         self.is_partial = size > 0
         if self.closed or not size:
             self._budget.release(self._input)
@@ -188,8 +211,14 @@ class Connection:
         self._outbox.write(frames.window_update(frames.MAX_WINDOW - frames.DEFAULT_WINDOW))
         return data[len(frames.PREFACE) :]
 
-    def _take_frames(self, data: bytes) -> None:
-        for kind, flags, number, payload in self._frames.feed(data):
+    def _fail(self, error: ProtocolError) -> None:
+        log.info("gRPC connection of %s ended: %s", self._peer(), error)
+        self._close(frames.goaway(self.calls.last_number, error.code, str(error)))
+
+    def _take_frames(self) -> bool:
+        """Takes as many frames as one turn may; whether there are more."""
+        left = _TURN_FRAMES
+        for kind, flags, number, payload in self._incoming:
             if self._due is not None and (kind, number) != self._due:
                 raise ProtocolError(
                     frames.PROTOCOL_ERROR, f"a frame of type {kind} where SETTINGS or the rest of a header block is due"
@@ -199,7 +228,11 @@ class Connection:
             if take is not None:
                 take(self, number, flags, payload)
             if self.closed:
-                return
+                return False
+            left -= 1 if kind == frames.DATA else 1 + (len(payload) >> _HEADER_BYTES_SHIFT)
+            if left <= 0:
+                return True
+        return False
 
     def _take_data(self, number: int, flags: int, payload: bytes) -> None:
         stream = self.calls.get(number)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from functools import partial
 from typing import Any, cast
 
@@ -16,6 +17,8 @@ from serving.errors import InvalidArgument
 # As much is unpacked at a time, the second from the second time on.
 _FIRST_BYTES = LARGE_BYTES
 _STEP_BYTES = 2**22
+# The parser holds the interpreter: with one at a time, whoever waits for it waits for one message at most.
+_PARSING = threading.Lock()
 
 
 class Large:
@@ -67,7 +70,8 @@ class Large:
         return wire.parsed_bytes(self._data(), cast("Descriptor", request_class.DESCRIPTOR), max_elements)
 
     def _parse(self, request_class: type[Message]) -> Message:
-        message = request_class.FromString(self._data())
+        with _PARSING:
+            message = request_class.FromString(self._data())
         self._message = None
         return message
 

@@ -94,8 +94,28 @@ class GrpcProtocol(asyncio.Protocol):
         connection = self.connection
         connection.receive_data(data, self._clock())
         self._advance()
+        if connection.has_more:
+            self.transport.pause_reading()
+            self._loop.call_soon(self._receive_more)
         if connection.is_partial and self._check_partial not in self._timers:
             self._after(self._options.limits.header_timeout_seconds, self._check_partial)
+
+    def _receive_more(self) -> None:
+        """Takes more of what has arrived, now that other connections have had their turn."""
+        connection = self.connection
+        if self._paused or connection.closed or not connection.has_more:
+            return
+        connection.receive_more(self._clock())
+        self._advance()
+        if not self._paused and not self._closing:
+            self._read_on()
+
+    def _read_on(self) -> None:
+        """Takes the rest of what has arrived before more is read."""
+        if self.connection.has_more:
+            self._loop.call_soon(self._receive_more)
+        else:
+            self.transport.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         """Cancels every call."""
@@ -122,7 +142,7 @@ class GrpcProtocol(asyncio.Protocol):
         """The peer reads again."""
         self._paused = self.connection.calls.outbox.is_blocked = False
         self._admission.budget.release(self._unread)
-        self.transport.resume_reading()
+        self._read_on()
         self._advance()
 
     def drain(self) -> None:

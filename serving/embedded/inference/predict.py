@@ -27,6 +27,8 @@ CLASSIFY_METHOD = "tensorflow/serving/classify"
 REGRESS_METHOD = "tensorflow/serving/regress"
 
 
+# How many elements of --max_request_elements a string counts as: TensorFlow copies each, and holds the interpreter.
+STRING_COST = 4
 # Of what a request says, an error quotes no more: so many names, so many characters of each.
 _MAX_NAMES = 32
 _MAX_NAME = 200
@@ -119,9 +121,10 @@ def input_bytes(signature: Signature, inputs: Mapping[str, TensorProto], limits:
 def _check_strings(alias: str, proto: TensorProto, limits: Limits) -> None:
     """Raises ResourceExhausted for more strings than --max_request_elements: a short request can ask for any number."""
     count = math.prod(dim.size for dim in proto.tensor_shape.dim)
-    if count > limits.max_request_elements:
+    if count * STRING_COST > limits.max_request_elements:
         raise ResourceExhausted(
-            f"Input {alias} has {count} strings: the limit is --max_request_elements={limits.max_request_elements}"
+            f"Input {alias} has {count} strings, which count as {STRING_COST} elements each: the limit is "
+            f"--max_request_elements={limits.max_request_elements}"
         )
 
 

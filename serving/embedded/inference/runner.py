@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +20,9 @@ from serving.errors import DeadlineExceeded
 # are small.
 QUICK_SECONDS = 0.001
 QUICK_BYTES = 65536
+_LARGE_BYTES = 2**20
+_GATE_TURNS = 4
+_GATE_SECONDS = 1.0
 
 
 class Run(NamedTuple):
@@ -38,6 +43,10 @@ class Runner:
     def __init__(self, threads: int, observe: Callable[[str, float], None] | None = None) -> None:
         self._threads = ThreadPoolExecutor(threads, "run")
         self._observe = observe
+        # Closed from the end of a run with a large result until the event loop has taken it: results that nobody has
+        # paid for yet must not pile up.
+        self._gate = threading.Event()
+        self._gate.set()
 
     async def run(self, run: Run) -> list[Array]:
         """The values of `run.fetches`.
@@ -59,7 +68,7 @@ class Runner:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _in_thread(self, run: Run) -> list[Array]:
-        running = self._threads.submit(self._timed, run)
+        running = self._threads.submit(self._gated, run, asyncio.get_running_loop())
         # The run holds the version itself: its request may be given up before it ends, or before it begins.
         run.version.use()
         running.add_done_callback(lambda _: run.version.release())
@@ -70,6 +79,23 @@ class Runner:
             return await asyncio.wait_for(values, run.deadline - time.monotonic())
         except asyncio.TimeoutError as error:
             raise DeadlineExceeded("The deadline passed before the model had answered.") from error
+
+    def _gated(self, run: Run, loop: asyncio.AbstractEventLoop) -> list[Array]:
+        self._gate.wait(_GATE_SECONDS)
+        values = self._timed(run)
+        if sum(value.nbytes for value in values) > _LARGE_BYTES:
+            self._gate.clear()
+            with contextlib.suppress(RuntimeError):
+                # Not when the loop is closed.
+                loop.call_soon_threadsafe(self._open, loop, _GATE_TURNS)
+        return values
+
+    def _open(self, loop: asyncio.AbstractEventLoop, turns: int) -> None:
+        """Opens the gate after some turns of the loop, in which whoever waits for the result goes on with it."""
+        if turns:
+            loop.call_soon(self._open, loop, turns - 1)
+        else:
+            self._gate.set()
 
     def _timed(self, run: Run) -> list[Array]:
         model = run.version.servable
@@ -90,6 +116,7 @@ def _is_quick(run: Run) -> bool:
     return (
         model.quick_outputs.issuperset(run.fetches)
         and model.loop_free.issuperset(run.fetches)
+        and sum([feed.size for feed in run.feeds.values()]) <= QUICK_BYTES
         and _size(run.feeds) <= QUICK_BYTES
     )
 

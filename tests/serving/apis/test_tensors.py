@@ -150,3 +150,17 @@ def test_dtype_names_and_numbers_are_tensorflows() -> None:
         assert numpy_dtype(data_type(name)) == np.dtype(name)
     assert data_type_name(4) == "DT_UINT8"
     assert data_type_name(999) == "999"
+
+
+@pytest.mark.parametrize(
+    "dtype", ["float32", "float64", "complex64", "complex128", "int64", "float16", "bool", "object"]
+)
+def test_long_arrays_are_the_same_in_pieces(dtype: str) -> None:
+    """Typed fields take them, and give them, a piece at a time."""
+    numbers = np.arange(200_000) % 251
+    array = (
+        np.array([str(number).encode() for number in numbers], object) if dtype == "object" else numbers.astype(dtype)
+    )
+    proto = make_tensor_proto(array, tensor_content=False)
+    assert not proto.tensor_content
+    np.testing.assert_array_equal(make_ndarray(proto), array)

@@ -154,3 +154,23 @@ def test_runs_are_observed(bench: Bench) -> None:
 
     assert bench.clock.threads[-1] == "MainThread"
     assert bench.observed == [("m", 0.25), ("m", 0.0), ("m", 0.5)]
+
+
+def test_large_results_do_not_pile_up(bench: Bench) -> None:
+    """The next run begins once the event loop has taken the last one's, or after a second at most."""
+    large = {"x": np.zeros(2**20, np.float32)}
+
+    async def both() -> None:
+        await asyncio.gather(*(bench.runner.run(Run(bench.version, large, ("z",))) for _ in range(2)))
+        assert len(bench.clock.threads) == 2
+        while not bench.runner._gate.is_set():
+            await asyncio.sleep(0)
+        bench.runner._gate.clear()
+        waiting = asyncio.ensure_future(bench.runner.run(Run(bench.version, large, ("z",))))
+        await asyncio.sleep(0.05)
+        assert len(bench.clock.threads) == 2
+        bench.runner._gate.set()
+        await waiting
+
+    asyncio.run(both())
+    assert len(bench.clock.threads) == 3

@@ -1,0 +1,58 @@
+"""What is done for memory while the server runs: stalled messages end, freed memory goes back."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from serving.apis.status import Code
+from serving.embedded.admission import upkeep
+from serving.embedded.admission.budget import Budget, Holding
+from serving.embedded.admission.upkeep import Upkeep
+from serving.errors import ServingError
+
+MiB = 2**20
+
+
+def run(budget: Budget, trims: list[int], seconds: float = 0.1) -> None:
+    """Lets the upkeep run for a while."""
+
+    async def wait() -> None:
+        keeper = Upkeep(budget, 20.0, lambda: trims.append(1))
+        keeper.start()
+        await asyncio.sleep(seconds)
+        await keeper.stop()
+
+    asyncio.run(wait())
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upkeep, "_SECONDS", 0.001)
+
+
+def test_all_stalled_holdings_end_and_no_others() -> None:
+    """However many there are; each is told the flag."""
+    now, errors, young = [0.0], list[ServingError](), list[ServingError]()
+    budget = Budget(0, lambda: now[0])
+    for _ in range(250):
+        budget.hold(Holding(errors.append), 1)
+    now[0] = 10.0
+    budget.hold(Holding(young.append), 1)
+    now[0] = 20.0
+    run(budget, [])
+    assert (len(errors), len(young), budget.used) == (250, 0, 1)
+    assert errors[0].code is Code.DEADLINE_EXCEEDED
+    assert "--stall_timeout_seconds=20" in str(errors[0])
+
+
+@pytest.mark.parametrize(("given_back", "left", "trims"), [(40, 0, 1), (20, 0, 0), (200, 100, 0)])
+def test_memory_goes_back_once_much_was_freed_and_little_is_in_use(given_back: int, left: int, trims: int) -> None:
+    """Once, not again and again; not for little, and not while much is in use."""
+    budget = Budget(0, lambda: 0.0)
+    budget.charge((given_back + left) * MiB)
+    budget.refund(given_back * MiB)
+    calls: list[int] = []
+    run(budget, calls)
+    assert len(calls) == trims

@@ -1,0 +1,274 @@
+"""What waits on a gRPC peer: the bytes that it holds, when it gives way, and which connections go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from serving.apis.status import Code
+from serving.embedded.admission import Admission
+from serving.embedded.admission.budget import Budget
+from serving.embedded.admission.connections import Connections
+from serving.embedded.grpc.options import ConnectionOptions
+from serving.embedded.grpc.stream import Stream
+from serving.embedded.limits import Limits
+from tests.support.http2_peer import (
+    CONTINUATION,
+    DATA,
+    GOAWAY,
+    HEADERS,
+    PADDED,
+    Peer,
+    begin,
+    block,
+    call,
+    frame,
+    message,
+    request,
+    reset,
+    settings,
+    window_update,
+)
+from tests.support.http2_server import Memory, Simulated, SimulatedLoop, simulated_loop
+
+LIMIT = 1_000_000
+
+
+class Server(Memory):
+    """A connection in memory with a budget of LIMIT bytes, whose clock is `now`."""
+
+    def __init__(self, budget: Budget | None = None) -> None:
+        super().__init__(budget=budget or Budget(LIMIT, lambda: self.now))
+
+
+@pytest.fixture
+def loop() -> Iterator[SimulatedLoop]:
+    """A loop that fails the test when anything in it raised."""
+    with simulated_loop() as loop:
+        yield loop
+
+
+def test_a_request_in_one_read_holds_nothing() -> None:
+    """What is whole at once is the call's alone; so is nothing left once it is answered."""
+    server = Server()
+    peer = Peer(server)
+    server.send(call(1, bytes(1000)))
+    assert server.budget.used == 0
+    assert peer.answer(1).data == message(bytes(1000))
+    assert server.budget.used == 0
+
+
+def test_what_has_come_of_a_message_is_held_and_what_was_announced_is_not() -> None:
+    """Its bytes and a little more for its call; all of it is given back when the rest has come."""
+    server = Server()
+    peer = Peer(server)
+    whole = message(bytes(200_000))
+    peer.send(begin(1), frame(DATA, 0, 1, whole[:5]))
+    assert 0 < server.budget.used < 5000
+    peer.send(frame(DATA, 0, 1, whole[5:100_000]))
+    assert 100_000 < server.budget.used < 105_000
+    peer.send(frame(DATA, 1, 1, whole[100_000:]), window_update(1, 2**20), window_update(0, 2**20))
+    assert peer.answer(1).data == whole
+    assert server.budget.used == 0
+
+
+@pytest.mark.parametrize("end", ["reset", "lose"])
+def test_pieces_go_with_their_call(end: str) -> None:
+    """When the peer cancels it, and when the connection ends."""
+    server = Server()
+    peer = Peer(server)
+    peer.send(begin(1), frame(DATA, 0, 1, message(bytes(200_000))[:100_000]))
+    stream = server.connection.calls.get(1)
+    assert stream
+    if end == "reset":
+        peer.send(reset(1))
+    else:
+        server.connection.lose()
+    assert (server.budget.used, stream.reader.waiting_bytes) == (0, 0)
+
+
+def test_messages_beyond_the_budget_are_refused_one_by_one() -> None:
+    """The one that does not fit gets RESOURCE_EXHAUSTED, with the flag; those that do go on."""
+    server = Server()
+    peer = Peer(server)
+    for number in (1, 3):
+        peer.send(begin(number), frame(DATA, 0, number, message(bytes(700_000))[:500_000]))
+    answer = peer.answer(3)
+    assert answer.status == Code.RESOURCE_EXHAUSTED
+    assert "--max_bytes_in_flight" in answer.headers["grpc-message"]
+    assert server.budget.used < 510_000
+
+
+def test_a_stalled_message_gives_way_to_others() -> None:
+    """Of another connection too: its peer is told, without having asked."""
+    budget = Budget(LIMIT, lambda: clock.now)
+    clock, other = Server(budget), Server(budget)
+    stalled, peer = Peer(clock), Peer(other)
+    stalled.send(begin(1), frame(DATA, 0, 1, message(bytes(700_000))[:600_000]))
+    clock.now = 1.0
+    peer.send(begin(1), frame(DATA, 0, 1, message(bytes(700_000))[:600_000]))
+    assert clock.woken == 1
+    assert stalled.answer(1).status == Code.RESOURCE_EXHAUSTED
+    assert 600_000 < budget.used < 605_000
+
+
+@pytest.mark.parametrize("sent", [b"", b"\0", message(bytes(10))[:7]], ids=["headers", "a byte", "a piece"])
+def test_a_message_that_stalls_is_ended(sent: bytes) -> None:
+    """Once nothing of it has come for the time of the flag, which its error names."""
+    server = Server()
+    peer = Peer(server)
+    peer.send(begin(1), frame(DATA, 0, 1, sent), begin(3, "/t/Watch"))
+    assert server.receive()
+    server.now = 19.0
+    server.budget.end_stalled(20.0)
+    assert peer.rest() == []
+    server.now = 20.0
+    server.budget.end_stalled(20.0)
+    answer = peer.answer(1)
+    assert answer.status == Code.DEADLINE_EXCEEDED
+    assert "--stall_timeout_seconds" in answer.headers["grpc-message"]
+    assert server.connection.calls.get(3) is not None, "a streaming call between two messages waits for nothing"
+
+
+def test_an_answer_that_nobody_reads_is_held_whole_until_its_last_byte() -> None:
+    """Reading some of it frees nothing; reading none for too long ends the call."""
+    server = Server()
+    peer = Peer(server, (4, 0))
+    peer.send(call(1, b"400000", "/t/Big"), window_update(1, 300_000), window_update(0, 2**20))
+    assert sum(len(each.payload) for each in peer.rest() if each.kind == DATA) == 300_000
+    assert server.budget.used > 400_000
+    server.now = 20.0
+    server.budget.end_stalled(20.0)
+    assert peer.answer(1).status == Code.DEADLINE_EXCEEDED
+    assert server.budget.used == 0
+
+
+def test_answers_beyond_the_budget_are_refused() -> None:
+    """Three quarters of it may wait for readers."""
+    server = Server()
+    peer = Peer(server, (4, 0))
+    peer.send(call(1, b"700000", "/t/Big"), call(3, b"700000", "/t/Big"))
+    assert peer.answer(3).status == Code.RESOURCE_EXHAUSTED
+    peer.send(window_update(1, 2**20), window_update(0, 2**20))
+    assert peer.answer(1).status == Code.OK
+    assert server.budget.used == 0
+
+
+def test_answers_to_a_peer_whose_transport_is_full_wait_in_the_budget(loop: SimulatedLoop) -> None:
+    """However small they are, and however large its windows."""
+    budget = Budget(0, loop.time)
+    server = Simulated(loop, admission=Admission(Limits(), budget, Connections(0, 0, loop.time)))
+    peer = Peer(server)
+    peer.send(window_update(0, 2**30), settings((4, 2**30)), call(1, b"200000", "/t/Big"))
+    assert not server.transport.reads
+    used = budget.used
+    assert used >= 2**16
+    server.protocol.connection.calls.outbox.is_blocked = True
+    assert peer.answer(1).status == Code.OK
+    assert budget.used == 0
+
+
+@pytest.mark.parametrize(
+    "partial",
+    [
+        frame(HEADERS, 0, 1, block(request())),
+        frame(HEADERS, 4, 1, bytes(500))[:300],
+        frame(DATA, PADDED, 1, bytes(9))[:12],
+    ],
+    ids=["no END_HEADERS", "a piece of HEADERS", "a piece of padded DATA"],
+)
+def test_frames_that_do_not_end_are_hung_up_on(loop: SimulatedLoop, partial: bytes) -> None:
+    """After --header_timeout_seconds, though a byte comes now and then; what is there of them is held meanwhile."""
+    budget = Budget(0, loop.time)
+    limits = Limits(header_timeout_seconds=5.0)
+    server = Simulated(
+        loop, ConnectionOptions(limits), admission=Admission(limits, budget, Connections(0, 0, loop.time))
+    )
+    peer = Peer(server)
+    peer.send(partial)
+    assert budget.used > 0
+    loop.pass_time(4.9)
+    assert server.is_open()
+    loop.pass_time(0.2)
+    assert not server.is_open()
+    assert budget.used == 0
+
+
+def test_a_header_block_that_drips_is_hung_up_on(loop: SimulatedLoop) -> None:
+    """CONTINUATION by CONTINUATION: the time counts from the block's beginning."""
+    limits = Limits(header_timeout_seconds=5.0)
+    server = Simulated(loop, ConnectionOptions(limits))
+    peer = Peer(server)
+    peer.send(frame(HEADERS, 0, 1, b""))
+    for _ in range(4):
+        loop.pass_time(1.3)
+        server.send(frame(CONTINUATION, 0, 1, b""))
+    assert not server.is_open()
+    assert peer.rest() == []
+
+
+def test_too_many_connections_cost_strangers_and_idle_ones_their_seats(loop: SimulatedLoop) -> None:
+    """One that never asked is closed, one that is idle gets a GOAWAY, one with a call under way stays."""
+    admission = Admission(Limits(), Budget(0, loop.time), Connections(2, 0, loop.time))
+    first, stranger = Simulated(loop, admission=admission), Simulated(loop, admission=admission)
+    peer = Peer(first)
+    peer.send(call(1, b"x"))
+    assert peer.answer(1).status == Code.OK
+    loop.pass_time(1.1)
+    loop.pass_time(1.1)
+
+    busy = Simulated(loop, admission=admission)
+    loop.pass_time()
+    assert (first.is_open(), stranger.is_open(), busy.is_open()) == (True, False, True)
+    Peer(busy).send(call(1, b"", "/t/Wait"))
+
+    third = Simulated(loop, admission=admission)
+    loop.pass_time()
+    assert peer.until_goaway().code == 0
+    loop.pass_time(0.2)
+    assert (first.is_open(), busy.is_open(), third.is_open()) == (False, True, True)
+    Peer(third).send(call(1, b"", "/t/Wait"))
+
+    assert not Simulated(loop, admission=admission).is_open(), "when all are busy, the new one goes"
+
+
+def test_streaming_calls_of_a_connection_are_bounded() -> None:
+    """Each is a task for as long as its client likes; a place is free again when one ends."""
+    peer = Peer(Memory(ConnectionOptions(max_streaming_calls=2)))
+    peer.send(*(begin(number, "/t/Watch") for number in (1, 3, 5)))
+    assert peer.answer(5).status == Code.RESOURCE_EXHAUSTED
+    peer.send(reset(1), begin(7, "/t/Watch"))
+    assert peer.until(DATA, 7).payload == message(b"begun")
+
+
+def test_one_connection_takes_its_turn(loop: SimulatedLoop) -> None:
+    """Of thousands of requests in one read a few are taken at a time; all are answered in the end."""
+    server = Simulated(loop)
+    peer = Peer(server)
+    server.protocol.data_received(b"".join(call(number, b"x") for number in range(1, 2001, 2)))
+    assert 0 < server.protocol.connection.calls.last_number < 50
+    loop.pass_time()
+    assert {each.number for each in peer.rest() if each.kind == HEADERS} == set(range(1, 2001, 2))
+
+
+def test_a_settings_flood_does_not_look_at_every_call_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows are seen to once, when something is sent: 900 SETTINGS times 900 calls would hold up the server."""
+    server = Memory()
+    peer = Peer(server, (4, 0))
+    peer.send(*(call(number, b"10", "/t/Big") for number in range(1, 201, 2)))
+    peer.rest()
+    outbox = server.connection.calls.outbox
+    looks: list[int] = []
+    enqueue = outbox._enqueue
+
+    def look(stream: Stream) -> None:
+        looks.append(stream.number)
+        enqueue(stream)
+
+    monkeypatch.setattr(outbox, "_enqueue", look)
+    server.send(settings((4, 20)) * 500)
+    data = [each for each in peer.rest() if each.kind == DATA]
+    assert len(data) == 100
+    assert len(looks) < 500
+    assert not [each for each in peer.rest() if each.kind == GOAWAY]
