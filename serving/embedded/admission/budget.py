@@ -48,6 +48,10 @@ class Budget:
         self.used += size
         self._peak = max(self._peak, self.used)
 
+    def take(self, size: int) -> None:
+        """Takes bytes, whether or not there are as many."""
+        self.used += size
+
     def refund(self, size: int) -> None:
         """Gives bytes back."""
         self.used -= size

@@ -155,14 +155,16 @@ class Interceptor:
         self._record(call)
 
     def _let_in(self, call: Call) -> None:
-        counts = call.operation.counts
-        if counts and self._max_concurrent and self._under_way >= self._max_concurrent:
+        if not call.operation.counts:
+            # A probe is small, and never refused.
+            self.budget.take(call.size)
+            return
+        if self._max_concurrent and self._under_way >= self._max_concurrent:
             raise ResourceExhausted(
                 f"{self._under_way} requests are under way, as many as --max_concurrent_requests lets in: try again"
             )
         self.budget.charge(call.size)
-        if counts:
-            self._under_way += 1
+        self._under_way += 1
 
     def _record(self, call: Call) -> None:
         if self._metrics is not None and call.operation.measured:

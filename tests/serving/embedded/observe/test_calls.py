@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +20,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 from serving.apis import messages, services
 from serving.apis.services import PROFILER_SERVICE as PROFILER
 from serving.apis.status import Code
+from serving.embedded.admission.budget import Budget
 from serving.embedded.flags import Flags
 from serving.embedded.grpc.methods import Methods
 from serving.embedded.inference.model import LoadedModel
@@ -291,3 +293,15 @@ def test_what_is_no_request_id_is_replaced(own: str) -> None:
 
     assert own not in {one.request_id, other.request_id}
     assert one.request_id == one.request_id != other.request_id
+
+
+def test_a_probe_is_answered_when_every_byte_of_the_budget_is_taken() -> None:
+    """What it takes itself is given back."""
+    budget = Budget(10, time.monotonic)
+    interceptor = Interceptor(list, budget=budget)
+    budget.charge(10)
+    with pytest.raises(ResourceExhausted), Call(interceptor, Operation("GRPC", "Predict"), "", str, "", size=1):
+        pytest.fail("it was let in")
+    with Call(interceptor, Operation("GRPC", "Check", counts=False), "", str, "", size=1):
+        assert budget.used == 11
+    assert budget.used == 10
