@@ -32,11 +32,13 @@ class Servable(Protocol):
 class Signature(NamedTuple):
     """One signature of a version, with what every request needs of it looked up once.
 
-    inputs: alias, tensor name and DataType, by alias. aliases, fetches: of all outputs, by alias. spec: of its answers.
+    inputs: alias, tensor name and DataType, by alias. input_types: the last, by the first. aliases, fetches: of all
+    outputs, by alias. spec: of its answers.
     """
 
     definition: SignatureDef
     inputs: tuple[tuple[str, str, int], ...]
+    input_types: Mapping[str, int]
     aliases: tuple[str, ...]
     fetches: tuple[str, ...]
     output_types: Mapping[str, int]
@@ -76,6 +78,7 @@ class LoadedModel:
         return Signature(
             definition,
             tuple((alias, info.name, info.dtype) for alias, info in sorted(definition.inputs.items())),
+            {alias: info.dtype for alias, info in definition.inputs.items()},
             aliases,
             tuple(definition.outputs[alias].name for alias in aliases),
             {alias: definition.outputs[alias].dtype for alias in aliases},

@@ -111,7 +111,7 @@ class Routes:
                 document,
                 request.call,
                 lambda value: requests.predict_inputs(
-                    value, signature.definition, spec.signature_name, no_booleans=document.no_booleans
+                    value, signature.input_types, spec.signature_name, no_booleans=document.no_booleans
                 ),
             )
             _, arrays = await predict(self._api.engine, version, name, inputs, deadline=deadline)

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 
 from serving.apis import tensors
-from serving.apis.messages import SignatureDef, TensorInfo
 from serving.apis.tensors import Array
 from serving.embedded.rest.json import values
 from serving.embedded.rest.json.columns import Column, integer_range, is_base64
 from serving.embedded.rest.json.values import Value, format_error
 from serving.errors import InvalidArgument, Unimplemented
 
-Infos = Mapping[str, TensorInfo]
+# The DataType of each input, by name.
+Types = Mapping[str, int]
 
 
 def signature_name(document: Mapping[str, Value]) -> str:
@@ -32,15 +32,14 @@ def signature_name(document: Mapping[str, Value]) -> str:
 
 
 def predict_inputs(
-    document: Mapping[str, Value], signature: SignatureDef, requested_name: str, *, no_booleans: bool = False
+    document: Mapping[str, Value], types: Types, requested_name: str, *, no_booleans: bool = False
 ) -> dict[str, Array]:
     """The inputs in a Predict body, by name. Raises InvalidArgument.
 
-    requested_name: the signature's as the request has it, for the error. no_booleans: the body is known to hold neither
-    `true` nor `false`, which numpy would take for 1 and 0.
+    types: of the signature's inputs. requested_name: the signature's as the request has it, for the error. no_booleans:
+    the body is known to hold neither `true` nor `false`, which numpy would take for 1 and 0.
     """
-    infos = signature.inputs
-    if not infos:
+    if not types:
         raise InvalidArgument(f"Failed to get input map for signature: {requested_name or 'DEFAULT'}")
     if "instances" in document and "inputs" in document:
         raise format_error(
@@ -52,86 +51,86 @@ def predict_inputs(
             raise format_error(document, "Expecting 'instances' to be an list/array")
         if not instances:
             raise format_error(document, "No values in 'instances' array")
-        return _rows(instances, infos, no_booleans=no_booleans)
+        return _rows(instances, types, no_booleans=no_booleans)
     if "inputs" in document:
-        return _columns(document["inputs"], infos, no_booleans=no_booleans)
+        return _columns(document["inputs"], types, no_booleans=no_booleans)
     raise InvalidArgument("Missing 'inputs' or 'instances' key")
 
 
-def _columns(value: Value, infos: Infos, *, no_booleans: bool) -> dict[str, Array]:
+def _columns(value: Value, types: Types, *, no_booleans: bool) -> dict[str, Array]:
     if not _is_object(value):
-        if len(infos) > 1:
+        if len(types) > 1:
             raise InvalidArgument(
                 "inputs is a plain value/list, but expecting an object as multiple "
                 "input tensors required as per tensorinfo_map"
             )
-        name, info = next(iter(infos.items()))
-        return {name: _array(value, info.dtype, no_booleans=no_booleans)}
+        name, data_type = next(iter(types.items()))
+        return {name: _array(value, data_type, no_booleans=no_booleans)}
     arrays = {}
-    for name in sorted(infos):
+    for name in sorted(types):
         if name not in value:
             raise InvalidArgument(f"Missing named input: {name} in 'inputs' object.")
-        arrays[name] = _array(value[name], infos[name].dtype, no_booleans=no_booleans)
+        arrays[name] = _array(value[name], types[name], no_booleans=no_booleans)
     return arrays
 
 
-def _rows(instances: list[Value], infos: Infos, *, no_booleans: bool) -> dict[str, Array]:
-    if not isinstance(instances[0], dict) and len(infos) > 1:
+def _rows(instances: list[Value], types: Types, *, no_booleans: bool) -> dict[str, Array]:
+    if not isinstance(instances[0], dict) and len(types) > 1:
         raise InvalidArgument(
             "instances is a plain list, but expecting list of objects as multiple "
             "input tensors required as per tensorinfo_map"
         )
-    arrays = _fast_rows(instances, infos) if no_booleans else None
-    return _exact_rows(instances, infos) if arrays is None else arrays
+    arrays = _fast_rows(instances, types) if no_booleans else None
+    return _exact_rows(instances, types) if arrays is None else arrays
 
 
-def _fast_rows(instances: list[Value], infos: Infos) -> dict[str, Array] | None:
+def _fast_rows(instances: list[Value], types: Types) -> dict[str, Array] | None:
     """The inputs of rows of plain numbers that are all unnamed, or have exactly the signature's names; else None."""
-    names = infos.keys()
+    names = types.keys()
     if not isinstance(instances[0], dict):
         columns = {next(iter(names)): instances}
     elif all(isinstance(row, dict) and row.keys() == names for row in instances):
         columns = {name: [row[name] for row in instances] for name in names}
     else:
         return None
-    arrays = {name: _fast_array(column, infos[name].dtype) for name, column in columns.items()}
+    arrays = {name: _fast_array(column, types[name]) for name, column in columns.items()}
     return None if any(array is None for array in arrays.values()) else arrays  # type: ignore[return-value]
 
 
-def _exact_rows(instances: list[Value], infos: Infos) -> dict[str, Array]:
+def _exact_rows(instances: list[Value], types: Types) -> dict[str, Array]:
     named = _is_object(instances[0])
     columns: dict[str, Column] = {}
     for position, row in enumerate(instances):
         if named != _is_object(row):
             kinds = "object but got list" if named else "value/list but got object"
             raise InvalidArgument(f"Expecting {kinds} at item {position} of input list")
-        items = row if named else {next(iter(infos)): row}
+        items = row if named else {next(iter(types)): row}
         for name, item in items.items():
-            _add_item(columns, infos, name, item, f"{position} key: {name}" if named else f"{position}")
-        if named and row.keys() != infos.keys():
+            _add_item(columns, types, name, item, f"{position} key: {name}" if named else f"{position}")
+        if named and row.keys() != types.keys():
             raise InvalidArgument(
                 f"Failed to process element: {position} of 'instances' list. JSON object: {values.text(row)} "
-                f"keys must be equal to: {','.join(sorted(infos))}"
+                f"keys must be equal to: {','.join(sorted(types))}"
             )
     return {name: column.array((len(instances), *column.shape)) for name, column in columns.items()}
 
 
-def _add_item(columns: dict[str, Column], infos: Infos, name: str, item: Value, where: str) -> None:
+def _add_item(columns: dict[str, Column], types: Types, name: str, item: Value, where: str) -> None:
     try:
         if name in columns:
             columns[name].add(item)
         else:
-            columns[name] = Column(item, _info(infos, name).dtype)
+            columns[name] = Column(item, _data_type(types, name))
     except (InvalidArgument, Unimplemented) as error:
         raise InvalidArgument(
             f"Failed to process element: {where} of 'instances' list. Error: {error.code.name}: {error}"
         ) from error
 
 
-def _info(infos: Infos, name: str) -> TensorInfo:
-    if name not in infos:
+def _data_type(types: Types, name: str) -> int:
+    if name not in types:
         raise InvalidArgument(f"JSON object: does not have named input: {name}")
-    return infos[name]
+    return types[name]
 
 
 def _array(value: Value, data_type: int, *, no_booleans: bool) -> Array:

@@ -8,26 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from google.protobuf import text_format
 
-from serving.apis.messages import SignatureDef
+from serving.apis.messages import DT_FLOAT, DT_INT64, DT_STRING
 from serving.embedded.rest.json import examples, requests, values
 from serving.embedded.rest.json import outputs as json_tensors
 from serving.errors import InvalidArgument
 
-SIGNATURE: SignatureDef = text_format.Parse(
-    """
-    inputs { key: "x" value { name: "x:0" dtype: DT_FLOAT } }
-    """,
-    SignatureDef(),
-)
-PAIR: SignatureDef = text_format.Parse(
-    """
-    inputs { key: "n" value { name: "n:0" dtype: DT_INT64 } }
-    inputs { key: "s" value { name: "s:0" dtype: DT_STRING } }
-    """,
-    SignatureDef(),
-)
+TYPES = {"x": DT_FLOAT}
+PAIR_TYPES = {"n": DT_INT64, "s": DT_STRING}
 
 
 @pytest.mark.parametrize(
@@ -123,7 +111,7 @@ def test_outputs_that_rows_cannot_hold() -> None:
 def test_refusals(body: bytes, message: str) -> None:
     """TF Serving's texts."""
     with pytest.raises(InvalidArgument) as raised:
-        requests.predict_inputs(values.parse_object(body), SIGNATURE, "")
+        requests.predict_inputs(values.parse_object(body), TYPES, "")
     assert message in str(raised.value)
 
 
@@ -133,8 +121,7 @@ def test_both_conversions_give_the_same(no_booleans: bool) -> None:
     bodies = [b'{"instances": [[1, 2.5], [3, 4]]}', b'{"instances": [{"x": 1}, {"x": 2}]}', b'{"inputs": [[1]]}']
 
     arrays = [
-        requests.predict_inputs(values.parse_object(body), SIGNATURE, "", no_booleans=no_booleans)["x"]
-        for body in bodies
+        requests.predict_inputs(values.parse_object(body), TYPES, "", no_booleans=no_booleans)["x"] for body in bodies
     ]
 
     assert [array.dtype for array in arrays] == [np.float32] * 3
@@ -145,7 +132,7 @@ def test_named_rows_of_several_types() -> None:
     """Texts and bytes, integers to their limits."""
     body = b'{"instances": [{"n": 9223372036854775807, "s": "\xc3\xa4"}, {"n": -1, "s": {"b64": "AP8"}}]}'
 
-    arrays = requests.predict_inputs(values.parse_object(body), PAIR, "", no_booleans=True)
+    arrays = requests.predict_inputs(values.parse_object(body), PAIR_TYPES, "", no_booleans=True)
 
     assert arrays["n"].tolist() == [2**63 - 1, -1]
     assert arrays["s"].tolist() == ["ä".encode(), b"\0\xff"]
