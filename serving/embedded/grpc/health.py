@@ -47,6 +47,8 @@ class Health:
     def stop(self) -> None:
         """Tells everyone who watches that the server is going."""
         self._stopping = True
+        if self._look is not None:
+            self._look.cancel()
         self._tell()
 
     async def _check(self, request: HealthCheckRequest, _: Call) -> Message:
