@@ -52,7 +52,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, exitstatu
         rows = [
             {
                 "attack": name.replace("_", " "),
-                "what": (ATTACKS[name].__doc__ or "").splitlines()[0].rstrip(".") if name in ATTACKS else "",
+                "what": (ATTACKS[name].__doc__ or "").splitlines()[0].rstrip(".")
+                if name in ATTACKS
+                else "The innocent callers alone",
                 "grpc_seconds": round(cost.grpc, 3),
                 "rest_seconds": round(cost.rest, 3),
                 "peak_mib": cost.peak >> 20,

@@ -32,11 +32,9 @@ FLAGS = (
     "--stall_timeout_seconds=3",
     "--idle_timeout_seconds=10",
 )
-# The attacks that the server stands.
-HELD = sorted(ATTACKS.keys() - {
-    "many_examples", "chunks", "large_bodies_that_stop", "unread_grpc_answers", "closed_windows", "dear_messages",
-    "large_tensors", "reflections", "unread_answers", "large_batches", "one_endless_header",
-})  # fmt: skip
+# The attacks that the server stands with 1 GiB. Under the others it takes more: what an answer takes is charged once it
+# is made (docs/security.md says what helps).
+HELD = sorted(ATTACKS.keys() - {"unread_grpc_answers", "closed_windows", "unread_answers", "large_batches"})
 _ATTEMPTS = 3
 _NICENESS = 10
 _RECOVERY_SECONDS = 30
@@ -113,8 +111,8 @@ class Grounds:
         waits.append(self.innocent.waits())
         grpc, rest, late = (max(getattr(wait, name) for wait in waits) for name in ("grpc", "rest", "late"))
         failures = [failure for wait in waits for failure in wait.failures]
-        if (code := self.server.process.poll()) is not None:
-            failures.insert(0, f"the server ended with {code}")
+        if not self.memory.resident():
+            failures.insert(0, f"the server ended with {self.server.process.wait()}")
         return Cost(grpc, rest, late, self.memory.peak(), self.memory.resident() - self.resident, back, failures)
 
     @property

@@ -1,4 +1,4 @@
-"""What surrounds the server fails: its log's reader, its disk, a worker, a load. Callers notice nothing."""
+"""The reader and the disk of the log fail, or SIGTERM comes: callers notice nothing."""
 
 from __future__ import annotations
 
