@@ -167,6 +167,43 @@ def test_requests_larger_than_a_batch() -> None:
     assert splitting.all(splitting.ask(1, 2, 3)) == [[2, 4, 6]]
 
 
+def test_one_failed_part_of_a_split_request_takes_the_others_with_it() -> None:
+    """Nobody waits for them, or holds their version, any more."""
+    bench = Bench(max_batch_size=1, enable_large_batch_splitting=True)
+
+    async def ask() -> object:
+        (answer,) = await asyncio.gather(bench.ask(-1, 2, 3, 4), return_exceptions=True)
+        await asyncio.sleep(0.1)
+        return answer
+
+    assert isinstance(asyncio.run(ask()), InvalidArgument)
+    assert bench.servable.batches in ([[-1]], [[-1], [2]])
+    assert bench.queues == 0
+
+
+def test_a_batch_holds_its_version_before_it_begins() -> None:
+    """All its requests may be given up between the two."""
+    bench = Bench()
+    unloaded = threading.Event()
+
+    async def ask() -> None:
+        bench.version.use()
+        asked = asyncio.create_task(bench.ask(1))
+        while not bench.queues or asked.done():
+            await asyncio.sleep(0)
+        (queue,) = bench.version.servable.queues.values()
+        while not queue._running:
+            await asyncio.sleep(0)
+        asked.cancel()
+        bench.version.release()
+        bench.version.take(unloaded.set)
+        assert not unloaded.is_set()
+        assert await asyncio.to_thread(unloaded.wait, 10)
+
+    asyncio.run(ask())
+    assert bench.servable.batches == [[1]]
+
+
 def test_a_full_queue_is_unavailable() -> None:
     """max_enqueued_batches counts batches that wait."""
     bench = Bench(max_batch_size=1, max_enqueued_batches=2, num_batch_threads=1)
