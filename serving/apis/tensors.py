@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -163,8 +163,12 @@ def fill_tensor_proto(
                 proto.MergeFromString(tag + _varint(len(data)) + data)
 
 
-def make_ndarray(proto: TensorProto, *, max_bytes: int = MAX_TENSOR_BYTES) -> Array:
+def make_ndarray(
+    proto: TensorProto, *, max_bytes: int = MAX_TENSOR_BYTES, charge: Callable[[int], None] | None = None
+) -> Array:
     """The array of a TensorProto, a read-only view of its bytes where numpy allows it; strings are objects of bytes.
+
+    charge: called with the bytes of the array before it is made.
 
     Raises TensorError for a dtype without an array form, a shape that is unknown, negative or above `max_bytes`, and
     contents that do not fit the shape.
@@ -176,6 +180,8 @@ def make_ndarray(proto: TensorProto, *, max_bytes: int = MAX_TENSOR_BYTES) -> Ar
     if size > max_bytes:
         name = data_type_name(proto.dtype)
         raise TensorError(f"a {name} tensor of shape {list(shape)} has {size} bytes: the limit is {max_bytes}")
+    if charge is not None:
+        charge(size if field != "string_val" else count * _STRING_BYTES + proto.ByteSize())
     # Read once: protobuf makes a new copy of the bytes each time.
     content = proto.tensor_content
     if content and field != "string_val":

@@ -68,14 +68,14 @@ class ModelServices:
         with self._api.core.use(request.model_spec) as version:
             signature = find_signature(engine, version, request.model_spec.signature_name)
             # The arrays are the call's from here on, the message is not.
-            size, arrays_size = call.size, input_bytes(signature, request.inputs, engine.limits)
-            call.charge(arrays_size)
+            size = call.size
             plan: Plan
             work = partial(planned, engine, version, signature, request.inputs, request.output_filter, call.deadline)
-            if size + arrays_size <= LARGE_BYTES:
-                plan = work()
+            if size <= LARGE_BYTES:
+                plan = work(call.charge)
             else:
-                plan = await engine.offload(size + arrays_size, work)
+                call.charge(input_bytes(signature, request.inputs, engine.limits))
+                plan = await engine.offload(size, work)
             del request, work
             call.refund(size)
             aliases, fetches, answer_bytes = plan.aliases, plan.run.fetches, version.servable.answer_bytes

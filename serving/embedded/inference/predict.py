@@ -110,10 +110,7 @@ def input_bytes(signature: Signature, inputs: Mapping[str, TensorProto], limits:
     for alias, _, _ in signature.inputs:
         if alias in inputs:
             array_size = tensors.ndarray_bytes(inputs[alias])
-            if inputs[alias].dtype == DT_STRING and array_size > limits.max_request_elements:
-                _check_strings(alias, inputs[alias], limits)
-                size += array_size
-            elif array_size <= limits.max_tensor_bytes:
+            if array_size <= limits.max_tensor_bytes:
                 size += array_size
     return size
 
@@ -135,9 +132,10 @@ def planned(
     inputs: Mapping[str, TensorProto | Array],
     output_filter: Sequence[str],
     deadline: float | None,
+    charge: Callable[[int], None] | None = None,
 ) -> Plan:
-    """Reads a request. Raises ServingError."""
-    feeds = _feeds(signature, inputs, engine.limits)
+    """Reads a request. charge: called with the bytes of each array before it is made. Raises ServingError."""
+    feeds = _feeds(signature, inputs, engine.limits, charge)
     aliases, fetches = signature.aliases, signature.fetches
     if output_filter:
         aliases = _filtered(signature, output_filter)
@@ -155,7 +153,12 @@ def _check_predict_method(signature: SignatureDef) -> None:
         )
 
 
-def _feeds(signature: Signature, inputs: Mapping[str, TensorProto | Array], limits: Limits) -> dict[str, Array]:
+def _feeds(
+    signature: Signature,
+    inputs: Mapping[str, TensorProto | Array],
+    limits: Limits,
+    charge: Callable[[int], None] | None,
+) -> dict[str, Array]:
     """The values to feed, by tensor name, sorted by alias. Raises InvalidArgument."""
     _check_count(signature.definition, inputs)
     feeds: dict[str, Array] = {}
@@ -164,7 +167,7 @@ def _feeds(signature: Signature, inputs: Mapping[str, TensorProto | Array], limi
         is_input = alias in inputs
         count += is_input
         value = inputs[alias] if is_input else _default(signature.definition, alias, inputs.keys())
-        array = _array(alias, value, data_type, limits.max_tensor_bytes, len(feeds))
+        array = _array(alias, value, data_type, limits, len(feeds), charge)
         if limits.max_request_rows and array.ndim:
             check_rows(alias, len(array), limits)
         feeds[tensor] = array
@@ -205,7 +208,15 @@ def _default(signature: SignatureDef, alias: str, inputs: Collection[str]) -> Te
     )
 
 
-def _array(alias: str, value: TensorProto | Array, data_type: int, max_bytes: int, position: int) -> Array:
+def _array(
+    alias: str,
+    value: TensorProto | Array,
+    data_type: int,
+    limits: Limits,
+    position: int,
+    charge: Callable[[int], None] | None,
+) -> Array:
+    max_bytes = limits.max_tensor_bytes
     if isinstance(value, np.ndarray):
         if value.nbytes > max_bytes:
             raise InvalidArgument(
@@ -213,7 +224,9 @@ def _array(alias: str, value: TensorProto | Array, data_type: int, max_bytes: in
             )
         return value
     try:
-        array = tensors.make_ndarray(value, max_bytes=max_bytes)
+        if value.dtype == DT_STRING:
+            _check_strings(alias, value, limits)
+        array = tensors.make_ndarray(value, max_bytes=max_bytes, charge=charge)
     except tensors.TensorError as error:
         raise InvalidArgument(f"tensor parsing error: {alias}") from error
     if value.dtype != data_type:
