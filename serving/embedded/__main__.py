@@ -7,6 +7,7 @@ import functools
 import gc
 import logging
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -16,6 +17,7 @@ from fashion_common.errors import FashionError
 from fashion_common.native_stderr import native_stderr_silenced
 from serving.embedded.flags import Flags, notices, parse, usage
 from serving.embedded.observe.log_writer import open_standard_streams, stderr_never_blocks
+from serving.embedded.workers.heartbeat import READY, Heartbeat
 
 # How often a worker checks whether its parent is there.
 _PARENT_SECONDS = 1.0
@@ -61,13 +63,18 @@ def _run(flags: Flags, arguments: Sequence[str], ignored: Sequence[str]) -> int:
     stopping = _set_by_signals()
     if flags.worker_index < 0:
         for line in ignored:
-            print(line, file=sys.stderr, flush=True)
+            sys.stderr.write(f"{line}\n")
         if flags.workers > 1:
             from serving.embedded import options
-            from serving.embedded.workers.supervisor import Supervisor
+            from serving.embedded.workers.configuration import Record, digest
+            from serving.embedded.workers.supervisor import Supervisor, Times
 
             options.check(flags)
-            return Supervisor(arguments, flags.workers, stopping).run()
+            # The digest first: what is edited meanwhile is taken over later.
+            file = digest(flags.model_config_file)
+            first = Record(options.model_server_config(flags), file=file)
+            times = Times(flags.worker_timeout_seconds, flags.shutdown_grace_seconds)
+            return Supervisor(arguments, flags.workers, first, times, stopping).run()
     return _serve(flags, stopping)
 
 
@@ -82,6 +89,7 @@ def _print_version() -> int:
 
 
 def _serve(flags: Flags, stopping: threading.Event) -> int:
+    heartbeat = Heartbeat() if flags.worker_index >= 0 else None
     from serving.embedded import options as config
     from serving.embedded.loading.load import version_load
     from serving.embedded.loading.tensorflow import saved_model, tracing
@@ -105,16 +113,23 @@ def _serve(flags: Flags, stopping: threading.Event) -> int:
         stopping,
         Tracer(tracing.take),
     )
+    if heartbeat is not None:
+        heartbeat.relay = server.call_soon
     addresses = server.start()
     if addresses.grpc:
-        print(f"Running gRPC ModelServer at {addresses.grpc} ...", file=sys.stderr, flush=True)
+        sys.stderr.write(f"Running gRPC ModelServer at {addresses.grpc} ...\n")
     if addresses.rest:
-        print(f"Exporting HTTP/REST API at:{addresses.rest} ...", file=sys.stderr, flush=True)
-    if flags.worker_index >= 0:
-        print(file=sys.stderr, flush=True)
+        sys.stderr.write(f"Exporting HTTP/REST API at:{addresses.rest} ...\n")
+    if addresses.metrics:
+        sys.stderr.write(f"Exporting metrics at:{addresses.metrics} ...\n")
+    if heartbeat is not None:
+        sys.stderr.write(READY)
         parent = os.getppid()
         while not server.wait(_PARENT_SECONDS) and os.getppid() == parent:
             pass
+        if os.getppid() != parent:
+            # Nobody else will.
+            shutil.rmtree(flags.worker_directory, ignore_errors=True)
     else:
         server.wait()
     server.stop()

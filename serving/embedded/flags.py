@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
+import itertools
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -132,6 +133,9 @@ class Flags:
     )
     use_alts_credentials: bool = _refused(False, "ALTS exists on Google Cloud only: use --ssl_config_file for TLS")
     monitoring_config_file: str = _flag("", "MonitoringConfig in text protobuf: Prometheus metrics over REST.")
+    metrics_port: int | None = _flag(
+        None, "TCP port for the metrics alone, with /healthz and /readyz. Absent: the REST port.", int, most=_MAX_PORT
+    )
     enable_profiler: bool | None = _flag(
         None, "Answer TensorFlow's profiler, to callers on this machine; absent: if --host is the loopback.", bool
     )
@@ -144,9 +148,10 @@ class Flags:
     version: bool = _flag(False, "Print the version and exit.")
     host: str = _flag("127.0.0.1", "Address to listen on; TF Serving listens on all.", group="Our own")
     workers: int = _flag(1, "Processes that share the ports.", least=1, most=_MAX_WORKERS)
+    worker_timeout_seconds: float = _flag(30.0, "A worker without a sign of life for so long is replaced; 0 = never.")
     access_log: bool = _flag(False, "Write one line of JSON for each request to stdout.")
     shutdown_grace_seconds: float = _flag(10.0, "Time for the requests in flight after SIGTERM.")
-    reload_deadline_seconds: float = _flag(120.0, "How long a reload may take before it is answered UNAVAILABLE.")
+    reload_deadline_seconds: float = _flag(120.0, "How long a reload may take before it is answered DEADLINE_EXCEEDED.")
     reload_from: str = _flag(
         "loopback", "Who may ask for a reload: loopback (UNIX sockets too), anyone or nobody.", choices=RELOAD_FROM
     )
@@ -223,10 +228,7 @@ def notices(flags: Flags) -> list[str]:
             raise ServerConfigError(f"--{field.name} cannot be followed: {field.metadata['reason']}")
     if flags.batching_parameters_file and not flags.enable_batching:
         raise ServerConfigError("--batching_parameters_file is given without --enable_batching")
-    if flags.port == flags.rest_api_port and flags.port > 0:
-        raise ServerConfigError(f"--rest_api_port cannot be the same as --port: {flags.port}")
-    if flags.workers > 1 and (flags.port == 0 or flags.rest_api_port == 0 or flags.grpc_socket_path):
-        raise ServerConfigError("--workers needs ports of its own: give --port and --rest_api_port, no 0, no socket")
+    _check_ports(flags)
     return [
         f"--{field.name} is ignored: {field.metadata['reason']}"
         for field in changed
@@ -234,15 +236,35 @@ def notices(flags: Flags) -> list[str]:
     ]
 
 
-def usage() -> str:
-    """The text of --help: a line for each flag, in groups."""
-    lines = ["usage: python -m serving.embedded [flags]"]
+def _check_ports(flags: Flags) -> None:
+    ports = {name: getattr(flags, name) for name in ("port", "rest_api_port", "metrics_port")}
+    for name, other in itertools.combinations(ports, 2):
+        if ports[name] == ports[other] and (ports[name] or 0) > 0:
+            raise ServerConfigError(f"--{other} cannot be the same as --{name}: {ports[name]}")
+    if flags.workers > 1 and (0 in ports.values() or flags.grpc_socket_path):
+        raise ServerConfigError("--workers needs ports of its own: give --port and --rest_api_port, no 0, no socket")
+
+
+def groups() -> dict[str, list[str]]:
+    """The names of the flags, by the group that they are in."""
+    names: dict[str, list[str]] = {}
     for field in dataclasses.fields(Flags):
         if field.metadata["group"]:
-            lines += ["", f"{field.metadata['group']}:"]
-        default = "" if field.default is None else field.default
-        text = f"--{field.name}={str(default).lower() if isinstance(default, bool) else default}"
-        lines.append(f"  {text:<44}  {field.metadata['help']}")
+            group = names[field.metadata["group"]] = []
+        group.append(field.name)
+    return names
+
+
+def usage() -> str:
+    """The text of --help: a line for each flag, in groups."""
+    fields = {field.name: field for field in dataclasses.fields(Flags)}
+    lines = ["usage: python -m serving.embedded [flags]"]
+    for group, names in groups().items():
+        lines += ["", f"{group}:"]
+        for field in map(fields.__getitem__, names):
+            default = "" if field.default is None else field.default
+            text = f"--{field.name}={str(default).lower() if isinstance(default, bool) else default}"
+            lines.append(f"  {text:<44}  {field.metadata['help']}")
     example = (
         "Example: python -m serving.embedded --port=8500 --rest_api_port=8501 "
         "--model_name=fashion_mnist --model_base_path=$PWD/models/fashion_mnist"

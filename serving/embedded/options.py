@@ -217,8 +217,8 @@ def _is_loopback(host: str) -> bool:
 
 
 def metrics_path(flags: Flags) -> str:
-    """Where the metrics are, or an empty text when they are off."""
+    """Where the metrics are, or an empty text when they are off; --metrics_port alone asks for them too."""
     if not flags.monitoring_config_file:
-        return ""
+        return metrics.DEFAULT_PATH if flags.metrics_port is not None else ""
     config = read_text_proto(flags.monitoring_config_file, MonitoringConfig()).prometheus_config
     return (config.path or metrics.DEFAULT_PATH) if config.enable else ""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import functools
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from serving.apis.messages import ModelServerConfig
 from serving.embedded import options as config
 from serving.embedded.admission import Admission, resources
 from serving.embedded.admission.budget import Budget
@@ -40,6 +43,7 @@ from serving.embedded.polling import ConfigWatch, Poller
 from serving.embedded.rest.application import RestApplication
 from serving.embedded.rest.listener import RestListener
 from serving.embedded.rest.routes import Routes
+from serving.embedded.workers.configuration import Record
 from serving.embedded.workers.siblings import SharedApi
 from serving.embedded.workers.sockets import Port
 from serving.errors import ServerConfigError, ServingError
@@ -48,13 +52,16 @@ from serving.errors import ServerConfigError, ServingError
 _SIGNAL_SECONDS = 0.2
 # What ends at once unless it hangs may take so long after --shutdown_grace_seconds.
 _STOP_SECONDS = 1.0
+# How often a worker looks for a configuration that another one has taken over.
+_FOLLOW_SECONDS = 0.5
 
 
 class Addresses(NamedTuple):
-    """Where the server listens, as host:port; None for an API that is off."""
+    """Where the server listens, as host:port; None for an API that is off, and for metrics without a port."""
 
     grpc: str | None
     rest: str | None
+    metrics: str | None = None
 
 
 class ModelServer:
@@ -77,7 +84,7 @@ class ModelServer:
         self._admission = Admission(limits, Budget(limits.max_bytes_in_flight, time.monotonic), connections)
         self._upkeep = Upkeep(self._admission.budget, limits.stall_timeout_seconds)
         self._metrics_path = config.metrics_path(flags)
-        self._metrics = Metrics() if self._metrics_path else None
+        self._metrics = Metrics(flags.worker_index) if self._metrics_path else None
         self._manager: Manager[LoadedModel] = Manager(
             load,
             num_load_threads=flags.num_load_threads,
@@ -119,13 +126,15 @@ class ModelServer:
         self._grpc = self._grpc_listener(tracer) if flags.port >= 0 else None
         rest_port = flags.rest_api_port
         self._rest = self._rest_listener(rest_port) if rest_port is not None and rest_port >= 0 else None
-        watch = ConfigWatch(
-            flags.model_config_file, lambda: self._core.reload(config.model_server_config(flags), own=True)
+        self._metrics_rest = (
+            self._rest_listener(flags.metrics_port, metrics_alone=True) if flags.metrics_port is not None else None
         )
         self._pollers = [
             Poller(flags.file_system_poll_wait_seconds, source.poll),
-            Poller(flags.model_config_file_poll_wait_seconds, watch.poll),
+            Poller(flags.model_config_file_poll_wait_seconds, self._config_watch()),
         ]
+        if self._shared is not None:
+            self._pollers.append(Poller(_FOLLOW_SECONDS, self._shared.config.poll))
         self._loop = _new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="event-loop", daemon=True)
         self._stopped = False
@@ -137,8 +146,8 @@ class ModelServer:
         port is taken.
         """
         try:
-            reloaded = self._shared.read_config() if self._shared else None
-            self._core.configure(config.model_server_config(self._flags), reloaded)
+            record = self._shared.config.first() if self._shared else Record(config.model_server_config(self._flags))
+            self._core.configure(record.own, record.reloaded)
         except ServingError as error:
             raise ServerConfigError(f"Failed to start server. Error: {error.code.name}: {error}") from error
         while not self._core.wait_until_settled(_SIGNAL_SECONDS):
@@ -149,6 +158,13 @@ class ModelServer:
         self._set_resources()
         self._thread.start()
         return asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result()
+
+    def call_soon(self, work: Callable[[], object]) -> None:
+        """Does something small on the event loop, once it runs: what hangs there does not do it."""
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(work)
+        else:
+            work()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Waits until `stopping` is set or `stop` is called; whether either happened."""
@@ -181,6 +197,17 @@ class ModelServer:
         if self._access_log is not None:
             self._access_log.close()
 
+    def _config_watch(self) -> Callable[[], None]:
+        """What looks at --model_config_file: of several workers, one takes it over for all."""
+        file = self._flags.model_config_file
+
+        def read() -> ModelServerConfig:
+            return config.model_server_config(self._flags)
+
+        if self._shared is not None:
+            return functools.partial(self._shared.config.look_at, file, read)
+        return ConfigWatch(file, lambda: self._core.reload(read(), own=True)).poll
+
     def _set_resources(self) -> None:
         """What is left of the machine's once the models are loaded, for the limits that no flag has set."""
         budget, connections = self._admission.budget, self._admission.connections
@@ -201,7 +228,7 @@ class ModelServer:
         front = self._methods(methods)
         sockets = {flags.grpc_socket_path: front} if flags.grpc_socket_path else {}
         if self._shared is not None:
-            own = ModelServices(Api(self._core, self._api.engine))
+            own = ModelServices(self._shared.own_api)
             sockets[self._shared.own_path] = self._methods(own.rpcs())
         options, tls = config.connection_options(flags, self._admission.limits), config.tls_context(flags)
         return GrpcListener(self._port(flags.port), front, sockets, options, tls, self._admission)
@@ -209,13 +236,16 @@ class ModelServer:
     def _methods(self, rpcs: list[Rpc]) -> Methods:
         return Methods(self._interceptor, self._admission.limits, self._offload, rpcs)
 
-    def _rest_listener(self, port: int) -> RestListener:
+    def _rest_listener(self, port: int, *, metrics_alone: bool = False) -> RestListener:
         flags = self._flags
         cors = flags.rest_api_enable_cors_support
         routes = Routes(
             self._api, self._metrics, self._offload, self._admission.limits, flags.rest_api_timeout_in_ms / 1000
         )
-        table = routes.table(cors=cors, metrics_path=self._metrics_path)
+        if metrics_alone:
+            table = routes.state(self._metrics_path)
+        else:
+            table = routes.table(cors=cors, metrics_path=self._metrics_path if flags.metrics_port is None else "")
         application = RestApplication(self._interceptor, table, self._admission.limits, self._offload, cors=cors)
         return RestListener(self._port(port), application, self._admission)
 
@@ -225,12 +255,13 @@ class ModelServer:
     async def _listen(self) -> Addresses:
         self._upkeep.start()
         grpc_address = await self._grpc.start() if self._grpc else None
-        return Addresses(grpc_address, await self._rest.start() if self._rest else None)
+        rest_address = await self._rest.start() if self._rest else None
+        return Addresses(grpc_address, rest_address, await self._metrics_rest.start() if self._metrics_rest else None)
 
     async def _close(self) -> None:
         if self._health is not None:
             self._health.stop()
-        listeners = [listener for listener in (self._grpc, self._rest) if listener is not None]
+        listeners = [listener for listener in (self._grpc, self._rest, self._metrics_rest) if listener is not None]
         await asyncio.gather(*(listener.stop(self._flags.shutdown_grace_seconds) for listener in listeners))
         await self._upkeep.stop()
 

@@ -28,7 +28,7 @@ POLL_SECONDS = 0.05
 KEPT_LINES = 1000
 _SHOWN_LINES = 20
 _STATUS_SECONDS = 2
-_LISTENING = ("Running gRPC ModelServer at ", "Exporting HTTP/REST API at:")
+_LISTENING = ("Running gRPC ModelServer at ", "Exporting HTTP/REST API at:", "Exporting metrics at:")
 # What the embedded server's log says of every start and stop.
 _ROUTINE = re.compile("Successfully loaded servable version|Done unloading servable version")
 # Of a server that was asked to stop: ended well, or by a signal, as itself (-n) or as a container (128 + n).

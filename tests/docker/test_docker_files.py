@@ -98,6 +98,13 @@ def test_compose_restricts_servers_as_the_command_line_does(name: str) -> None:
     assert service["volumes"] == ["../models/fashion_mnist:/models/fashion_mnist:ro", "../serving/config:/config:ro"]
 
 
+def test_compose_bounds_memory_and_processes() -> None:
+    """Of every service: none takes the machine down with it."""
+    for name, service in COMPOSE["services"].items():
+        assert re.fullmatch(r"\d+[mg]", service["mem_limit"]), name
+        assert 0 < service["pids_limit"] <= 512, name
+
+
 def test_compose_publishes_on_loopback_only() -> None:
     """Every port of every service."""
     for service in COMPOSE["services"].values():

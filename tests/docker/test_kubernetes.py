@@ -15,7 +15,8 @@ from serving.launch.backends import OFFICIAL_IMAGE, TF_SERVING_VERSION, config_f
 from tests.support.manifests import KUBERNETES, container, read, resources
 
 CONFIG = Path(__file__).parents[2] / "serving/config"
-VARIANTS = pytest.mark.parametrize("variant", ["base", "overlays/gpu", "overlays/embedded"])
+EMBEDDED = "overlays/embedded"
+VARIANTS = pytest.mark.parametrize("variant", ["base", "overlays/gpu", EMBEDDED])
 
 
 @VARIANTS
@@ -51,8 +52,9 @@ def test_the_server_gets_the_flags_of_every_backend(variant: str) -> None:
     """Ports, paths and configuration as `fashion serve` gives them."""
     server = container(resources(KUBERNETES / variant)["Deployment"])
     assert server["command"] == ["tensorflow_model_server"]
-    assert server["args"] == ["--port=8500", "--rest_api_port=8501", *config_flags("/config")]
-    assert [port["containerPort"] for port in server["ports"]] == [8500, 8501]
+    own = ["--metrics_port=9090"] if variant == EMBEDDED else []
+    assert server["args"] == ["--port=8500", "--rest_api_port=8501", *config_flags("/config"), *own]
+    assert [port["containerPort"] for port in server["ports"]] == [8500, 8501, *([9090] if own else [])]
 
 
 def test_the_images_are_the_ones_that_are_built_and_tested() -> None:
@@ -78,12 +80,26 @@ def test_paths_names_and_probes_agree_with_the_configuration(variant: str) -> No
     assert mounts["models"]["mountPath"] == model.base_path
     assert mounts["config"]["mountPath"] == "/config"
     assert mounts["models"]["readOnly"] is mounts["config"]["readOnly"] is True
-    assert server["startupProbe"]["httpGet"] == {"path": f"/v1/models/{model.name}/metadata", "port": "rest"}
-    assert server["livenessProbe"]["httpGet"] == {"path": f"/v1/models/{model.name}", "port": "rest"}
+    metadata, status = f"/v1/models/{model.name}/metadata", f"/v1/models/{model.name}"
+    # TensorFlow Serving has no probes of its own.
+    paths = ["/readyz", "/readyz", "/healthz"] if variant == EMBEDDED else [metadata, metadata, status]
+    for probe, path in zip(("startupProbe", "readinessProbe", "livenessProbe"), paths, strict=True):
+        assert server[probe]["httpGet"] == {"path": path, "port": "rest"}
     metrics = text_format.Parse((CONFIG / "monitoring.config").read_text(), MonitoringConfig()).prometheus_config
     annotations = deployment["spec"]["template"]["metadata"]["annotations"]
     assert annotations["prometheus.io/path"] == metrics.path
-    assert annotations["prometheus.io/port"] == "8501"
+    assert annotations["prometheus.io/port"] == ("9090" if variant == EMBEDDED else "8501")
+
+
+@VARIANTS
+def test_prometheus_reaches_the_port_that_has_the_metrics(variant: str) -> None:
+    """And no other; clients reach both APIs."""
+    found = resources(KUBERNETES / variant)
+    clients, prometheus = found["NetworkPolicy"]["spec"]["ingress"]
+    ports = {port["name"]: str(port["containerPort"]) for port in container(found["Deployment"])["ports"]}
+    assert [port["port"] for port in clients["ports"]] == ["grpc", "rest"]
+    annotations = found["Deployment"]["spec"]["template"]["metadata"]["annotations"]
+    assert [ports[port["port"]] for port in prometheus["ports"]] == [annotations["prometheus.io/port"]]
 
 
 def test_the_config_map_has_the_three_files() -> None:

@@ -9,7 +9,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Generic
@@ -62,7 +62,7 @@ class ServerCore(Generic[S]):
     ) -> None:
         self.manager = manager
         self._source = source
-        self._reload_deadline_seconds = reload_deadline_seconds
+        self.reload_deadline_seconds = reload_deadline_seconds
         self._models: dict[str, ModelConfig] = {}
         self._own_base_paths: frozenset[str] = frozenset()
         self._labels_for_unavailable = labels_for_unavailable
@@ -107,10 +107,13 @@ class ServerCore(Generic[S]):
         self._models = models
         self._source.set_models(models)
 
-    def reload(self, config: ModelServerConfig, *, own: bool = False) -> None:
+    def reload(
+        self, config: ModelServerConfig, *, own: bool = False, before: Callable[[], None] = lambda: None
+    ) -> None:
         """Replaces the configuration and waits until its models are available.
 
-        own: whether it is the operator's own, and not a caller's. Raises InvalidArgument, FailedPrecondition, NotFound
+        own: whether it is the operator's own, and not a caller's. before: called when nothing speaks against it any
+        more; what it raises does. Raises InvalidArgument, FailedPrecondition, NotFound
         or PermissionDenied, and changes nothing, for a configuration that cannot be, that names a new base path without
         versions, or, for a caller, one that is not below the parent of an own one; DeadlineExceeded, or UNKNOWN with TF
         Serving's text, when a model does not become available.
@@ -132,14 +135,15 @@ class ServerCore(Generic[S]):
             for name, model in models.items():
                 if name not in self._models or self._models[name].base_path != model.base_path:
                     self._source.bounded(partial(storage.versions, name, model.base_path))
+            before()
             if own:
                 self._own_base_paths = _base_paths(config)
             self._models = models
             self._source.set_models(models)
             log.info("Reloaded the configuration: %s", "; ".join(map(_summary, models.values()))[:_MAX_SUMMARY])
-            if not self.wait_until_settled(self._reload_deadline_seconds):
+            if not self.wait_until_settled(self.reload_deadline_seconds):
                 raise DeadlineExceeded(
-                    f"The models had not become available after {self._reload_deadline_seconds:g} seconds: "
+                    f"The models had not become available after {self.reload_deadline_seconds:g} seconds: "
                     "they go on loading (--reload_deadline_seconds)"
                 )
             errors = self.errors()

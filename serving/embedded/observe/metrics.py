@@ -6,12 +6,17 @@ buckets; times are in microseconds.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import time
+from pathlib import Path
+from typing import TypeVar
 
 import prometheus_client
+import prometheus_client.values
 from prometheus_client import CollectorRegistry, Counter, Histogram, multiprocess
+from prometheus_client.mmap_dict import MmapedDict
 
 from serving.apis.status import Code
 
@@ -22,13 +27,59 @@ _LATENCY_BUCKETS = tuple(10 * 1.8**k for k in range(33))
 _BATCH_BUCKETS = tuple(2.0**k for k in range(15))
 _TOTAL = re.compile(r"(:tensorflow:serving:\w+)_total\b")
 
+# Of a worker's file, when it begins; its size doubles when it is full.
+_FILE_BYTES = 2**16
+# A value and its length, beside its name.
+_VALUE_BYTES = 32
+
+log = logging.getLogger(__name__)
+M = TypeVar("M", Counter, Histogram)
+
 prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
-class Metrics:
-    """Counts requests and times them; one object a process."""
+class _ReservedFile(MmapedDict):
+    """prometheus_client's file of one worker's numbers, whose room on the disk is taken before it is written to.
 
-    def __init__(self) -> None:
+    The file is mapped into memory, where a page for which a full disk has no room ends the process (SIGBUS). Raises
+    OSError instead.
+    """
+
+    def __init__(self, filename: str, read_mode: bool = False) -> None:
+        self.reserve(filename, _FILE_BYTES)
+        super().__init__(filename, read_mode)  # type: ignore[no-untyped-call]
+
+    def _init_value(self, key: str) -> None:
+        if self._used + len(key.encode()) + _VALUE_BYTES > self._capacity:
+            self.reserve(self._fname, 2 * self._capacity)
+        super()._init_value(key)  # type: ignore[no-untyped-call]
+
+    @staticmethod
+    def reserve(filename: str, size: int) -> None:
+        """Lets a file have so many bytes, all on the disk; an empty one that cannot is gone."""
+        path = Path(filename)
+        with path.open("ab", buffering=0) as file:
+            try:
+                while (missing := size - file.tell()) > 0:
+                    file.write(bytes(missing))
+            except OSError:
+                if file.tell() < _FILE_BYTES:
+                    path.unlink()
+                raise
+
+
+class Metrics:
+    """Counts requests and times them; one object a process. worker: of several processes, this one's number.
+
+    A worker that is started again goes on with the numbers of the one before. What cannot be counted, because a disk is
+    full, is not: no call ever fails for it.
+    """
+
+    def __init__(self, worker: int = -1) -> None:
+        if worker >= 0:
+            prometheus_client.values.MmapedDict = _ReservedFile  # type: ignore[attr-defined]
+            # Not by process id: each death would leave its files.
+            prometheus_client.values.ValueClass = prometheus_client.values.MultiProcessValue(lambda: worker)  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
         self._count = Counter(
             ":tensorflow:serving:request_count",
@@ -52,26 +103,25 @@ class Metrics:
             ["model_name"],
             _BATCH_BUCKETS,
         )
-        # Those of a kind of request: looking one up in prometheus_client costs more than everything else here.
-        self._series: dict[tuple[str, str, str, Code], tuple[Counter, Histogram]] = {}
+        # By what they count, None for what cannot be: prometheus_client's own look-up costs more than all else here.
+        self._series: dict[tuple[object, ...], Counter | Histogram | None] = {}
 
     def request(self, model_name: str, api: str, entrypoint: str, code: Code, begin: float) -> None:
         """One request answered. begin: `time.perf_counter` when it came."""
-        key = (model_name, api, entrypoint, code)
-        series = self._series.get(key)
-        if series is None:
-            count, latency = self._count.labels(model_name, code.name), self._request.labels(*key[:3])
-            series = self._series[key] = (count, latency)
-        series[0].inc()
-        series[1].observe((time.perf_counter() - begin) * 1e6)
+        if (count := self._labelled(self._count, model_name, code.name)) is not None:
+            count.inc()
+        if (latency := self._labelled(self._request, model_name, api, entrypoint)) is not None:
+            latency.observe((time.perf_counter() - begin) * 1e6)
 
     def run(self, model_name: str, seconds: float) -> None:
         """One run of TensorFlow's."""
-        self._runtime.labels(model_name, "Predict", "TF1").observe(seconds * 1e6)
+        if (latency := self._labelled(self._runtime, model_name, "Predict", "TF1")) is not None:
+            latency.observe(seconds * 1e6)
 
     def batch(self, model_name: str, size: int) -> None:
         """One batch that was run."""
-        self._batch.labels(model_name).observe(size)
+        if (sizes := self._labelled(self._batch, model_name)) is not None:
+            sizes.observe(size)
 
     def exposition(self) -> bytes:
         """All metrics as text; those of all worker processes where there are several."""
@@ -82,6 +132,22 @@ class Metrics:
         text = prometheus_client.generate_latest(registry).decode()
         # prometheus_client ends every counter with _total; TF Serving does not.
         return _TOTAL.sub(r"\1", text).encode()
+
+    def _labelled(self, metric: M, *labels: str) -> M | None:
+        """The series of a metric with these labels, or None when there is no room for it."""
+        key = (metric, labels)
+        try:
+            return self._series[key]  # type: ignore[return-value]
+        except KeyError:
+            pass
+        try:
+            series = metric.labels(*labels)
+        except Exception as error:  # noqa: BLE001 - a file that another process has spoilt raises anything
+            if None not in self._series.values():
+                log.warning("The metrics are not complete: %s", error)
+            series = None
+        self._series[key] = series
+        return series
 
     def _histogram(
         self, name: str, text: str, labels: list[str], buckets: tuple[float, ...] = _LATENCY_BUCKETS

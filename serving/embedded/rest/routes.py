@@ -5,6 +5,7 @@ https://www.tensorflow.org/tfx/serving/api_rest
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import time
@@ -22,7 +23,7 @@ from serving.embedded.inference.predict import predict
 from serving.embedded.limits import Limits
 from serving.embedded.observe.calls import Call, Operation
 from serving.embedded.observe.metrics import CONTENT_TYPE, Metrics
-from serving.embedded.offload import Offload
+from serving.embedded.offload import LARGE_BYTES, Offload
 from serving.embedded.rest.bodies import Bodies, Document
 from serving.embedded.rest.json import examples, outputs, requests
 from serving.embedded.rest.messages import JSON, HttpRequest
@@ -74,12 +75,16 @@ class Routes:
     def __init__(self, api: Api, metrics: Metrics | None, offload: Offload, limits: Limits, timeout: float) -> None:
         self._api = api
         self._metrics = metrics
+        self._offload = offload
+        self._scrape: asyncio.Task[bytes] | None = None
         self._bodies = Bodies(offload, limits)
         self._timeout = timeout
 
     def table(self, *, cors: bool, metrics_path: str) -> list[Route]:
-        """The routes; the first that matches a request answers it, and the last matches any. cors: for browsers."""
-        not_found = Reply(_NOT_FOUND, Code.NOT_FOUND, 404, b"text/html")
+        """The routes; the first that matches a request answers it, and the last matches any.
+
+        cors: for browsers. metrics_path: empty where the metrics are elsewhere.
+        """
         rows = [
             _api("Predict", _POST, f"{_MODEL}{_VERSION}:predict", self._predict, measured=True),
             _api("Classify", _POST, f"{_MODEL}{_VERSION}:classify", self._classify, measured=True),
@@ -88,16 +93,23 @@ class Routes:
             _api("GetModelMetadata", _GET, f"{_MODEL}{_VERSION}/metadata", self._metadata, measured=True),
             _api("NoModel", _GET, f"/v1/models{_VERSION}(?:/metadata)?", self._no_model),
             _api("Malformed", _ANY, "/v1/.*", self._malformed),
-            _probe("Health", "/healthz", _always(Reply(b'{"status": "ok"}\n'))),
-            _probe("Readiness", "/readyz", self._readiness),
-            Route(Operation("REST", "NotFound", counts=False), _ANY, re.compile(".*", re.DOTALL), _always(not_found)),
+            *self.state(metrics_path),
         ]
         if cors:
             # What a browser asks before it asks; the answer is in the headers.
             rows.insert(0, _api("Preflight", {"OPTIONS"}, "/v1/.*", _always(Reply(b""))))
-        if self._metrics is not None:
-            rows.insert(-1, _probe("Metrics", metrics_path, self._exposition))
         return rows
+
+    def state(self, metrics_path: str) -> list[Route]:
+        """The routes that tell the server's state, and the last one."""
+        not_found = Reply(_NOT_FOUND, Code.NOT_FOUND, 404, b"text/html")
+        metrics = self._metrics is not None and metrics_path
+        return [
+            _probe("Health", "/healthz", _always(Reply(b'{"status": "ok"}\n'))),
+            _probe("Readiness", "/readyz", self._readiness),
+            *([_probe("Metrics", metrics_path, self._exposition)] if metrics else ()),
+            Route(Operation("REST", "NotFound", counts=False), _ANY, re.compile(".*", re.DOTALL), _always(not_found)),
+        ]
 
     async def _predict(self, request: Request) -> Reply:
         spec, document, deadline = await self._inference(request)
@@ -147,7 +159,11 @@ class Routes:
 
     async def _exposition(self, _: Request) -> Reply:
         assert self._metrics is not None
-        return Reply(self._metrics.exposition(), content_type=CONTENT_TYPE)
+        # Whoever asks meanwhile gets the same: however often that is, it takes one thread.
+        if self._scrape is None or self._scrape.done():
+            work = self._offload.run(LARGE_BYTES + 1, self._metrics.exposition)
+            self._scrape = asyncio.get_running_loop().create_task(work)
+        return Reply(await asyncio.shield(self._scrape), content_type=CONTENT_TYPE)
 
     async def _readiness(self, _: Request) -> Reply:
         """Whether there is a model, and each has a version to serve; which have not, and why."""

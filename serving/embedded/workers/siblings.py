@@ -7,24 +7,25 @@ private UNIX socket, where its siblings ask for its status and send it a reload.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import grpc
 import grpc.aio
 from google.protobuf.message import Message
 
-from fashion_common.files import write_whole
 from serving.apis import messages, services
 from serving.apis.status import Code
 from serving.embedded.api import Api
 from serving.embedded.inference.model import LoadedModel
 from serving.embedded.inference.predict import Engine
 from serving.embedded.models.core import ServerCore
+from serving.embedded.workers.configuration import SharedConfig
 from serving.errors import ServingError
 
-_STATUS_SECONDS = 5.0
+_STATUS_SECONDS = 2.0
+# Of a worker that is started at this moment, and of one that has too much to do.
+_LATER = (Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED)
 
 
 class SharedApi(Api):
@@ -39,36 +40,55 @@ class SharedApi(Api):
         paths = [str(directory / f"worker-{number}.sock") for number in range(count)]
         self.own_path = paths.pop(index)
         self._others = [f"unix:{path}" for path in paths]
-        # For a worker that has to be started again.
-        self._config = directory / "reloaded.binpb"
+        self.config = SharedConfig(core, directory)
 
-    def read_config(self) -> messages.ModelServerConfig | None:
-        """The configuration that was reloaded last, or None when the flags' still holds."""
-        return messages.ModelServerConfig.FromString(self._config.read_bytes()) if self._config.exists() else None
+    @property
+    def own_api(self) -> Api:
+        """The methods that siblings ask for: of this worker alone."""
+        return _OwnApi(self.core, self.engine, self.config)
 
     async def status(self, request: messages.GetModelStatusRequest) -> messages.GetModelStatusResponse:
         """The state of a model's versions: of each, that of the worker that is furthest behind. Raises ServingError."""
-        answers = await self._all(super().status(request), services.GET_MODEL_STATUS, request, _STATUS_SECONDS)
+        own, *others = await asyncio.gather(
+            super().status(request),
+            self._ask_others(services.GET_MODEL_STATUS, request, _STATUS_SECONDS),
+            return_exceptions=True,
+        )
+        answers = [own, *(others[0] if isinstance(others[0], list) else ())]
         statuses = [answer for answer in answers if isinstance(answer, messages.GetModelStatusResponse)]
-        if not statuses and isinstance(answers[0], BaseException):
-            raise answers[0]
+        if not statuses and isinstance(own, BaseException):
+            raise own
         return merged(statuses)
 
     async def reload(self, config: messages.ModelServerConfig) -> None:
-        """Replaces the configuration of every worker. Raises ServingError, the first that a worker gave."""
-        request = messages.ReloadConfigRequest(config=config)
-        answers = await self._all(super().reload(config), services.HANDLE_RELOAD_CONFIG_REQUEST, request)
-        errors = [answer for answer in answers if isinstance(answer, BaseException)]
-        if errors:
-            raise errors[0]
-        write_whole(self._config, config.SerializeToString())
+        """Replaces the configuration of every worker. Raises ServingError, the first that a worker gave.
 
-    async def _all(
-        self, own: Awaitable[Any], method: services.Method, request: Message, timeout: float | None = None
-    ) -> list[Any]:
-        """The answers of this worker and of the others, or what they raised."""
-        others = (_ask(address, method, request, timeout) for address in self._others)
-        return await asyncio.gather(own, *others, return_exceptions=True)
+        A worker that does not answer takes it over later.
+        """
+        await asyncio.get_running_loop().run_in_executor(None, self.config.reload, config)
+        request = messages.ReloadConfigRequest(config=config)
+        timeout = self.core.reload_deadline_seconds + _STATUS_SECONDS
+        for answer in await self._ask_others(services.HANDLE_RELOAD_CONFIG_REQUEST, request, timeout):
+            if isinstance(answer, ServingError) and answer.code not in _LATER:
+                raise answer
+
+    async def _ask_others(
+        self, method: services.Method, request: Message, timeout: float
+    ) -> list[Message | BaseException]:
+        asks = (_ask(address, method, request, timeout) for address in self._others)
+        return await asyncio.gather(*asks, return_exceptions=True)
+
+
+class _OwnApi(Api):
+    """What a worker answers its siblings. config: what they share."""
+
+    def __init__(self, core: ServerCore[LoadedModel], engine: Engine, config: SharedConfig) -> None:
+        super().__init__(core, engine)
+        self._config = config
+
+    async def reload(self, _: messages.ModelServerConfig) -> None:
+        """Takes over what a sibling has written down, which may be newer than what it asks for. Raises ServingError."""
+        await asyncio.get_running_loop().run_in_executor(None, self._config.follow)
 
 
 def merged(answers: Iterable[messages.GetModelStatusResponse]) -> messages.GetModelStatusResponse:

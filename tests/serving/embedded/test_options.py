@@ -219,3 +219,15 @@ def test_an_argument_without_a_value() -> None:
 def test_the_profiler(flags: Flags, directory: Path | None) -> None:
     """It is there unasked only where the server listens on the loopback alone."""
     assert options.profiler_directory(flags) == directory
+
+
+def test_where_the_metrics_are(tmp_path: Path) -> None:
+    """Where the file says; a port for them alone asks for them without a file."""
+    file = written(tmp_path / "monitoring.config", "prometheus_config { enable: true path: '/m' }")
+    off = written(tmp_path / "off.config", "prometheus_config { enable: false }")
+
+    assert options.metrics_path(Flags()) == ""
+    assert options.metrics_path(Flags(monitoring_config_file=file)) == "/m"
+    assert options.metrics_path(Flags(metrics_port=9090)) == "/monitoring/prometheus/metrics"
+    assert options.metrics_path(Flags(metrics_port=9090, monitoring_config_file=file)) == "/m"
+    assert options.metrics_path(Flags(metrics_port=9090, monitoring_config_file=off)) == ""

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from fashion_common.installation import module_command
+from serving.apis.messages import ModelServerConfig
 from serving.embedded.workers import supervisor
+from serving.embedded.workers.configuration import Record
 from tests.support.console import fashion
 from tests.support.live import KITCHEN
 
@@ -46,7 +48,8 @@ def test_so_does_the_supervisor_with_its_workers(monkeypatch: pytest.MonkeyPatch
         raise StoppedError
 
     monkeypatch.setattr(supervisor, "Worker", worker)
+    first, times = Record(ModelServerConfig()), supervisor.Times(0, 0)
     with pytest.raises(StoppedError):
-        supervisor.Supervisor(["--port=8500"], 2, threading.Event()).run()
+        supervisor.Supervisor(["--port=8500"], 2, first, times, threading.Event()).run()
     [command] = commands
     assert command[:4] == [*module_command("serving.embedded"), "--port=8500"]

@@ -24,7 +24,7 @@ from serving.apis.self_test import Case, write_archive
 from serving.embedded.flags import Flags
 from serving.embedded.inference.model import LoadedModel
 from serving.embedded.models.storage import VersionDirectory
-from serving.embedded.server import ModelServer
+from serving.embedded.server import Addresses, ModelServer
 from serving.errors import FailedPrecondition
 from tests.serving.embedded.models.test_manifest import write_manifest
 from tests.support.asking import predict_request
@@ -113,7 +113,7 @@ def test_a_start_that_hangs_can_be_ended(toys: Path) -> None:
         starting = pool.submit(server.start)
         assert begun.wait(30)
         stopping.set()
-        assert starting.result(30) == (None, None)
+        assert starting.result(30) == Addresses(None, None)
     begin = time.monotonic()
     server.stop()
     assert time.monotonic() - begin < 10

@@ -6,8 +6,10 @@ import contextlib
 import json
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -62,6 +64,7 @@ class Ports(NamedTuple):
     grpc: grpc.Channel
     rest: httpx.Client
     log: Path
+    metrics: str | None
 
     @property
     def methods(self) -> Methods:
@@ -99,6 +102,8 @@ class Ports(NamedTuple):
 def ports(path: Path, monkeypatch: pytest.MonkeyPatch, **flags: Any) -> Iterator[Ports]:
     """A server with every service and every route switched on."""
     (path / "m" / "1").mkdir(parents=True)
+    # An empty directory would be waited for.
+    (path / "m" / "1" / "saved_model.pb").touch()
     monitoring = path / "monitoring.config"
     monitoring.write_text("prometheus_config { enable: true path: '/metrics' }")
     log = path / "access.log"
@@ -127,7 +132,7 @@ def ports(path: Path, monkeypatch: pytest.MonkeyPatch, **flags: Any) -> Iterator
             grpc.insecure_channel(addresses.grpc) as channel,
             httpx.Client(base_url=f"http://{addresses.rest}") as http,
         ):
-            yield Ports(server, addresses.grpc, channel, http, log)
+            yield Ports(server, addresses.grpc, channel, http, log, addresses.metrics)
     finally:
         server.stop()
 
@@ -178,6 +183,40 @@ def test_every_route_passes_the_interceptor(live: Ports) -> None:
         assert (line["protocol"], line["path"], line["code"]) == ("REST", path, HTTP_CODES[answer.status_code])
         assert line["model"] == ("m" if "/models/m" in path and name not in {"Malformed", "Preflight"} else "")
         assert answer.headers["x-request-id"] == line["request_id"]
+
+
+def test_a_port_for_the_metrics_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has them, and the probes, and nothing else; the REST port then has none."""
+    with ports(tmp_path, monkeypatch, metrics_port=0) as live, httpx.Client(base_url=f"http://{live.metrics}") as http:
+        assert live.rest.get("/v1/models/m").status_code == 200
+        text = http.get("/metrics").text
+        assert ':tensorflow:serving:request_count{model_name="m",status="OK"} 1.0' in text
+        assert http.get("/healthz").status_code == http.get("/readyz").status_code == 200
+        assert http.get("/v1/models/m").status_code == http.post("/v1/models/m:predict").status_code == 404
+        assert live.rest.get("/metrics").status_code == 404
+        assert live.rest.get("/healthz").status_code == 200
+
+
+def test_scrapes_at_once(live: Ports, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many take one thread, and no call waits for them."""
+    opened, scrapes = threading.Event(), []
+    assert live.server._metrics
+
+    def exposition() -> bytes:
+        scrapes.append(1)
+        assert opened.wait(30)
+        return b"text"
+
+    monkeypatch.setattr(live.server._metrics, "exposition", exposition)
+    with ThreadPoolExecutor(8) as pool:
+        url = f"{live.rest.base_url}/metrics"
+        answers = [pool.submit(httpx.get, url, timeout=30) for _ in range(8)]
+        rest = live.server._rest
+        wait_until(lambda: bool(scrapes and rest and len(rest._connections) >= len(answers)))
+        assert live.rest.get("/v1/models/m").status_code == 200
+        assert scrapes == [1]
+        opened.set()
+        assert {answer.result().text for answer in answers} == {"text"}
 
 
 def test_what_is_never_refused(live: Ports) -> None:

@@ -20,23 +20,25 @@ from tests.support.live import free_port, running, wait_until
 
 
 def test_workers(toys: Path, tmp_path: Path) -> None:
-    """Two processes on the same ports: one answer for status, reload, metrics; one that dies comes back as it was."""
-    monitoring = tmp_path / "monitoring.config"
+    """Two processes on the same ports: one answer for status, reload, metrics; one that dies or stops comes back.
+
+    It then has the newest configuration: here of a file that was edited after a reload.
+    """
+    monitoring, models = tmp_path / "monitoring.config", tmp_path / "models.config"
     monitoring.write_text('prometheus_config { enable: true path: "/metrics" }')
+    models.write_text(models_config("m", toys / "half_plus_two"))
     flags = (
-        "--workers=2", f"--port={free_port()}", f"--rest_api_port={free_port()}", "--model_name=m",
-        f"--model_base_path={toys}/half_plus_two", f"--monitoring_config_file={monitoring}",
+        "--workers=2", f"--port={free_port()}", f"--rest_api_port={free_port()}", f"--model_config_file={models}",
+        "--model_config_file_poll_wait_seconds=0.2", f"--monitoring_config_file={monitoring}",
+        "--worker_timeout_seconds=3",
     )  # fmt: skip
     with running(*flags) as server:
         url = f"http://{server.rest}"
         for _ in range(20):
             assert httpx.post(f"{url}/v1/models/m:predict", json={"inputs": [1.0]}).status_code == 200
-        count = re.search(r'request_count\{model_name="m",status="OK"\} (\S+)', httpx.get(f"{url}/metrics").text)
-        assert count
-        assert float(count[1]) == 20
+        assert count_of(f"{url}/metrics") == 20
 
-        config = f"model_config_list {{ config {{ name: 'n' base_path: '{toys}/tf1' model_platform: 'tensorflow' }} }}"
-        request = text_format.Parse(f"config {{ {config} }}", ReloadConfigRequest())
+        request = text_format.Parse(f"config {{ {models_config('n', toys / 'tf1')} }}", ReloadConfigRequest())
         with grpc.insecure_channel(server.grpc) as channel:
             call(channel, services.HANDLE_RELOAD_CONFIG_REQUEST, request)
         for _ in range(10):  # each from a connection of its own, so that both workers are asked
@@ -45,18 +47,53 @@ def test_workers(toys: Path, tmp_path: Path) -> None:
             with grpc.insecure_channel(server.grpc, options) as channel:
                 status = call(channel, services.GET_MODEL_STATUS, GetModelStatusRequest(model_spec=ModelSpec(name="n")))
             assert [(version.version, version.state) for version in status.model_version_status] == [(123, 30)]
+        models.write_text(models_config("edited", toys / "half_plus_two"))
+        wait_until(lambda: all(is_served(f"{url}/v1/models/edited") for _ in range(20)))
 
         pid = server.process.pid
-        children = set(workers_of(pid))
-        os.kill(min(children), signal.SIGKILL)
-        wait_until(lambda: any(is_listening(worker) for worker in set(workers_of(pid)) - children))
-        assert all(is_served(f"{url}/v1/models/n") for _ in range(20))
+        for number in (signal.SIGKILL, signal.SIGSTOP):
+            children = set(workers_of(pid))
+            os.kill(min(children), number)
+            wait_until(lambda: any(is_listening(worker) for worker in set(workers_of(pid)) - children))  # noqa: B023
+            assert all(is_served(f"{url}/v1/models/edited") for _ in range(20))
+        # Of workers that have died, too.
+        assert count_of(f"{url}/metrics") == 20
 
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(30) == 0
-        assert "it is started again" in server.log.read_text()
+        log = server.log.read_text()
+        assert "ended with exit code -9: it is started again" in log
+        assert "gave no sign of life for --worker_timeout_seconds=3: it is killed" in log
+        assert "\0" not in log
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"{url}/healthz")
+
+
+def test_the_parent_is_killed(toys: Path) -> None:
+    """Its workers end, and leave nothing behind."""
+    flags = (
+        "--workers=2", f"--port={free_port()}", f"--rest_api_port={free_port()}", "--model_name=m",
+        f"--model_base_path={toys}/half_plus_two",
+    )  # fmt: skip
+    with running(*flags) as server:
+        workers = [psutil.Process(pid) for pid in workers_of(server.process.pid)]
+        (directory,) = {worker.cmdline()[-1].partition("=")[2] for worker in workers}
+        server.process.kill()
+        server.process.wait(30)
+        assert psutil.wait_procs(workers, 60)[1] == []
+    assert not Path(directory).exists()
+
+
+def models_config(name: str, base_path: Path) -> str:
+    """A ModelServerConfig of one model, as text."""
+    return f"model_config_list {{ config {{ name: '{name}' base_path: '{base_path}' model_platform: 'tensorflow' }} }}"
+
+
+def count_of(url: str) -> float:
+    """How many requests of the model m were answered, by the metrics."""
+    count = re.search(r'request_count\{model_name="m",status="OK"\} (\S+)', httpx.get(url).text)
+    assert count
+    return float(count[1])
 
 
 def workers_of(pid: int) -> list[int]:

@@ -1,0 +1,171 @@
+"""The parent of worker processes, with workers that are only small programs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serving.apis.messages import ModelServerConfig
+from serving.embedded.workers import supervisor
+from serving.embedded.workers.configuration import Record, record_path
+from serving.embedded.workers.supervisor import Supervisor, Times
+from serving.errors import ServerConfigError
+from tests.support.live import wait_until
+
+# A worker that is ready at once and beats; what else it does comes after.
+WORKER = """
+import sys, time
+sys.stderr.write("Running gRPC ModelServer at 1 ...\\n\\0ready\\n")
+sys.stderr.flush()
+"""
+LIVES = f"{WORKER}while True: sys.stderr.write('\\0\\n'); sys.stderr.flush(); time.sleep(0.05)"
+HANGS = f"{WORKER}time.sleep(600)"
+DIES = "import sys; sys.exit(3)"
+STUBBORN = f"import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n{LIVES}"
+
+
+class Running:
+    """A supervisor that runs in a thread."""
+
+    def __init__(self, supervisor_: Supervisor) -> None:
+        self.supervisor = supervisor_
+        self.codes: list[int] = []
+        self.thread = threading.Thread(target=lambda: self.codes.append(supervisor_.run()))
+        self.thread.start()
+
+    @property
+    def pids(self) -> list[int]:
+        """Of the workers."""
+        return [slot.worker.process.pid for slot in self.supervisor._slots]
+
+    @property
+    def directory(self) -> Path:
+        """What the workers share."""
+        return self.supervisor._directory
+
+    def is_ready(self) -> bool:
+        """Whether all workers are."""
+        slots = self.supervisor._slots
+        return len(slots) == 2 and all(
+            slot.worker.ready.is_set() and slot.worker.process.poll() is None for slot in slots
+        )
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[..., Running]]:
+    """What runs two workers of a kind, until the test is over."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    stopping = threading.Event()
+    started: list[Running] = []
+
+    def start(program: str, *, silence: float = 60.0, grace: float = 0.0) -> Running:
+        monkeypatch.setattr(supervisor, "module_command", lambda _: [sys.executable, "-c", program])
+        monkeypatch.setattr(supervisor, "_END_SECONDS", 1.0)
+        started.append(Running(Supervisor([], 2, Record(ModelServerConfig()), Times(silence, grace), stopping)))
+        return started[-1]
+
+    yield start
+    stopping.set()
+    for running in started:
+        running.thread.join(30)
+        assert not running.thread.is_alive()
+
+
+@pytest.mark.parametrize("how", [signal.SIGSTOP, None], ids=["stopped", "hanging"])
+def test_a_worker_without_a_sign_of_life(
+    run: Callable[..., Running], how: signal.Signals | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is killed and replaced; the other one lives on."""
+    running = run(LIVES if how else HANGS, silence=1.5)
+    wait_until(running.is_ready)
+    first, second = running.pids
+    if how:
+        os.kill(first, how)
+    wait_until(lambda: running.pids[0] != first and running.is_ready())
+
+    assert "worker 0 gave no sign of life for --worker_timeout_seconds=1.5: it is killed" in caplog.text
+    assert (running.pids[1] == second) == (how is not None)
+
+
+def test_a_machine_that_was_suspended(run: Callable[..., Running]) -> None:
+    """Time that the supervisor did not have either does not count."""
+    running = run(LIVES)
+    wait_until(running.is_ready)
+    worker = running.supervisor._slots[0].worker
+    worker._beaten.clear()
+
+    assert worker.silence(3600.0) < 5
+
+
+def test_workers_that_do_not_end(run: Callable[..., Running], caplog: pytest.LogCaptureFixture) -> None:
+    """After the grace they are killed, stopped ones too."""
+    running = run(STUBBORN)
+    wait_until(running.is_ready)
+    os.kill(running.pids[0], signal.SIGSTOP)
+
+    begin = time.monotonic()
+    running.supervisor._stopping.set()
+    running.thread.join(30)
+
+    assert time.monotonic() - begin < 20
+    assert running.codes == [-signal.SIGKILL]
+    assert caplog.text.count("did not end in its time: it is killed") == 2
+
+
+def test_deaths_in_a_row(run: Callable[..., Running], caplog: pytest.LogCaptureFixture) -> None:
+    """Each is followed by a longer pause."""
+    running = run(LIVES)
+    wait_until(running.is_ready)
+    for pause in (1, 2):
+        old = running.pids[0]
+        os.kill(old, signal.SIGKILL)
+        wait_until(lambda old=old: running.pids[0] != old and running.is_ready())  # type: ignore[misc]
+        assert f"worker 0 ended with exit code -9: it is started again in {pause} s" in caplog.text
+
+    # Those of one that has lived for a while do not count.
+    running.supervisor._slots[0].worker.started -= 3600
+    os.kill(running.pids[0], signal.SIGKILL)
+    wait_until(lambda: "ended with exit code -9: it is started again\n" in caplog.text)
+
+
+def test_workers_that_die_at_the_start(run: Callable[..., Running]) -> None:
+    """The server does not start; its code is theirs."""
+    running = run(DIES)
+    running.thread.join(30)
+    assert running.codes == [3]
+
+
+def test_a_cleaned_temporary_directory(run: Callable[..., Running], caplog: pytest.LogCaptureFixture) -> None:
+    """What the workers share is made again, with the newest configuration, and they are replaced in turn."""
+    running = run(LIVES)
+    wait_until(running.is_ready)
+    newest = Record(ModelServerConfig(), ModelServerConfig(), "file").to_bytes()
+    record_path(running.directory).write_bytes(newest)
+    wait_until(lambda: running.supervisor._record == newest)
+    pids = running.pids
+
+    shutil.rmtree(running.directory)
+    wait_until(lambda: not set(running.pids) & set(pids) and running.is_ready())
+
+    assert record_path(running.directory).read_bytes() == newest
+    assert running.directory.stat().st_mode & 0o777 == 0o700
+    assert "was cleaned: the workers are started again" in caplog.text
+    assert "it is started again in" not in caplog.text
+
+
+def test_no_place_for_what_they_share(run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The start ends, with the reason."""
+    full = OSError(28, "No space left on device")
+    monkeypatch.setattr(supervisor, "write_whole", lambda *_: (_ for _ in ()).throw(full))
+    with pytest.raises(ServerConfigError, match="cannot be written to: No space left on device"):
+        Supervisor([], 2, Record(ModelServerConfig()), Times(0, 0), threading.Event()).run()
