@@ -167,7 +167,7 @@ def test_a_request_is_its_handlers_alone(size: int) -> None:
 
     async def unary(request: Any, _: Call) -> Message:
         # The thread that made it may have to run once more to let go of it.
-        for _ in range(1000):
+        for _attempt in range(1000):
             await asyncio.sleep(0.001)
             if sys.getrefcount(request) == _ALONE:
                 break
