@@ -157,10 +157,10 @@ class ServerCore(Generic[S]):
         """Waits until every model is AVAILABLE or has failed for now; whether that was within so many seconds."""
         end = time.monotonic() + seconds
         while not self.manager.wait_until_settled(self._models, max(0.0, min(_LOOK_SECONDS, end - time.monotonic()))):
-            if time.monotonic() >= end:
-                return False
             if self._source.is_waiting:
                 self._source.poll()
+            if time.monotonic() >= end:
+                return False
         return True
 
     def errors(self) -> dict[str, ServingError]:
