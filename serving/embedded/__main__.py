@@ -23,6 +23,8 @@ from serving.embedded.workers.heartbeat import READY, Heartbeat
 _PARENT_SECONDS = 1.0
 # The garbage collector looks at new objects when there are so many.
 _NEW_OBJECTS = 20_000
+# How long the event loop waits for the interpreter while a thread works on a large request.
+_SWITCH_SECONDS = 0.001
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -90,6 +92,9 @@ def _print_version() -> int:
 
 def _serve(flags: Flags, stopping: threading.Event) -> int:
     heartbeat = Heartbeat() if flags.worker_index >= 0 else None
+    from serving.embedded.admission.resources import bound_allocator
+
+    bound_allocator()
     from serving.embedded import options as config
     from serving.embedded.loading.load import version_load
     from serving.embedded.loading.tensorflow import saved_model, tracing
@@ -100,6 +105,7 @@ def _serve(flags: Flags, stopping: threading.Event) -> int:
     # 30 each: with Python's 700, 32 requests began a collection every time, for a tenth of a small request's time.
     gc.freeze()
     gc.set_threshold(_NEW_OBJECTS)
+    sys.setswitchinterval(_SWITCH_SECONDS)
     tags, session_config = flags.saved_model_tags.split(","), config.session_config(flags).SerializeToString()
     server = ModelServer(
         flags,

@@ -8,6 +8,9 @@ from serving.errors import DeadlineExceeded, ResourceExhausted, ServingError
 
 # What waits for peers may take this much; the rest is for requests that are there and answers that are made.
 _SHARE_OF_PEERS = 0.75
+# What waits for peers, and a large request or answer, may fill this much of the whole: small ones go on beside them.
+_SHARE_OF_LARGE = 0.9
+_SMALL_BYTES = 2**16
 # A peer that has been silent for so long gives way to others when the budget is spent.
 _STALLED_SECONDS = 0.25
 
@@ -43,8 +46,10 @@ class Budget:
 
     def charge(self, size: int) -> None:
         """Takes bytes. Raises ResourceExhausted when there are too few, stalled holdings given up."""
-        if self.limit and self.used + size > self.limit:
-            self._make_room(self.limit - size, 0)
+        if self.limit:
+            limit = self.limit if size <= _SMALL_BYTES else int(self.limit * _SHARE_OF_LARGE)
+            if self.used + size > limit:
+                self._make_room(limit - size, 0)
         self.used += size
         self._peak = max(self._peak, self.used)
 
@@ -63,9 +68,9 @@ class Budget:
         """
         self._holdings.pop(holding, None)
         if self.limit and size > 0:
-            held = int(self.limit * _SHARE_OF_PEERS)
-            if self.used + size > self.limit or self._held + size > held:
-                self._make_room(self.limit - size, held - size)
+            limit, held = int(self.limit * _SHARE_OF_LARGE), int(self.limit * _SHARE_OF_PEERS)
+            if self.used + size > limit or self._held + size > held:
+                self._make_room(limit - size, held - size)
         self._holdings[holding] = self._clock()
         self.used += size
         self._held += size

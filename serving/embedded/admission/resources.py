@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import resource
 from pathlib import Path
@@ -14,6 +15,9 @@ _LEAST_BYTES = 32 * 2**20
 # cgroup v2 and v1, as a container sees them: https://docs.kernel.org/admin-guide/cgroup-v2.html
 _CGROUP_FILES = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 _PAGES = Path("/proc/self/statm")
+_M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8
+_LARGE_BLOCK_BYTES = 2**20
+_HEAPS = 4
 # Descriptors for files, sockets of siblings, and what TensorFlow opens.
 _RESERVED_DESCRIPTORS = 128
 
@@ -22,6 +26,18 @@ def default_budget(processes: int) -> int:
     """Bytes that the requests and answers of one of several processes may hold: a share of what memory is left."""
     left = memory_limit() // processes - resident_bytes()
     return max(_LEAST_BYTES, int(left * _SHARE))
+
+
+def bound_allocator() -> None:
+    """Makes glibc give large blocks back as they are freed; to be called before threads begin.
+
+    By itself it moves its threshold up to 32 MiB with the blocks that are freed, and has eight heaps for each CPU, none
+    of which shrinks while its end is in use: https://man7.org/linux/man-pages/man3/mallopt.3.html
+    """
+    with contextlib.suppress(AttributeError, OSError, TypeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK_BYTES)
+        mallopt(_M_ARENA_MAX, _HEAPS)
 
 
 def memory_limit() -> int:

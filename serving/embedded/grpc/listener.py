@@ -12,6 +12,7 @@ from serving.embedded.admission import Admission
 from serving.embedded.grpc.methods import Methods
 from serving.embedded.grpc.options import ConnectionOptions
 from serving.embedded.grpc.protocol import GrpcProtocol
+from serving.embedded.workers.acceptor import Acceptor
 from serving.embedded.workers.sockets import Port
 from serving.errors import ServerConfigError
 
@@ -37,14 +38,14 @@ class GrpcListener:
         self._tls = tls
         self._admission = admission
         self._connections: set[GrpcProtocol] = set()
+        self._acceptor: Acceptor | None = None
         self._servers: list[asyncio.Server] = []
 
     async def start(self) -> str:
         """Opens the port; gives its address. Raises ServerConfigError when it cannot be."""
         listener = self._port.listen("gRPC")
         loop = asyncio.get_running_loop()
-        connection_of = self._protocol_of(self._methods)
-        self._servers.append(await loop.create_server(connection_of, sock=listener, ssl=self._tls))
+        self._acceptor = Acceptor(listener, self._protocol_of(self._methods), self._tls)
         for path, methods in self._sockets.items():
             try:
                 self._servers.append(await loop.create_unix_server(self._protocol_of(methods), path))
@@ -56,6 +57,8 @@ class GrpcListener:
         """Closes the port; requests in flight have the grace to finish."""
         for server in self._servers:
             server.close()
+        if self._acceptor is not None:
+            await self._acceptor.close()
         for connection in list(self._connections):
             connection.drain()
         with contextlib.suppress(asyncio.TimeoutError):

@@ -79,8 +79,9 @@ class ModelServices:
             del request, work
             call.refund(size)
             aliases, fetches, answer_bytes = plan.aliases, plan.run.fetches, version.servable.answer_bytes
-            # An answer as large as the last is there as soon as the model has run.
-            call.charge(answer_bytes.get(fetches, 0))
+            # A large answer is there as soon as the model has run: one as large, for its request, as the last.
+            request_bytes = call.size
+            call.charge(int(answer_bytes.get(fetches, 0.0) * request_bytes))
             running = engine.run(plan.run)
             del plan
             outputs = dict(zip(aliases, await running, strict=True))
@@ -92,7 +93,7 @@ class ModelServices:
             return self._response(signature, outputs)
         # As message and as bytes.
         size *= 2
-        answer_bytes[fetches] = size
+        answer_bytes[fetches] = size / max(1, request_bytes)
         call.charge(size)
         encoded: bytes = await engine.offload(size, lambda: self._response(signature, outputs).SerializeToString())
         return encoded

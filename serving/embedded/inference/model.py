@@ -51,7 +51,8 @@ class LoadedModel:
     batching: how its requests are merged, or None when they are not. signatures: by name. run, close, loop_free: as
     `Servable` has them. quick_outputs: the tensors whose last run was quick enough for the event loop. queues: the
     requests that wait, by what they must have in common to be merged. runs_alone: how many runs in a row had one
-    request. answer_bytes: what the last answer took, by the outputs' tensors, where it was large.
+    request. answer_bytes: what the last answer took for each byte of its inputs, by the outputs' tensors, where it was
+    large.
     """
 
     def __init__(self, name: str, number: int, servable: Servable, batching: BatchingOptions | None = None) -> None:
@@ -65,7 +66,7 @@ class LoadedModel:
         self.quick_outputs: set[str] = set()
         self.queues: dict[Hashable, Queue] = {}
         self.runs_alone = 0
-        self.answer_bytes: dict[tuple[str, ...], int] = {}
+        self.answer_bytes: dict[tuple[str, ...], float] = {}
 
     def spec(self, signature_name: str = "") -> ModelSpec:
         """The ModelSpec of an answer: the version that gave it is always named."""

@@ -8,6 +8,7 @@ import contextlib
 from serving.embedded.admission import Admission
 from serving.embedded.rest.application import RestApplication
 from serving.embedded.rest.protocol import RestProtocol
+from serving.embedded.workers.acceptor import Acceptor
 from serving.embedded.workers.sockets import Port
 
 # How often connections are held to their time limits.
@@ -25,23 +26,21 @@ class RestListener:
         self._application = application
         self._admission = admission
         self._connections: set[RestProtocol] = set()
-        self._server: asyncio.Server | None = None
+        self._acceptor: Acceptor | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     async def start(self) -> str:
         """Opens the port; gives its address. Raises ServerConfigError when it cannot be."""
         listener = self._port.listen("REST")
-        self._server = await asyncio.get_running_loop().create_server(self._protocol, sock=listener)
+        self._acceptor = Acceptor(listener, self._protocol)
         self._check()
         return f"{self._port.host}:{listener.getsockname()[1]}"
 
     async def stop(self, grace_seconds: float) -> None:
         """Closes the port; what has arrived is answered, within the grace."""
-        if self._server is None:
+        if self._acceptor is None:
             return
-        # What the kernel has taken already is accepted before the port closes.
-        await asyncio.sleep(0)
-        self._server.close()
+        await self._acceptor.close()
         for connection in list(self._connections):
             connection.drain()
         with contextlib.suppress(asyncio.TimeoutError):

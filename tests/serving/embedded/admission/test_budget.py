@@ -37,6 +37,16 @@ def test_the_last_byte_of_the_budget_is_given_and_one_more_is_refused_with_the_f
     assert budget.used == 100
 
 
+def test_large_requests_leave_a_tenth_to_small_ones() -> None:
+    """However many there are."""
+    budget = Budget(MiB, Clock())
+    budget.charge(MiB // 2)
+    with pytest.raises(ResourceExhausted):
+        budget.charge(MiB // 2)
+    budget.charge(MiB // 10 * 4)
+    budget.charge(2**16)
+
+
 def test_a_budget_of_zero_is_none() -> None:
     """0 is no limit, as for the other limits."""
     budget = Budget(0, Clock())
