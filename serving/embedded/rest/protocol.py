@@ -20,6 +20,8 @@ from serving.errors import ResourceExhausted
 # From the last bytes sent to the close: closing while the client's bytes are unread resets the connection, and what was
 # sent last may be lost with it (RFC 9112, section 9.6).
 _LINGER_SECONDS = 1.0
+# Between two pieces of what is read for that reason only.
+_UNWANTED_SECONDS = 0.05
 
 
 class RestProtocol(asyncio.Protocol):
@@ -51,6 +53,8 @@ class RestProtocol(asyncio.Protocol):
         self._closing = False
         self._paused = False
         self._reading = True
+        # Whether it reads nothing for a moment, so that others are read.
+        self._yields = False
         # Whether an answer was sent; since when what is due is due.
         self._is_known = False
         self._since = clock()
@@ -83,6 +87,8 @@ class RestProtocol(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Takes what the client sent."""
+        if len(data) > LARGE_BYTES:
+            self._let_others_go_on()
         if self._closing:
             return
         phase = self._connection.phase
@@ -166,7 +172,8 @@ class RestProtocol(asyncio.Protocol):
                 self._send(self._refused(connection.refusal, self.peer), None, closes=True)
             elif connection.phase == Phase.NOTHING:
                 self._close()
-        self._set_reading(not connection.requests and not self._paused)
+        # What comes after the end is read on, and dropped.
+        self._set_reading(self._closing or not (connection.requests or self._paused or self._yields))
 
     def _begin(self, request: HttpRequest) -> None:
         if self._seat is not None:
@@ -214,6 +221,16 @@ class RestProtocol(asyncio.Protocol):
     def _hold_unread(self) -> None:
         unread = self.transport.get_write_buffer_size()
         self._admission.budget.hold(self._unread, unread - self._unread.size)
+
+    def _let_others_go_on(self) -> None:
+        """Reads on later: the event loop would read on at once, as long as there is more, whoever else waits."""
+        self._yields = True
+        self._set_reading(False)
+        self._loop.call_later(_UNWANTED_SECONDS if self._closing else 0, self._read_on)
+
+    def _read_on(self) -> None:
+        self._yields = False
+        self._set_reading(self._closing or not (self._connection.requests or self._paused))
 
     def _set_reading(self, reads: bool) -> None:
         if reads != self._reading and not self.transport.is_closing():

@@ -9,7 +9,7 @@ import pytest
 from serving.apis.status import Code
 from serving.embedded.limits import Limits
 from serving.embedded.rest.connection import MAX_PIPELINED
-from tests.support.http1_server import Port, request
+from tests.support.http1_server import Client, Port, request
 from tests.support.http2_server import SimulatedLoop, simulated_loop
 
 LIMITS = Limits(
@@ -355,3 +355,22 @@ def test_a_connection_is_turned_away_when_all_are_busy(loop: SimulatedLoop) -> N
     port.connect().send(request("/wait"))
     assert not port.connect().is_open()
     port.release()
+
+
+def test_a_client_that_sends_much_is_read_in_turn_with_others(loop: SimulatedLoop) -> None:
+    """After a large piece others are read first; once its request is refused, it is read slowly."""
+    port = Port(loop, LIMITS._replace(max_body_bytes=2**20, max_bytes_in_flight=2**21))
+    client, refused = port.connect(), port.connect()
+    client.transport.deliver(request(body=bytes(2**20))[:300_000])
+    assert reads(client, 0.0) == (False, True)
+    assert status(refused.ask(request(body=bytes(2**20 + 1))[:200])) == 429
+    refused.transport.deliver(bytes(300_000))
+    assert reads(refused, 0.0) == (False, False)
+    assert reads(refused, 0.06) == (False, True)
+
+
+def reads(client: Client, seconds: float) -> tuple[bool, bool]:
+    """Whether a client is read from, and whether it is after some time."""
+    now = client.transport.reads
+    client.port.loop.pass_time(seconds)
+    return now, client.transport.reads
