@@ -7,20 +7,20 @@ import random
 import time
 from collections.abc import Callable
 
-from tests.hostile.grounds import HELD, Grounds
+from tests.hostile.grounds import LONGEST_WAIT_TOGETHER_SECONDS, TOGETHER, Grounds
 
 SECONDS = float(os.environ.get("HOSTILE_SECONDS", "8"))
 ROUND_SECONDS = 3.0
 
 
 def test_random_compositions(hostile_grounds: Callable[[], Grounds]) -> None:
-    """Two to four attacks at a time do no more harm than each alone."""
+    """Two to four attacks at a time bring nothing down, and nobody waits for long."""
     seed = int(os.environ.get("HOSTILE_SEED", time.time_ns() % 10**6))
     order = random.Random(seed)
     print(f"HOSTILE_SEED={seed}")
     end = time.monotonic() + SECONDS
     while time.monotonic() < end:
-        names = order.sample(sorted(HELD), order.randint(2, 4))
+        names = order.sample(TOGETHER, order.randint(2, 4))
         print("+".join(names))
         cost = hostile_grounds().attacked(names, ROUND_SECONDS, order)
-        assert not cost.faults(), (seed, names, cost)
+        assert not cost.faults(LONGEST_WAIT_TOGETHER_SECONDS), (seed, names, cost)
