@@ -25,7 +25,7 @@ from serving.apis.status import Code
 # TF Serving cuts its messages here: they travel in an HTTP/2 header.
 MAX_MESSAGE = 1024
 # Of a caller's own text, an error repeats no more.
-_MAX_QUOTED = 200
+MAX_QUOTED = 200
 
 
 class ServingError(FashionError):
@@ -113,4 +113,4 @@ class ServerConfigError(FashionError):
 
 def quoted(text: str) -> str:
     """A caller's own text as an error repeats it: its beginning, when it is long."""
-    return text if len(text) <= _MAX_QUOTED else f"{text[:_MAX_QUOTED]}..."
+    return text if len(text) <= MAX_QUOTED else f"{text[:MAX_QUOTED]}..."

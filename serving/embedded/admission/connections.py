@@ -47,11 +47,11 @@ class Connections:
 
     def enter(self, address: str, close: Callable[[], None]) -> Seat | None:
         """A seat for a new connection, or None when it is to be closed. close: called when it has to go."""
-        if self._each and self._addresses[address] >= self._each:
+        if self._is_at_limit(address):
             self._make_room(address)
-        elif self.total and len(self._seats) >= self.total:
+        elif self._is_full():
             self._make_room(None)
-        if (self._each and self._addresses[address] >= self._each) or (self.total and len(self._seats) >= self.total):
+        if self._is_at_limit(address) or self._is_full():
             self._note(address)
             return None
         seat = Seat(address, close)
@@ -78,6 +78,12 @@ class Connections:
             self._addresses[seat.address] -= 1
             if not self._addresses[seat.address]:
                 del self._addresses[seat.address]
+
+    def _is_at_limit(self, address: str) -> bool:
+        return 0 < self._each <= self._addresses[address]
+
+    def _is_full(self) -> bool:
+        return 0 < self.total <= len(self._seats)
 
     def _make_room(self, address: str | None) -> None:
         for seats in (self._strangers, self._idle):

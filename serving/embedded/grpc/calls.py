@@ -13,7 +13,7 @@ from serving.embedded.grpc.frames import ProtocolError
 from serving.embedded.grpc.options import ConnectionOptions
 from serving.embedded.grpc.outbox import Outbox
 from serving.embedded.grpc.stream import Method, Stream
-from serving.errors import Internal, ResourceExhausted, ServingError, Unimplemented
+from serving.errors import Internal, ResourceExhausted, ServingError, Unimplemented, quoted
 
 log = logging.getLogger(__name__)
 
@@ -201,7 +201,7 @@ class Calls:
         stream = self._streams[number] = Stream(number, method or Method(), head, reader, self._peer, now)
         stream.input_ended = ends
         if method is None:
-            self._reject(stream, Unimplemented(f"Method not found: {head.path[: messages.MAX_QUOTED]}"))
+            self._reject(stream, Unimplemented(f"Method not found: {quoted(head.path)}"))
             return
         if method.streaming is not None:
             self.streaming += 1

@@ -17,10 +17,9 @@ from serving.embedded.grpc.methods import Rpc
 from serving.embedded.inference.model import LoadedModel
 from serving.embedded.models.core import ServerCore
 from serving.embedded.observe.calls import Call
-from serving.errors import NotFound, Unimplemented
+from serving.errors import NotFound, Unimplemented, quoted
 
 _POLL_SECONDS = 0.5
-_MAX_NAME = 200
 # "" is the server as a whole.
 _NAMES = ("", services.PREDICTION_SERVICE, services.MODEL_SERVICE)
 
@@ -53,7 +52,7 @@ class Health:
 
     async def _check(self, request: HealthCheckRequest, _: Call) -> Message:
         if request.service not in _NAMES:
-            raise NotFound(f"service {request.service[:_MAX_NAME]} is not known: {', '.join(_NAMES[1:])} are")
+            raise NotFound(f"service {quoted(request.service)} is not known: {', '.join(_NAMES[1:])} are")
         return self._response(request.service)
 
     async def _watch(self, requests: AsyncIterator[HealthCheckRequest], _: Call) -> AsyncIterator[Message]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ssl
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,11 +11,9 @@ from serving.embedded.admission import Admission
 from serving.embedded.grpc.methods import Methods
 from serving.embedded.grpc.options import ConnectionOptions
 from serving.embedded.grpc.protocol import GrpcProtocol
-from serving.embedded.workers.acceptor import Acceptor
+from serving.embedded.workers.acceptor import Acceptor, drain
 from serving.embedded.workers.sockets import Port
 from serving.errors import ServerConfigError
-
-_CLOSED_SECONDS = 0.02
 
 
 class GrpcListener:
@@ -59,12 +56,7 @@ class GrpcListener:
             server.close()
         if self._acceptor is not None:
             await self._acceptor.close()
-        for connection in list(self._connections):
-            connection.drain()
-        with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._until_closed(), grace_seconds)
-        for connection in list(self._connections):
-            connection.abort()
+        await drain(self._connections, grace_seconds)
         for path in self._sockets:
             Path(path).unlink(missing_ok=True)
 
@@ -72,7 +64,3 @@ class GrpcListener:
         return lambda: GrpcProtocol(
             methods.by_path, self._options, self._connections, methods.refused, admission=self._admission
         )
-
-    async def _until_closed(self) -> None:
-        while self._connections:
-            await asyncio.sleep(_CLOSED_SECONDS)

@@ -17,7 +17,7 @@ import hpack
 
 from serving.apis.status import Code
 from serving.embedded.grpc import frames
-from serving.errors import Internal, ResourceExhausted, ServingError
+from serving.errors import Internal, ResourceExhausted, ServingError, quoted
 
 PREFIX_BYTES = 5
 # Identical header blocks mean identical requests while the dynamic table stays as it is. A client has few of them, and
@@ -26,8 +26,6 @@ MAX_KNOWN_BLOCKS = 64
 MAX_KNOWN_BYTES = 1024
 # What is too long is read to its end all the same, up to so many times the limit: the table must not be lost.
 HARD_LIMIT = 4
-# Of what a request says, an error quotes no more.
-MAX_QUOTED = 200
 # A status's message: what is longer is cut off.
 _MAX_STATUS_TEXT = 4096
 
@@ -304,8 +302,9 @@ class MessageReader:
         if compressed and self._encoding == b"identity":
             raise Internal("a message is flagged as compressed, but the request names no grpc-encoding")
         if compressed and self._encoding not in _ENCODINGS:
+            encoding = quoted(self._encoding.decode("latin-1"))
             raise ServingError(
-                f"grpc-encoding {_quoted(self._encoding)} is not known here: send identity, deflate or gzip",
+                f"grpc-encoding {encoding} is not known here: send identity, deflate or gzip",
                 Code.UNIMPLEMENTED,
             )
 
@@ -315,10 +314,6 @@ class MessageReader:
         if not self._compressed and self._length <= _SMALL_BYTES:
             return b"".join(pieces)
         return Parcel(pieces, self._length, self._encoding if self._compressed else b"", self._limit)
-
-
-def _quoted(text: bytes) -> str:
-    return text[:MAX_QUOTED].decode("latin-1") + ("..." if len(text) > MAX_QUOTED else "")
 
 
 def status_trailers(code: Code, message: str) -> bytes:

@@ -23,11 +23,10 @@ from serving.embedded.inference.predict import (
     Engine,
     check_rows,
     shape_text,
-    short,
 )
 from serving.embedded.inference.runner import Run
 from serving.embedded.limits import Limits
-from serving.errors import FailedPrecondition, InvalidArgument, Unimplemented
+from serving.errors import FailedPrecondition, InvalidArgument, Unimplemented, quoted
 
 # What an example takes beside its bytes, and an entry of an answer as a message.
 _EXAMPLE_BYTES = 64
@@ -124,7 +123,7 @@ async def _run(
     with engine.use(request.model_spec) as version:
         name = request.model_spec.signature_name or DEFAULT_SIGNATURE
         if name not in version.servable.signatures:
-            raise InvalidArgument(f"No signature was found with the name: {short(name)}")
+            raise InvalidArgument(f"No signature was found with the name: {quoted(name)}")
         task = _task(engine, version.servable.signatures[name], method_name)
         examples = await _read_examples(engine, request.input, account)
         del request
@@ -175,16 +174,16 @@ def _tasks(engine: Engine, signatures: Mapping[str, Signature], request: message
             raise InvalidArgument("All ModelSpecs in a MultiInferenceRequest must access the same model name.")
         name = spec.signature_name or DEFAULT_SIGNATURE
         if name in tasks:
-            raise InvalidArgument(f"Duplicate evaluation of signature: {short(name)}")
+            raise InvalidArgument(f"Duplicate evaluation of signature: {quoted(name)}")
         if name not in signatures:
-            raise InvalidArgument(f"Requested signature not found in model graph: {short(name)}")
+            raise InvalidArgument(f"Requested signature not found in model graph: {quoted(name)}")
         tasks[name] = _task(engine, signatures[name], inference.method_name)
     return list(tasks.values())
 
 
 def _task(engine: Engine, signature: Signature, method_name: str) -> _Task:
     if method_name not in _KINDS:
-        raise Unimplemented(f"Unsupported signature method_name: {short(method_name)}")
+        raise Unimplemented(f"Unsupported signature method_name: {quoted(method_name)}")
     kind, definition = _KINDS[method_name], signature.definition
     if engine.check_method_names and definition.method_name != method_name:
         raise InvalidArgument(

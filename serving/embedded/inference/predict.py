@@ -20,7 +20,7 @@ from serving.embedded.inference.model import DEFAULT_SIGNATURE, LoadedModel, Sig
 from serving.embedded.inference.runner import Run
 from serving.embedded.limits import Limits
 from serving.embedded.models.versions import Version
-from serving.errors import FailedPrecondition, Internal, InvalidArgument, ResourceExhausted
+from serving.errors import FailedPrecondition, Internal, InvalidArgument, ResourceExhausted, quoted
 
 _PREDICT_METHOD = "tensorflow/serving/predict"
 CLASSIFY_METHOD = "tensorflow/serving/classify"
@@ -29,9 +29,8 @@ REGRESS_METHOD = "tensorflow/serving/regress"
 
 # How many elements of --max_request_elements a string counts as: TensorFlow copies each, and holds the interpreter.
 STRING_COST = 4
-# Of what a request says, an error quotes no more: so many names, so many characters of each.
+# Of what a request says, an error quotes no more names.
 _MAX_NAMES = 32
-_MAX_NAME = 200
 
 
 class Account(Protocol):
@@ -98,7 +97,7 @@ def find_signature(engine: Engine, version: Version[LoadedModel], signature_name
     name = signature_name or DEFAULT_SIGNATURE
     signature = version.servable.signatures.get(name)
     if signature is None:
-        raise FailedPrecondition(f'Serving signature key "{short(name)}" not found.')
+        raise FailedPrecondition(f'Serving signature key "{quoted(name)}" not found.')
     if engine.check_method_names:
         _check_predict_method(signature.definition)
     return signature
@@ -251,7 +250,7 @@ def _filtered(signature: Signature, output_filter: Sequence[str]) -> tuple[str, 
     for alias in output_filter:
         if alias not in signature.output_types:
             raise InvalidArgument(
-                f"output tensor alias not found in signature: {short(alias)} "
+                f"output tensor alias not found in signature: {quoted(alias)} "
                 f"Outputs expected to be in the set {_set(signature.aliases)}."
             )
         if alias in aliases:
@@ -267,9 +266,4 @@ def _set(names: Collection[str]) -> str:
 def _names(names: Collection[str]) -> str:
     """Names in order, with commas between them; of too many the first that come."""
     few = sorted(itertools.islice(names, _MAX_NAMES))
-    return ",".join(map(short, few)) + (f",... ({len(names)} in all)" if len(names) > _MAX_NAMES else "")
-
-
-def short(name: str) -> str:
-    """A name as errors quote it: not all of one that is too long."""
-    return name if len(name) <= _MAX_NAME else name[:_MAX_NAME] + "..."
+    return ",".join(map(quoted, few)) + (f",... ({len(names)} in all)" if len(names) > _MAX_NAMES else "")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TypeVar
 
+from serving.apis import tensors
 from serving.apis.tensors import Array
 from serving.embedded.limits import Limits
 from serving.embedded.observe.calls import Call
@@ -61,7 +62,7 @@ class Bodies:
 
     async def written(self, arrays: Mapping[str, Array], call: Call, *, by_rows: bool) -> bytes:
         """The body of a Predict answer. Raises ServingError."""
-        size = sum([_array_bytes(array) for array in arrays.values()])
+        size = sum(map(tensors.array_bytes, arrays.values()))
         if size > LARGE_BYTES:
             call.charge(_TEXT_FACTOR * size)
         return await self.text(size, partial(outputs.outputs_json, arrays, row_format=by_rows))
@@ -90,10 +91,6 @@ class Bodies:
 def _has_booleans(body: bytes | bytearray) -> bool:
     """Whether `true` or `false` is anywhere in a body. Its letters are looked for first: that takes a tenth of it."""
     return (b"u" in body and b"true" in body) or (b"l" in body and b"false" in body)
-
-
-def _array_bytes(array: Array) -> int:
-    return sum(map(len, array.ravel())) if array.dtype.kind == "O" else array.nbytes
 
 
 def _converted(document: Document, convert: Callable[[Mapping[str, Value]], T]) -> T:

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 
 from serving.embedded.admission import Admission
 from serving.embedded.rest.application import RestApplication
 from serving.embedded.rest.protocol import RestProtocol
-from serving.embedded.workers.acceptor import Acceptor
+from serving.embedded.workers.acceptor import Acceptor, drain
 from serving.embedded.workers.sockets import Port
 
 # How often connections are held to their time limits.
 _CHECK_SECONDS = 0.5
-_CLOSED_SECONDS = 0.02
-# How long an idle connection may still ask something when the server stops: what is on its way is answered.
-_LAST_REQUEST_SECONDS = 0.5
 
 
 class RestListener:
@@ -41,12 +37,7 @@ class RestListener:
         if self._acceptor is None:
             return
         await self._acceptor.close()
-        for connection in list(self._connections):
-            connection.drain()
-        with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._until_closed(), grace_seconds)
-        for connection in list(self._connections):
-            connection.abort()
+        await drain(self._connections, grace_seconds)
         if self._timer is not None:
             self._timer.cancel()
 
@@ -57,12 +48,3 @@ class RestListener:
         for connection in list(self._connections):
             connection.check_time()
         self._timer = asyncio.get_running_loop().call_later(_CHECK_SECONDS, self._check)
-
-    async def _until_closed(self) -> None:
-        loop = asyncio.get_running_loop()
-        last = loop.time() + _LAST_REQUEST_SECONDS
-        while self._connections:
-            await asyncio.sleep(_CLOSED_SECONDS)
-            if loop.time() > last:
-                for connection in list(self._connections):
-                    connection.close_if_idle()

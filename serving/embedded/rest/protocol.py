@@ -20,6 +20,8 @@ from serving.errors import ResourceExhausted
 # From the last bytes sent to the close: closing while the client's bytes are unread resets the connection, and what was
 # sent last may be lost with it (RFC 9112, section 9.6).
 _LINGER_SECONDS = 1.0
+# How long an idle connection may still ask something when the server stops: what is on its way is answered.
+_LAST_REQUEST_SECONDS = 0.5
 # Between two pieces of what is read for that reason only.
 _UNWANTED_SECONDS = 0.05
 
@@ -107,10 +109,7 @@ class RestProtocol(asyncio.Protocol):
         """The client does not read: what it has not read is held."""
         self._paused = True
         self._since = self._clock()
-        try:
-            self._hold_unread()
-        except ResourceExhausted:
-            self.abort()
+        self._hold_unread()
 
     def resume_writing(self) -> None:
         """The client has read everything."""
@@ -119,11 +118,11 @@ class RestProtocol(asyncio.Protocol):
         self._advance()
 
     def drain(self) -> None:
-        """Answers what has arrived, and closes with the last answer."""
+        """Answers what has arrived, and closes with the last answer; an idle connection, soon."""
         self._draining = True
+        self._loop.call_later(_LAST_REQUEST_SECONDS, self._close_if_idle)
 
-    def close_if_idle(self) -> None:
-        """Closes a connection that asks nothing."""
+    def _close_if_idle(self) -> None:
         if self._task is None and self._connection.phase in (Phase.REQUEST, Phase.NOTHING):
             self._close()
 
@@ -172,8 +171,7 @@ class RestProtocol(asyncio.Protocol):
                 self._send(self._refused(connection.refusal, self.peer), None, closes=True)
             elif connection.phase == Phase.NOTHING:
                 self._close()
-        # What comes after the end is read on, and dropped.
-        self._set_reading(self._closing or not (connection.requests or self._paused or self._yields))
+        self._update_reading()
 
     def _begin(self, request: HttpRequest) -> None:
         if self._seat is not None:
@@ -197,9 +195,8 @@ class RestProtocol(asyncio.Protocol):
         if len(body) <= LARGE_BYTES:
             self.transport.write(head + body)
         else:
-            # Not another copy of it.
-            self.transport.write(head)
-            self.transport.write(body)
+            # Not another copy of it, and not in two writes: what the first leaves unread is all that is held.
+            self.transport.writelines((head, body))
         if closes:
             self._close()
 
@@ -211,7 +208,7 @@ class RestProtocol(asyncio.Protocol):
         self._connection.end()
         if self.transport.can_write_eof():
             self.transport.write_eof()
-        self._set_reading(True)
+        self._update_reading()
         self._loop.call_later(_LINGER_SECONDS, self._finish)
 
     def _finish(self) -> None:
@@ -220,19 +217,25 @@ class RestProtocol(asyncio.Protocol):
 
     def _hold_unread(self) -> None:
         unread = self.transport.get_write_buffer_size()
-        self._admission.budget.hold(self._unread, unread - self._unread.size)
+        try:
+            self._admission.budget.hold(self._unread, unread - self._unread.size)
+        except ResourceExhausted:
+            self.abort()
 
     def _let_others_go_on(self) -> None:
         """Reads on later: the event loop would read on at once, as long as there is more, whoever else waits."""
         self._yields = True
-        self._set_reading(False)
+        self._update_reading()
         self._loop.call_later(_UNWANTED_SECONDS if self._closing else 0, self._read_on)
 
     def _read_on(self) -> None:
         self._yields = False
-        self._set_reading(self._closing or not (self._connection.requests or self._paused))
+        self._update_reading()
 
-    def _set_reading(self, reads: bool) -> None:
+    def _update_reading(self) -> None:
+        # What comes after the end is read on, and dropped.
+        waits = not self._closing and (self._connection.requests or self._paused)
+        reads = not (waits or self._yields)
         if reads != self._reading and not self.transport.is_closing():
             self._reading = reads
             if reads:

@@ -27,15 +27,13 @@ from serving.embedded.offload import LARGE_BYTES, Offload
 from serving.embedded.rest.bodies import Bodies, Document
 from serving.embedded.rest.json import examples, outputs, requests
 from serving.embedded.rest.messages import JSON, HttpRequest
-from serving.errors import InvalidArgument
+from serving.errors import InvalidArgument, quoted
 
 _MODEL = "/v1/models/(?P<model>[^/:]+)"
 _VERSION = r"(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
 _GET, _POST, _PROBE = {"GET"}, {"POST"}, {"GET", "HEAD"}
 _ANY: Collection[str] = ()
 _INT64_MAX = 2**63 - 1
-# An error quotes so many characters of a path.
-_MAX_QUOTED = 200
 _NOT_FOUND = b"<HTML><HEAD>\n<TITLE>404 Not Found</TITLE>\n</HEAD><BODY>\n<H1>Not Found</H1>\n</BODY></HTML>\n"
 
 
@@ -155,7 +153,7 @@ class Routes:
         raise InvalidArgument("Missing model name in request.")
 
     async def _malformed(self, request: Request) -> Reply:
-        raise InvalidArgument(f"Malformed request: {request.http.method} {request.http.target[:_MAX_QUOTED]}")
+        raise InvalidArgument(f"Malformed request: {request.http.method} {quoted(request.http.target)}")
 
     async def _exposition(self, _: Request) -> Reply:
         assert self._metrics is not None

@@ -1,4 +1,4 @@
-"""Accepts the connections of a port."""
+"""The connections of a port: how they are accepted, and how they end with it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import asyncio
 import logging
 import socket
 import ssl
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Collection
+from typing import Protocol
 
 log = logging.getLogger(__name__)
 
@@ -14,6 +16,29 @@ log = logging.getLogger(__name__)
 _AT_ONCE = 64
 # How long accepting rests when there are no descriptors left, and for how long handshakes go on when the port closes.
 _REST_SECONDS = 0.2
+# How often it is looked whether all are closed.
+_CLOSED_SECONDS = 0.02
+
+
+class Drainable(Protocol):
+    """A connection, which goes when it is closed from the set that it is in."""
+
+    def drain(self) -> None:
+        """Answers what has arrived, and closes."""
+
+    def abort(self) -> None:
+        """Closes at once."""
+
+
+async def drain(connections: Collection[Drainable], grace_seconds: float) -> None:
+    """Ends connections; requests under way have the grace to finish."""
+    for connection in list(connections):
+        connection.drain()
+    end = time.monotonic() + grace_seconds
+    while connections and time.monotonic() < end:
+        await asyncio.sleep(_CLOSED_SECONDS)
+    for connection in list(connections):
+        connection.abort()
 
 
 class Acceptor:

@@ -13,15 +13,13 @@ from typing import Any
 
 import orjson
 
-from serving.errors import InvalidArgument
+from serving.errors import MAX_QUOTED, InvalidArgument
 
 # What JSON gives in Python: None, bool, int, float, str, list and dict; its nesting cannot be typed.
 Value = Any
 
 _TYPES = {type(None): "Null", str: "String", list: "Array", dict: "Object", int: "Number", float: "Number"}
 _INT64_MIN, _UINT64_MAX = -(2**63), 2**64 - 1
-# An error quotes so many characters of a value.
-MAX_QUOTED = 200
 _MAX_FLOAT32 = 3.4028234663852886e38
 
 

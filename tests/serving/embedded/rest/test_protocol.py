@@ -333,7 +333,7 @@ def test_a_drained_connection_answers_what_arrives_and_closes_with_it(port: Port
     assert answers.endswith(b"POST second")
     assert b"connection: close" in late.ask(request())
     assert idle.is_open()
-    idle.protocol.close_if_idle()
+    port.loop.pass_time(0.5)
     assert not idle.is_open()
 
 
@@ -374,3 +374,14 @@ def reads(client: Client, seconds: float) -> tuple[bool, bool]:
     now = client.transport.reads
     client.port.loop.pass_time(seconds)
     return now, client.transport.reads
+
+
+def test_an_answer_that_is_too_large_to_wait_ends_its_own_connection_only(port: Port) -> None:
+    """All of it is held at once, head and body; the others go on being held to their times."""
+    port.big = bytes(200_000)
+    client, silent = port.connect(), port.connect()
+    client.send(request("/big"))
+    assert client.protocol not in port.connections
+    assert port.admission.budget.used == 0
+    port.pass_time(10.1)
+    assert not silent.is_open()
