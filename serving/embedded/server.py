@@ -20,12 +20,12 @@ from serving.embedded.admission.connections import Connections
 from serving.embedded.admission.upkeep import Upkeep
 from serving.embedded.api import Api
 from serving.embedded.flags import Flags
-from serving.embedded.grpc import reflection
-from serving.embedded.grpc.health import Health
 from serving.embedded.grpc.listener import GrpcListener
 from serving.embedded.grpc.methods import Methods, Rpc
-from serving.embedded.grpc.profiler import Profiler
-from serving.embedded.grpc.services import ModelServices
+from serving.embedded.grpc.services import reflection
+from serving.embedded.grpc.services.health import Health
+from serving.embedded.grpc.services.models import ModelServices
+from serving.embedded.grpc.services.profiler import Profiler
 from serving.embedded.inference.batching import BatchingRunner
 from serving.embedded.inference.model import LoadedModel
 from serving.embedded.inference.predict import Engine

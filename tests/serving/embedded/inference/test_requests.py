@@ -24,7 +24,7 @@ from serving.apis.messages import (
 )
 from serving.apis.tensors import Array
 from serving.embedded.admission.budget import Budget
-from serving.embedded.grpc.services import ModelServices
+from serving.embedded.grpc.services.models import ModelServices
 from serving.embedded.inference import examples
 from serving.embedded.inference.model import LoadedModel
 from serving.embedded.inference.predict import Engine

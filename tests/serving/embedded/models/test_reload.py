@@ -15,7 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from serving.apis import services
 from serving.apis.messages import ReloadConfigRequest
-from serving.embedded.grpc.peers import check_reload
+from serving.embedded.grpc.services.peers import check_reload
 from serving.errors import PermissionDenied
 from tests.support.asking import call
 from tests.support.live import Server, running

@@ -19,7 +19,7 @@ from serving.apis.messages import ProfileRequest, ProfileResponse, TerminateRequ
 from serving.apis.services import PROFILER_SERVICE
 from serving.apis.status import Code
 from serving.embedded.grpc.methods import Rpc
-from serving.embedded.grpc.peers import is_local
+from serving.embedded.grpc.services.peers import is_local
 from serving.embedded.observe.calls import Call
 from serving.embedded.observe.tracer import Levels, Tracer
 from serving.errors import FailedPrecondition, InvalidArgument, PermissionDenied, ServingError, quoted

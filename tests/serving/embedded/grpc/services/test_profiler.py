@@ -20,7 +20,7 @@ from google.protobuf.message import Message
 from serving.apis.messages import ProfileOptions, ProfileRequest, ProfileResponse, TerminateRequest
 from serving.apis.services import PROFILER_SERVICE
 from serving.apis.status import Code
-from serving.embedded.grpc.profiler import Profiler
+from serving.embedded.grpc.services.profiler import Profiler
 from serving.embedded.observe.tracer import Levels, Trace, Tracer
 from serving.errors import ServingError
 from tests.support.asking import predict

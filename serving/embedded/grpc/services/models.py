@@ -20,7 +20,7 @@ from serving.apis.messages import (
 from serving.apis.tensors import Array
 from serving.embedded.api import Api
 from serving.embedded.grpc.methods import Rpc, Unary
-from serving.embedded.grpc.peers import check_reload
+from serving.embedded.grpc.services.peers import check_reload
 from serving.embedded.inference import examples
 from serving.embedded.inference.model import Signature
 from serving.embedded.inference.predict import Plan, find_signature, input_bytes, planned
