@@ -30,9 +30,12 @@ _LISTENING = re.compile("Running gRPC ModelServer at|Exporting (HTTP/REST API|me
 _LOOK_SECONDS = 0.2
 # While it starts a worker may be silent for so much longer: libraries of a gigabyte are read from a cold disk.
 _START_FACTOR = 10
-# Between two deaths in a row: twice as long each time. A worker that has lived for so long has recovered.
+# Between two deaths in a row: 1 s, then twice as long each time, for the sake of the workers that serve. While none
+# does there is nobody to spare.
 _MAX_PAUSE_SECONDS = 60.0
-_HEALTHY_SECONDS = 60.0
+_OUTAGE_PAUSE_SECONDS = 1.0
+# A worker that has served for so long has recovered.
+_HEALTHY_SECONDS = 10.0
 # On top of the grace for requests: for the end of all else.
 _END_SECONDS = 10.0
 
@@ -50,12 +53,18 @@ class Worker:
     def __init__(self, command: Sequence[str], directory: Path) -> None:
         environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(directory)}
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, errors="replace", env=environment)
-        self.started = time.monotonic()
         self.listening: list[str] = []
         self.ready = threading.Event()
+        # Since when it serves, by `time.monotonic`.
+        self.served_since: float | None = None
         self._beaten = threading.Event()
         self._silence = 0.0
         threading.Thread(target=self._read, daemon=True).start()
+
+    @property
+    def serves(self) -> bool:
+        """Whether it answers requests, unless it hangs."""
+        return self.served_since is not None and self.ready.is_set() and self.process.poll() is None
 
     def silence(self, elapsed: float) -> float:
         """For how long there was no sign of life. elapsed: since the last call."""
@@ -79,6 +88,7 @@ class Worker:
                 if line == BEAT:
                     self._beaten.set()
                 elif line == READY:
+                    self.served_since = time.monotonic()
                     self.ready.set()
                 elif _LISTENING.match(line):
                     self.listening.append(line)
@@ -166,19 +176,22 @@ class Supervisor:
 
     def _replace_dead(self) -> None:
         now = time.monotonic()
+        is_outage = not any(slot.worker.serves for slot in self._slots)
+        most = _OUTAGE_PAUSE_SECONDS if is_outage else _MAX_PAUSE_SECONDS
         for index, slot in enumerate(self._slots):
             code = slot.worker.process.poll()
             if code is None:
                 continue
             if slot.next_start is None:
-                is_healthy = slot.stale or now - slot.worker.started > _HEALTHY_SECONDS
+                is_healthy = slot.stale or now - (slot.worker.served_since or now) > _HEALTHY_SECONDS
                 slot.deaths = 0 if is_healthy else slot.deaths + 1
-                pause = min(2.0 ** (slot.deaths - 1), _MAX_PAUSE_SECONDS) if slot.deaths else 0.0
+                pause = min(_pause(slot.deaths), most)
                 slot.next_start = now + pause
                 log.error(
                     "worker %d ended with exit code %d: it is started again%s",
                     index, code, f" in {pause:g} s" if pause else "",
                 )  # fmt: skip
+            slot.next_start = min(slot.next_start, now + most)
             if now >= slot.next_start:
                 try:
                     slot.worker, slot.next_start, slot.stale = self._worker(index), None, False
@@ -208,7 +221,7 @@ class Supervisor:
 
     def _restart_stale(self) -> None:
         """Ends the next worker that has to be replaced, while all others serve."""
-        if all(slot.worker.ready.is_set() and slot.worker.process.poll() is None for slot in self._slots):
+        if all(slot.worker.serves for slot in self._slots):
             for slot in self._slots:
                 if slot.stale:
                     slot.worker.process.terminate()
@@ -235,3 +248,9 @@ class Supervisor:
         codes = [worker.process.wait() for worker in workers]
         # A worker that was only just started may not have its signal handlers yet.
         return next((code for code in codes if code not in (0, -signal.SIGTERM)), 0)
+
+
+def _pause(deaths: int) -> float:
+    """Seconds before the next start after so many deaths in a row, unless that is too long."""
+    # There may be more of them than a float has room for.
+    return 2.0 ** min(deaths - 1, 60) if deaths else 0.0

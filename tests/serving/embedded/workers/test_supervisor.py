@@ -132,10 +132,30 @@ def test_deaths_in_a_row(run: Callable[..., Running], caplog: pytest.LogCaptureF
         wait_until(lambda old=old: running.pids[0] != old and running.is_ready())  # type: ignore[misc]
         assert f"worker 0 ended with exit code -9: it is started again in {pause} s" in caplog.text
 
-    # Those of one that has lived for a while do not count.
-    running.supervisor._slots[0].worker.started -= 3600
+    # Those of one that has served for a while do not count.
+    worker = running.supervisor._slots[0].worker
+    assert worker.served_since is not None
+    worker.served_since -= 3600
     os.kill(running.pids[0], signal.SIGKILL)
     wait_until(lambda: "ended with exit code -9: it is started again\n" in caplog.text)
+
+
+def test_no_worker_is_left(run: Callable[..., Running], caplog: pytest.LogCaptureFixture) -> None:
+    """Then none waits for long, however often each has died before."""
+    running = run(LIVES)
+    wait_until(running.is_ready)
+    first, second = running.supervisor._slots
+    first.deaths = second.deaths = 2000
+    old = running.pids
+    os.kill(old[0], signal.SIGKILL)
+    wait_until(lambda: "worker 0 ended with exit code -9: it is started again in 60 s" in caplog.text)
+
+    os.kill(old[1], signal.SIGKILL)
+    begin = time.monotonic()
+    wait_until(lambda: not set(running.pids) & set(old) and running.is_ready())
+
+    assert time.monotonic() - begin < 30
+    assert "worker 1 ended with exit code -9: it is started again in 1 s" in caplog.text
 
 
 def test_workers_that_die_at_the_start(run: Callable[..., Running]) -> None:
