@@ -17,6 +17,7 @@ from serving.apis import services
 from serving.apis.messages import GetModelStatusRequest, ModelSpec, ReloadConfigRequest
 from tests.support.asking import call
 from tests.support.live import free_port, running, wait_until
+from tests.support.workers import is_listening, workers_of
 
 
 def test_workers(toys: Path, tmp_path: Path) -> None:
@@ -94,17 +95,6 @@ def count_of(url: str) -> float:
     count = re.search(r'request_count\{model_name="m",status="OK"\} (\S+)', httpx.get(url).text)
     assert count
     return float(count[1])
-
-
-def workers_of(pid: int) -> list[int]:
-    """The processes that a process has started (proc(5))."""
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def is_listening(pid: int) -> bool:
-    """Whether a process has its REST port open, which it opens last."""
-    connections = psutil.Process(pid).net_connections("tcp")
-    return bool(sum(connection.status == psutil.CONN_LISTEN for connection in connections) == 2)
 
 
 def is_served(url: str) -> bool:
