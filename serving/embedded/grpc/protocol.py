@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 _WRITE_BUFFER_BYTES = 2**16
 # For the last words to a connection that has to go because there are too many.
 _FAREWELL_SECONDS = 0.1
+# So many events are handled at a time: there may be one for each of 30,000 calls when others need their bytes.
+_TURN_EVENTS = 64
 # Whether a connection is idle is looked at so often: to note it after each call would cost more.
 _REST_SECONDS = 1.0
 
@@ -65,6 +67,7 @@ class GrpcProtocol(asyncio.Protocol):
         self._admission = admission or Admission(options.limits, Budget(0, clock), Connections(0, 0, clock))
         self._seat: Seat | None = None
         self._is_resting = True
+        self._is_woken = False
         self._unread = Holding(lambda _: self.abort())
         self.connection = Connection(methods, options, self.peer, self._admission.budget, self._wake)
 
@@ -176,8 +179,10 @@ class GrpcProtocol(asyncio.Protocol):
         connection = self.connection
         while not self._paused and (data := connection.data_to_send()):
             self.transport.write(data)
-        while connection.events:
+        for _ in range(min(len(connection.events), _TURN_EVENTS)):
             self._handle(connection.events.popleft())
+        if connection.events:
+            self._wake()
         if connection.closed and not self._closing:
             self._close()
         elif connection.calls.under_way and self._is_resting:
@@ -200,7 +205,13 @@ class GrpcProtocol(asyncio.Protocol):
             self._admission.connections.rest(self._seat)
 
     def _wake(self) -> None:
-        self._loop.call_soon(self._advance)
+        if not self._is_woken:
+            self._is_woken = True
+            self._loop.call_soon(self._wake_up)
+
+    def _wake_up(self) -> None:
+        self._is_woken = False
+        self._advance()
 
     def _make_way(self) -> None:
         """Goes, since there are too many connections: with a GOAWAY where something was asked."""
@@ -224,7 +235,9 @@ class GrpcProtocol(asyncio.Protocol):
             case events.InputEnded(stream):
                 self._receive(stream, None)
             case events.MessagesSent(stream):
-                self._exchanges[stream.number].sent.set()
+                # Its handler may have been cancelled meanwhile.
+                if waiting := self._exchanges.get(stream.number):
+                    waiting.sent.set()
             case events.CallRejected(stream, error):
                 self._reject(stream, error)
             case events.CallCancelled(stream):

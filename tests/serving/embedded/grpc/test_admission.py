@@ -252,6 +252,25 @@ def test_one_connection_takes_its_turn(loop: SimulatedLoop) -> None:
     assert {each.number for each in peer.rest() if each.kind == HEADERS} == set(range(1, 2001, 2))
 
 
+def test_calls_that_give_way_are_noted_in_turns(loop: SimulatedLoop) -> None:
+    """A large request may need the bytes of thousands: they are free at once, and their log is written bit by bit."""
+    budget = Budget(LIMIT, loop.time)
+    server = Simulated(loop, admission=Admission(Limits(), budget, Connections(0, 0, loop.time)))
+    peer = Peer(server)
+    peer.send(*(begin(number) + frame(DATA, 0, number, b"\0") for number in range(1, 601, 2)))
+    assert server.under_way() == (300, 0)
+    loop.pass_time(1.0)
+
+    budget.charge(int(LIMIT * 0.9))
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+
+    assert server.under_way() == (0, 0)
+    assert 0 < len(server.refused) < 100
+    loop.pass_time()
+    assert len(server.refused) == 300
+
+
 def test_a_settings_flood_does_not_look_at_every_call_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Windows are seen to once, when something is sent: 900 SETTINGS times 900 calls would hold up the server."""
     server = Memory()
