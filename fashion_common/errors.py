@@ -2,6 +2,7 @@
 
 FashionError
 └── BasePathError                 exit code 2: a model base path without versions
+    ├── UnreadableBasePathError   nobody knows whether there are any
     └── MisplacedModelError       a SavedModel where its versions should be
 
 Each package draws its own family below FashionError: `training.errors`, `serving.errors`, `serving.launch.errors` and
@@ -28,6 +29,10 @@ class BasePathError(FashionError):
     """A model base path that is missing, cannot be read, or holds no version."""
 
     exit_code = EXIT_USAGE
+
+
+class UnreadableBasePathError(BasePathError):
+    """A model base path of which nobody knows what it holds: there may be versions."""
 
 
 class MisplacedModelError(BasePathError):

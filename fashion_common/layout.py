@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from fashion_common.errors import BasePathError, MisplacedModelError
+from fashion_common.errors import BasePathError, MisplacedModelError, UnreadableBasePathError
 from fashion_common.served_model import MODEL_NAME
 
 MODEL_BASE_PATH = Path("models") / MODEL_NAME
@@ -60,7 +60,7 @@ def check_base_path(model_name: str, base_path: Path) -> dict[int, Path]:
     try:
         versions = version_directories(base_path)
     except OSError as error:
-        raise BasePathError(f"Cannot read base path {base_path}: {error.strerror or error}") from error
+        raise UnreadableBasePathError(f"Cannot read base path {base_path}: {error.strerror or error}") from error
     if versions:
         return versions
     example = base_path / "1"

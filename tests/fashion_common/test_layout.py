@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fashion_common.errors import EXIT_USAGE, BasePathError, MisplacedModelError
+from fashion_common.errors import EXIT_USAGE, BasePathError, MisplacedModelError, UnreadableBasePathError
 from fashion_common.layout import check_base_path, version_directories, version_number
 
 
@@ -92,5 +92,5 @@ def test_a_base_path_that_cannot_be_read_says_why(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(Path, "iterdir", denied)
 
-    with pytest.raises(BasePathError, match=f"^Cannot read base path {tmp_path}: Permission denied$"):
+    with pytest.raises(UnreadableBasePathError, match=f"^Cannot read base path {tmp_path}: Permission denied$"):
         check_base_path("m", tmp_path)

@@ -47,6 +47,8 @@ def aspired(config: ModelConfig, arrivals: Arrivals, failed: Collection[int] = (
     """
     try:
         versions = storage.versions(config.name, config.base_path)
+    except Unavailable as error:
+        return Aspired(None, error)
     except ServingError as error:
         return Aspired({} if storage.is_readable(config.base_path) else None, error)
     arrivals.forget_all_but(versions.keys())

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fashion_common import layout
-from fashion_common.errors import BasePathError, MisplacedModelError
-from serving.errors import FailedPrecondition, NotFound, quoted
+from fashion_common.errors import BasePathError, MisplacedModelError, UnreadableBasePathError
+from serving.errors import FailedPrecondition, NotFound, Unavailable, quoted
 
 # An absolute path in a text, but for what follows the `:` of a URL.
 _PATH = re.compile(r"""(?<![\w./~])/(?!/)[^\s'"`,;:()<>{}\[\]]+""")
@@ -105,13 +105,16 @@ def _status(entry: os.DirEntry[str]) -> os.stat_result:
 def versions(model_name: str, base_path: str) -> dict[int, VersionDirectory]:
     """The versions under a base path, by number: at least one.
 
-    Raises NotFound or FailedPrecondition when there is none. What is there instead, and the fix, are for the log alone.
+    Raises NotFound or FailedPrecondition when there is none, Unavailable when nobody knows. What is there instead, and
+    the fix, are for the log alone.
     """
     text = f"No versions of model {quoted(model_name)} can be read under its base path: the server's log says why"
     try:
         directories = layout.check_base_path(model_name, Path(base_path))
     except MisplacedModelError as error:
         raise FailedPrecondition(text, log_text=str(error)) from error
+    except UnreadableBasePathError as error:
+        raise Unavailable(text, log_text=str(error)) from error
     except BasePathError as error:
         raise NotFound(text, log_text=str(error)) from error
     return {number: VersionDirectory(path) for number, path in directories.items()}

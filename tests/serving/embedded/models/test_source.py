@@ -12,6 +12,7 @@ from serving.apis.messages import ModelConfig
 from serving.embedded.models import source, storage
 from serving.embedded.models.arrivals import Arrivals
 from serving.embedded.models.source import Aspired, FileSystemSource
+from serving.errors import Unavailable
 from tests.support.live import wait_until
 
 
@@ -81,6 +82,21 @@ def test_a_missing_base_path(tmp_path: Path) -> None:
     assert result.versions is None
     assert result.error
     assert result.error.log_text == f"Could not find base path {missing}: create it, or correct the path"
+
+
+def test_a_base_path_that_cannot_be_read(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For want of descriptors, or of its disk: it may hold what is served, which stays."""
+
+    def fail(_path: Path) -> None:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(Path, "iterdir", fail)
+
+    result = aspired(config(base))
+
+    assert result.versions is None
+    assert isinstance(result.error, Unavailable)
+    assert result.error.log_text == f"Cannot read base path {base}: Too many open files"
 
 
 def test_an_empty_base_path(tmp_path: Path) -> None:
