@@ -1,7 +1,9 @@
-"""The reader and the disk of the log fail, or SIGTERM comes: callers notice nothing."""
+"""The reader and the disk of the log fail, descriptors run out, or signals come: callers notice little or nothing."""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import socket
 import subprocess
@@ -11,18 +13,27 @@ from pathlib import Path
 
 import grpc
 import numpy as np
+import psutil  # type: ignore[import-untyped]
 import pytest
 
 from serving.apis import services
 from serving.apis.messages import ReloadConfigRequest
 from tests.hostile.attacks import address
 from tests.hostile.attacks.bodies import post
+from tests.hostile.attacks.crowd import Crowd
+from tests.hostile.grounds import raise_descriptors
 from tests.support.asking import call, predict
 from tests.support.innocent import Waits, innocent_callers
-from tests.support.live import Server, running
+from tests.support.live import Server, free_port, running, wait_until
+from tests.support.workers import is_listening, workers_of
 
 SMALL = post(b'{"instances":[1.0]}')
 LONGEST_WAIT_SECONDS = 0.5
+WITH_1024_DESCRIPTORS = """
+import resource, runpy
+resource.setrlimit(resource.RLIMIT_NOFILE, (1024, 1024))
+runpy.run_module("serving.embedded", run_name="__main__")
+"""
 
 
 def flags(toys: Path) -> tuple[str, ...]:
@@ -107,6 +118,60 @@ def test_sigterm_resets_no_busy_client(toys: Path) -> None:
             thread.join()
         assert server.process.wait(20) == 0
     assert set(outcomes) == {"closed"}, outcomes
+
+
+def test_more_silent_connections_than_descriptors(toys: Path) -> None:
+    """`ulimit -n 1024` and 1,300 connections to the REST port: both ports go on, and the log says who had to go."""
+    raise_descriptors()
+    with running(*flags(toys), program=("-c", WITH_1024_DESCRIPTORS)) as server:
+        crowd = Crowd(address(server.rest))
+        with contextlib.closing(crowd):
+            for _ in range(13):
+                crowd.fill(len(crowd) + 100)
+                crowd.pump()
+            assert_unharmed(waits_of(server, 2))
+            crowd.pump()
+            assert 400 < len(crowd) < 1024
+        log = server.log.read_text()
+    assert "connections turned away, the last of 127.0." in log
+    assert "connections wait to be accepted" not in log
+
+
+def test_a_worker_that_is_stopped(toys: Path) -> None:
+    """Callers of the other one notice nothing; its own get an end, not silence, once it is taken for dead."""
+    ports = f"--port={free_port()}", f"--rest_api_port={free_port()}"
+    with running(*flags(toys), *ports, "--workers=2", "--worker_timeout_seconds=2") as server:
+        connections = [socket.create_connection(address(server.rest), timeout=60) for _ in range(32)]
+        answers = [connection.makefile("rb") for connection in connections]
+        for connection, reader in zip(connections, answers, strict=True):
+            connection.sendall(SMALL)
+            assert read_answer(reader)[0].startswith(b"HTTP/1.1 200")
+        workers = workers_of(server.process.pid)
+        others = [is_of(connection, workers[1]) for connection in connections]
+        assert {True, False} == set(others)
+
+        os.kill(workers[0], signal.SIGSTOP)
+        for connection, reader, is_other in zip(connections, answers, others, strict=True):
+            if is_other:
+                begin = time.monotonic()
+                connection.sendall(SMALL)
+                assert read_answer(reader)[0].startswith(b"HTTP/1.1 200")
+                assert time.monotonic() - begin < LONGEST_WAIT_SECONDS
+        for connection, reader, is_other in zip(connections, answers, others, strict=True):
+            if not is_other:
+                with contextlib.suppress(ConnectionError):
+                    connection.sendall(SMALL)
+                    assert read_answer(reader)[0] == b""
+            connection.close()
+        wait_until(lambda: sum(map(is_listening, workers_of(server.process.pid))) == 2)
+        assert_unharmed(waits_of(server, 1))
+        assert "worker 0 gave no sign of life for --worker_timeout_seconds=2: it is killed" in server.log.read_text()
+
+
+def is_of(connection: socket.socket, pid: int) -> bool:
+    """Whether a process has the other end of a connection."""
+    peers = {each.raddr for each in psutil.Process(pid).net_connections("tcp") if each.raddr}
+    return connection.getsockname() in peers
 
 
 def test_a_reload_from_elsewhere_changes_and_tells_nothing(toys: Path) -> None:

@@ -18,8 +18,9 @@ _PAGES = Path("/proc/self/statm")
 _M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8
 _LARGE_BLOCK_BYTES = 2**20
 _HEAPS = 4
-# Descriptors for files, sockets of siblings, and what TensorFlow opens.
-_RESERVED_DESCRIPTORS = 128
+# Descriptors for files, sockets of siblings, what TensorFlow opens, and connections that were accepted a moment ago, or
+# are about to be closed: 64 of each port in one turn of the event loop.
+_RESERVED_DESCRIPTORS = 384
 
 
 def default_budget(processes: int) -> int:
@@ -54,7 +55,7 @@ def raise_descriptor_limit() -> int:
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
             soft = hard
-    return max(1, soft - _RESERVED_DESCRIPTORS) if soft != resource.RLIM_INFINITY else 2**31 - 1
+    return max(1, soft - min(_RESERVED_DESCRIPTORS, soft // 2)) if soft != resource.RLIM_INFINITY else 2**31 - 1
 
 
 def _machine_bytes() -> int:

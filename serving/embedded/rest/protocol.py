@@ -20,6 +20,8 @@ from serving.errors import ResourceExhausted
 # From the last bytes sent to the close: closing while the client's bytes are unread resets the connection, and what was
 # sent last may be lost with it (RFC 9112, section 9.6).
 _LINGER_SECONDS = 1.0
+# The same for one that is idle and has to go because there are too many.
+_FAREWELL_SECONDS = 0.1
 # How long an idle connection may still ask something when the server stops: what is on its way is answered.
 _LAST_REQUEST_SECONDS = 0.5
 # Between two pieces of what is read for that reason only.
@@ -66,7 +68,7 @@ class RestProtocol(asyncio.Protocol):
         # uvloop's transports are asyncio's in all but ancestry.
         self.transport = cast("asyncio.Transport", transport)
         self._peer_name = self.transport.get_extra_info("peername") or ("", 0)
-        self._seat = self._admission.connections.enter(self._peer_name[0], self._close)
+        self._seat = self._admission.connections.enter(self._peer_name[0], self._make_way)
         if self._seat is None:
             self.abort()
             return
@@ -200,7 +202,14 @@ class RestProtocol(asyncio.Protocol):
         if closes:
             self._close()
 
-    def _close(self) -> None:
+    def _make_way(self) -> None:
+        """Goes, since there are too many connections: at once if nothing was ever answered."""
+        if self._is_known:
+            self._close(_FAREWELL_SECONDS)
+        else:
+            self.abort()
+
+    def _close(self, linger: float = _LINGER_SECONDS) -> None:
         """Sends the last bytes, and closes when the client does, or soon."""
         if self._closing:
             return
@@ -209,7 +218,7 @@ class RestProtocol(asyncio.Protocol):
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self._update_reading()
-        self._loop.call_later(_LINGER_SECONDS, self._finish)
+        self._loop.call_later(linger, self._finish)
 
     def _finish(self) -> None:
         if not self._paused:
