@@ -8,6 +8,7 @@ Source: https://github.com/tensorflow/tensorflow/blob/master/tensorflow/core/fra
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.apis import messages
-from serving.apis.messages import TensorProto
+from serving.apis.messages import TensorProto, TensorShapeProto
 
 Array = npt.NDArray[Any]
 
@@ -69,11 +70,15 @@ _NUMBERS = {name: messages.POOL.FindEnumTypeByName("tensorflow.DataType").values
 _NAMES = {number: name for name, number in _NUMBERS.items()}
 # A quantized dtype shares numpy's dtype with the plain one, which is the default.
 _BY_NUMPY = {dtype: name for name, (dtype, _) in _WIRE.items() if not name.startswith("DT_Q")}
-# The fields whose numbers have a fixed width, and the tag that comes before them when they are packed.
-_FIXED_TAGS = {
-    field: bytes(((TensorProto.DESCRIPTOR.fields_by_name[field].number << 3) | 2,))
-    for field in ("float_val", "double_val", "scomplex_val", "dcomplex_val")
-}
+# The value fields whose bytes are those of the array: numbers of a fixed width.
+_FIXED = frozenset(("float_val", "double_val", "scomplex_val", "dcomplex_val", "float8_val"))
+# So few numbers are written sooner here than by a message.
+_FEW = 8
+_UINT64_MAX = 2**64 - 1
+# A client sends few shapes, and to read one takes as long as to read its whole message.
+_KNOWN_SHAPE_BYTES = 64
+# What is not charged for.
+_SMALL_BYTES = 2**16
 # What a string takes beside its bytes, here and as TensorFlow's.
 _STRING_BYTES = 64
 _PAIRS: dict[str, np.dtype[Any]] = {"scomplex_val": np.dtype(np.float32), "dcomplex_val": np.dtype(np.float64)}
@@ -121,46 +126,30 @@ def make_tensor_proto(values: npt.ArrayLike, *, dtype: int | None = None, tensor
         raise
     except (TypeError, ValueError, OverflowError) as error:
         raise TensorError(f"values do not form one tensor: {error}") from error
-    proto = TensorProto()
-    fill_tensor_proto(proto, array, dtype=number, tensor_content=tensor_content)
-    return proto
+    return TensorProto.FromString(b"".join(tensor_proto_pieces(array, number, tensor_content=tensor_content)))
 
 
-def fill_tensor_proto(
-    proto: TensorProto, array: Array, *, dtype: int | None = None, tensor_content: bool = False
-) -> None:
-    """Fills an empty TensorProto in place, so that no message is copied: the array as `dtype` says, or as it is.
+def tensor_proto_pieces(array: Array, dtype: int, *, tensor_content: bool = False) -> list[bytes]:
+    """The bytes of the TensorProto of an array, in pieces: in a third of the time that a message takes.
 
-    Raises TensorError for a dtype without a DataType, and for contents that are not of it.
+    Raises TensorError for a dtype without an array form, and for contents that are not of it.
     """
-    number = data_type(array.dtype) if dtype is None else dtype
-    proto.dtype = number
-    if array.ndim:
-        dims = proto.tensor_shape.dim
-        for size in array.shape:
-            dims.add(size=size)
-    else:
-        proto.tensor_shape.SetInParent()
-    field = _codec(number)[2]
+    numpy_dtype, wire_dtype, field = _codec(dtype)
+    head = _head(dtype, array.shape)
+    if not array.size:
+        return [head]
     if field == "string_val":
-        flat = array.ravel()
-        for start in range(0, len(flat), _PIECE):
-            proto.string_val.extend([_as_bytes(value) for value in flat[start : start + _PIECE].tolist()])
-    elif tensor_content:
-        proto.tensor_content = array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
-    elif field == "float8_val":
-        proto.float8_val = array.tobytes()
-    else:
-        values = _wire_values(array, field)
-        tag = _FIXED_TAGS.get(field)
-        for start in range(0, len(values), _PIECE):
-            piece = values[start : start + _PIECE]
-            if tag is None or len(values) <= _PIECE:
-                getattr(proto, field).extend(piece.tolist())
-            else:
-                # A packed field as it is on the wire: ten times as quick as number by number.
-                data = piece.astype(piece.dtype.newbyteorder("<"), copy=False).tobytes()
-                proto.MergeFromString(tag + _varint(len(data)) + data)
+        return [head, *itertools.chain.from_iterable(map(_string_pieces, array.ravel().tolist()))]
+    if tensor_content or field in _FIXED:
+        data = array.astype(wire_dtype, copy=False).tobytes()
+        return [head, field_head("tensor_content" if tensor_content else field, len(data)), data]
+    return [head, _packed(_wire_values(array.astype(numpy_dtype, copy=False), field), field)]
+
+
+@functools.lru_cache(1024)
+def field_head(field: str, size: int) -> bytes:
+    """The tag and the length before the bytes of a TensorProto's field."""
+    return varint(TensorProto.DESCRIPTOR.fields_by_name[field].number << 3 | 2) + varint(size)
 
 
 def make_ndarray(
@@ -168,20 +157,21 @@ def make_ndarray(
 ) -> Array:
     """The array of a TensorProto, a read-only view of its bytes where numpy allows it; strings are objects of bytes.
 
-    charge: called with the bytes of the array before it is made.
+    charge: called with the bytes of the array before it is made, unless they are few.
 
     Raises TensorError for a dtype without an array form, a shape that is unknown, negative or above `max_bytes`, and
     contents that do not fit the shape.
     """
     dtype, wire_dtype, field = _codec(proto.dtype)
-    shape = _shape(proto)
-    count = math.prod(shape)
+    shape, count = _shape(proto)
     size = count * dtype.itemsize
     if size > max_bytes:
         name = data_type_name(proto.dtype)
         raise TensorError(f"a {name} tensor of shape {list(shape)} has {size} bytes: the limit is {max_bytes}")
     if charge is not None:
-        charge(size if field != "string_val" else count * _STRING_BYTES + proto.ByteSize())
+        needed = size if field != "string_val" else count * _STRING_BYTES + proto.ByteSize()
+        if needed > _SMALL_BYTES:
+            charge(needed)
     # Read once: protobuf makes a new copy of the bytes each time.
     content = proto.tensor_content
     if content and field != "string_val":
@@ -197,7 +187,7 @@ def ndarray_bytes(proto: TensorProto) -> int:
     """The bytes that `make_ndarray` will take, strings with what they hold, or 0 for what it will not read."""
     try:
         dtype, _, field = _codec(proto.dtype)
-        count = math.prod(_shape(proto))
+        _, count = _shape(proto)
     except TensorError:
         return 0
     return count * dtype.itemsize if field != "string_val" else count * _STRING_BYTES + proto.ByteSize()
@@ -229,20 +219,56 @@ def _codec(data_type: int) -> tuple[np.dtype[Any], np.dtype[Any], str]:
     return dtype, dtype if wire_dtype == dtype else wire_dtype, field
 
 
-def _shape(proto: TensorProto) -> tuple[int, ...]:
-    shape_proto = proto.tensor_shape
-    shape = tuple([dim.size for dim in shape_proto.dim])
-    if shape_proto.unknown_rank or (shape and min(shape) < 0):
+def _shape(proto: TensorProto) -> tuple[tuple[int, ...], int]:
+    """The shape of a tensor, and how many elements that is. Raises TensorError for one that is not known."""
+    data = proto.tensor_shape.SerializeToString()
+    return _known_shape(data) if len(data) <= _KNOWN_SHAPE_BYTES else _read_shape(data)
+
+
+def _read_shape(data: bytes) -> tuple[tuple[int, ...], int]:
+    proto = TensorShapeProto.FromString(data)
+    shape = tuple([dim.size for dim in proto.dim])
+    if proto.unknown_rank or (shape and min(shape) < 0):
         raise TensorError(f"a tensor's shape must be known: got {'unknown rank' if not shape else list(shape)}")
-    return shape
+    return shape, math.prod(shape)
 
 
-def _varint(value: int) -> bytes:
+_known_shape = functools.lru_cache(1024)(_read_shape)
+
+
+def varint(value: int) -> bytes:
+    """A number as protobuf writes it: https://protobuf.dev/programming-guides/encoding/#varints."""
     data = bytearray()
     while value > 0x7F:  # noqa: PLR2004 - seven bits
         data.append(value & 0x7F | 0x80)
         value >>= 7
     return bytes((*data, value))
+
+
+@functools.lru_cache(1024)
+def _head(dtype: int, shape: tuple[int, ...]) -> bytes:
+    proto = TensorProto(dtype=dtype)
+    proto.tensor_shape.SetInParent()
+    for size in shape:
+        proto.tensor_shape.dim.add(size=size)
+    return proto.SerializeToString()
+
+
+def _string_pieces(value: object) -> tuple[bytes, bytes]:
+    data = _as_bytes(value)
+    return field_head("string_val", len(data)), data
+
+
+def _packed(values: Array, field: str) -> bytes:
+    """A field of numbers of no fixed width."""
+    if len(values) <= _FEW:
+        # A negative number is written as one of 64 bits.
+        data = b"".join([varint(value & _UINT64_MAX) for value in values.tolist()])
+        return field_head(field, len(data)) + data
+    proto = TensorProto()
+    for start in range(0, len(values), _PIECE):
+        getattr(proto, field).extend(values[start : start + _PIECE].tolist())
+    return proto.SerializeToString()
 
 
 def _as_bytes(value: object) -> bytes:
@@ -254,12 +280,10 @@ def _as_bytes(value: object) -> bytes:
 
 
 def _wire_values(array: Array, field: str) -> Array:
-    """The flat values as the typed field wants them: 16-bit floats as their bits, complex as pairs."""
+    """The flat values as the typed field wants them: 16-bit floats as their bits."""
     flat = array.ravel()
     if field == "half_val":
         return flat.view(np.uint16)
-    if field in _PAIRS:
-        return flat.view(_PAIRS[field])
     if field == "int_val":
         return flat.astype(np.int32)
     return flat

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-from serving.apis.messages import ModelSpec, SignatureDef
+from serving.apis.messages import ModelSpec, PredictResponse, SignatureDef
 from serving.apis.tensors import Array
 from serving.embedded.inference.batch_queue import BatchingOptions, Queue
 
@@ -33,7 +33,7 @@ class Signature(NamedTuple):
     """One signature of a version, with what every request needs of it looked up once.
 
     inputs: alias, tensor name and DataType, by alias. input_types: the last, by the first. aliases, fetches: of all
-    outputs, by alias. spec: of its answers.
+    outputs, by alias. spec: of its answers. spec_field: the same as a field of a PredictResponse on the wire.
     """
 
     definition: SignatureDef
@@ -43,6 +43,7 @@ class Signature(NamedTuple):
     fetches: tuple[str, ...]
     output_types: Mapping[str, int]
     spec: ModelSpec
+    spec_field: bytes
 
 
 class LoadedModel:
@@ -84,4 +85,5 @@ class LoadedModel:
             tuple(definition.outputs[alias].name for alias in aliases),
             {alias: definition.outputs[alias].dtype for alias in aliases},
             self.spec(name),
+            PredictResponse(model_spec=self.spec(name)).SerializeToString(),
         )

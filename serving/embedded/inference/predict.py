@@ -159,7 +159,8 @@ def _feeds(
     charge: Callable[[int], None] | None,
 ) -> dict[str, Array]:
     """The values to feed, by tensor name, sorted by alias. Raises InvalidArgument."""
-    _check_count(signature.definition, inputs)
+    if len(inputs) != len(signature.inputs):
+        _check_count(signature.definition, inputs)
     feeds: dict[str, Array] = {}
     count = 0
     for alias, tensor, data_type in signature.inputs:
@@ -188,7 +189,7 @@ def check_rows(name: str, rows: int, limits: Limits) -> None:
 
 def _check_count(signature: SignatureDef, inputs: Mapping[str, object]) -> None:
     required = signature.inputs.keys()
-    if len(inputs) == len(required) or (len(inputs) < len(required) and signature.defaults):
+    if len(inputs) < len(required) and signature.defaults:
         return
     raise InvalidArgument(
         f"input size does not match signature: {len(inputs)}!={len(required)} "

@@ -113,14 +113,12 @@ class Runner:
 
 def _is_quick(run: Run) -> bool:
     model = run.version.servable
-    return (
-        model.quick_outputs.issuperset(run.fetches)
-        and model.loop_free.issuperset(run.fetches)
-        and sum([feed.size for feed in run.feeds.values()]) <= QUICK_BYTES
-        and _size(run.feeds) <= QUICK_BYTES
-    )
-
-
-def _size(feeds: Mapping[str, Array]) -> int:
-    """The bytes of the feeds; strings are counted by what they hold."""
-    return sum([sum(map(len, feed.ravel())) if feed.dtype.kind == "O" else feed.nbytes for feed in feeds.values()])
+    if not (model.quick_outputs.issuperset(run.fetches) and model.loop_free.issuperset(run.fetches)):
+        return False
+    size = 0
+    for feed in run.feeds.values():
+        if feed.size > QUICK_BYTES:
+            return False
+        # Strings are counted by what they hold.
+        size += sum(map(len, feed.ravel())) if feed.dtype.kind == "O" else feed.nbytes
+    return size <= QUICK_BYTES

@@ -149,7 +149,8 @@ class Interceptor:
 
     def leave(self, call: Call) -> None:
         """Ends a call that has its code."""
-        call.give_back()
+        self.budget.refund(call.size)
+        call.size = 0
         if call.operation.counts:
             self._under_way -= 1
         self._record(call)

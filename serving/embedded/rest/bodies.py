@@ -50,11 +50,16 @@ class Bodies:
         size = len(body)
         if size > min(LARGE_BYTES, self._limits.max_request_elements):
             await self._charge(body, call)
-        value = await self._offload.run(size, partial(values.parse_object, body))
+        if size <= LARGE_BYTES:
+            value = values.parse_object(body)
+        else:
+            value = await self._offload.run(size, partial(values.parse_object, body))
         return Document(value, size, no_booleans=not _has_booleans(body))
 
     async def read(self, document: Document, call: Call, convert: Callable[[Mapping[str, Value]], T]) -> T:
         """What `convert` makes of a document, which is let go of. Raises ServingError."""
+        if document.size <= LARGE_BYTES:
+            return _converted(document, convert)
         result = await self._offload.run(document.size, partial(_converted, document, convert))
         # What was made of it is smaller than what it was: the call goes on being charged for its body.
         call.refund(max(0, call.size - document.size))
@@ -63,13 +68,14 @@ class Bodies:
     async def written(self, arrays: Mapping[str, Array], call: Call, *, by_rows: bool) -> bytes:
         """The body of a Predict answer. Raises ServingError."""
         size = sum(map(tensors.array_bytes, arrays.values()))
-        if size > LARGE_BYTES:
-            call.charge(_TEXT_FACTOR * size)
+        if size <= LARGE_BYTES:
+            return encoded(outputs.outputs_json(arrays, row_format=by_rows))
+        call.charge(_TEXT_FACTOR * size)
         return await self.text(size, partial(outputs.outputs_json, arrays, row_format=by_rows))
 
     async def text(self, size: int, write: Callable[[], str]) -> bytes:
         """The body that `write` gives, as bytes. size: in bytes of what it writes about. Raises ServingError."""
-        return await self._offload.run(size, lambda: write().encode("utf-8", "surrogateescape"))
+        return await self._offload.run(size, lambda: encoded(write()))
 
     async def _charge(self, body: bytes | bytearray, call: Call) -> None:
         """Charges a call for what a large body takes once it is parsed. Raises ResourceExhausted."""
@@ -86,6 +92,11 @@ class Bodies:
                 "at a time, or send gRPC"
             )
         call.charge(parsed_bytes)
+
+
+def encoded(text: str) -> bytes:
+    """A text as a body."""
+    return text.encode("utf-8", "surrogateescape")
 
 
 def _has_booleans(body: bytes | bytearray) -> bool:

@@ -60,6 +60,7 @@ class Connection:
         self.interim = b""
         self.phase = Phase.REQUEST
         # Of the request that arrives: its target, headers, their size, the body, and how much of all that came.
+        self._is_old = False
         self._method = ""
         self._target = b""
         self._headers: dict[bytes, bytes] = {}
@@ -125,12 +126,12 @@ class Connection:
     def on_headers_complete(self) -> None:
         """The headers are there: checks what need not wait for the body."""
         self._method = self._parser.get_method().decode("ascii")
-        if (absolute := _ABSOLUTE.match(self._target)) is not None:
+        if not self._target.startswith(b"/") and (absolute := _ABSOLUTE.match(self._target)) is not None:
             # RFC 9112, section 3.2.2.
             self._target = self._target[absolute.end() :] or b"/"
-        is_new = self._parser.get_http_version() != "1.0"
+        self._is_old = self._parser.get_http_version() == "1.0"
         # RFC 9112, section 3.2.
-        if self._hosts != 1 and (is_new or self._hosts):
+        if self._hosts != 1 and (self._hosts or not self._is_old):
             raise Refusal(400, f"The request has {self._hosts} Host headers: HTTP/1.1 wants one")
         coding = self._headers.get(b"transfer-encoding", b"chunked")
         if coding.lower() != b"chunked":
@@ -163,7 +164,7 @@ class Connection:
             self._headers,
             self._body,
             parser.should_keep_alive(),
-            parser.get_http_version() == "1.0",
+            self._is_old,
         )
         self.requests.append(request)
         self.interim = b""

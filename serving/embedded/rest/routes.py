@@ -24,7 +24,7 @@ from serving.embedded.limits import Limits
 from serving.embedded.observe.calls import Call, Operation
 from serving.embedded.observe.metrics import CONTENT_TYPE, Metrics
 from serving.embedded.offload import LARGE_BYTES, Offload
-from serving.embedded.rest.bodies import Bodies, Document
+from serving.embedded.rest.bodies import Bodies, Document, encoded
 from serving.embedded.rest.json import examples, outputs, requests
 from serving.embedded.rest.messages import JSON, HttpRequest
 from serving.errors import InvalidArgument, quoted
@@ -197,7 +197,7 @@ def _always(reply: Reply) -> Handler:
 
 
 def _reply(text: str) -> Reply:
-    return Reply(text.encode("utf-8", "surrogateescape"))
+    return Reply(encoded(text))
 
 
 def _spec(request: Request) -> messages.ModelSpec:

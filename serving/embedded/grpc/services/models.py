@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from operator import attrgetter
 from typing import Any
@@ -13,16 +13,15 @@ from serving.apis import services, tensors
 from serving.apis.messages import (
     GetModelMetadataRequest,
     PredictRequest,
-    PredictResponse,
     ReloadConfigRequest,
     ReloadConfigResponse,
 )
 from serving.apis.tensors import Array
 from serving.embedded.api import Api
+from serving.embedded.grpc.answers import predict_response
 from serving.embedded.grpc.methods import Rpc, Unary
 from serving.embedded.grpc.services.peers import check_reload
 from serving.embedded.inference import examples
-from serving.embedded.inference.model import Signature
 from serving.embedded.inference.predict import Plan, find_signature, input_bytes, planned
 from serving.embedded.observe.calls import Call
 from serving.embedded.offload import LARGE_BYTES
@@ -70,45 +69,37 @@ class ModelServices:
             # The arrays are the call's from here on, the message is not.
             size = call.size
             plan: Plan
-            work = partial(planned, engine, version, signature, request.inputs, request.output_filter, call.deadline)
+            read = partial(planned, engine, version, signature, request.inputs, request.output_filter, call.deadline)
             if size <= LARGE_BYTES:
-                plan = work(call.charge)
+                # What it takes as a message pays for small arrays too.
+                plan = read(call.charge)
             else:
                 call.charge(input_bytes(signature, request.inputs, engine.limits))
-                plan = await engine.offload(size, work)
-            del request, work
-            call.refund(size)
+                plan = await engine.offload(size, read)
+                call.refund(size)
+            del request, read
             aliases, fetches, answer_bytes = plan.aliases, plan.run.fetches, version.servable.answer_bytes
-            # A large answer is there as soon as the model has run: one as large, for its request, as the last.
             request_bytes = call.size
-            call.charge(int(answer_bytes.get(fetches, 0.0) * request_bytes))
+            if answer_bytes:
+                # A large answer is there as soon as the model has run: one as large, for its request, as the last.
+                call.charge(int(answer_bytes.get(fetches, 0.0) * request_bytes))
             running = engine.run(plan.run)
             del plan
             outputs = dict(zip(aliases, await running, strict=True))
-        call.give_back()
-        size = sum([_answer_bytes(array, tensor_content=self._tensor_content) for array in outputs.values()])
+        size = _answer_bytes(outputs.values(), tensor_content=self._tensor_content)
         if size <= LARGE_BYTES:
-            answer_bytes.pop(fetches, None)
-            call.charge(size)
-            return self._response(signature, outputs)
-        # As message and as bytes.
+            if answer_bytes:
+                answer_bytes.pop(fetches, None)
+            return predict_response(signature, outputs, tensor_content=self._tensor_content)
+        # The arrays, and the answer twice, in pieces and joined.
+        call.give_back()
         size *= 2
         answer_bytes[fetches] = size / max(1, request_bytes)
         call.charge(size)
-        encoded: bytes = await engine.offload(size, lambda: self._response(signature, outputs).SerializeToString())
+        work = partial(predict_response, signature, outputs, tensor_content=self._tensor_content)
+        del outputs
+        encoded: bytes = await engine.offload(size, work)
         return encoded
-
-    def _response(self, signature: Signature, outputs: dict[str, Array]) -> Message:
-        response = PredictResponse(model_spec=signature.spec)
-        while outputs:
-            name = next(iter(outputs))
-            tensors.fill_tensor_proto(
-                response.outputs[name],
-                outputs.pop(name),
-                dtype=signature.output_types[name],
-                tensor_content=self._tensor_content,
-            )
-        return response
 
     async def _metadata(self, request: GetModelMetadataRequest, _: Call) -> Message:
         return self._api.metadata(request)
@@ -121,12 +112,14 @@ class ModelServices:
         return response
 
 
-def _answer_bytes(array: Array, *, tensor_content: bool) -> int:
-    """The bytes of an output while it becomes a message."""
-    # A typed field keeps small integers as 32 bits, and takes twice that while it grows.
-    if not tensor_content and array.itemsize < _TYPED_BYTES and array.dtype.kind in "biu":
-        return array.size * _TYPED_BYTES
-    return tensors.array_bytes(array)
+def _answer_bytes(arrays: Iterable[Array], *, tensor_content: bool) -> int:
+    """The bytes of outputs while they become a message."""
+    size = 0
+    for array in arrays:
+        # A typed field keeps small integers as 32 bits, and takes twice that while it grows.
+        typed = not tensor_content and array.dtype.kind in "biu"
+        size += array.size * _TYPED_BYTES if typed else tensors.array_bytes(array)
+    return size
 
 
 def _rpc(method: services.Method, handler: Unary, model: Callable[[Any], str] = _MODEL) -> Rpc:

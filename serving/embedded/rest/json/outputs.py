@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import itertools
 import json
 import math
@@ -68,10 +69,17 @@ def _predictions(outputs: Mapping[str, Array]) -> str:
     columns = [_rows(name, array, level + array.ndim) for name, array in outputs.items()]
     if len(columns) == 1:
         return f"[{', '.join(columns[0])}\n    ]"
-    heads = [f",\n            {quoted(name)}: " for name in outputs]
-    heads[0] = f"        {{{heads[0][1:]}"
-    rows = ("".join(itertools.chain.from_iterable(zip(heads, row, strict=True))) for row in zip(*columns, strict=True))
+    heads = _row_heads(tuple(outputs))
+    rows = ["".join(itertools.chain.from_iterable(zip(heads, row))) for row in zip(*columns)]  # noqa: B905 - checked
     return "[\n" + "\n        },\n".join(rows) + "\n        }\n    ]"
+
+
+@functools.lru_cache(256)
+def _row_heads(names: tuple[str, ...]) -> list[str]:
+    """What comes before each output of a row."""
+    heads = [f",\n            {quoted(name)}: " for name in names]
+    heads[0] = f"        {{{heads[0][1:]}"
+    return heads
 
 
 def _rows(name: str, array: Array, level: int) -> list[str]:
@@ -79,9 +87,10 @@ def _rows(name: str, array: Array, level: int) -> list[str]:
     if array.ndim > 1 and array.dtype.kind in "fiub":
         rows = [_spaced(orjson.dumps(row, option=_NUMPY)) for row in np.ascontiguousarray(array)]
         # orjson writes null for what is no number.
-        if array.dtype.kind != "f" or not any("null" in row for row in rows):
+        if array.dtype.kind != "f" or "null" not in "".join(rows):
             return rows
-    return _folded(_texts(name, array, level), array.shape, _line, kept=1)
+    texts = _texts(name, array, level)
+    return texts if array.ndim == 1 else _folded(texts, array.shape, _line, kept=1)
 
 
 def _spaced(row: bytes) -> str:
@@ -132,7 +141,7 @@ def _texts(name: str, array: Array, level: int) -> list[str]:
     if array.dtype.kind == "O":
         if name.endswith(BYTES_SUFFIX):
             return [pretty_object({"b64": quoted(base64.b64encode(value).decode())}, level) for value in array.ravel()]
-        return [quoted(value.decode("utf-8", "surrogateescape")) for value in array.ravel()]
+        return [quoted(value.decode("utf-8", "surrogateescape")) for value in array.ravel().tolist()]
     if array.dtype.kind not in "fiub":
         if array.dtype.kind == "c" or array.dtype.names:
             data_type = type_name(tensors.data_type(array.dtype))

@@ -88,13 +88,13 @@ def _fast_rows(instances: list[Value], types: Types) -> dict[str, Array] | None:
     """The inputs of rows of plain numbers that are all unnamed, or have exactly the signature's names; else None."""
     names = types.keys()
     if not isinstance(instances[0], dict):
-        columns = {next(iter(names)): instances}
-    elif all(isinstance(row, dict) and row.keys() == names for row in instances):
-        columns = {name: [row[name] for row in instances] for name in names}
-    else:
-        return None
-    arrays = {name: _fast_array(column, types[name]) for name, column in columns.items()}
-    return None if any(array is None for array in arrays.values()) else arrays  # type: ignore[return-value]
+        name = next(iter(names))
+        array = _fast_array(instances, types[name])
+        return None if array is None else {name: array}
+    if all(isinstance(row, dict) and row.keys() == names for row in instances):
+        arrays = {name: _fast_array([row[name] for row in instances], types[name]) for name in names}
+        return None if any(array is None for array in arrays.values()) else arrays  # type: ignore[return-value]
+    return None
 
 
 def _exact_rows(instances: list[Value], types: Types) -> dict[str, Array]:
@@ -168,17 +168,22 @@ def _numbers(value: Value, dtype: np.dtype[Any]) -> Array | None:
 
 
 def _pixels(value: Value) -> Array | None:
-    """Lists of one length at each level that hold whole numbers from 0 to 255, in half of numpy's time; else None."""
+    """Lists of one length at each level that hold whole numbers from 0 to 255, in a third of the time; else None."""
     if type(value) is not list or not value:
         return None
     shape = [len(value)]
-    while type(value[0]) is list:
-        size = len(value[0])
-        if not size or set(map(type, value)) != {list} or set(map(len, value)) != {size}:
-            return None
-        shape.append(size)
-        value = list(itertools.chain.from_iterable(value))
     try:
+        while type(value[0]) is list:
+            size = len(value[0])
+            if not size or set(map(type, value)) != {list}:
+                return None
+            shape.append(size)
+            # The lists of the last level become bytes as they are: they are many.
+            is_last = type(value[0][0]) is not list
+            value = list(map(bytes, value)) if is_last else value
+            if set(map(len, value)) != {size}:
+                return None
+            value = b"".join(value) if is_last else list(itertools.chain.from_iterable(value))
         return np.frombuffer(bytes(value), np.uint8).reshape(shape)
     except (TypeError, ValueError):
         # Something else than whole numbers, one beyond the range, more levels than numpy has.

@@ -121,7 +121,7 @@ class Port:
 def predict_request(size: int) -> PredictRequest:
     """A request of so many bytes."""
     request = PredictRequest()
-    tensors.fill_tensor_proto(request.inputs["x"], np.zeros(size // 4, np.float32), tensor_content=True)
+    request.inputs["x"].CopyFrom(tensors.make_tensor_proto(np.zeros(size // 4, np.float32)))
     return request
 
 

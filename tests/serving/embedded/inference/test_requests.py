@@ -98,7 +98,7 @@ def request_of(inputs: Mapping[str, Array]) -> PredictRequest:
     request = PredictRequest()
     request.model_spec.name = "m"
     for name, array in inputs.items():
-        tensors.fill_tensor_proto(request.inputs[name], array)
+        request.inputs[name].CopyFrom(tensors.make_tensor_proto(array, tensor_content=False))
     return request
 
 
