@@ -38,7 +38,6 @@ class Budget:
     def __init__(self, limit: int, clock: Callable[[], float]) -> None:
         self.limit = limit
         self.used = 0
-        self._peak = 0
         self._held = 0
         self._clock = clock
         # The one whose peer has been silent for longest first.
@@ -51,7 +50,6 @@ class Budget:
             if self.used + size > limit:
                 self._make_room(limit - size, 0)
         self.used += size
-        self._peak = max(self._peak, self.used)
 
     def take(self, size: int) -> None:
         """Takes bytes, whether or not there are as many."""
@@ -75,7 +73,6 @@ class Budget:
         self.used += size
         self._held += size
         holding.size += size
-        self._peak = max(self._peak, self.used)
 
     def release(self, holding: Holding) -> None:
         """Nothing waits for the peer any more."""
@@ -84,10 +81,10 @@ class Budget:
         self._held -= holding.size
         holding.size = 0
 
-    def take_peak(self) -> int:
-        """The most bytes that were in use since this was called last."""
-        peak, self._peak = self._peak, self.used
-        return peak
+    def end(self, holding: Holding) -> None:
+        """The peer is gone. Refers to nobody any more: connections that are cycles wait for the garbage collector."""
+        self.release(holding)
+        holding.give_up = _nobody
 
     def end_stalled(self, seconds: float, most: int = 100) -> bool:
         """Gives up holdings whose peers have been silent for so long, as many as `most`; whether there are more."""
@@ -113,3 +110,7 @@ class Budget:
                 )
             self.release(holding)
             holding.give_up(ResourceExhausted("The message came to a halt, and its place was needed for others"))
+
+
+def _nobody(_: ServingError) -> None:
+    """Whom a holding calls that has ended."""

@@ -8,19 +8,30 @@ import ctypes
 from collections.abc import Callable
 
 from serving.embedded.admission.budget import Budget
+from serving.embedded.admission.resources import resident_bytes
 
 _SECONDS = 1.0
-# glibc keeps what it has freed: worth a look at the heap once so much was given back, and little is in use.
+# glibc keeps what it has freed: worth a look once the process has grown by so much more than what is in use explains.
 _TRIM_BYTES = 32 * 2**20
 
 
 class Upkeep:
-    """Looks after a budget, on the event loop of `start`. trim: gives memory back; called in a thread."""
+    """Looks after a budget, on the event loop of `start`.
 
-    def __init__(self, budget: Budget, stall_seconds: float, trim: Callable[[], object] | None = None) -> None:
+    trim: gives memory back; called in a thread. resident: the memory of the process, in bytes.
+    """
+
+    def __init__(
+        self,
+        budget: Budget,
+        stall_seconds: float,
+        trim: Callable[[], object] | None = None,
+        resident: Callable[[], int] = resident_bytes,
+    ) -> None:
         self._budget = budget
         self._stall_seconds = stall_seconds
         self._trim = trim or _malloc_trim()
+        self._resident = resident
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -36,15 +47,14 @@ class Upkeep:
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
-        most = 0
+        floor = self._resident()
         while True:
             await asyncio.sleep(_SECONDS)
             while self._budget.end_stalled(self._stall_seconds):
                 await asyncio.sleep(0)
-            most = max(most, self._budget.take_peak())
-            if most - self._budget.used >= _TRIM_BYTES and self._budget.used < _TRIM_BYTES:
-                most = 0
+            if self._resident() - self._budget.used - floor >= _TRIM_BYTES:
                 await loop.run_in_executor(None, self._trim)
+                floor = self._resident() - self._budget.used
 
 
 def _malloc_trim() -> Callable[[], object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -17,6 +18,8 @@ from serving.errors import Internal, ResourceExhausted, ServingError, Unimplemen
 
 log = logging.getLogger(__name__)
 
+# So many calls are cancelled at a time.
+_CANCELLED_AT_ONCE = 500
 # What a call takes that waits for its message.
 _CALL_BYTES = 2048
 
@@ -136,9 +139,9 @@ class Calls:
         """The peer's SETTINGS_INITIAL_WINDOW_SIZE. Raises ProtocolError."""
         self.outbox.set_stream_window(size, self._streams.values())
 
-    def cancel_all(self) -> None:
-        """Cancels every call under way."""
-        for stream in list(self._streams.values()):
+    def cancel_some(self) -> None:
+        """Cancels the first calls under way: of a connection that has ended, until there are none left."""
+        for stream in list(itertools.islice(self._streams.values(), _CANCELLED_AT_ONCE)):
             self._cancel(stream)
 
     def message_taken(self, stream: Stream, message: messages.Message) -> None:
@@ -147,6 +150,11 @@ class Calls:
         stream.untaken_bytes -= messages.message_bytes(message)
         if stream.input is not None and not stream.is_over:
             self._hold_input(stream)
+
+    def let_go(self, peer: Callable[[], str], wake: Callable[[], None]) -> None:
+        """All calls are over, and none will begin. peer, wake: in the place of the owner's."""
+        self._peer, self._wake = peer, wake
+        del self.outbox
 
     def answer(self, stream: Stream, message: bytes) -> None:
         """The answer of a unary call."""
@@ -297,6 +305,8 @@ class Calls:
         del self._streams[stream.number]
         if stream.input is not None:
             self._budget.release(stream.input)
+            # It refers to the stream: a cycle would wait for the garbage collector, of which there may be thousands.
+            stream.input = None
             stream.reader.drop()
         if stream.is_whole:
             self.under_way -= 1

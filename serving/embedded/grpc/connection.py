@@ -47,7 +47,7 @@ class Connection:
 
     Call `receive_data` with what arrives, and `receive_more` while `has_more`, act on `events` (taken from the left),
     answer through `calls`, and send what `data_to_send` gives until it gives nothing: after each of these, and when the
-    transport has room again.
+    transport has room again. Once `closed`, call `calls.cancel_some` from time to time until no call is left.
     """
 
     def __init__(
@@ -148,10 +148,15 @@ class Connection:
             self._close_if_done()
 
     def lose(self) -> None:
-        """The transport is gone: cancels every call."""
+        """The transport is gone: begins to cancel every call."""
         self.closed = True
-        self.calls.cancel_all()
-        self._budget.release(self._input)
+        self.calls.cancel_some()
+        self._budget.end(self._input)
+
+    def let_go(self) -> None:
+        """The transport is gone, and all calls are over: refers to nobody any more, so that no cycle is left."""
+        self._peer, self._wake = str, _nobody
+        self.calls.let_go(self._peer, self._wake)
 
     def _close_if_done(self) -> None:
         if not self.closed and not len(self.calls):
@@ -160,7 +165,7 @@ class Connection:
     def _close(self, farewell: bytes) -> None:
         self.closed = self.calls.refusing = True
         self.has_more, self._incoming = False, iter(())
-        self.calls.cancel_all()
+        self.calls.cancel_some()
         self._budget.release(self._input)
         self._outbox.write(farewell)
 
@@ -330,3 +335,7 @@ class Connection:
         frames.WINDOW_UPDATE: _take_window_update,
         frames.CONTINUATION: _take_continuation,
     }
+
+
+def _nobody() -> None:
+    """Whom a connection wakes whose transport is gone."""

@@ -65,8 +65,9 @@ class Methods:
         unknown = Operation("GRPC", stream.path.rpartition("/")[2])
         # It is answered whatever else is under way.
         operation = self._operations.get(stream.path, unknown)._replace(counts=False)
-        with contextlib.suppress(ServingError), self._call(operation, stream, 0):
-            raise error
+        with contextlib.suppress(ServingError), self._call(operation, stream, 0) as call:
+            # Not raised: an error in its own traceback keeps what was read last until the garbage collector comes by.
+            call.code = error.code
 
     def _unary(self, rpc: Rpc) -> Method:
         handler, request_class, model, operation = rpc.unary, rpc.request_class, rpc.model, rpc.operation

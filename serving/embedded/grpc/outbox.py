@@ -233,6 +233,7 @@ class Outbox:
         self._waiting.pop(stream.number, None)
         if stream.output is not None:
             self._budget.release(stream.output)
+            stream.output = None
 
     def _end(self, stream: Stream, block: bytes) -> None:
         self.write_headers(stream.number, block, ends=True)

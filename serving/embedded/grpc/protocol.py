@@ -62,6 +62,7 @@ class GrpcProtocol(asyncio.Protocol):
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._exchanges: dict[int, _Exchange] = {}
         self._paused = False
+        self._lost = False
         self._draining = False
         self._closing = False
         self._admission = admission or Admission(options.limits, Budget(0, clock), Connections(0, 0, clock))
@@ -128,9 +129,14 @@ class GrpcProtocol(asyncio.Protocol):
             timer.cancel()
         if self._seat is not None:
             self._admission.connections.leave(self._seat)
-        self._admission.budget.release(self._unread)
+            self._seat = None
+        self._timers.clear()
+        self._admission.budget.end(self._unread)
+        # Nothing is written any more.
+        self._paused = self._lost = True
         self.connection.lose()
         self._advance()
+        self._cancel_more()
 
     def pause_writing(self) -> None:
         """A peer that does not read is not read from either."""
@@ -323,6 +329,17 @@ class GrpcProtocol(asyncio.Protocol):
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self._after(self._options.linger_seconds, self.transport.close)
+        self._cancel_more()
+
+    def _cancel_more(self) -> None:
+        """Cancels what is left of the calls, some in each turn of the event loop: there may be ten thousands."""
+        calls = self.connection.calls
+        if len(calls):
+            calls.cancel_some()
+            self._advance()
+            self._loop.call_soon(self._cancel_more)
+        elif self._lost:
+            self.connection.let_go()
 
     def _refuse_calls(self) -> None:
         self.connection.refuse_calls()

@@ -96,6 +96,14 @@ class Connection:
         self.interim = self._body = b""
         self._budget.release(self._holding)
 
+    def lose(self) -> None:
+        """The transport is gone. Whatever refers to this connection goes, so that no cycle is left."""
+        self.end()
+        self.requests.clear()
+        self._budget.end(self._holding)
+        self._refused = _nobody
+        del self._parser
+
     def time_out(self) -> None:
         """What was due has not come in time."""
         self._refuse(Refusal(408, f"The client did not send {self.phase.value} in time: the connection is closed"))
@@ -245,8 +253,9 @@ class Connection:
             raise Refusal(error.code.http_status, str(error)) from error
 
     def _refuse(self, refusal: Refusal) -> None:
-        # Requests before it are answered first.
-        self.refusal = refusal
+        # Requests before it are answered first. Not as it was raised: its traceback keeps what was read last, and this
+        # connection, until the garbage collector comes by.
+        self.refusal = refusal = Refusal(refusal.status, str(refusal))
         if self._method:
             refusal.method, refusal.target = self._method, self._target.decode("latin-1")
         self.end()
@@ -255,6 +264,10 @@ class Connection:
         if self.phase != Phase.NOTHING:
             self._refuse(Refusal(error.code.http_status, str(error)))
             self._refused()
+
+
+def _nobody() -> None:
+    """Who is told of refusals when the transport is gone."""
 
 
 def _malformed(version: str, reason: str) -> Refusal:

@@ -83,11 +83,12 @@ class RestProtocol(asyncio.Protocol):
         self._connections.discard(self)
         if self._seat is not None:
             self._admission.connections.leave(self._seat)
-        self._admission.budget.release(self._unread)
-        self._connection.end()
-        self._connection.requests.clear()
+            self._seat = None
+        self._admission.budget.end(self._unread)
+        self._connection.lose()
         if self._task is not None:
             self._task.cancel()
+            self._task = None
 
     def data_received(self, data: bytes) -> None:
         """Takes what the client sent."""

@@ -15,13 +15,13 @@ from serving.errors import ServingError
 MiB = 2**20
 
 
-def run(budget: Budget, trims: list[int], seconds: float = 0.1) -> None:
+def run(budget: Budget) -> None:
     """Lets the upkeep run for a while."""
 
     async def wait() -> None:
-        keeper = Upkeep(budget, 20.0, lambda: trims.append(1))
+        keeper = Upkeep(budget, 20.0)
         keeper.start()
-        await asyncio.sleep(seconds)
+        await asyncio.sleep(0.1)
         await keeper.stop()
 
     asyncio.run(wait())
@@ -41,18 +41,32 @@ def test_all_stalled_holdings_end_and_no_others() -> None:
     now[0] = 10.0
     budget.hold(Holding(young.append), 1)
     now[0] = 20.0
-    run(budget, [])
+    run(budget)
     assert (len(errors), len(young), budget.used) == (250, 0, 1)
     assert errors[0].code is Code.DEADLINE_EXCEEDED
     assert "--stall_timeout_seconds=20" in str(errors[0])
 
 
-@pytest.mark.parametrize(("given_back", "left", "trims"), [(40, 0, 1), (20, 0, 0), (200, 100, 0)])
-def test_memory_goes_back_once_much_was_freed_and_little_is_in_use(given_back: int, left: int, trims: int) -> None:
-    """Once, not again and again; not for little, and not while much is in use."""
-    budget = Budget(0, lambda: 0.0)
-    budget.charge((given_back + left) * MiB)
-    budget.refund(given_back * MiB)
-    calls: list[int] = []
-    run(budget, calls)
+@pytest.mark.parametrize(
+    ("grown", "used", "kept", "trims"),
+    [(40, 0, 0, 1), (40, 0, 40, 1), (20, 0, 20, 0), (140, 100, 100, 1), (120, 100, 120, 0)],
+)
+def test_memory_goes_back_once_much_is_kept(grown: int, used: int, kept: int, trims: int) -> None:
+    """Once, whether or not it goes back; not for little, and not for what is in use. Sizes in MiB, beyond the start."""
+    budget, resident, calls = Budget(0, lambda: 0.0), [500 * MiB], list[int]()
+
+    def trim() -> None:
+        calls.append(1)
+        resident[0] = (500 + kept) * MiB
+
+    async def grow() -> None:
+        keeper = Upkeep(budget, 20.0, trim, lambda: resident[0])
+        keeper.start()
+        await asyncio.sleep(0)
+        budget.take(used * MiB)
+        resident[0] += grown * MiB
+        await asyncio.sleep(0.1)
+        await keeper.stop()
+
+    asyncio.run(grow())
     assert len(calls) == trims

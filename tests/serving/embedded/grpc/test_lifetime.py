@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Iterator
 
 import pytest
@@ -227,3 +229,49 @@ def test_last_words_are_sent_to_a_peer_that_does_not_read(server: Simulated) -> 
     assert sum(len(each.payload) for each in frames if each.kind == DATA) == 3_000_005
     assert peer.is_closed()
     assert server.methods.cancelled == 1
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        call(1, b"hello"),
+        call(1, b"", "/t/Wait"),
+        call(1, b"", "/t/Watch"),
+        call(1, b"", "/t/Unknown"),
+        begin(1) + frame(DATA, 0, 1, message(bytes(1000))[:500]),
+        begin(1) + frame(DATA, 0, 1, b"\2\0\0\0\0"),
+        frame(DATA, 0, 1, b""),
+    ],
+    ids=["answered", "waits", "streams", "unknown", "half a message", "a wrong message", "a broken rule"],
+)
+def test_a_connection_that_has_ended_is_freed_at_once(loop: SimulatedLoop, data: bytes) -> None:
+    """With what it was sent: the garbage collector, which would come later, has nothing to do."""
+    server = Simulated(loop)
+    server.send(PREFACE + frame(SETTINGS, 0, 0) + data)
+    server.receive()
+    ended = [
+        weakref.ref(item) for item in (server.protocol, server.protocol.connection, server.protocol.connection.calls)
+    ]
+    gc.collect()
+    gc.disable()
+    try:
+        server.close()
+        loop.pass_time(5)
+        server.refused.clear()
+        server.methods.calls.clear()
+        server.transport._protocol = server.protocol = None  # type: ignore[assignment]
+        assert [reference() for reference in ended] == [None, None, None]
+    finally:
+        gc.enable()
+
+
+def test_ten_thousands_of_calls_end_with_their_connection_in_many_turns(loop: SimulatedLoop) -> None:
+    """Others have their turns in between."""
+    server = Simulated(loop)
+    server.send(PREFACE + frame(SETTINGS, 0, 0) + b"".join(begin(number) for number in range(1, 20_001, 2)))
+    loop.pass_time()
+    assert server.under_way()[0] == 10_000
+    server.protocol.connection_lost(None)
+    assert server.under_way()[0] > 8000
+    loop.pass_time()
+    assert server.under_way()[0] == 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Iterator
 
 import pytest
@@ -309,6 +311,27 @@ def test_a_client_that_goes_away_is_not_waited_for(port: Port) -> None:
     assert port.calls == [("Wait", Code.CANCELLED)]
     assert port.admission.budget.used == 0
     assert len(port.admission.connections) == 0
+
+
+@pytest.mark.parametrize(
+    "data",
+    [request(), request("/wait"), request(body=b"x" * 900)[:-1], request(body=b"x" * 1001), b"\0" * 400],
+    ids=["answered", "waits", "half a body", "too large", "no HTTP"],
+)
+def test_a_connection_that_has_ended_is_freed_at_once(port: Port, data: bytes) -> None:
+    """With what it was sent: the garbage collector, which would come later, has nothing to do."""
+    client = port.connect()
+    ended = [weakref.ref(client.protocol), weakref.ref(client.protocol._connection)]
+    gc.collect()
+    gc.disable()
+    try:
+        client.ask(data)
+        client.transport.close()
+        port.pass_time(2)
+        client.transport._protocol = client.protocol = None  # type: ignore[assignment]
+        assert [reference() for reference in ended] == [None, None]
+    finally:
+        gc.enable()
 
 
 def test_a_client_that_closes_its_side_gets_its_answer(port: Port) -> None:
