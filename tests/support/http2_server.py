@@ -118,7 +118,7 @@ def unpacked(message: Message) -> bytes:
         return message
     while not message.is_unpacked:
         message.unpack(1000)
-    return message.joined()
+    return bytes(message.joined())
 
 
 class Memory:

@@ -25,7 +25,7 @@ class Large:
     """The bytes of one request. As a `with` block it lets go of them, whatever becomes of the call. size: of them."""
 
     def __init__(self, message: messages.Message) -> None:
-        self._message: messages.Message | None = message
+        self._message: messages.Message | bytearray | None = message
         self.size = messages.message_bytes(message)
 
     def __enter__(self) -> Large:
@@ -71,13 +71,14 @@ class Large:
 
     def _parse(self, request_class: type[Message]) -> Message:
         with _PARSING:
-            message = request_class.FromString(self._data())
+            # A bytearray will do, whatever its type says.
+            message = request_class.FromString(cast("bytes", self._data()))
         self._message = None
         return message
 
-    def _data(self) -> bytes:
+    def _data(self) -> bytes | bytearray:
         # None once the call is over, when nobody waits for the result.
-        return self._message if isinstance(self._message, bytes) else b""
+        return self._message if isinstance(self._message, (bytes, bytearray)) else b""
 
 
 def broken(error: DecodeError) -> InvalidArgument:

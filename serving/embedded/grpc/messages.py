@@ -173,7 +173,7 @@ class Parcel:
         self._limit = limit
         self._count = 0
         self._unpacker = zlib.decompressobj(_ENCODINGS[encoding]) if encoding else None
-        self._unpacked: list[bytes] = []
+        self._unpacked: deque[bytes] = deque()
         self._is_unpacked = not encoding
 
     @property
@@ -203,10 +203,12 @@ class Parcel:
             raise ResourceExhausted(f"Received message larger than max (more than {self._limit} when unpacked)")
         return count
 
-    def joined(self) -> bytes:
-        """The message."""
-        data = b"".join(self._unpacked or self._pieces)
-        self.drop()
+    def joined(self) -> bytearray:
+        """The message. Each piece is let go of as it is copied: a large message is not in memory twice."""
+        data = bytearray()
+        pieces = self._unpacked or self._pieces
+        while pieces:
+            data += pieces.popleft()
         return data
 
     def drop(self) -> None:

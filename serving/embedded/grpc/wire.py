@@ -40,7 +40,7 @@ class _Field(NamedTuple):
     is_map: bool = False
 
 
-def parsed_bytes(data: bytes, descriptor: Descriptor, max_elements: int) -> int:
+def parsed_bytes(data: bytes | bytearray, descriptor: Descriptor, max_elements: int) -> int:
     """The bytes of memory that a message will take, about.
 
     Raises ResourceExhausted when it has more elements than --max_request_elements, or DecodeError when it is broken.
@@ -85,7 +85,7 @@ def parsed_bytes(data: bytes, descriptor: Descriptor, max_elements: int) -> int:
         position += length
 
 
-def _varint(data: bytes, position: int) -> tuple[int, int]:
+def _varint(data: bytes | bytearray, position: int) -> tuple[int, int]:
     """A number, and where it ends."""
     try:
         byte = data[position]
@@ -103,7 +103,7 @@ def _varint(data: bytes, position: int) -> tuple[int, int]:
     raise DecodeError("a number is too long")
 
 
-def _extent(data: bytes, position: int, kind: int) -> tuple[int, int]:
+def _extent(data: bytes | bytearray, position: int, kind: int) -> tuple[int, int]:
     """The length of a field's contents, and where they begin."""
     if kind == _BYTES:
         return _varint(data, position)
