@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import TypeVar
 
@@ -17,8 +17,8 @@ from serving.embedded.rest.json.values import Value
 from serving.embedded.rest.messages import HttpRequest
 from serving.errors import ResourceExhausted
 
-# The text of an array takes so many times its bytes while it is made: a text of twenty characters for a float32, twice.
-_TEXT_FACTOR = 10
+# A message of examples takes so many times what the JSON values take that it is made of.
+_MESSAGE_FACTOR = 2
 
 T = TypeVar("T")
 
@@ -65,13 +65,23 @@ class Bodies:
         call.refund(max(0, call.size - document.size))
         return result
 
-    async def written(self, arrays: Mapping[str, Array], call: Call, *, by_rows: bool) -> bytes:
-        """The body of a Predict answer. Raises ServingError."""
+    async def read_message(self, document: Document, call: Call, convert: Callable[[Mapping[str, Value]], T]) -> T:
+        """The message that `convert` makes of a document, which is let go of. Raises ServingError."""
+        if document.size <= LARGE_BYTES:
+            return _converted(document, convert)
+        size = _MESSAGE_FACTOR * call.size
+        call.charge(size)
+        result = await self._offload.run(document.size, partial(_converted, document, convert))
+        call.refund(call.size - size)
+        return result
+
+    async def written(self, arrays: Mapping[str, Array], call: Call, *, by_rows: bool) -> bytes | bytearray:
+        """The body of a Predict answer, for which the call is charged where it is large. Raises ServingError."""
         size = sum(map(tensors.array_bytes, arrays.values()))
         if size <= LARGE_BYTES:
             return encoded(outputs.outputs_json(arrays, row_format=by_rows))
-        call.charge(_TEXT_FACTOR * size)
-        return await self.text(size, partial(outputs.outputs_json, arrays, row_format=by_rows))
+        call.charge(size + outputs.outputs_bytes(arrays, row_format=by_rows))
+        return await self._offload.run(size, partial(_put_together, outputs.outputs_pieces(arrays, row_format=by_rows)))
 
     async def text(self, size: int, write: Callable[[], str]) -> bytes:
         """The body that `write` gives, as bytes. size: in bytes of what it writes about. Raises ServingError."""
@@ -97,6 +107,13 @@ class Bodies:
 def encoded(text: str) -> bytes:
     """A text as a body."""
     return text.encode("utf-8", "surrogateescape")
+
+
+def _put_together(pieces: Iterable[str]) -> bytearray:
+    body = bytearray()
+    for piece in pieces:
+        body += encoded(piece)
+    return body
 
 
 def _has_booleans(body: bytes | bytearray) -> bool:

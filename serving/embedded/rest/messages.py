@@ -57,11 +57,11 @@ class Answer(NamedTuple):
     """An answer: the lines that are its own among the headers, each with its end, and the body."""
 
     status: int
-    body: bytes
+    body: bytes | bytearray
     content_type: bytes = JSON
     headers: bytes = b""
 
-    def data(self, request: HttpRequest | None, date: bytes, *, closes: bool) -> tuple[bytes, bytes]:
+    def data(self, request: HttpRequest | None, date: bytes, *, closes: bool) -> tuple[bytes, bytes | bytearray]:
         """Head and body to send. request: the one that is answered, or None. closes: whether the connection ends."""
         connection = b""
         if closes:

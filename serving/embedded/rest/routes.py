@@ -49,7 +49,7 @@ class Request(NamedTuple):
 class Reply(NamedTuple):
     """An HTTP answer, and the code that it stands for."""
 
-    body: bytes
+    body: bytes | bytearray
     code: Code = Code.OK
     status: int = 200
     content_type: bytes = JSON
@@ -111,6 +111,7 @@ class Routes:
 
     async def _predict(self, request: Request) -> Reply:
         spec, document, deadline = await self._inference(request)
+        call = request.call
         with self._api.core.use(spec) as version:
             name = spec.signature_name or DEFAULT_SIGNATURE
             signature = version.servable.signatures.get(name)
@@ -119,24 +120,39 @@ class Routes:
             by_rows = "instances" in document.value
             inputs = await self._bodies.read(
                 document,
-                request.call,
+                call,
                 lambda value: requests.predict_inputs(
                     value, signature.input_types, spec.signature_name, no_booleans=document.no_booleans
                 ),
             )
-            _, arrays = await predict(self._api.engine, version, name, inputs, deadline=deadline)
-        return Reply(await self._bodies.written(arrays, request.call, by_rows=by_rows))
+            answer_bytes, key = version.servable.answer_bytes, ("rows" if by_rows else "columns", *signature.fetches)
+            input_bytes = sum([array.nbytes for array in inputs.values()])
+            # A large answer is there as soon as the model has run: one as large, for its inputs, as the last.
+            size = call.size
+            if answer_bytes:
+                call.charge(int(answer_bytes.get(key, 0.0) * input_bytes))
+            running = predict(self._api.engine, version, name, inputs, deadline=deadline)
+            del inputs
+            _, arrays = await running
+        if answer_bytes:
+            call.refund(call.size - size)
+        body = await self._bodies.written(arrays, call, by_rows=by_rows)
+        if call.size > size:
+            answer_bytes[key] = (call.size - size) / max(1, input_bytes)
+        elif answer_bytes:
+            answer_bytes.pop(key, None)
+        return Reply(body)
 
     async def _classify(self, request: Request) -> Reply:
         spec, document, deadline = await self._inference(request)
-        examples_input = await self._bodies.read(document, request.call, examples.examples_input)
+        examples_input = await self._bodies.read_message(document, request.call, examples.examples_input)
         message = messages.ClassificationRequest(model_spec=spec, input=examples_input)
         result = (await classify(self._api.engine, message, deadline, request.call)).result
         return Reply(await self._bodies.text(result.ByteSize(), partial(examples.classification_json, result)))
 
     async def _regress(self, request: Request) -> Reply:
         spec, document, deadline = await self._inference(request)
-        examples_input = await self._bodies.read(document, request.call, examples.examples_input)
+        examples_input = await self._bodies.read_message(document, request.call, examples.examples_input)
         message = messages.RegressionRequest(model_spec=spec, input=examples_input)
         result = (await regress(self._api.engine, message, deadline, request.call)).result
         return Reply(await self._bodies.text(result.ByteSize(), partial(examples.regression_json, result)))

@@ -7,7 +7,7 @@ import functools
 import itertools
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import orjson
@@ -25,6 +25,16 @@ from serving.errors import InvalidArgument
 # Outputs whose names end so are bytes, not text.
 BYTES_SUFFIX = "_bytes"
 _NUMPY = orjson.OPT_SERIALIZE_NUMPY
+_INDENT = "    "
+# So many elements are printed at a time, or one row of the first dimensions.
+_PIECE = 2**14
+# What is before the rows, between two and after them, of one output and of several.
+_ROW_FRAMES = (("[", ", ", "\n    ]"), ("[\n", "\n        },\n", "\n        }\n    ]"))
+# The longest text of a number by its bytes; of a string, how many times longer than itself it may become.
+_TEXT_BYTES = {1: 7, 2: 12, 4: 16, 8: 26}
+_STRING_FACTOR = 6
+# What is around a row of one output, beside its name.
+_ROW_BYTES = 32
 
 
 def outputs_json(outputs: Mapping[str, Array], *, row_format: bool) -> str:
@@ -37,6 +47,42 @@ def outputs_json(outputs: Mapping[str, Array], *, row_format: bool) -> str:
     columns = {name: _column(name, array, level) for name, array in outputs.items()}
     text = next(iter(columns.values())) if len(columns) == 1 else pretty_object(columns, 1)
     return f'{{\n    "outputs": {text}\n}}'
+
+
+def outputs_pieces(outputs: Mapping[str, Array], *, row_format: bool) -> Iterator[str]:
+    """What `outputs_json` gives, piece by piece: the texts of all elements take several times more than the body.
+
+    Raises InvalidArgument as it does.
+    """
+    if row_format:
+        yield '{\n    "predictions": '
+        yield from _row_pieces(outputs)
+    elif len(outputs) == 1:
+        ((name, array),) = outputs.items()
+        yield '{\n    "outputs": '
+        yield from _column_pieces(name, array, 1)
+    else:
+        head = '{\n    "outputs": {'
+        for name, array in outputs.items():
+            yield f"{head}\n        {quoted(name)}: "
+            yield from _column_pieces(name, array, 2)
+            head = ","
+        yield "\n    }"
+    yield "\n}"
+
+
+def outputs_bytes(outputs: Mapping[str, Array], *, row_format: bool) -> int:
+    """About the most bytes that `outputs_pieces` gives in all."""
+    size = 0
+    for name, array in outputs.items():
+        # Brackets; or as many lines for an element as it may have arrays to itself.
+        around = (2 if row_format else len(_INDENT) * (2 + array.ndim)) * array.ndim
+        size += array.size * around + (_ROW_BYTES + len(name)) * (len(array) if array.ndim else 1)
+        if array.dtype.kind == "O":
+            size += _STRING_FACTOR * tensors.array_bytes(array)
+        else:
+            size += array.size * _TEXT_BYTES.get(array.itemsize, _TEXT_BYTES[8])
+    return size
 
 
 def message_json(message: Message) -> str:
@@ -72,6 +118,63 @@ def _predictions(outputs: Mapping[str, Array]) -> str:
     heads = _row_heads(tuple(outputs))
     rows = ["".join(itertools.chain.from_iterable(zip(heads, row))) for row in zip(*columns)]  # noqa: B905 - checked
     return "[\n" + "\n        },\n".join(rows) + "\n        }\n    ]"
+
+
+def _row_pieces(outputs: Mapping[str, Array]) -> Iterator[str]:
+    count = _batch_size(outputs)
+    if count == 0:
+        yield "[]"
+        return
+    is_one = len(outputs) == 1
+    separator, between, end = _ROW_FRAMES[not is_one]
+    begin, row_size = len(separator), sum(array.size for array in outputs.values()) // count
+    step = max(1, _PIECE // max(1, row_size))
+    for start in range(0, count, step):
+        yield separator
+        separator = between
+        if row_size > _PIECE:
+            heads = [""] if is_one else _row_heads(tuple(outputs))
+            for head, (name, array) in zip(heads, outputs.items(), strict=True):
+                yield head
+                yield from _line_pieces(name, array[start, ...], array.ndim + (1 if is_one else 2))
+        else:
+            rows = {name: array[start : start + step] for name, array in outputs.items()}
+            yield _predictions(rows)[begin : -len(end)]
+    yield end
+
+
+def _line_pieces(name: str, array: Array, level: int) -> Iterator[str]:
+    """An array on one line."""
+    if not array.ndim or array.size <= _PIECE:
+        yield from _rows(name, array[np.newaxis], level)
+        return
+    step = max(1, _PIECE * len(array) // array.size)
+    separator = "["
+    for start in range(0, len(array), step):
+        yield separator
+        separator = ", "
+        if step == 1:
+            yield from _line_pieces(name, array[start, ...], level)
+        else:
+            yield ", ".join(_rows(name, array[start : start + step], level))
+    yield "]"
+
+
+def _column_pieces(name: str, array: Array, level: int) -> Iterator[str]:
+    """An array over several lines, one element a line."""
+    if not array.ndim or array.size <= _PIECE:
+        yield _column(name, array, level)
+        return
+    indent = _INDENT * (level + 1)
+    separator = "[\n"
+    for start in range(0, len(array), 1 if array.ndim > 1 else _PIECE):
+        yield f"{separator}{indent}"
+        separator = ",\n"
+        if array.ndim > 1:
+            yield from _column_pieces(name, array[start, ...], level + 1)
+        else:
+            yield f",\n{indent}".join(_texts(name, array[start : start + _PIECE], level + 1))
+    yield f"\n{_INDENT * level}]"
 
 
 @functools.lru_cache(256)

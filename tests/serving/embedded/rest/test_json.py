@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from serving.apis.messages import DT_FLOAT, DT_INT64, DT_STRING
+from serving.apis.tensors import Array
 from serving.embedded.rest.json import examples, requests, values
 from serving.embedded.rest.json import outputs as json_tensors
 from serving.errors import InvalidArgument
@@ -77,6 +78,28 @@ def test_texts_are_escaped_as_rapidjson_does() -> None:
 
     assert values.parse_object(body.encode())["outputs"] == text.decode()
     assert "/ä€" in body
+
+
+@pytest.mark.parametrize("row_format", [True, False])
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.arange(12),
+        np.arange(24.0, dtype=np.float32).reshape(2, 3, 4),
+        np.array([[1.5, np.nan], [np.inf, 2.5], [0.0, 1.0]], np.float32),
+        np.array([[b"a", b"b"], [b"c", b"d"]], object),
+        np.zeros((2, 0), np.int64),
+        np.zeros((1, 7), np.uint8),
+    ],
+)
+def test_pieces_make_the_same_body(array: Array, row_format: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many elements are printed at a time, alone and beside another output."""
+    for outputs in ({"y_bytes": array}, {"y_bytes": array, "z": array}):
+        body = json_tensors.outputs_json(outputs, row_format=row_format)
+        assert len(body) <= json_tensors.outputs_bytes(outputs, row_format=row_format) + 100
+        for size in (1, 2, 3, 5, 2**14):
+            monkeypatch.setattr(json_tensors, "_PIECE", size)
+            assert "".join(json_tensors.outputs_pieces(outputs, row_format=row_format)) == body
 
 
 def test_outputs_that_rows_cannot_hold() -> None:
