@@ -321,7 +321,7 @@ def test_a_client_that_goes_away_is_not_waited_for(port: Port) -> None:
 def test_a_connection_that_has_ended_is_freed_at_once(port: Port, data: bytes) -> None:
     """With what it was sent: the garbage collector, which would come later, has nothing to do."""
     client = port.connect()
-    ended = [weakref.ref(client.protocol), weakref.ref(client.protocol._connection)]
+    ended: list[weakref.ref[object]] = [weakref.ref(client.protocol), weakref.ref(client.protocol._connection)]
     gc.collect()
     gc.disable()
     try:
