@@ -119,6 +119,19 @@ def test_a_slow_copy_whose_self_test_comes_last(base: Base) -> None:
     assert base.is_whole()
 
 
+def test_a_slow_copy_whose_manifest_comes_last(base: Base) -> None:
+    """It is seen growing, so that pauses of some seconds do not end it; its manifest does."""
+    base.write(saved_model_pb="graph")
+    looks = [base.is_whole()]
+    base.write(variables__data="weights")
+    looks += [base.is_whole(0.5), base.is_whole(2.0), base.is_whole(2.0)]
+    base.write(variables__index="names")
+
+    assert [*looks, base.is_whole(0.5), base.is_whole(4.0)] == [False] * 6
+    base.write_manifest({"saved_model.pb": "graph", "variables/data": "weights", "variables/index": "names"})
+    assert base.is_whole()
+
+
 def test_what_never_becomes_whole_is_taken_as_it_is(base: Base) -> None:
     """So that its load says what is wrong; without a graph, with files missing, with half a manifest."""
     assert [base.is_whole(), base.is_whole(4.9), base.is_whole(0.1)] == [False, False, True]
