@@ -9,6 +9,7 @@ READY := $(VENV)/.ready
 RECIPE ?= fast
 RUN ?= runs/latest
 ARGS ?=
+JOBS ?= 2
 
 .PHONY: help
 help: ## List the targets
@@ -101,14 +102,14 @@ test-container: $(READY) ## Build the images and test them alive; fails where no
 	@$(BIN)/python -m pytest --require-container tests/e2e tests/docker $(ARGS)
 
 .PHONY: test
-test: $(READY) ## Run all tests (ARGS=...)
-	@$(BIN)/python -m pytest $(ARGS)
+test: $(READY) ## Run all tests, JOBS=2 at a time (ARGS=...)
+	@$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
 
 # Started processes are measured too; each writes a file of its own, which `combine` adds up.
 .PHONY: coverage
 coverage: $(READY) ## Run all tests, report the branches that none reaches (ARGS=...)
 	@$(BIN)/coverage erase
-	@$(BIN)/coverage run -m pytest $(ARGS)
+	@$(BIN)/coverage run -m pytest -n $(JOBS) $(ARGS)
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report --skip-covered
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator, Sequence
+
 import pytest
 
 from serving.launch.backends import BACKENDS
@@ -9,6 +11,7 @@ from tests.support.containers import build_context, embedded_image, engine, serv
 from tests.support.real_data import real_data
 from tests.support.road import pictures, road
 from tests.support.toys import toys
+from tests.support.turns import group, turn
 
 __all__ = ["build_context", "embedded_image", "engine", "pictures", "real_data", "road", "serving_image", "toys"]
 
@@ -21,3 +24,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--keras-model", metavar="FILE", help="The .keras model that --server-address serves.")
     group.addoption("--hostile-results", action="store_true", help="Write benchmarks/results/hostile.json.")
     group.addoption("--require-container", action="store_true", help="Fail, not skip, where no container engine runs.")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The marks of this suite."""
+    config.addinivalue_line("markers", "alone: measures the machine; nothing else is tested meanwhile (pytest-xdist)")
+
+
+def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
+    """Which tests stay in one process."""
+    group(items)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Waits for the test's turn."""
+    with turn(item):
+        return (yield)

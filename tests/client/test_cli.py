@@ -50,6 +50,7 @@ def test_help_lists_the_commands_in_the_order_of_their_use() -> None:
     ]
 
 
+@pytest.mark.alone
 def test_help_answers_at_once_and_imports_nothing_heavy() -> None:
     """Under 0.3 s as a whole process (the best of nine: the machine may be busy), without numpy or gRPC."""
     process = subprocess.run(

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -98,8 +99,9 @@ def test_a_bad_picture_is_one_line_and_exit_code_2(road: Road) -> None:
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.alone
 def test_predict_needs_no_tensorflow_and_little_time_and_memory(road: Road, pictures: dict[Path, np.ndarray]) -> None:
-    """The whole process: at most 0.35 s (the best of nine: the machine may be busy) and 80 MB resident."""
+    """The whole process: 80 MB resident, and twice the time of Python, numpy and gRPC alone (the best of nine each)."""
     picture = str(next(iter(pictures)))
     program = (
         "import psutil, sys\n"
@@ -115,9 +117,12 @@ def test_predict_needs_no_tensorflow_and_little_time_and_memory(road: Road, pict
     command = [sys.executable, "-c", program, *arguments]
     process = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60, env=unmeasured())
     assert int(process.stderr) <= 80 * 1024 * 1024
-    seconds = []
-    for _ in range(9):
-        began = time.perf_counter()
-        subprocess.run([FASHION, *arguments], check=True, stdout=subprocess.DEVNULL, env=unmeasured())
-        seconds.append(time.perf_counter() - began)
-    assert min(seconds) <= 0.35
+    commands = [[FASHION, *arguments], [sys.executable, "-c", "import numpy, grpc"]]
+    predict, bare = zip(*([_seconds(command) for command in commands] for _ in range(9)), strict=True)
+    assert min(predict) <= 2 * min(bare), (predict, bare)
+
+
+def _seconds(command: Sequence[str]) -> float:
+    began = time.perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=unmeasured())
+    return time.perf_counter() - began

@@ -9,6 +9,8 @@ import pytest
 from tests.hostile.conftest import COSTS
 from tests.hostile.grounds import HELD, Grounds
 
+pytestmark = pytest.mark.alone
+
 SECONDS = 2.0
 
 

@@ -7,12 +7,15 @@ import random
 import time
 from collections.abc import Callable
 
+import pytest
+
 from tests.hostile.grounds import LONGEST_WAIT_TOGETHER_SECONDS, TOGETHER, Grounds
 
 SECONDS = float(os.environ.get("HOSTILE_SECONDS", "8"))
 ROUND_SECONDS = 3.0
 
 
+@pytest.mark.alone
 def test_random_compositions(hostile_grounds: Callable[[], Grounds]) -> None:
     """Two to four attacks at a time bring nothing down, and nobody waits for long."""
     seed = int(os.environ.get("HOSTILE_SEED", time.time_ns() % 10**6))

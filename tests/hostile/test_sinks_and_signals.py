@@ -31,6 +31,8 @@ SMALL = post(b'{"instances":[1.0]}')
 LONGEST_WAIT_SECONDS = 0.5
 WITH_1024_DESCRIPTORS = """
 import resource, runpy
+
+pytestmark = pytest.mark.alone
 resource.setrlimit(resource.RLIMIT_NOFILE, (1024, 1024))
 runpy.run_module("serving.embedded", run_name="__main__")
 """

@@ -102,6 +102,7 @@ def finish_two_workers(*arguments: list[str]) -> list[dict[str, float]]:
     return [json.loads(stdout) for stdout, _ in answers]
 
 
+@pytest.mark.alone  # its ports are free when they are chosen, and have to be so later
 def test_two_workers_learn_what_one_device_learns(
     single: NDArray[np.float32], synthetic_data: Dataset, tmp_path: Path
 ) -> None:
@@ -115,6 +116,7 @@ def test_two_workers_learn_what_one_device_learns(
     assert not directories[1].exists()
 
 
+@pytest.mark.alone  # its ports are free when they are chosen, and have to be so later
 def test_two_workers_resume_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both go on from the checkpoint in the directory that they share, to the last epoch."""
     run_dir = tmp_path / "run"

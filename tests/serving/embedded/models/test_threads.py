@@ -55,7 +55,7 @@ def test_so_many_places_at_a_time() -> None:
 
 def test_work_that_hangs_loses_its_place() -> None:
     """It is told once; its end gives no second place."""
-    places, gate, ended = Places(1, 0.05, "load"), threading.Event(), threading.Event()
+    places, gate, ended = Places(1, 0.3, "load"), threading.Event(), threading.Event()
     overdue: list[str] = []
 
     def hang() -> None:
@@ -76,7 +76,9 @@ def test_work_that_hangs_loses_its_place() -> None:
     assert not second.wait(0.05)
     block.set()
     assert second.wait(10)
-    assert overdue == ["hang"]
+    # What came after may have been late too, on a busy machine.
+    assert overdue[0] == "hang"
+    assert overdue.count("hang") == 1
 
 
 def test_work_that_raises_gives_its_place_back() -> None:

@@ -36,12 +36,18 @@ def test_no_body_takes_more_memory_than_is_told(name: str, *, ascii_only: bool) 
     """For each kind of value, at its worst; nor is it told to take ten times what it does."""
     body = json.dumps({"instances": BODIES[name]}, separators=(",", ":"), ensure_ascii=ascii_only).encode()
     told = json_size(body, sys.maxsize).parsed_bytes
+    # The least of some: other threads may take memory meanwhile.
+    taken = min(_traced_bytes(body) for _ in range(3))
+    assert taken <= told < 10 * taken
+
+
+def _traced_bytes(body: bytes) -> int:
     tracemalloc.start()
     value = orjson.loads(body)
     taken, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     del value
-    assert taken <= told < 10 * taken
+    return taken
 
 
 def test_every_value_counts_and_names_too() -> None:
