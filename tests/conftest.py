@@ -7,13 +7,17 @@ from collections.abc import Generator, Sequence
 import pytest
 
 from serving.launch.backends import BACKENDS
+from tests.support.attack_costs import pytest_runtest_logreport, pytest_terminal_summary
 from tests.support.containers import build_context, embedded_image, engine, serving_image
 from tests.support.real_data import real_data
 from tests.support.road import pictures, road
 from tests.support.toys import toys
 from tests.support.turns import group, turn
 
-__all__ = ["build_context", "embedded_image", "engine", "pictures", "real_data", "road", "serving_image", "toys"]
+__all__ = [
+    "build_context", "embedded_image", "engine", "pictures", "pytest_runtest_logreport", "pytest_terminal_summary",
+    "real_data", "road", "serving_image", "toys",
+]  # fmt: skip
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

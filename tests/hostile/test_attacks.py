@@ -6,22 +6,28 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.hostile.conftest import COSTS
-from tests.hostile.grounds import HELD, Grounds
+from tests.hostile.grounds import HELD, Cost, Grounds
 
 pytestmark = pytest.mark.alone
 
 SECONDS = 2.0
 
 
-def test_innocent_callers_alone(hostile_grounds: Callable[[], Grounds]) -> None:
+Note = Callable[[str, Cost, Grounds], None]
+
+
+def test_innocent_callers_alone(hostile_grounds: Callable[[], Grounds], note_cost: Note) -> None:
     """Without an attack nobody waits: the measure itself costs nothing."""
-    cost = COSTS["no_attack"] = hostile_grounds().attacked((), SECONDS)
+    ground = hostile_grounds()
+    cost = ground.attacked((), SECONDS)
+    note_cost("no_attack", cost, ground)
     assert not cost.faults()
 
 
 @pytest.mark.parametrize("name", HELD)
-def test_attack(name: str, hostile_grounds: Callable[[], Grounds]) -> None:
+def test_attack(name: str, hostile_grounds: Callable[[], Grounds], note_cost: Note) -> None:
     """Innocent callers on both ports get right answers in time, and the memory comes back."""
-    cost = COSTS[name] = hostile_grounds().attacked((name,), SECONDS)
+    ground = hostile_grounds()
+    cost = ground.attacked((name,), SECONDS)
+    note_cost(name, cost, ground)
     assert not cost.faults(), cost
