@@ -197,7 +197,7 @@ def array_bytes(array: Array) -> int:
     """The bytes of an array, strings with what they hold."""
     if array.dtype.kind != "O":
         return array.nbytes
-    return array.size * _STRING_BYTES + sum(map(len, array.ravel()))
+    return array.size * _STRING_BYTES + sum(map(len, array.ravel().tolist()))
 
 
 @functools.cache

@@ -67,7 +67,7 @@ class LoadedModel:
         self.quick_outputs: set[str] = set()
         self.queues: dict[Hashable, Queue] = {}
         self.runs_alone = 0
-        self.answer_bytes: dict[tuple[str, ...], float] = {}
+        self.answer_bytes: dict[Hashable, float] = {}
 
     def spec(self, signature_name: str = "") -> ModelSpec:
         """The ModelSpec of an answer: the version that gave it is always named."""

@@ -46,13 +46,14 @@ class RestApplication:
 
     async def answer(self, request: HttpRequest, peer: Peer) -> Answer:
         """The answer to a request of a peer."""
-        own_id = request.headers.get(_REQUEST_ID, b"").decode("latin-1")
+        headers = request.headers
+        own_id = headers[_REQUEST_ID].decode("latin-1") if _REQUEST_ID in headers else ""
         route, match, model = self._route(request.method, request.target)
         call = Call(self._interceptor, route.operation, request.target, peer, own_id, size=len(request.body))
         call.model = model
         try:
             with call:
-                if b"gzip" in request.headers.get(b"content-encoding", b"").lower():
+                if b"content-encoding" in headers and b"gzip" in headers[b"content-encoding"].lower():
                     request.body = await self._unpacked(request.take_body(), call)
                 reply = await route.handler(Request(request, match, model, call))
                 call.code = reply.code
@@ -74,7 +75,7 @@ class RestApplication:
         return self._answer(_error_reply(refusal, refusal.status), call)
 
     def _answer(self, reply: Reply, call: Call) -> Answer:
-        headers = b"%s: %s\r\n%s" % (_REQUEST_ID, call.request_id.encode("latin-1"), self._cors)
+        headers = b"x-request-id: %s\r\n%s" % (call.request_id.encode("latin-1"), self._cors)
         return Answer(reply.status, reply.body, reply.content_type, headers)
 
     def _route(self, method: str, path: str) -> tuple[Route, re.Match[str], str]:

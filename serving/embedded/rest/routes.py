@@ -125,11 +125,10 @@ class Routes:
                     value, signature.input_types, spec.signature_name, no_booleans=document.no_booleans
                 ),
             )
-            answer_bytes, key = version.servable.answer_bytes, ("rows" if by_rows else "columns", *signature.fetches)
-            input_bytes = sum([array.nbytes for array in inputs.values()])
-            # A large answer is there as soon as the model has run: one as large, for its inputs, as the last.
-            size = call.size
+            answer_bytes, key = version.servable.answer_bytes, (by_rows, signature.fetches)
+            size, input_bytes = call.size, sum([array.nbytes for array in inputs.values()])
             if answer_bytes:
+                # A large answer is there as soon as the model has run: one as large, for its inputs, as the last.
                 call.charge(int(answer_bytes.get(key, 0.0) * input_bytes))
             running = predict(self._api.engine, version, name, inputs, deadline=deadline)
             del inputs
