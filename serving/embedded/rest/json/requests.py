@@ -6,7 +6,8 @@ checks in its order and its error texts.
 
 from __future__ import annotations
 
-import itertools
+import functools
+import operator
 from collections.abc import Mapping
 from typing import Any
 
@@ -172,18 +173,14 @@ def _pixels(value: Value) -> Array | None:
     if type(value) is not list or not value:
         return None
     shape = [len(value)]
+    while type(value[0]) is list:
+        size = len(value[0])
+        if not size or set(map(type, value)) != {list} or set(map(len, value)) != {size}:
+            return None
+        shape.append(size)
+        # A third of the time of itertools.chain.
+        value = functools.reduce(operator.iconcat, value, [])
     try:
-        while type(value[0]) is list:
-            size = len(value[0])
-            if not size or set(map(type, value)) != {list}:
-                return None
-            shape.append(size)
-            # The lists of the last level become bytes as they are: they are many.
-            is_last = type(value[0][0]) is not list
-            value = list(map(bytes, value)) if is_last else value
-            if set(map(len, value)) != {size}:
-                return None
-            value = b"".join(value) if is_last else list(itertools.chain.from_iterable(value))
         return np.frombuffer(bytes(value), np.uint8).reshape(shape)
     except (TypeError, ValueError):
         # Something else than whole numbers, one beyond the range, more levels than numpy has.
