@@ -46,6 +46,8 @@ GROWTH = {"memory_mib": 1.10, "descriptors": 1.10, "threads": 1.10}
 # A killed worker takes the connections with it that it has; each of the five callers has one at a time, and may get
 # another one while the worker goes.
 BROKEN_BY_KILL = 10
+# The connections that a firewall of this machine follows, and how many it can.
+TRACKED, MOST_TRACKED = (Path(f"/proc/sys/net/netfilter/nf_conntrack_{name}") for name in ("count", "max"))
 ATTACK_SECONDS = 2.0
 REST_SECONDS = 2.5
 
@@ -143,6 +145,7 @@ class Soak:
         self._failures: list[str] = []
         self._answers = 0
         self._seconds = 0.0
+        self._is_tracking_full = False
         self._stopping = threading.Event()
 
     def run(self, seconds: float) -> None:
@@ -192,6 +195,7 @@ class Soak:
         name = f"after {self._seconds:.0f} s, {event} beside {' and '.join(names)}"
         wait = max(waits.grpc, waits.rest) - waits.late
         self._rounds.append(Round(name, wait, failures, event == "kill a worker"))
+        self._is_tracking_full = self._is_tracking_full or _is_tracking_full()
         workers = workers_of(server.process.pid)
         if all(map(is_listening, workers)):
             self._samples.append(_sample([server.process.pid, *workers]))
@@ -247,6 +251,11 @@ class Soak:
     def _faults(self) -> Iterator[str]:
         for each in self._rounds:
             yield from (f"{each.name}: {fault}" for fault in each.faults())
+        if self._is_tracking_full:
+            yield (
+                "the machine's firewall followed as many connections as net.netfilter.nf_conntrack_max, and lost "
+                "new ones: raise it, or run the soak in a network of its own (unshare --net)"
+            )
         second, last = self._medians(1), self._medians(PARTS - 1)
         for name, growth in GROWTH.items():
             before, after = getattr(second, name), getattr(last, name)
@@ -269,6 +278,10 @@ def _sample(pids: Sequence[int]) -> Sample:
         threads += int(lines["Threads"])
         descriptors += len(list((process / "fd").iterdir()))
     return Sample(memory / 1024, descriptors, threads)
+
+
+def _is_tracking_full() -> bool:
+    return TRACKED.exists() and int(TRACKED.read_text()) > 0.95 * int(MOST_TRACKED.read_text())
 
 
 def _kind(failure: str) -> str:
