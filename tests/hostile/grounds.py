@@ -23,8 +23,6 @@ TOTAL_BYTES = 2**30
 # A quarter of what such a pod has left once its models are loaded.
 BUDGET_BYTES = 100 * 2**20
 LONGEST_WAIT_SECONDS = 0.5
-# Of several attacks at once: not held to half a second yet.
-LONGEST_WAIT_TOGETHER_SECONDS = 1.5
 # What the allocator may keep after an attack, and how soon the rest is back.
 KEPT_BYTES = 256 * 2**20
 BACK_SECONDS = 10.0
@@ -35,15 +33,6 @@ FLAGS = (
     "--idle_timeout_seconds=10",
 )
 HELD = sorted(ATTACKS)
-# Those that are held in each other's company. The others need most of what there is: two of them at a time make the
-# process outgrow 1 GiB, or a caller wait for longer (docs/security.md).
-TOGETHER = sorted(
-    ATTACKS.keys()
-    - {
-        "bodies_that_never_come", "large_batches", "large_bodies_that_stop", "large_tensors", "many_examples",
-        "small_messages_that_stop", "unread_answers", "unread_grpc_answers",
-    }
-)  # fmt: skip
 _ATTEMPTS = 3
 _NICENESS = 10
 _RECOVERY_SECONDS = 30
@@ -69,10 +58,10 @@ class Cost(NamedTuple):
         """How long a caller waited, and not for want of the machine."""
         return max(self.grpc, self.rest) - self.late
 
-    def faults(self, seconds: float = LONGEST_WAIT_SECONDS) -> list[str]:
-        """What is beyond the limits. seconds: the longest wait that is none."""
+    def faults(self) -> list[str]:
+        """What is beyond the limits."""
         return [
-            *([f"a caller waited {self.wait:.2f} s"] if self.wait > seconds else []),
+            *([f"a caller waited {self.wait:.2f} s"] if self.wait > LONGEST_WAIT_SECONDS else []),
             *([f"{self.peak >> 20} MiB of memory"] if self.peak > TOTAL_BYTES else []),
             *([] if self.back else [f"{self.kept >> 20} MiB did not come back"]),
             *self.failures[:5],

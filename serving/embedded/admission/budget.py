@@ -13,6 +13,8 @@ _SHARE_OF_LARGE = 0.9
 _SMALL_BYTES = 2**16
 # A peer that has been silent for so long gives way to others when the budget is spent.
 _STALLED_SECONDS = 0.25
+# Each takes some microseconds of the event loop. Whoever needs more than these have is refused, and tries again.
+_GIVEN_UP_AT_ONCE = 2000
 
 
 class Holding:
@@ -99,11 +101,12 @@ class Budget:
         return True
 
     def _make_room(self, used: int, held: int) -> None:
-        """Gives up stalled holdings until no more than this is used and, of it, held."""
-        latest = self._clock() - _STALLED_SECONDS
+        """Gives up stalled holdings until no more than this is used and, of it, held; not too many at a time."""
+        latest, left = self._clock() - _STALLED_SECONDS, _GIVEN_UP_AT_ONCE
         while self.used > used or (held and self._held > held):
             holding, since = next(iter(self._holdings.items()), (None, 0.0))
-            if holding is None or since > latest:
+            left -= 1
+            if holding is None or since > latest or left < 0:
                 raise ResourceExhausted(
                     f"{self.used} bytes of requests and answers are under way, and --max_bytes_in_flight is "
                     f"{self.limit}: try again, or send less at a time"

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 from serving.embedded.limits import Limits
 from serving.embedded.observe.calls import REQUEST_ID_HEADER, Call, Interceptor, Operation
-from serving.embedded.offload import Offload
+from serving.embedded.offload import LARGE_BYTES, Offload
 from serving.embedded.rest.gzip import Gzip
 from serving.embedded.rest.json import values
 from serving.embedded.rest.messages import Answer, HttpRequest, Refusal
@@ -96,12 +96,14 @@ class RestApplication:
         limits = self._limits
         by_ratio = max(limits.max_free_unpack_bytes, limits.max_unpack_ratio * len(packed))
         limit = min(limits.max_unpacked_bytes, by_ratio)
-        gzip, body = Gzip(packed), bytearray()
+        gzip, body, step = Gzip(packed), bytearray(), LARGE_BYTES
         while not gzip.is_done:
-            size = min(_PIECE_BYTES, limit + 1 - len(body))
-            piece = await self._offload.run(len(packed), partial(gzip.unpack, size))
+            # The first piece at once where it is small.
+            size = min(step, limit + 1 - len(body))
+            piece = await self._offload.run(max(step, len(packed)), partial(gzip.unpack, size))
             call.charge(len(piece))
             body += piece
+            step = _PIECE_BYTES
             if len(body) > limit:
                 reason = f", more than {limits.max_unpack_ratio} times what was sent" if limit == by_ratio else ""
                 raise ResourceExhausted(f"The request body is larger than {limit} bytes when unpacked{reason}")

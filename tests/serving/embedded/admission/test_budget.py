@@ -79,6 +79,20 @@ def test_the_peer_that_has_been_silent_for_longest_gives_way() -> None:
     assert not young
 
 
+def test_thousands_give_way_in_turns() -> None:
+    """Whoever needs the bytes of more than that is refused meanwhile."""
+    clock = Clock()
+    budget = Budget(10_000, clock)
+    for _ in range(5000):
+        budget.hold(holding(), 1)
+    clock.now = 1.0
+    with pytest.raises(ResourceExhausted, match="try again"):
+        budget.charge(9000)
+    assert budget.used == 3000
+    budget.charge(9000)
+    assert budget.used == 10_000
+
+
 def test_a_message_that_grows_is_not_its_own_victim() -> None:
     """The one that asks for more is refused rather than given up."""
     clock, errors = Clock(), list[ServingError]()
