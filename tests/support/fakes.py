@@ -19,20 +19,22 @@ Array = npt.NDArray[Any]
 
 
 class FakeServable:
-    """A servable that knows its version and whether it is closed."""
+    """A servable that knows its version and how often it was closed."""
 
     def __init__(self, version: int) -> None:
         self.version = version
         self.signatures: Mapping[str, SignatureDef] = {}
         self.loop_free: frozenset[str] = frozenset()
         self.closed = threading.Event()
+        self.closes = 0
 
     def run(self, feeds: Mapping[str, Array], fetches: Sequence[str]) -> list[Array]:
         """Echoes the first feed for every fetch."""
         return [next(iter(feeds.values())) for _ in fetches]
 
     def close(self) -> None:
-        """Remembers that it was closed."""
+        """Counts it."""
+        self.closes += 1
         self.closed.set()
 
 

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from serving.apis.messages import ModelConfig, ModelServerConfig, ModelSpec
+from serving.apis.status import Code
+from serving.embedded.models import core
 from serving.embedded.models.core import ServerCore
 from serving.embedded.models.manager import Manager
 from serving.embedded.models.source import FileSystemSource
-from serving.errors import FailedPrecondition, InvalidArgument, PermissionDenied
+from serving.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument, PermissionDenied, ServingError
 from tests.support.fakes import FakeLoader, FakeServable
 
 
 @pytest.fixture
-def manager() -> Iterator[Manager[FakeServable]]:
+def loader() -> FakeLoader:
+    """A loader of fakes."""
+    return FakeLoader()
+
+
+@pytest.fixture
+def manager(loader: FakeLoader) -> Iterator[Manager[FakeServable]]:
     """A manager of fakes."""
-    manager: Manager[FakeServable] = Manager(FakeLoader())
+    manager: Manager[FakeServable] = Manager(loader)
     yield manager
     manager.stop()
 
@@ -95,6 +104,47 @@ def test_a_new_label_may_come_early_where_the_server_allows_it(manager: Manager[
 
     with pytest.raises(FailedPrecondition, match="version 4 of model m"):
         core.reload(config(base, {"canary": 4}))
+
+
+def with_another(own: ModelServerConfig, base: Path) -> ModelServerConfig:
+    """A configuration with one model more, n."""
+    own.model_config_list.config.add(name="n", base_path=str(base), model_platform="tensorflow")
+    return own
+
+
+def test_a_reload_whose_model_cannot_be_loaded_says_so(
+    own: ServerCore[FakeServable], loader: FakeLoader, tmp_path: Path
+) -> None:
+    """In TF Serving's words, with the code UNKNOWN; the models that can be are served."""
+    loader.broken = {7}
+    make_versions(tmp_path, "models/n7/7")
+
+    with pytest.raises(ServingError) as raised:
+        own.reload(with_another(config(tmp_path / "models/m", {}), tmp_path / "models/n7"))
+
+    assert (raised.value.code, str(raised.value)) == (
+        Code.UNKNOWN,
+        "1 model(s) did not become available: {{n due to error: INVALID_ARGUMENT: version 7 is broken}, }",
+    )
+    with own.use(ModelSpec(name="m")) as version:
+        assert version.number == 1
+
+
+def test_a_reload_ends_at_its_deadline(own: ServerCore[FakeServable], loader: FakeLoader, tmp_path: Path) -> None:
+    """Its models go on loading."""
+    loader.gates[7] = threading.Event()
+    make_versions(tmp_path, "models/n7/7")
+    own.reload_deadline_seconds = 0.05
+
+    with pytest.raises(
+        DeadlineExceeded, match=r"not become available after 0\.05 seconds: .*--reload_deadline_seconds"
+    ):
+        own.reload(with_another(config(tmp_path / "models/m", {}), tmp_path / "models/n7"))
+
+    loader.gates[7].set()
+    assert own.manager.wait_until_settled(["n"], 10)
+    with own.use(ModelSpec(name="n")) as version:
+        assert version.number == 7
 
 
 @pytest.fixture
@@ -191,6 +241,28 @@ def test_a_caller_may_not_send_too_many_models(own: ServerCore[FakeServable]) ->
         InvalidArgument, match=r"^100000 models: a reload takes 1000; edit --model_config_file for more"
     ):
         own.reload(configuration)
+
+
+def largest(more: int) -> Iterator[ModelServerConfig]:
+    """Configurations that are at a limit each, and `more` beyond it."""
+    sizes = [
+        ModelConfig(name="m" * (200 + more)),
+        ModelConfig(base_path="/" * (4095 + more)),
+        ModelConfig(version_labels={str(number): 1 for number in range(100 + more)}),
+        ModelConfig(version_labels={"a" * (200 + more): 1}),
+        ModelConfig(model_version_policy={"specific": {"versions": [1] * (1000 + more)}}),  # type: ignore[arg-type]
+    ]
+    for models in (*([size] for size in sizes), [ModelConfig()] * (1000 + more)):
+        yield ModelServerConfig(model_config_list={"config": models})  # type: ignore[arg-type]
+
+
+def test_what_a_caller_may_send_at_most() -> None:
+    """Exactly that passes, and nothing beyond it."""
+    for configuration in largest(0):
+        core._check_size(configuration)
+    for configuration in largest(1):
+        with pytest.raises(InvalidArgument, match=": a reload takes "):
+            core._check_size(configuration)
 
 
 def test_ready_needs_a_model(own: ServerCore[FakeServable]) -> None:

@@ -13,7 +13,7 @@ from serving.apis.status import Code
 from serving.embedded.models.manager import Manager
 from serving.embedded.models.source import Aspired
 from serving.embedded.models.storage import VersionDirectory
-from serving.embedded.models.versions import State
+from serving.embedded.models.versions import State, Version
 from serving.errors import NotFound, Unavailable
 from tests.support.fakes import FakeLoader, FakeServable, aspire
 from tests.support.live import wait_until
@@ -81,6 +81,42 @@ def test_a_version_in_use_is_unloaded_after_its_last_user(
     assert loader.loaded[1].closed.wait(10)
 
 
+def test_a_version_in_use_twice_is_unloaded_after_both_and_once(
+    manager: Manager[FakeServable], loader: FakeLoader, tmp_path: Path
+) -> None:
+    """Whichever of its users is the last; nor is it closed again when the server stops."""
+    aspire(manager, tmp_path, 1)
+    assert manager.wait_until_settled(["m"], 10)
+    first, second = manager.use("m"), manager.use("m")
+    aspire(manager, tmp_path, 2)
+    assert manager.wait_until_settled(["m"], 10)
+
+    first.release()
+    assert states(manager)[1] == State.UNLOADING
+    assert (second.servable.version, second.servable.closes) == (1, 0)
+    second.release()
+
+    wait_until(lambda: states(manager)[1] == State.END)
+    manager.stop()
+    assert [servable.closes for servable in loader.loaded.values()] == [1, 1]
+
+
+def test_a_version_is_drained_once() -> None:
+    """Whoever counts as a user after it cannot have its servable closed again."""
+    version: Version[FakeServable] = Version("m", 1, VersionDirectory(Path("/m/1")), threading.RLock())
+    version.put(FakeServable(1))
+    drained: list[int] = []
+    version.use()
+    version.take(lambda: drained.append(1))
+    assert drained == []
+
+    for _ in range(2):
+        version.release()
+        version.use()
+
+    assert drained == [1]
+
+
 def test_a_broken_version_leaves_the_old_one_serving(
     manager: Manager[FakeServable], loader: FakeLoader, tmp_path: Path
 ) -> None:
@@ -115,24 +151,120 @@ def test_a_mended_version_is_taken_up(manager: Manager[FakeServable], loader: Fa
         assert version.number == 1
 
 
-def test_a_failed_load_is_retried(loader: FakeLoader, tmp_path: Path) -> None:
+@pytest.fixture
+def patient(loader: FakeLoader) -> Iterator[Manager[FakeServable]]:
+    """A manager that tries twice again, an hour apart: `retry` lets the hour pass."""
+    manager: Manager[FakeServable] = Manager(loader, max_num_load_retries=2, load_retry_interval_seconds=3600)
+    yield manager
+    manager.stop()
+
+
+def waiting_retries(manager: Manager[FakeServable]) -> list[threading.Timer]:
+    """The retries that are still to come, of any version that the manager ever had."""
+    retries = (each for each in threading.enumerate() if isinstance(each, threading.Timer))
+    return [retry for retry in retries if retry.function == manager._retry and not retry.finished.is_set()]
+
+
+def retry(manager: Manager[FakeServable]) -> None:
+    """Lets the time of the one retry that waits pass at once, and waits until the load has ended."""
+    (timer,) = waiting_retries(manager)
+    assert timer.interval == 3600
+    timer.cancel()
+    timer.function(*timer.args)
+    wait_until(lambda: State.LOADING not in states(manager).values())
+
+
+def test_a_failed_load_is_retried_so_often_and_no_more(
+    patient: Manager[FakeServable], loader: FakeLoader, tmp_path: Path
+) -> None:
     """max_num_load_retries tries follow the first, load_retry_interval apart."""
     loader.broken = {1}
-    manager: Manager[FakeServable] = Manager(loader, max_num_load_retries=2, load_retry_interval_seconds=0.01)
-    third = threading.Event()
-    original = loader.__call__
+    aspire(patient, tmp_path, 1)
+    assert patient.wait_until_settled(["m"], 10)
 
-    def counting(name: str, version: int, directory: VersionDirectory) -> FakeServable:
-        if len(loader.order) == 2:
-            third.set()
-        return original(name, version, directory)
+    retry(patient)
+    assert loader.order == [1, 1]
+    retry(patient)
 
-    manager._load = counting
-    aspire(manager, tmp_path, 1)
-
-    assert third.wait(10)
-    manager.stop()
     assert loader.order == [1, 1, 1]
+    assert waiting_retries(patient) == []
+
+
+def test_a_load_that_succeeds_at_last_is_not_retried(
+    patient: Manager[FakeServable], loader: FakeLoader, tmp_path: Path
+) -> None:
+    """The version serves, and its error is gone."""
+    loader.broken = {1}
+    aspire(patient, tmp_path, 1)
+    assert patient.wait_until_settled(["m"], 10)
+    loader.broken = set()
+
+    retry(patient)
+
+    assert waiting_retries(patient) == []
+    (status,) = patient.statuses("m")
+    assert (status.state, status.status.error_message) == (State.AVAILABLE, "")
+
+
+def test_a_version_that_is_no_longer_wanted_is_not_retried(
+    patient: Manager[FakeServable], loader: FakeLoader, tmp_path: Path
+) -> None:
+    """Its directory is gone while the retry waits."""
+    loader.broken = {1}
+    aspire(patient, tmp_path, 1)
+    assert patient.wait_until_settled(["m"], 10)
+    aspire(patient, tmp_path, 2)
+    assert patient.wait_until_settled(["m"], 10)
+
+    retry(patient)
+
+    assert loader.order == [1, 2]
+    assert states(patient) == {2: State.AVAILABLE, 1: State.END}
+
+
+def test_a_version_that_was_mended_meanwhile_is_not_retried(
+    patient: Manager[FakeServable], loader: FakeLoader, tmp_path: Path
+) -> None:
+    """The mended one has been loaded already: a second servable would never be closed."""
+    loader.broken = {1}
+    aspire(patient, tmp_path, 1)
+    assert patient.wait_until_settled(["m"], 10)
+    loader.broken = set()
+    (tmp_path / "1" / "saved_model.pb").write_bytes(b"mended")
+    aspire(patient, tmp_path, 1)
+    assert patient.wait_until_settled(["m"], 10)
+
+    retry(patient)
+
+    assert loader.order == [1, 1]
+    assert states(patient) == {1: State.AVAILABLE}
+
+
+def test_a_version_that_is_no_longer_wanted_when_its_turn_comes_is_not_loaded(
+    manager: Manager[FakeServable], loader: FakeLoader, tmp_path: Path
+) -> None:
+    """It has waited for the load before it, and was replaced meanwhile."""
+    loader.gates[1] = threading.Event()
+    aspire(manager, tmp_path, 1)
+    aspire(manager, tmp_path, 1, 2)
+    aspire(manager, tmp_path, 1, 3)
+
+    loader.gates[1].set()
+
+    wait_until(lambda: states(manager) == {1: State.AVAILABLE, 2: State.END, 3: State.AVAILABLE})
+    assert loader.order == [1, 3]
+
+
+def test_stop_gives_up_the_retries(patient: Manager[FakeServable], loader: FakeLoader, tmp_path: Path) -> None:
+    """Nothing is loaded after it."""
+    loader.broken = {1}
+    aspire(patient, tmp_path, 1)
+    assert patient.wait_until_settled(["m"], 10)
+
+    patient.stop()
+
+    assert waiting_retries(patient) == []
+    assert loader.order == [1]
 
 
 def test_an_emptied_base_path_unloads_all_and_a_missing_one_nothing(
@@ -184,7 +316,7 @@ def test_stop_closes_what_is_loaded(loader: FakeLoader, tmp_path: Path) -> None:
 
     manager.stop()
 
-    assert all(servable.closed.is_set() for servable in loader.loaded.values())
+    assert [servable.closes for servable in loader.loaded.values()] == [1, 1]
 
 
 def test_a_load_that_hangs_holds_up_nothing(loader: FakeLoader, tmp_path: Path) -> None:

@@ -63,6 +63,26 @@ def test_the_fingerprint_tells_what_has_changed(tmp_path: Path) -> None:
     assert all(fingerprints.count(fingerprint) == 1 for fingerprint in fingerprints)
 
 
+def test_a_repair_of_the_same_size_and_time_changes_the_fingerprint(tmp_path: Path) -> None:
+    """As of a copy that keeps the times of its files: when it was made tells, which nobody can set."""
+    file = tmp_path / "a"
+    version = VersionDirectory(tmp_path)
+
+    def write(data: bytes) -> None:
+        file.write_bytes(data)
+        os.utime(file, ns=(1, 10**18))
+
+    write(b"broken")
+    before, broken = version.current()[0], file.stat()
+    # The file system's clock ticks every few milliseconds.
+    while file.stat().st_ctime_ns == broken.st_ctime_ns:
+        write(b"mended")
+
+    mended = file.stat()
+    assert (mended.st_size, mended.st_mtime_ns) == (broken.st_size, broken.st_mtime_ns)
+    assert version.current()[0] != before
+
+
 @pytest.mark.parametrize(
     ("text", "public"),
     [
