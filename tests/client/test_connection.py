@@ -9,10 +9,14 @@ import pytest
 
 from client.connection import Connection, connect
 from client.errors import ClientUsageError, ServerError, server_error
+from client.limits import FIRST_PAUSE
 from client.transports import grpc_wire
 from client.transports.base import Exchange
 from client.transports.fake import FakeTransport
+from client.transports.retry import RoundRobin
 from client.types import Metadata, ModelSpec, Prediction, Signature, TensorInfo
+
+_ZEROS = np.zeros((28, 28), np.uint8)
 
 
 def _connection(*transports: FakeTransport, timeout: float = 1) -> Connection:
@@ -52,17 +56,34 @@ def test_a_sequence_of_images_is_a_batch() -> None:
         (np.full((1, 28, 28), 200, np.float32), r"must be scaled to 0..1, got 200 to 200: send uint8 pixels"),
         (np.full((1, 28, 28), np.nan, np.float32), r"must be scaled to 0..1"),
         (np.full((1, 28, 28), -1, np.float32), r"must be scaled to 0..1, got -1 to -1"),
+        (np.linspace(-1, 1, 784, dtype=np.float32).reshape(1, 28, 28), r"must be scaled to 0..1, got -1 to 1: "),
+        (np.full((1, 28, 28), np.nextafter(np.float32(1), np.float32(2))), r"must be scaled to 0..1, got 1 to 1: "),
         (np.r_[np.zeros(783), np.nan].astype(np.float32).reshape(1, 28, 28), r"0..1, got 0 to 0 with NaN"),
         ([[1, 2]], "must be arrays such as numpy's, not list"),
+        ([_ZEROS, _ZEROS.astype(np.float32)], r"must be uint8 .* each, got float32 \[28, 28\]"),
+        ([_ZEROS.astype(np.float32), _ZEROS], r"must be uint8 .* each, got uint8 \[28, 28\]"),
+        ([_ZEROS, _ZEROS[:27]], r"must be uint8 .* each, got uint8 \[27, 28\]"),
     ],
-    ids=["flat", "single", "empty", "none", "int64", "unscaled", "nan", "negative", "one nan", "lists"],
-)
+    ids=[
+        "flat", "single", "empty", "none", "int64", "unscaled", "nan", "negative", "from -1 to 1", "just above 1",
+        "one nan", "lists", "uint8 then float32", "float32 then uint8", "shapes",
+    ],
+)  # fmt: skip
 def test_wrong_images_are_refused_before_anything_is_sent(images: np.ndarray, why: str) -> None:
     """A (1,784) tensor or unscaled floats would be answered with nonsense by the server."""
     transport = FakeTransport()
     with pytest.raises(ClientUsageError, match=why):
         _connection(transport).predict(images)
     assert transport.asked == []
+
+
+def test_floats_from_0_to_1_are_sent() -> None:
+    """Both included, bit by bit."""
+    signature = Signature({"images": TensorInfo("DT_FLOAT", (-1, 28, 28))}, {}, "")
+    transport = FakeTransport(model_metadata=Metadata("m", 1, {"serving_default": signature}))
+    images = np.linspace(0, 1, 784, dtype=np.float32).reshape(1, 28, 28)
+    assert len(_connection(transport).predict(images)) == 1
+    assert transport.asked[0].inputs["images"].content == images.tobytes()
 
 
 def test_a_signature_that_does_not_fit_is_refused_before_anything_is_sent() -> None:
@@ -138,6 +159,17 @@ def test_unavailable_is_tried_again_and_other_errors_are_not() -> None:
         _connection(transport).status()
     with pytest.raises(ServerError, match=r"DEADLINE_EXCEEDED: no server in time; last: UNAVAILABLE: gone"):
         _connection(FakeTransport(errors=[unavailable]), timeout=0.01).status()
+
+
+def test_the_pauses_between_rounds_grow() -> None:
+    """Each is at least as long as the longest that the one before could be; the third round is the last."""
+    unavailable = server_error("UNAVAILABLE", "gone")
+    attempts = RoundRobin([FakeTransport(), FakeTransport()]).attempts(timeout=60)
+    pauses = [attempts.pause(unavailable) for _ in range(5)]
+    assert pauses[0::2] == [0.0] * 3
+    assert FIRST_PAUSE <= pauses[1] <= 2 * FIRST_PAUSE <= pauses[3] <= 4 * FIRST_PAUSE
+    with pytest.raises(ServerError, match="gone"):
+        attempts.pause(unavailable)
 
 
 def test_several_servers_are_asked_in_turn_and_survive_one_dying() -> None:

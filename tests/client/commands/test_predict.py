@@ -55,6 +55,19 @@ def test_every_signature_gives_the_same_answer(
 
 
 @APIS
+def test_the_version_label_reaches_the_server(road: Road, predictions: dict[Path, Prediction], api: str) -> None:
+    """`stable` is one of its own; of one that it does not have, it is the server that says so."""
+    path, prediction = next(iter(predictions.items()))
+    stable = run(road, api, "predict", "--version-label", "stable", "--format", "names", path)
+    assert stable.stdout == f"{prediction.class_name}\n"
+    for command in (("predict", path), ("metadata",)):
+        name, *arguments = command
+        unknown = run(road, api, str(name), "--version-label", "none such", *arguments)
+        assert unknown.exit_code == 1
+        assert "INVALID_ARGUMENT: Unrecognized servable version label: none such (" in unknown.stderr
+
+
+@APIS
 def test_it_goes_on_after_a_bad_picture_and_stops_with_strict(
     road: Road, predictions: dict[Path, Prediction], api: str, tmp_path: Path
 ) -> None:

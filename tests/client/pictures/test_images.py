@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image, ImageDraw
 
 from client.errors import ImageError
 from client.limits import PICTURE_PIXELS
+from client.pictures import images
 from client.pictures.images import read_image, trimmed_pixels
 from client.types import Preprocess
 
@@ -121,6 +123,19 @@ def test_trimming_fills_the_frame() -> None:
     result = np.frombuffer(trimmed_pixels(image.tobytes()), np.uint8).reshape(28, 28)
     assert (result > 100).any(axis=1).all()
     assert trimmed_pixels(bytes(784)) == bytes(784)
+
+
+def test_the_greatest_picture_is_read_and_one_pixel_more_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where Pillow warns of its own accord, as it does in production, and where that is an error."""
+    monkeypatch.setattr(images, "PICTURE_PIXELS", 200 * 150)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 200 * 150 - 1)
+    for action in ("default", "error"):
+        with warnings.catch_warnings(record=action == "default") as caught:
+            warnings.simplefilter(action, Image.DecompressionBombWarning)
+            assert _read(Image.new("1", (200, 150))).shape == (28, 28)
+            with pytest.raises(ImageError, match="30001x1 pixels are more than 30000: too large"):
+                _read(Image.new("1", (30001, 1)))
+        assert not [each for each in caught or () if each.category is Image.DecompressionBombWarning]
 
 
 def test_what_is_no_picture_is_named(tmp_path: Path) -> None:
