@@ -13,7 +13,7 @@ from typing import Protocol
 log = logging.getLogger(__name__)
 
 # So many in one turn of the event loop.
-_AT_ONCE = 64
+_AT_ONCE = 128
 # How long accepting rests when there are no descriptors left, and for how long handshakes go on when the port closes.
 _REST_SECONDS = 0.2
 # How often it is looked whether all are closed.
