@@ -27,12 +27,12 @@ from tests.support.innocent import Waits, innocent_callers
 from tests.support.live import Server, free_port, running, wait_until
 from tests.support.workers import is_listening, workers_of
 
+pytestmark = pytest.mark.alone
+
 SMALL = post(b'{"instances":[1.0]}')
 LONGEST_WAIT_SECONDS = 0.5
 WITH_1024_DESCRIPTORS = """
 import resource, runpy
-
-pytestmark = pytest.mark.alone
 resource.setrlimit(resource.RLIMIT_NOFILE, (1024, 1024))
 runpy.run_module("serving.embedded", run_name="__main__")
 """

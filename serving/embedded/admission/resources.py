@@ -19,8 +19,8 @@ _M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8
 _LARGE_BLOCK_BYTES = 2**20
 _HEAPS = 4
 # Descriptors for files, sockets of siblings, what TensorFlow opens, and connections that were accepted a moment ago, or
-# are about to be closed: 64 of each port in one turn of the event loop.
-_RESERVED_DESCRIPTORS = 384
+# are about to be closed: 128 of each port in a turn of the event loop. Half of all, when that is less.
+_RESERVED_DESCRIPTORS = 640
 
 
 def default_budget(processes: int) -> int:
