@@ -13,6 +13,8 @@ from serving.embedded.admission.resources import resident_bytes
 _SECONDS = 1.0
 # glibc keeps what it has freed: worth a look once the process has grown by so much more than what is in use explains.
 _TRIM_BYTES = 32 * 2**20
+# After a look while much was in use there is another one some seconds later.
+_SINKING_BYTES = _TRIM_BYTES // 4
 
 
 class Upkeep:
@@ -47,14 +49,19 @@ class Upkeep:
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
-        floor = self._resident()
+        start = floor = self._resident()
+        is_calm = True
         while True:
             await asyncio.sleep(_SECONDS)
             while self._budget.end_stalled(self._stall_seconds):
                 await asyncio.sleep(0)
             if self._resident() - self._budget.used - floor >= _TRIM_BYTES:
+                is_calm = self._budget.used < _TRIM_BYTES
                 await loop.run_in_executor(None, self._trim)
                 floor = self._resident() - self._budget.used
+            elif not is_calm:
+                # What was in use by those who do not count it may have been freed since.
+                floor = max(start, floor - _SINKING_BYTES)
 
 
 def _malloc_trim() -> Callable[[], object]:

@@ -70,3 +70,24 @@ def test_memory_goes_back_once_much_is_kept(grown: int, used: int, kept: int, tr
 
     asyncio.run(grow())
     assert len(calls) == trims
+
+
+def test_memory_that_is_freed_after_a_busy_look_goes_back_too() -> None:
+    """Until there was a look while little was in use."""
+    budget, resident, calls = Budget(0, lambda: 0.0), [500 * MiB], list[int]()
+
+    async def go_on() -> None:
+        keeper = Upkeep(budget, 20.0, lambda: calls.append(1), lambda: resident[0])
+        keeper.start()
+        await asyncio.sleep(0)
+        budget.take(100 * MiB)
+        resident[0] += 250 * MiB
+        while not calls:
+            await asyncio.sleep(0.001)
+        budget.refund(100 * MiB)
+        resident[0] -= 100 * MiB
+        await asyncio.sleep(0.1)
+        await keeper.stop()
+
+    asyncio.run(go_on())
+    assert len(calls) == 2
