@@ -6,6 +6,7 @@ import hpack
 import pytest
 from h2.errors import ErrorCodes
 
+from serving.embedded.grpc import frames
 from tests.support.http2_peer import (
     ACK,
     CONTINUATION,
@@ -214,6 +215,37 @@ def test_what_is_allowed_between_the_frames_of_a_call_does_not_disturb_it(peer: 
     peer.send(OPEN, between, frame(DATA, 0, 1, message(b"hello")[:7]), between, frame(DATA, 1, 1, b"llo"))
 
     assert peer.answer(1).data == message(b"hello")
+
+
+@pytest.mark.parametrize(
+    "most",
+    [
+        pytest.param(window_update(0, 2**31 - 1 - 65535), id="connection's window"),
+        pytest.param(window_update(1, 2**31 - 1 - 65535), id="stream's window"),
+        pytest.param(settings((4, 2**31 - 1)), id="INITIAL_WINDOW_SIZE"),
+        pytest.param(window_update(1, 100) + settings((4, 2**31 - 1 - 100)), id="stream's window by SETTINGS"),
+        pytest.param(settings((4, 2**31 - 1 - 100)) + window_update(1, 100), id="stream's window after SETTINGS"),
+        pytest.param(settings((2, 1), (5, 2**14)), id="smallest MAX_FRAME_SIZE"),
+        pytest.param(settings((5, 2**24 - 1)), id="MAX_FRAME_SIZE"),
+        pytest.param(frame(77, 0, 0, bytes(2**20)), id="frame as long as agreed"),
+    ],
+)
+def test_exactly_the_most_that_a_peer_may_send_is_taken(peer: Peer, most: bytes) -> None:
+    """One more of each is among the broken rules above."""
+    peer.send(OPEN, most, frame(DATA, END_STREAM, 1, message(b"hello")))
+
+    assert peer.answer(1).data == message(b"hello")
+
+
+@pytest.mark.parametrize("changes", ["value", "name"])
+def test_header_fields_of_every_length_are_read_by_others(changes: str) -> None:
+    """Their lengths take one byte up to 126, two up to 254, three after that (RFC 7541, section 5.1)."""
+    for length in (*range(1, 600), 16509, 16510, 16511, 16512):
+        name = b"n" * (length if changes == "name" else 1)
+        value = b"v" * (length if changes == "value" else 1)
+        following = frames.header(b"grpc-status", b"0")
+        fields = hpack.Decoder(max_header_list_size=2**20).decode(frames.header(name, value) + following)
+        assert list(fields) == [(name.decode(), value.decode()), ("grpc-status", "0")], length
 
 
 @pytest.mark.parametrize(

@@ -22,18 +22,25 @@ from serving.embedded.inference.runner import Run, Runner
 from serving.embedded.models.storage import VersionDirectory
 from serving.embedded.models.versions import Version
 from serving.errors import DeadlineExceeded, InvalidArgument, ServerConfigError, Unavailable
+from tests.support.http2_server import simulated_loop
 
 Array = npt.NDArray[Any]
 
 
 class Doubler:
-    """y = 2 x; remembers the batches; slow enough to make others wait; rows of -1 fail."""
+    """y = 2 x; remembers the batches; slow enough to make others wait; rows of -1 fail.
+
+    started: set by the first run. gate: what each run waits for.
+    """
 
     def __init__(self) -> None:
         self.signatures: Mapping[str, SignatureDef] = {}
         self.loop_free: frozenset[str] = frozenset()
         self.batches: list[list[Any]] = []
         self.seconds = 0.02
+        self.started = threading.Event()
+        self.gate = threading.Event()
+        self.gate.set()
         self.whole = False
         self.error: Exception | None = None
 
@@ -42,6 +49,8 @@ class Doubler:
         x = feeds["x"]
         self.batches.append(x.tolist())
         time.sleep(self.seconds)
+        self.started.set()
+        assert self.gate.wait(30)
         if self.error is not None:
             raise self.error
         if (x == -1).any():
@@ -144,6 +153,22 @@ def test_allowed_batch_sizes_are_filled_up() -> None:
     assert bench.servable.batches == [[1, 2, 2, 2]]
 
 
+@pytest.mark.parametrize("rows", [4, 8])
+def test_an_allowed_batch_size_is_not_filled_up(rows: int) -> None:
+    """A batch that has exactly that many rows runs as it is."""
+    bench = Bench(allowed_batch_sizes=(4, 8))
+
+    assert bench.all(bench.ask(*range(rows - 1)), bench.ask(7)) == [[2 * row for row in range(rows - 1)], [14]]
+    assert bench.servable.batches == [[*range(rows - 1), 7]]
+
+
+def test_a_request_may_be_as_large_as_a_batch() -> None:
+    """Exactly; it is neither refused nor split."""
+    for bench in (Bench(max_batch_size=3), Bench(max_batch_size=3, enable_large_batch_splitting=True)):
+        assert bench.all(bench.ask(1, 2, 3)) == [[2, 4, 6]]
+        assert bench.servable.batches == [[1, 2, 3]]
+
+
 def test_variable_lengths_are_padded_where_asked() -> None:
     """Shorter rows get zeros at their end."""
     bench = Bench(pad_variable_length_inputs=True)
@@ -218,24 +243,55 @@ def test_a_full_queue_is_unavailable() -> None:
 def test_deadlines_while_waiting() -> None:
     """A request whose time is over is answered, and not run."""
     bench = Bench(max_batch_size=1)
-    bench.servable.seconds = 0.3
+    bench.servable.gate.clear()
+    with simulated_loop() as loop:
+        first, second = loop.create_task(bench.ask(1)), loop.create_task(bench.ask(2, seconds=30))
+        loop.pass_time()
+        assert bench.servable.started.wait(30)
+        loop.pass_time(29)
+        assert not second.done()
+        loop.pass_time(1.1)
 
-    first, second = bench.all(bench.ask(1), bench.ask(2, seconds=0.05))
-
-    assert first == [2]
-    assert isinstance(second, DeadlineExceeded)
+        assert isinstance(second.exception(), DeadlineExceeded)
+        assert not first.done()
+        bench.servable.gate.set()
+        assert loop.run_until_complete(first) == [2]
     assert bench.servable.batches == [[1]]
+
+
+@pytest.mark.parametrize("seconds", [(30, None), (None, 30), (30, 60), (60, 30)])
+def test_one_deadline_in_a_merged_run_spares_the_others(seconds: tuple[float | None, ...]) -> None:
+    """Whichever comes first: one is answered when its time is over, the other by the run that both are in."""
+    bench = Bench()
+    bench.servable.gate.clear()
+    with simulated_loop() as loop:
+        asked = [loop.create_task(bench.ask(row, seconds=each)) for row, each in enumerate(seconds)]
+        short, other = sorted(asked, key=lambda each: seconds[asked.index(each)] != 30)
+        loop.pass_time()
+        assert bench.servable.started.wait(30)
+        loop.pass_time(31)
+
+        assert isinstance(short.exception(), DeadlineExceeded)
+        assert not other.done()
+        bench.servable.gate.set()
+        assert loop.run_until_complete(other) == [2 * asked.index(other)]
+    assert bench.servable.batches == [[0, 1]]
 
 
 def test_requests_wait_for_others_until_the_timeout() -> None:
     """Requests that come within batch_timeout_micros of the first one run with it."""
-    bench = Bench(batch_timeout_seconds=0.2)
+    bench = Bench(batch_timeout_seconds=60)
+    with simulated_loop() as loop:
+        first = loop.create_task(bench.ask(1))
+        loop.pass_time()
+        loop.pass_time(59.9)
+        second = loop.create_task(bench.ask(2))
+        loop.pass_time(0.05)
+        assert bench.servable.batches == []
 
-    async def late() -> list[float]:
-        await asyncio.sleep(0.05)
-        return await bench.ask(2)
+        loop.pass_time(0.1)
 
-    assert bench.all(bench.ask(1), late()) == [[2], [4]]
+        assert loop.run_until_complete(asyncio.gather(first, second)) == [[2], [4]]
     assert bench.servable.batches == [[1, 2]]
 
 
