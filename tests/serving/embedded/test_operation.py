@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 import re
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -58,23 +60,52 @@ def test_probes(toy_server: Server) -> None:
     assert (ready.status_code, ready.json()) == (200, {"ready": True, "errors": {}})
 
 
+def counts(server: Server) -> dict[str, float]:
+    """The value of each series about half_plus_two."""
+    text = httpx.get(f"http://{server.rest}/monitoring/prometheus/metrics").text
+    lines = (line.removeprefix(":tensorflow:serving:").rpartition(" ") for line in text.splitlines())
+    return {name: float(value) for name, _, value in lines if 'model_name="half_plus_two"' in name}
+
+
 def test_the_metrics(channel: grpc.Channel, toy_server: Server) -> None:
     """TF Serving's names, labels and buckets; names that clients make up do not become metrics."""
+    url = f"http://{toy_server.rest}/v1/models"
     predict(channel, "half_plus_two", {"x": np.ones(1, np.float32)})
-    httpx.post(f"http://{toy_server.rest}/v1/models/half_plus_two:predict", content=b"{}")
-    httpx.post(f"http://{toy_server.rest}/v1/models/made_up:predict", content=b"{}")
+    httpx.post(f"{url}/half_plus_two:predict", content=b"{}")
+    before = counts(toy_server)
+
+    begin = time.perf_counter()
+    for _ in range(3):
+        predict(channel, "half_plus_two", {"x": np.ones(1, np.float32)})
+    httpx.post(f"{url}/half_plus_two:predict", content=b"{}")
+    httpx.post(f"{url}/half_plus_two:predict", json={"instances": [1.0]})
+    httpx.post(f"{url}/made_up:predict", content=b"{}")
+    microseconds = (time.perf_counter() - begin) * 1e6
+
+    added = {name: value - before.get(name, 0) for name, value in counts(toy_server).items()}
+    grpc_labels = 'API="Predict",entrypoint="GRPC",model_name="half_plus_two"'
+    rest_labels = grpc_labels.replace("GRPC", "REST")
+    runtime_labels = 'API="Predict",model_name="half_plus_two",runtime="TF1"'
+    assert {name: value for name, value in added.items() if "_bucket" not in name and "_sum" not in name} == {
+        'request_count{model_name="half_plus_two",status="OK"}': 4,
+        'request_count{model_name="half_plus_two",status="INVALID_ARGUMENT"}': 1,
+        f"request_latency_count{{{grpc_labels}}}": 3,
+        f"request_latency_count{{{rest_labels}}}": 2,
+        f"runtime_latency_count{{{runtime_labels}}}": 4,
+    }
+    # In microseconds: no request takes less than ten, and all together no longer than they took here.
+    requests = added[f"request_latency_sum{{{grpc_labels}}}"] + added[f"request_latency_sum{{{rest_labels}}}"]
+    assert 50 < requests < microseconds
+    assert 4 < added[f"runtime_latency_sum{{{runtime_labels}}}"] < requests
 
     answer = httpx.get(f"http://{toy_server.rest}/monitoring/prometheus/metrics")
-
     assert answer.headers["content-type"] == "text/plain"
-    text = answer.text
-    assert "# TYPE :tensorflow:serving:request_count counter\n" in text
-    assert re.search(r'\n:tensorflow:serving:request_count\{model_name="half_plus_two",status="OK"\} \d', text)
-    assert re.search(r'request_count\{model_name="half_plus_two",status="INVALID_ARGUMENT"\} \d', text)
-    assert 'API="Predict",entrypoint="GRPC",le="10.0",model_name="half_plus_two"' in text
-    assert re.search(r':runtime_latency_count\{API="Predict",model_name="half_plus_two",runtime="TF1"\}', text)
-    assert len(re.findall(r'request_latency_bucket\{API="Predict",entrypoint="GRPC".*half_plus_two', text)) == 34
-    assert "made_up" not in text
+    assert "# TYPE :tensorflow:serving:request_count counter\n" in answer.text
+    edges = re.findall(
+        r'request_latency_bucket\{API="Predict",entrypoint="GRPC",le="([^"]+)",model_name="half_plus_two"', answer.text
+    )
+    assert list(map(float, edges)) == [*(10 * 1.8**power for power in range(33)), math.inf]
+    assert "made_up" not in answer.text
 
 
 def test_the_unix_socket(toy_server: Server) -> None:

@@ -278,6 +278,29 @@ def test_one_deadline_in_a_merged_run_spares_the_others(seconds: tuple[float | N
     assert bench.servable.batches == [[0, 1]]
 
 
+def test_the_deadline_that_began_a_queue_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests that came later are run each by itself, as one of them was bad, when it has long passed."""
+    # Every run counts as quick.
+    monkeypatch.setattr(time, "perf_counter", lambda: 0.0)
+    bench = Bench()
+    bench.version.servable.loop_free = frozenset({"y"})
+    bench.servable.gate.clear()
+    with simulated_loop() as loop:
+        first = loop.create_task(bench.ask(0, seconds=0.001))
+        end = time.monotonic() + 0.002
+        loop.pass_time()
+        assert bench.servable.started.wait(30)
+        bad, good = loop.create_task(bench.ask(-1)), loop.create_task(bench.ask(2))
+        loop.pass_time()
+        while time.monotonic() < end:
+            pass
+        bench.servable.gate.set()
+        answers = loop.run_until_complete(asyncio.gather(first, bad, good, return_exceptions=True))
+    assert (answers[0], answers[2]) == ([0], [4])
+    assert isinstance(answers[1], InvalidArgument)
+    assert bench.servable.batches == [[0], [-1, 2], [-1], [2]]
+
+
 def test_requests_wait_for_others_until_the_timeout() -> None:
     """Requests that come within batch_timeout_micros of the first one run with it."""
     bench = Bench(batch_timeout_seconds=60)
@@ -291,7 +314,7 @@ def test_requests_wait_for_others_until_the_timeout() -> None:
 
         loop.pass_time(0.1)
 
-        assert loop.run_until_complete(asyncio.gather(first, second)) == [[2], [4]]
+        assert [loop.run_until_complete(each) for each in (first, second)] == [[2], [4]]
     assert bench.servable.batches == [[1, 2]]
 
 

@@ -17,7 +17,7 @@ from serving.apis.status import Code
 from serving.embedded.inference.model import Servable
 from serving.embedded.loading.load import version_load
 from serving.embedded.models.storage import VersionDirectory
-from serving.errors import FailedPrecondition, ServingError
+from serving.errors import FailedPrecondition, InvalidArgument, ServingError
 
 Array = npt.NDArray[Any]
 
@@ -36,9 +36,30 @@ EXAMPLES = text_format.Parse(
     """,
     SignatureDef(),
 )
+CLASSES = text_format.Parse(
+    """
+    inputs { key: "inputs" value { name: "e:0" dtype: DT_STRING } }
+    outputs { key: "scores" value { name: "s:0" dtype: DT_FLOAT } }
+    """,
+    SignatureDef(),
+)
 PREDICT = "predict_log { request { inputs { key: 'x' value { dtype: DT_FLOAT tensor_shape {} float_val: 1 } } } }"
 REGRESS = """
 regress_log { request { model_spec { name: "any" signature_name: "regress" } input { example_list { examples {} } } } }
+"""
+CLASSIFY = """
+classify_log {
+  request { model_spec { name: "any" signature_name: "classify" } input { example_list { examples {} } } }
+}
+"""
+MULTI_INFERENCE = """
+multi_inference_log {
+  request {
+    tasks { model_spec { name: "any" signature_name: "classify" } method_name: "tensorflow/serving/classify" }
+    tasks { model_spec { name: "any" signature_name: "regress" } method_name: "tensorflow/serving/regress" }
+    input { example_list { examples {} } }
+  }
+}
 """
 SESSION_RUN = "session_run_log { request { feed { name: 'x:0' tensor { dtype: DT_FLOAT } } fetch: 'y:0' } }"
 
@@ -47,25 +68,39 @@ class Recorder:
     """y = x; remembers what ran and whether it was closed."""
 
     def __init__(self) -> None:
-        self.signatures: Mapping[str, SignatureDef] = {"serving_default": SIGNATURE, "regress": EXAMPLES}
+        self.signatures: Mapping[str, SignatureDef] = {
+            "serving_default": SIGNATURE, "regress": EXAMPLES, "classify": CLASSES,
+        }  # fmt: skip
         self.fetched: list[tuple[str, ...]] = []
         self.loop_free: frozenset[str] = frozenset()
         self.closed = False
+        self.broken = False
 
     def run(self, feeds: Mapping[str, Array], fetches: Sequence[str]) -> list[Array]:
         """What is fed, for every fetch."""
         self.fetched.append(tuple(fetches))
+        if self.broken and fetches[0] != "fine:0":
+            raise InvalidArgument("no such thing")
         value = feeds.get("x:0", np.zeros(1, np.float32))
-        return [np.array([b"a", b""], object) if fetch == "name:0" else value for fetch in fetches]
+        values = {"name:0": np.array([b"a", b""], object), "s:0": np.zeros((1, 1), np.float32)}
+        return [values.get(fetch, value) for fetch in fetches]
 
     def close(self) -> None:
         """Remembers it."""
         self.closed = True
 
 
-def load(path: Path, logs: list[str] | None = None, *, iterations: int = 1, raw: bytes | None = None) -> Recorder:
-    """Loads a version whose warmup file holds these logs."""
+def load(
+    path: Path,
+    logs: list[str] | None = None,
+    *,
+    iterations: int = 1,
+    raw: bytes | None = None,
+    broken: bool = False,
+) -> Recorder:
+    """Loads a version whose warmup file holds these logs. broken: all that it gives but `fine:0` fails."""
     servable = Recorder()
+    servable.broken = broken
     records = [text_format.Parse(log, PredictionLog()).SerializeToString() for log in logs or []]
     if logs or raw:
         (path / WARMUP_FILE).parent.mkdir(exist_ok=True)
@@ -83,12 +118,53 @@ def load(path: Path, logs: list[str] | None = None, *, iterations: int = 1, raw:
     return servable
 
 
-def test_every_kind_of_request_is_replayed(tmp_path: Path) -> None:
-    """As often as asked for, before the version serves."""
-    servable = load(tmp_path, [PREDICT, REGRESS, SESSION_RUN], iterations=2)
+# What each kind of PredictionLog fetches.
+KINDS = {
+    "predict_log": (PREDICT, ("name:0", "y:0")),
+    "classify_log": (CLASSIFY, ("s:0",)),
+    "regress_log": (REGRESS, ("v:0",)),
+    "multi_inference_log": (MULTI_INFERENCE, ("s:0", "v:0")),
+    "session_run_log": (SESSION_RUN, ("y:0",)),
+}
 
-    assert servable.fetched == [("name:0", "y:0")] * 2 + [("v:0",)] * 2 + [("y:0",)] * 2
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_request_is_replayed(tmp_path: Path, kind: str) -> None:
+    """As often as asked for, before the version serves."""
+    log, fetches = KINDS[kind]
+
+    servable = load(tmp_path, [log], iterations=2)
+
+    assert servable.fetched == [fetches] * 2
     assert not servable.closed
+
+
+def test_these_are_all_kinds() -> None:
+    """But for streamed ones, which TF Serving does not replay either."""
+    kinds = {field.name for field in PredictionLog.DESCRIPTOR.oneofs_by_name["log_type"].fields}
+    assert kinds == {*KINDS, "predict_streamed_log"}
+
+
+def test_requests_are_replayed_in_order_each_as_often_as_asked(tmp_path: Path) -> None:
+    """Not at all by 0."""
+    logs = [log for log, _ in KINDS.values()]
+
+    assert load(tmp_path, logs, iterations=3).fetched == [each for _, each in KINDS.values() for _ in range(3)]
+    assert load(tmp_path, logs, iterations=0).fetched == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_request_of_any_kind_that_fails_fails_the_load(tmp_path: Path, kind: str) -> None:
+    """With the model's own words."""
+    log, _ = KINDS[kind]
+
+    with pytest.raises(ServingError, match=r"^Warmup request 2 of .* failed: no such thing$"):
+        load(tmp_path, [SESSION_RUN.replace("'y:0'", "'fine:0'"), log], broken=True)
+
+
+def test_as_many_requests_as_there_may_be(tmp_path: Path) -> None:
+    """Exactly the limit passes; one more is among the bad files below."""
+    assert len(load(tmp_path, [SESSION_RUN] * 1000).fetched) == 1000
 
 
 @pytest.mark.parametrize(
@@ -97,9 +173,10 @@ def test_every_kind_of_request_is_replayed(tmp_path: Path) -> None:
         ([PREDICT.replace("'x'", "'z'")], None, "Warmup request 1 of .* failed: Signature input alias: x"),
         ([PREDICT] * 1001, None, r"Number of warmup records exceeds the maximum \(1000\) at "),
         (["log_metadata {}"], None, "Unsupported log_type for warmup: None"),
+        (["predict_streamed_log {}"], None, "Unsupported log_type for warmup: predict_streamed_log"),
         (None, b"\xff", "Failed to parse warmup record: "),
     ],
-    ids=["wrong input", "too many", "no kind", "garbage"],
+    ids=["wrong input", "too many", "no kind", "streamed", "garbage"],
 )
 def test_a_bad_record_fails_the_load(tmp_path: Path, logs: list[str] | None, raw: bytes | None, message: str) -> None:
     """With what was wrong, and the servable closed."""
@@ -133,7 +210,7 @@ def test_a_self_test_that_passes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"serving_default__outputs__y": X + np.float32(1e-3)}, "output y of serving_default differs by up to 0.001"),
+        ({"serving_default__outputs__y": X + np.float32(2e-5)}, "output y of serving_default differs by up to 2e-05"),
         ({"serving_default__outputs__y": X * np.float32(np.nan)}, "output y of serving_default differs by up to nan"),
         ({"serving_default__outputs__y": X.astype(np.float64)}, r"is float32 \[2\]: expected float64 \[2\]"),
         ({"serving_default__outputs__y": X[:1]}, r"is float32 \[2\]: expected float32 \[1\]"),

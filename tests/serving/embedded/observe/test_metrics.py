@@ -1,4 +1,4 @@
-"""Metrics of several processes, on a disk that is full."""
+"""What is counted and in which units; metrics of several processes, on a disk that is full."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ import contextlib
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from serving.apis.status import Code
+from serving.embedded.observe.metrics import Metrics
 
 # Counts requests of more and more models, as worker 0, and says how many calls did not fail.
 PROGRAM = """
@@ -48,6 +52,66 @@ def counted(directory: Path, runs: int = 1) -> tuple[list[str], str]:
     )  # fmt: skip
     assert ended.returncode == 0, (ended.returncode, ended.stderr[-2000:])
     return ended.stdout.split(), ended.stderr
+
+
+def series(text: str) -> dict[str, float]:
+    """The value of each series in an exposition, but for buckets that hold nothing or as much as the one before."""
+    values: dict[str, float] = {}
+    last = 0.0
+    for line in text.splitlines():
+        if line.startswith("#"):
+            continue
+        name, _, value = line.rpartition(" ")
+        is_bucket = "_bucket{" in name
+        if not is_bucket or float(value) > last:
+            values[name.removeprefix(":tensorflow:serving:")] = float(value)
+        last = float(value) if is_bucket else 0.0
+    return values
+
+
+def test_every_metric_has_its_unit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Times are microseconds, batches rows, requests one each."""
+    monkeypatch.setattr(time, "perf_counter", lambda: 100.5)
+    metrics = Metrics()
+
+    metrics.request("m", "Predict", "GRPC", Code.OK, 100.25)
+    metrics.request("m", "Predict", "GRPC", Code.NOT_FOUND, 100.0)
+    metrics.request("m", "Classify", "REST", Code.OK, 100.5)
+    metrics.run("m", 0.0025)
+    metrics.batch("m", 4)
+    metrics.batch("m", 5)
+
+    text = metrics.exposition().decode()
+    grpc, rest = (
+        f'API="{api}",entrypoint="{port}"{{}},model_name="m"'
+        for api, port in (("Predict", "GRPC"), ("Classify", "REST"))
+    )
+    run = 'API="Predict"{},model_name="m",runtime="TF1"'
+    edges = {power: float(10 * 1.8**power) for power in (10, 18, 19)}
+    assert series(text) == {
+        'request_count{model_name="m",status="OK"}': 2,
+        'request_count{model_name="m",status="NOT_FOUND"}': 1,
+        f"request_latency_count{{{grpc.format('')}}}": 2,
+        f"request_latency_sum{{{grpc.format('')}}}": 750_000,
+        _bucket("request_latency", grpc, edges[18]): 1,
+        _bucket("request_latency", grpc, edges[19]): 2,
+        f"request_latency_count{{{rest.format('')}}}": 1,
+        f"request_latency_sum{{{rest.format('')}}}": 0,
+        _bucket("request_latency", rest, 10.0): 1,
+        f"runtime_latency_count{{{run.format('')}}}": 1,
+        f"runtime_latency_sum{{{run.format('')}}}": 2500,
+        _bucket("runtime_latency", run, edges[10]): 1,
+        'batching_session:processed_batch_size_count{model_name="m"}': 2,
+        'batching_session:processed_batch_size_sum{model_name="m"}': 9,
+        'batching_session:processed_batch_size_bucket{le="4.0",model_name="m"}': 1,
+        'batching_session:processed_batch_size_bucket{le="8.0",model_name="m"}': 2,
+    }
+
+
+def _bucket(name: str, labels: str, edge: float) -> str:
+    """The series of a bucket."""
+    le = f',le="{edge}"'
+    return f"{name}_bucket{{{labels.format(le)}}}"
 
 
 def test_a_full_directory(small: Path) -> None:

@@ -9,7 +9,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serving.apis.messages import DT_FLOAT, DT_INT64, DT_STRING
+from serving.apis import tensors
+from serving.apis.messages import (
+    DT_FLOAT,
+    DT_INT8,
+    DT_INT16,
+    DT_INT32,
+    DT_INT64,
+    DT_STRING,
+    DT_UINT8,
+    DT_UINT16,
+    DT_UINT32,
+    DT_UINT64,
+)  # fmt: skip
 from serving.apis.tensors import Array
 from serving.embedded.rest.json import examples, requests, values
 from serving.embedded.rest.json import outputs as json_tensors
@@ -159,6 +171,52 @@ def test_named_rows_of_several_types() -> None:
 
     assert arrays["n"].tolist() == [2**63 - 1, -1]
     assert arrays["s"].tolist() == ["ä".encode(), b"\0\xff"]
+
+
+# The least and the greatest JSON integer that an input takes; small types wrap, as in TF Serving.
+INTEGERS = [
+    (DT_INT32, -(2**31), 2**31 - 1, "int32"),
+    (DT_INT64, -(2**63), 2**63 - 1, "int64"),
+    (DT_INT8, -(2**31), 2**31 - 1, "int8"),
+    (DT_INT16, -(2**31), 2**31 - 1, "int16"),
+    (DT_UINT8, -(2**31), 2**31 - 1, "uint8"),
+    (DT_UINT16, -(2**31), 2**31 - 1, "uint16"),
+    (DT_UINT32, 0, 2**32 - 1, "uint32"),
+    (DT_UINT64, 0, 2**64 - 1, "uint64"),
+]
+
+
+@pytest.mark.parametrize("no_booleans", [True, False])
+@pytest.mark.parametrize("form", ['{"instances": %s}', '{"inputs": %s}', '{"inputs": {"x": %s}}'])
+@pytest.mark.parametrize(("data_type", "least", "greatest", "name"), INTEGERS, ids=[each[-1] for each in INTEGERS])
+def test_integers_to_their_limits(
+    data_type: int, least: int, greatest: int, name: str, form: str, no_booleans: bool
+) -> None:
+    """The last that fits is taken and the next is refused, whichever conversion reads it, alone or beside others."""
+
+    def read(number: int, beside: str) -> Array:
+        body = (form % f"[{number}, {beside}]").encode()
+        return requests.predict_inputs(values.parse_object(body), {"x": data_type}, "", no_booleans=no_booleans)["x"]
+
+    bits = 8 * tensors.numpy_dtype(data_type).itemsize
+    for number in (least, greatest):
+        array = read(number, "1")
+        assert array.dtype.name == name
+        assert (int(array[0]) - number) % 2**bits == 0
+        assert int(array[1]) == 1
+    for number in (least - 1, greatest + 1, 10**19 * (-1 if least < 0 else 1), -3_000_000_000):
+        if least <= number <= greatest:
+            continue
+        with pytest.raises(InvalidArgument, match=f"is not of expected type: {name}$"):
+            read(number, "1")
+
+
+def test_3_000_000_000_is_no_int32() -> None:
+    """It would be -1294967296."""
+    for body in (b'{"instances": [3000000000]}', b'{"inputs": 3000000000}', b'{"instances": [{"x": 3000000000}]}'):
+        for no_booleans in (True, False):
+            with pytest.raises(InvalidArgument, match="3000000000 Type: Number is not of expected type: int32"):
+                requests.predict_inputs(values.parse_object(body), {"x": DT_INT32}, "", no_booleans=no_booleans)
 
 
 @pytest.mark.parametrize(
