@@ -29,12 +29,14 @@ X = np.array([1.0, 4.0, 9.0], np.float32)
 class Publisher:
     """Puts versions into a base path as an exporter does: written aside, then renamed."""
 
-    def __init__(self, toys: Path, base: Path) -> None:
+    def __init__(self, toys: Path, base: Path, name: str = "m") -> None:
         self._toys = toys
         self._base = base
-        self.base_path = base / "served"
-        self.base_path.mkdir()
+        self.name = name
+        self.base_path = base / "served" / name
+        self.base_path.mkdir(parents=True)
         self.newest = 0
+        self.next()
 
     def next(self, spoil: Callable[[Path], None] | None = None) -> int:
         """Publishes the next version and gives its number."""
@@ -44,38 +46,48 @@ class Publisher:
 
     def publish(self, number: int, spoil: Callable[[Path], None] | None = None) -> None:
         """Publishes half_plus_two: bias 2 for odd numbers, 3 for even ones; spoil: what breaks it first."""
-        aside = self._base / f"tmp-{number}"
+        aside = self._base / f"tmp-{self.name}-{number}"
         shutil.copytree(self._toys / "half_plus_two" / ("1" if number % 2 else "2"), aside)
         if spoil is not None:
             spoil(aside)
         aside.rename(self.base_path / str(number))
 
 
-@pytest.fixture(scope="module")
-def publisher(toys: Path, tmp_path_factory: pytest.TempPathFactory) -> Publisher:
-    """A base path with version 1, to which each test adds."""
-    versions = Publisher(toys, tmp_path_factory.mktemp("reload"))
-    versions.next()
-    return versions
+POLLING = ("--file_system_poll_wait_seconds=0.05", "--max_num_load_retries=0", "--enable_batching")
+# A model for each test, all on one server: none depends on what another has published.
+RELOADED = "reloaded"
+SPOILT = ("truncated", "garbage", "bad_warmup", "bad_self_test")
 
 
 @pytest.fixture(scope="module")
-def server(publisher: Publisher) -> Iterator[Server]:
-    """A server of that base path which looks often."""
-    flags = ("--model_name=m", f"--model_base_path={publisher.base_path}", "--file_system_poll_wait_seconds=0.05")
-    with running(*flags, "--max_num_load_retries=0", "--enable_batching") as live:
+def publishers(toys: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Publisher]:
+    """Base paths with version 1, by the model's name."""
+    base = tmp_path_factory.mktemp("reload")
+    return {name: Publisher(toys, base, name) for name in (RELOADED, *SPOILT)}
+
+
+@pytest.fixture(scope="module")
+def server(publishers: dict[str, Publisher], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server of those base paths which looks often."""
+    config = tmp_path_factory.mktemp("config") / "models.config"
+    models = (
+        f"config {{ name: '{name}' base_path: '{publisher.base_path}' model_platform: 'tensorflow' }}"
+        for name, publisher in publishers.items()
+    )
+    config.write_text(f"model_config_list {{ {' '.join(models)} }}")
+    with running(f"--model_config_file={config}", *POLLING) as live:
         yield live
 
 
-def status(server: Server) -> dict[int, dict[str, Any]]:
-    """The status of each version, as REST has it."""
-    answer = httpx.get(f"http://{server.rest}/v1/models/m").json()
+def status(server: Server, model: str) -> dict[int, dict[str, Any]]:
+    """The status of each version of a model, as REST has it."""
+    answer = httpx.get(f"http://{server.rest}/v1/models/{model}").json()
     return {int(version["version"]): version for version in answer["model_version_status"]}
 
 
-def is_available(server: Server, number: int) -> bool:
+def is_available(server: Server, model: str, number: int) -> bool:
     """Whether a version is."""
-    return status(server).get(number, {}).get("state") == "AVAILABLE"
+    return status(server, model).get(number, {}).get("state") == "AVAILABLE"
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 30) -> None:
@@ -126,32 +138,33 @@ class Load:
 
     @staticmethod
     def _grpc(channel: grpc.Channel) -> tuple[list[float], list[float]]:
-        answer = predict(channel, "m", {"x": X})
+        answer = predict(channel, RELOADED, {"x": X})
         return answer["y"].tolist(), answer["bias"].tolist()
 
     @staticmethod
     def _rest(http: httpx.Client) -> tuple[list[float], list[float]]:
-        answer = http.post("/v1/models/m:predict", json={"inputs": X.tolist()})
+        answer = http.post(f"/v1/models/{RELOADED}:predict", json={"inputs": X.tolist()})
         answer.raise_for_status()
         return answer.json()["outputs"]["y"], answer.json()["outputs"]["bias"]
 
 
-def test_fifty_reloads_under_load(server: Server, publisher: Publisher) -> None:
+def test_fifty_reloads_under_load(server: Server, publishers: dict[str, Publisher]) -> None:
     """Both APIs, 50 new versions, each taking over from the one before: every answer whole and right."""
-    load = Load(server)
+    load, publisher = Load(server), publishers[RELOADED]
     load.start()
     try:
         for _ in range(RELOADS):
             number = publisher.next()
-            wait_for(functools.partial(is_available, server, number))
+            wait_for(functools.partial(is_available, server, RELOADED, number))
     finally:
         load.stop()
     assert load.wrong == []
     assert load.biases == {2.0, 3.0}
     assert load.count > RELOADS
-    wait_for(lambda: [version["state"] for version in status(server).values()].count("AVAILABLE") == 1)
-    assert status(server)[number]["state"] == "AVAILABLE"
-    assert {version["state"] for other, version in status(server).items() if other < number} == {"END"}
+    wait_for(lambda: [each["state"] for each in status(server, RELOADED).values()].count("AVAILABLE") == 1)
+    states = status(server, RELOADED)
+    assert states[number]["state"] == "AVAILABLE"
+    assert {version["state"] for other, version in states.items() if other < number} == {"END"}
 
 
 def truncate_weights(path: Path) -> None:
@@ -181,36 +194,39 @@ def bad_self_test(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "message"),
+    ("model", "spoil", "message"),
     [
-        (truncate_weights, ""),
-        (garbage, ""),
-        (bad_warmup, "tf_serving_warmup_requests"),
-        (bad_self_test, "output y of serving_default differs by"),
+        ("truncated", truncate_weights, ""),
+        ("garbage", garbage, ""),
+        ("bad_warmup", bad_warmup, "tf_serving_warmup_requests"),
+        ("bad_self_test", bad_self_test, "output y of serving_default differs by"),
     ],
+    ids=SPOILT,
 )
 def test_a_broken_version_leaves_the_old_one_serving(
-    server: Server, publisher: Publisher, spoil: Callable[[Path], None], message: str
+    server: Server, publishers: dict[str, Publisher], model: str, spoil: Callable[[Path], None], message: str
 ) -> None:
     """The status has its error; once its files are right it takes over."""
-    old = publisher.newest
+    publisher = publishers[model]
     new = publisher.next(spoil)
-    wait_for(lambda: new in status(server) and status(server)[new]["status"]["error_code"] != "OK")
+    wait_for(lambda: new in status(server, model) and status(server, model)[new]["status"]["error_code"] != "OK")
 
-    assert status(server)[new]["state"] == "END"
-    assert message in status(server)[new]["status"]["error_message"]
-    assert status(server)[old]["state"] == "AVAILABLE"
+    states = status(server, model)
+    assert (states[new]["state"], states[1]["state"]) == ("END", "AVAILABLE")
+    assert message in states[new]["status"]["error_message"]
     with grpc.insecure_channel(server.grpc) as channel:
-        assert predict(channel, "m", {"x": X})["bias"][0] == (2.0 if old % 2 else 3.0)
+        assert predict(channel, model, {"x": X})["bias"][0] == 2.0
         shutil.rmtree(publisher.base_path / str(new))
         publisher.publish(new)
-        wait_for(lambda: status(server)[new]["state"] == "AVAILABLE")
-        assert predict(channel, "m", {"x": X})["bias"][0] == (2.0 if new % 2 else 3.0)
+        wait_for(lambda: status(server, model)[new]["state"] == "AVAILABLE")
+        assert predict(channel, model, {"x": X})["bias"][0] == 3.0
 
 
-def test_the_reload_rpc(server: Server, publisher: Publisher, toys: Path) -> None:
+def test_the_reload_rpc(toys: Path, tmp_path: Path) -> None:
     """It replaces the whole list: another model in, this one out; a label needs an AVAILABLE version."""
-    with grpc.insecure_channel(server.grpc) as channel:
+    publisher = Publisher(toys, tmp_path)
+    flags = ("--model_name=m", f"--model_base_path={publisher.base_path}", *POLLING)
+    with running(*flags) as server, grpc.insecure_channel(server.grpc) as channel:
 
         def reload(models: str) -> None:
             text = f"config {{ model_config_list {{ {models} }} }}"
@@ -244,10 +260,10 @@ def test_the_reload_rpc(server: Server, publisher: Publisher, toys: Path) -> Non
             "No versions of model ghost can be read under its base path: the server's log says why",
         )
 
-        reload(f"{other} config {{ {m} {platform} {label.replace('7000', str(publisher.newest))} }}")
+        reload(f"{other} config {{ {m} {platform} {label.replace('7000', '1')} }}")
         assert predict(channel, "other", {"x": X})["bias"][0] == 3.0
         answer = httpx.post(f"http://{server.rest}/v1/models/m/labels/stable:predict", json={"instances": [1.0]})
-        assert answer.json()["predictions"][0]["bias"] == (2.0 if publisher.newest % 2 else 3.0)
+        assert answer.json()["predictions"][0]["bias"] == 2.0
 
         reload(other)
         with pytest.raises(grpc.RpcError) as raised:

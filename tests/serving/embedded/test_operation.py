@@ -82,7 +82,8 @@ def test_the_metrics(channel: grpc.Channel, toy_server: Server) -> None:
     httpx.post(f"{url}/made_up:predict", content=b"{}")
     microseconds = (time.perf_counter() - begin) * 1e6
 
-    added = {name: value - before.get(name, 0) for name, value in counts(toy_server).items()}
+    changes = {name: value - before.get(name, 0) for name, value in counts(toy_server).items()}
+    added = {name: value for name, value in changes.items() if value}
     grpc_labels = 'API="Predict",entrypoint="GRPC",model_name="half_plus_two"'
     rest_labels = grpc_labels.replace("GRPC", "REST")
     runtime_labels = 'API="Predict",model_name="half_plus_two",runtime="TF1"'
@@ -164,6 +165,15 @@ def test_limits_over_rest(toy_server: Server, body: bytes, headers: dict[str, st
 
     assert (answer.status_code, answer.headers["content-type"]) == (status, "application/json")
     assert message in answer.json()["error"]
+
+
+def test_as_many_rows_as_there_may_be(channel: grpc.Channel, toy_server: Server) -> None:
+    """--max_request_rows=5000 of them are answered, over both APIs."""
+    rows = np.arange(5000, dtype=np.float32)
+    answer = httpx.post(f"http://{toy_server.rest}/v1/models/row_mixer:predict", json={"instances": rows.tolist()})
+    expected = rows - rows.mean()
+    np.testing.assert_allclose(answer.json()["predictions"], expected, rtol=1e-5)
+    np.testing.assert_allclose(predict(channel, "row_mixer", {"x": rows})["y"], expected, rtol=1e-5)
 
 
 def test_limits_over_grpc(channel: grpc.Channel) -> None:

@@ -27,7 +27,7 @@ from serving.embedded.admission.budget import Budget
 from serving.embedded.grpc.services.models import ModelServices
 from serving.embedded.inference import examples
 from serving.embedded.inference.model import LoadedModel
-from serving.embedded.inference.predict import Engine
+from serving.embedded.inference.predict import Engine, check_rows
 from serving.embedded.inference.runner import Run
 from serving.embedded.limits import Limits
 from serving.embedded.models.storage import VersionDirectory
@@ -168,3 +168,11 @@ def test_a_context_is_paid_for_with_every_example() -> None:
     call = server.call()
     with call, pytest.raises(ResourceExhausted, match="--max_bytes_in_flight"):
         asyncio.run(examples.classify(server.engine, request, None, call))
+
+
+def test_as_many_rows_as_there_may_be() -> None:
+    """Exactly the limit passes; 0 is none."""
+    for rows, limit in ((0, 5), (5, 5), (10**9, 0)):
+        check_rows("x", rows, Limits(max_request_rows=limit))
+    with pytest.raises(InvalidArgument, match=r"^Input x has 6 rows: the limit is --max_request_rows=5$"):
+        check_rows("x", 6, Limits(max_request_rows=5))
