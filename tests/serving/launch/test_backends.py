@@ -17,8 +17,8 @@ from client.cli import fashion
 from fashion_common.installation import module_command
 from serving.launch import choose
 from serving.launch.backends import ServeOptions
-from serving.launch.errors import BackendUnavailableError
-from serving.launch.prepare import complete_labels, config_files, versions_to_serve, with_config
+from serving.launch.errors import BackendUnavailableError, ServeUsageError
+from serving.launch.prepare import check_readable, complete_labels, config_files, versions_to_serve, with_config
 from tests.support.live import KITCHEN
 
 ROOT = Path(__file__).parents[3]
@@ -307,6 +307,30 @@ def test_a_model_that_the_containers_user_cannot_read_is_named(tmp_path: Path, m
         "Error: models/fashion_mnist/2/saved_model.pb cannot be read by the container's user (UID 1000): "
         "chmod -R a+rX models/fashion_mnist\n"
     )
+
+
+@pytest.mark.parametrize("path", ["models/fashion_mnist", "models/fashion_mnist/2", "models/fashion_mnist/2/variables"])
+@pytest.mark.parametrize(("mode", "is_enough"), [(0o754, False), (0o751, False), (0o705, True)])
+def test_a_directory_that_the_containers_user_may_list_but_not_enter_is_named(
+    tmp_path: Path, path: str, mode: int, is_enough: bool
+) -> None:
+    """Others need both bits, r and x; the owner's and the group's do not count."""
+    base = Path("models/fashion_mnist")
+    (tmp_path / path).chmod(mode)
+    if is_enough:
+        check_readable(base, base / "2")
+        return
+    with pytest.raises(ServeUsageError, match=rf"^{path} cannot be read by the container's user \(UID 1000\): chmod"):
+        check_readable(base, base / "2")
+
+
+def test_the_image_that_is_asked_for_is_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the option before the variable, and by that before the official one; with --gpu too."""
+    monkeypatch.setenv("SERVING_IMAGE", "registry/variable:1")
+    asked = ("--backend", "container", "--image", "registry/option:2")
+    assert " registry/option:2 --model_config_file=" in command_line(*asked)
+    assert " registry/option:2 --model_config_file=" in command_line(*asked, "--gpu")
+    assert " registry/variable:1 --model" in command_line("--backend", "container")
 
 
 def test_a_version_without_a_model_is_named(tmp_path: Path) -> None:

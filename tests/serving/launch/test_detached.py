@@ -1,12 +1,17 @@
-"""`fashion serve --detach` where the server does not come up."""
+"""`fashion serve --detach`: what it leaves running, how that ends, and where the server does not come up."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import signal
 import sys
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import psutil  # type: ignore[import-untyped]
 import pytest
 from click.testing import CliRunner, Result
 
@@ -15,7 +20,107 @@ from fashion_common.installation import state_directory
 from serving.launch import detached
 from serving.launch.backends import BACKENDS, ServeOptions
 from serving.launch.errors import LaunchError, ServerEndedError
-from tests.support.live import KITCHEN
+from tests.support.live import KITCHEN, free_port, wait_until
+
+# A server of version 1 on the port of its argument; asked to end, it writes its process id to a file and ends or not.
+SERVER = """
+import http.server, json, os, signal, sys
+port, asked, ends = int(sys.argv[1]), sys.argv[2], sys.argv[3] == "ends"
+def stop(*_):
+    open(asked, "w").write(str(os.getpid()))
+    if ends:
+        os._exit(0)
+signal.signal(signal.SIGTERM, stop)
+class Status(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        status = {"version": "1", "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}
+        self.wfile.write(json.dumps({"model_version_status": [status]}).encode())
+http.server.HTTPServer(("127.0.0.1", port), Status).serve_forever()
+"""
+
+
+@pytest.fixture
+def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServeOptions]:
+    """What starts such a server, which ends when it is asked to, and with the test."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    port = free_port()
+    command = [sys.executable, "-c", SERVER, str(port), str(tmp_path / "asked")]
+    monkeypatch.setitem(BACKENDS, "embedded", lambda options: [*command, *(options.server_flags or ["ends"])])
+    options = ServeOptions(backend="embedded", port=1, rest_port=port, versions=(1,))
+    yield options
+    if (detached.port_directory(options.port) / "server.json").exists():
+        os.kill(pid_of(options), signal.SIGKILL)
+
+
+def pid_of(options: ServeOptions) -> int:
+    """The process that is recorded for a port."""
+    return int(json.loads((detached.port_directory(options.port) / "server.json").read_text())["pid"])
+
+
+def test_it_lives_in_a_session_of_its_own_until_it_is_asked_to_end(options: ServeOptions, tmp_path: Path) -> None:
+    """No Ctrl-C of the terminal reaches it; SIGTERM comes first, and lets it finish its requests."""
+    detached.start(options, {}, 60)
+    pid = pid_of(options)
+    assert os.getsid(pid) == pid != os.getsid(0)
+
+    detached.stop(options.port)
+
+    assert (tmp_path / "asked").read_text() == str(pid)
+    wait_until(lambda: not is_running(pid))
+    with pytest.raises(LaunchError, match="no server was started with --detach on port 1"):
+        detached.stop(options.port)
+
+
+def test_what_does_not_end_when_asked_is_killed(
+    options: ServeOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After it had its time."""
+    monkeypatch.setattr(detached, "STOP_SECONDS", 1)
+    detached.start(replace(options, server_flags=["goes on"]), {}, 60)
+    pid = pid_of(options)
+
+    detached.stop(options.port)
+
+    assert (tmp_path / "asked").read_text() == str(pid)
+    wait_until(lambda: not is_running(pid))
+
+
+def test_a_second_start_on_a_port_leaves_the_first_server_running(options: ServeOptions) -> None:
+    """It is refused; the first one is still the one that --stop ends."""
+    detached.start(options, {}, 60)
+    pid = pid_of(options)
+
+    with pytest.raises(LaunchError, match=r"^a server of port 1 runs already "):
+        detached.start(replace(options, rest_port=free_port()), {"models.config": "of the second"}, 60)
+
+    assert pid_of(options) == pid
+    assert is_running(pid)
+    assert not (detached.port_directory(options.port) / "config").exists()
+    detached.stop(options.port)
+    wait_until(lambda: not is_running(pid))
+
+
+def test_one_that_had_ended_by_itself_is_told_and_the_port_is_free(options: ServeOptions) -> None:
+    """With its last line; the next start works."""
+    detached.start(options, {}, 60)
+    os.kill(pid_of(options), signal.SIGKILL)
+    wait_until(lambda: not is_running(pid_of(options)))
+
+    with pytest.raises(ServerEndedError, match=r"^the server had ended by itself: "):
+        detached.stop(options.port)
+
+    detached.start(options, {}, 60)
+    detached.stop(options.port)
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process runs; one that has ended and was not waited for does not."""
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,104 @@ import pytest
 
 from serving.launch import run
 from serving.launch.backends import ServeOptions
-from serving.launch.errors import ServeUsageError
+from serving.launch.errors import ServerEndedError, ServeUsageError
+
+
+class Looks:
+    """A server that shows, at each look, the next of these states by version, and then the last one again.
+
+    ends: at which look it no longer runs. lines: of its log.
+    """
+
+    def __init__(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        *states: dict[int, str],
+        ends: int | None = None,
+        lines: Sequence[str] = (),
+    ) -> None:
+        self.count = 0
+        self._states = states
+        self._ends = ends
+        self._lines = lines
+        monkeypatch.setattr(run, "_states", lambda _: self._look())
+        monkeypatch.setattr(run, "POLL_SECONDS", 0)
+
+    def _look(self) -> dict[int, dict[str, Any]]:
+        states = self._states[min(self.count, len(self._states) - 1)]
+        self.count += 1
+        return {
+            version: {
+                "state": state.partition(" ")[0],
+                "status": {
+                    "error_code": "INTERNAL" if " " in state else "OK",
+                    "error_message": state.partition(" ")[2],
+                },
+            }
+            for version, state in states.items()
+        }
+
+    def alive(self) -> bool:
+        """Until its end."""
+        return self._ends is None or self.count < self._ends
+
+    def log(self) -> Sequence[str]:
+        """As it was given."""
+        return self._lines
+
+
+def wait(looks: Looks, seconds: float = 1e6) -> Sequence[str]:
+    """What the wait for versions 1 and 2 gives."""
+    return run.wait_until_available(looks, ServeOptions(versions=(1, 2)), seconds=seconds)
+
+
+def test_it_waits_until_nothing_is_being_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An older version that serves already is not the one that was asked for."""
+    looks = Looks(
+        monkeypatch,
+        {},
+        {1: "LOADING", 2: "START"},
+        {1: "AVAILABLE", 2: "START"},
+        {1: "AVAILABLE", 2: "LOADING"},
+        {1: "AVAILABLE", 2: "AVAILABLE"},
+    )
+    assert wait(looks) == []
+    assert looks.count == 5
+
+
+def test_a_version_that_failed_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the other one serves, its reason is given."""
+    looks = Looks(monkeypatch, {1: "LOADING", 2: "END broken"}, {1: "AVAILABLE", 2: "END broken"})
+    assert wait(looks) == ["version 2 of fashion_mnist cannot be loaded: broken"]
+    assert looks.count == 2
+
+
+def test_when_every_version_has_failed_it_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Newest first, however long --wait is."""
+    looks = Looks(monkeypatch, {1: "LOADING", 2: "END broken"}, {1: "END too", 2: "END broken"})
+    with pytest.raises(ServerEndedError) as raised:
+        wait(looks)
+    assert str(raised.value) == (
+        "version 2 of fashion_mnist cannot be loaded: broken; version 1 of fashion_mnist cannot be loaded: too"
+    )
+    assert looks.count == 2
+
+
+def test_the_wait_ends_when_its_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what the server said last."""
+    looks = Looks(monkeypatch, {1: "LOADING", 2: "LOADING"}, lines=["first", "Loading, 3 of 4"])
+    with pytest.raises(ServerEndedError) as raised:
+        wait(looks, seconds=0.01)
+    assert str(raised.value).startswith("fashion_mnist is not AVAILABLE after 0.01 s (--wait takes more): ")
+    assert "Loading, 3 of 4" in str(raised.value)
+
+
+def test_a_server_that_ends_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even if its model was AVAILABLE a moment ago."""
+    looks = Looks(monkeypatch, {1: "LOADING"}, {1: "AVAILABLE"}, ends=2, lines=["killed"])
+    with pytest.raises(ServerEndedError, match=r"^the server ended before the model was AVAILABLE: killed$"):
+        wait(looks)
+    assert looks.count == 2
 
 
 def test_available_never_hides_a_wrong_flag(monkeypatch: pytest.MonkeyPatch) -> None:
