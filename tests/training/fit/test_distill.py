@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+import json
+import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -51,7 +55,7 @@ def test_soft_labels_mix_labels_and_answers(small: Dataset, tmp_path: Path, monk
 def test_a_run_with_a_teacher_leaves_the_model_alone(
     small: Dataset, run_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The teacher's files are gone, its time is counted, and the model has the textbook's size."""
+    """The teacher's files are gone, and the model has the textbook's size and learns."""
     monkeypatch.setattr(distill, "TEACHER", replace(distill.TEACHER, epochs=1))
     monkeypatch.setattr(synthetic, "load", lambda **_: small)
     result = train(
@@ -62,3 +66,16 @@ def test_a_run_with_a_teacher_leaves_the_model_alone(
     assert result.model.count_params() == 101_770
     assert result.test.accuracy > 0.7
     assert not list(run_dir.glob("teacher*"))
+
+
+def test_the_teachers_time_is_part_of_the_fits(small: Dataset, run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own fit, here of 10,000 seconds, and its answers, of 500."""
+    clock = itertools.count(0, 500)
+    monkeypatch.setattr(distill, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    monkeypatch.setattr(distill, "run_stage", lambda *_, **__: ({}, 10_000.0))
+    monkeypatch.setattr(synthetic, "load", lambda **_: small)
+    began = time.perf_counter()
+    result = train(resolve("fast", dataset="synthetic", teacher="cnn", epochs=1), run_dir, watch=Watch(pictures=False))
+    assert 10_500 < result.fit_seconds < 10_500 + time.perf_counter() - began
+    recorded = json.loads((run_dir / "metrics.json").read_text())["fit_seconds"]
+    assert recorded == pytest.approx(result.fit_seconds, abs=0.001)

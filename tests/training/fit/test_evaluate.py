@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import keras
 import numpy as np
 import pytest
 
@@ -25,3 +26,12 @@ def test_loss_accuracy_and_classes_of_three_predictions() -> None:
     assert (name, precision, recall, images) == ("Trouser", 1.0, 0.5, 2)
     assert f1 == pytest.approx(2 / 3)
     assert (dress[1], dress[2], coat[3]) == (0.0, 0.0, 0.0)
+
+
+def test_a_probability_of_0_has_a_loss_and_one_of_1_has_none() -> None:
+    """As Keras has it, which takes nothing below 1e-7 for the logarithm: a run's figures are never infinite."""
+    probabilities = np.eye(10, dtype=np.float32)[[3, 3]]
+    assert compare(probabilities, np.array([3, 3])).loss == 0
+    assert compare(probabilities, np.array([3, 4])).loss == pytest.approx(-math.log(1e-7) / 2)
+    keras_loss = keras.losses.sparse_categorical_crossentropy(np.array([3, 4]), probabilities)
+    assert compare(probabilities, np.array([3, 4])).loss == pytest.approx(float(np.mean(keras_loss)), rel=1e-4)
