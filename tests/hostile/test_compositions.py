@@ -13,6 +13,21 @@ from tests.hostile.grounds import HELD, Grounds
 
 SECONDS = float(os.environ.get("HOSTILE_SECONDS", "8"))
 ROUND_SECONDS = 3.0
+# What random company has found, with what it did then.
+FOUND = {
+    "it waited 1.6 s and kept 271 MiB": ("packed_lists", "dear_messages", "endless_headers"),
+    "memory without an end": ("large_bodies_that_stop", "unread_answers"),
+    "27,000 calls gave way in one turn": ("many_streams", "dear_json"),
+    "more than 1 GiB": ("large_batches", "large_tensors"),
+}
+
+
+@pytest.mark.alone
+@pytest.mark.parametrize("what", FOUND)
+def test_compositions_that_were_found(what: str, hostile_grounds: Callable[[], Grounds]) -> None:
+    """They bring nothing down any more."""
+    cost = hostile_grounds().attacked(FOUND[what], ROUND_SECONDS, random.Random(0))
+    assert not cost.faults(), cost
 
 
 @pytest.mark.alone
