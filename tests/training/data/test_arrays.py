@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,20 @@ def test_arrays_and_record_come_back(path: Path) -> None:
     for name, array in ARRAYS.items():
         assert arrays[name].dtype == array.dtype
         np.testing.assert_array_equal(arrays[name], array)
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_full_disk_leaves_the_archive_that_was_there(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A checkpoint that could not be written does not cost the one before it."""
+
+    def full(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_archive(path, {"images": np.zeros(3)}, {"epochs": []})
+    arrays, about = read_archive(path)
+    assert (set(arrays), about) == (set(ARRAYS), {"epochs": [1, 2]})
     assert list(path.parent.iterdir()) == [path]
 
 

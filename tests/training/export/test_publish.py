@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 from multiprocessing.synchronize import Barrier, Event
 from pathlib import Path
 
@@ -47,6 +48,31 @@ def test_exports_at_once_never_take_the_same_number(tmp_path: Path) -> None:
     written = {(path / "saved_model.pb").read_text() for path in versions.values()}
     assert written == {f"{mark}-{number}" for mark in range(PROCESSES) for number in range(EACH)}
     assert sorted(child.name for child in tmp_path.iterdir()) == sorted(map(str, versions))
+
+
+def test_a_version_is_on_the_disk_before_it_has_its_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every file and directory of it; after the rename the directory that has the number."""
+    fsync, rename = os.fsync, Path.rename
+    steps: list[str] = []
+
+    def synced(descriptor: int) -> None:
+        steps.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+        fsync(descriptor)
+
+    def renamed(path: Path, target: Path) -> Path:
+        steps.append("renamed")
+        return rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "rename", renamed)
+    with staging_directory(tmp_path) as staging:
+        (staging / "variables").mkdir()
+        (staging / "variables" / "variables.index").write_text("index")
+        (staging / "saved_model.pb").write_text("graph")
+        written = [staging, *staging.rglob("*")]
+        publish(staging, tmp_path)
+    assert sorted(steps[: len(written)]) == sorted(map(str, written))
+    assert steps[len(written) :] == ["renamed", str(tmp_path)]
 
 
 def test_a_number_that_is_taken_in_between_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
