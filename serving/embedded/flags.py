@@ -84,7 +84,7 @@ class Flags:
         None, "TCP port for HTTP/REST. Absent: no REST. 0 picks a free one.", int, least=-1, most=_MAX_PORT
     )
     rest_api_num_threads: int = _flag(0, "Threads that run models; the larger of this and grpc_max_threads counts.")
-    rest_api_timeout_in_ms: int = _flag(30000, "Timeout for HTTP/REST calls.", least=1)
+    rest_api_timeout_in_ms: int = _flag(30000, "Timeout for HTTP/REST calls; 0 = no limit.", least=-1)
     rest_api_enable_cors_support: bool = _flag(False, "Enable CORS headers in REST answers.")
     grpc_channel_arguments: str = _flag("", "Comma-separated gRPC server arguments: grpc.max_connection_age_ms=2000.")
     grpc_max_threads: int = _flag(0, "Threads that run models; 0 = four for each CPU.")
@@ -92,7 +92,9 @@ class Flags:
     model_name: str = _flag("default", "Name of the model (ignored with --model_config_file).", group="Models")
     model_base_path: str = _flag("", "Directory of the model's versions (ignored with --model_config_file).")
     model_config_file: str = _flag("", "ModelServerConfig in text protobuf: the models to serve.")
-    model_config_file_poll_wait_seconds: float = _flag(0.0, "Interval between looks at that file; 0 = read it once.")
+    model_config_file_poll_wait_seconds: float = _flag(
+        0.0, "Interval between looks at that file; 0 = read it once.", least=-1
+    )
     allow_version_labels_for_unavailable_models: bool = _flag(False, "Let a label name a version not AVAILABLE yet.")
     saved_model_tags: str = _flag("serve", "Comma-separated tags of the graph to load from a SavedModel.")
     file_system_poll_wait_seconds: float = _flag(1.0, "Interval between looks for new versions; 0 = look once.")

@@ -239,9 +239,8 @@ class ModelServer:
     def _rest_listener(self, port: int, *, metrics_alone: bool = False) -> RestListener:
         flags = self._flags
         cors = flags.rest_api_enable_cors_support
-        routes = Routes(
-            self._api, self._metrics, self._offload, self._admission.limits, flags.rest_api_timeout_in_ms / 1000
-        )
+        timeout = flags.rest_api_timeout_in_ms / 1000 if flags.rest_api_timeout_in_ms > 0 else None
+        routes = Routes(self._api, self._metrics, self._offload, self._admission.limits, timeout)
         if metrics_alone:
             table = routes.state(self._metrics_path)
         else:

@@ -68,9 +68,11 @@ class Route(NamedTuple):
 
 
 class Routes:
-    """The routes of a port. timeout: seconds for an inference. metrics: None when they are off."""
+    """The routes of a port. timeout: seconds for an inference, or no limit. metrics: None when they are off."""
 
-    def __init__(self, api: Api, metrics: Metrics | None, offload: Offload, limits: Limits, timeout: float) -> None:
+    def __init__(
+        self, api: Api, metrics: Metrics | None, offload: Offload, limits: Limits, timeout: float | None
+    ) -> None:
         self._api = api
         self._metrics = metrics
         self._offload = offload
@@ -185,12 +187,12 @@ class Routes:
         body = json.dumps({"ready": ready, "errors": errors}).encode() + b"\n"
         return Reply(body) if ready else Reply(body, Code.UNAVAILABLE, 503)
 
-    async def _inference(self, request: Request) -> tuple[messages.ModelSpec, Document, float]:
-        """What every inference begins with: the model and the signature, the body, and the deadline."""
+    async def _inference(self, request: Request) -> tuple[messages.ModelSpec, Document, float | None]:
+        """What every inference begins with: the model and the signature, the body, and the deadline if any."""
         spec = _spec(request)
         document = await self._bodies.parse(request.http, request.call)
         spec.signature_name = requests.signature_name(document.value)
-        return spec, document, time.monotonic() + self._timeout
+        return spec, document, None if self._timeout is None else time.monotonic() + self._timeout
 
 
 def _api(name: str, methods: Collection[str], path: str, handler: Handler, *, measured: bool = False) -> Route:

@@ -66,6 +66,14 @@ def test_every_number_has_a_range(name: str) -> None:
             parse([f"--{name}={value}"])
 
 
+@pytest.mark.parametrize(
+    "name", ["rest_api_timeout_in_ms", "model_config_file_poll_wait_seconds", "load_retry_interval_micros"]
+)
+def test_numbers_that_tf_serving_takes_below_zero(name: str) -> None:
+    """-1 is no limit, no second look and no wait, as 0 is."""
+    assert getattr(parse([f"--{name}=-1"]), name) == -1
+
+
 def test_a_flag_that_is_given_twice() -> None:
     """The last one counts, as in TF Serving."""
     assert parse(["--port=1", "--port=2"]).port == 2

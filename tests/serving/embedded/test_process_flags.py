@@ -1,4 +1,4 @@
-"""Flags that are seen in what a live server answers: batching of single models, method names, the session."""
+"""Flags that are seen in what a live server answers: batching of single models, method names, the session, times."""
 
 from __future__ import annotations
 
@@ -53,6 +53,8 @@ def server(toys: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
         "--enable_signature_method_name_check",
         "--enable_profiler=false",
         "--max_num_load_retries=0",
+        "--rest_api_timeout_in_ms=0",
+        "--model_config_file_poll_wait_seconds=-1",
     ) as live:
         yield live
 
@@ -103,6 +105,13 @@ def test_method_names_are_checked(channel: grpc.Channel, server: Server) -> None
     assert (raised.value.code(), raised.value.details()) == (grpc.StatusCode.INTERNAL, OWN_METHOD)
     assert (answer.status_code, answer.json()) == (500, {"error": OWN_METHOD})
     assert predict(channel, "tf1", {"x": X})["y"].tolist() == [2.5]
+
+
+def test_no_timeout_of_rest(server: Server) -> None:
+    """With --rest_api_timeout_in_ms=0 a request waits for its model."""
+    answer = httpx.post(f"http://{server.rest}/v1/models/tf1:predict", json={"instances": [1.0]})
+
+    assert (answer.status_code, answer.json()) == (200, {"predictions": [2.5]})
 
 
 def test_method_names_are_not_checked_unless_asked(toy_server: Server) -> None:
