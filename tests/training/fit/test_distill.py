@@ -14,7 +14,7 @@ import pytest
 
 from training.data import synthetic
 from training.data.dataset import Dataset
-from training.fit import distill, models
+from training.fit import checkpoint, distill, models
 from training.fit.batches import UNMOVED
 from training.fit.evaluate import predict
 from training.fit.stages import Watch
@@ -46,6 +46,10 @@ def test_soft_labels_mix_labels_and_answers(small: Dataset, tmp_path: Path, monk
     np.testing.assert_allclose(soft.sum(axis=-1), 1, atol=1e-5)
     of_label = soft[:, np.arange(600), small.train_labels]
     assert of_label.min() >= 0.75
+    # Whose answers they are: those of the image and of the shift that they stand at.
+    answers = checkpoint.read(tmp_path / distill.ANSWERS).variables[0]
+    labels = np.eye(10, dtype=np.float32)[small.train_labels]
+    np.testing.assert_allclose(soft, 0.25 * answers + 0.75 * labels, atol=1e-6)
     assert [path.name for path in tmp_path.iterdir()] == [distill.ANSWERS]
     monkeypatch.setattr(distill, "_teach", lambda *_: pytest.fail("trained again"))
     again, _ = distill.soft_labels(config, small, tmp_path, Watch())
