@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import struct
 import threading
 import time
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from client.pictures.batch import Batch
 from client.pictures.sources import Block
 from client.pipeline import answers, in_order
 from client.transports.fake import FakeTransport
-from client.types import Call, ModelSpec, Output
+from client.types import Call, Metadata, ModelSpec, Output, Signature, TensorInfo
 
 
 def _block(index: int) -> Block:
@@ -69,6 +70,23 @@ def test_answers_come_in_the_order_of_the_input_whatever_the_concurrency() -> No
             assert answer.pixels == bytes([index]) * 784
     sizes = [call.inputs["images"].shape[0] for call in transport.asked]
     assert (sum(sizes), max(sizes), len(sizes)) == (180, 16, 12)
+
+
+def test_images_of_two_dtypes_are_never_in_one_batch() -> None:
+    """Pixels between floats: each goes as what it is, and in its place."""
+    signature = Signature({"images": TensorInfo("DT_FLOAT", (-1, 28, 28))}, {}, "")
+    transport = FakeTransport(model_metadata=Metadata("m", 1, {"serving_default": signature}))
+    white, half = Batch("DT_UINT8", b"\xff" * 784), Batch("DT_FLOAT", struct.pack("<784f", *[0.5] * 784))
+    batches = [white, white, half, white, half, half]
+    blocks = (Block([str(index)], lambda batch=batch: batch) for index, batch in enumerate(batches))  # type: ignore[misc]
+
+    results = list(answers(Connection([transport], ModelSpec()), blocks, batch_size=16, concurrency=1))
+
+    assert [answer.name for answer in results] == [str(index) for index in range(6)]
+    assert [answer.pixels[0] for answer in results] == [255, 255, 128, 255, 128, 128]
+    sent = [struct.unpack("<f", call.inputs["images"].content[:4])[0] for call in transport.asked]  # type: ignore[arg-type]
+    assert [call.inputs["images"].shape[0] for call in transport.asked] == [2, 1, 1, 2]
+    assert sent == [1.0, 0.5, 1.0, 0.5]
 
 
 def test_work_is_bounded_so_that_a_stream_without_end_is_answered() -> None:

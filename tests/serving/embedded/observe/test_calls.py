@@ -238,6 +238,24 @@ def test_what_is_never_refused(live: Ports) -> None:
     assert live.ask(services.HANDLE_RELOAD_CONFIG_REQUEST.path) == "INVALID_ARGUMENT"
 
 
+def test_every_call_gives_its_place_back(live: Ports) -> None:
+    """However it ends: answered, wrong, never whole, too long, given up. Of one place, none may be lost."""
+    interceptor = live.server._interceptor
+    for path in sorted({*live.methods.by_path, UNKNOWN}):
+        for data in (b"", b"\x0a\x05a", None, bytes(1001)):
+            refused = live.ask(path, data) == "RESOURCE_EXHAUSTED"
+            assert refused == (data == bytes(1001) and path != UNKNOWN), (path, data)
+            wait_until(lambda: interceptor._under_way == 0)
+        live.ask(path, timeout=0.0001)
+        wait_until(lambda: interceptor._under_way == 0)
+    for method, path in REQUESTS.values():
+        for content in (b"", b"{", b"not gzip", bytes(1001)):
+            headers = {"content-encoding": "gzip"} if content == b"not gzip" else {}
+            status = live.rest.request(method, path, content=content, headers=headers).status_code
+            assert status != 429 or content == bytes(1001), (path, content)
+            wait_until(lambda: interceptor._under_way == 0)
+
+
 @pytest.mark.parametrize("path", [services.PREDICT.path, "/grpc.health.v1.Health/Watch", UNKNOWN])
 def test_calls_that_never_reach_their_method(live: Ports, path: str) -> None:
     """A message that is too long is noted with the status that its client gets."""
