@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import re
+import time
+from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from client.commands import bench
 from client.commands.bench import BenchResult, measure
 from client.errors import ServerError, server_error
 from tests.support.client_commands import APIS, run
@@ -39,6 +44,31 @@ def test_percentiles_are_latencies_that_were_measured() -> None:
     result = BenchResult(1, 1, [0.004, 0.001, 0.003, 0.002])
     assert [result.percentile(share) for share in (0, 50, 99, 100)] == [0.001, 0.003, 0.004, 0.004]
     assert math.isnan(BenchResult(1, 1).percentile(50))
+
+
+def test_the_summary_has_its_units() -> None:
+    """A second for rates, milliseconds for latencies."""
+    result = BenchResult(2, 3, [0.004, 0.001, 0.003, 0.002], Counter(UNAVAILABLE=5))
+    assert result.summary() == {
+        "requests": 4,
+        "requests_per_second": 2,
+        "images_per_second": 6,
+        "p50_ms": pytest.approx(3),
+        "p90_ms": pytest.approx(4),
+        "p99_ms": pytest.approx(4),
+        "p99.9_ms": pytest.approx(4),
+        "errors": {"UNAVAILABLE": 5},
+    }
+
+
+def test_what_begins_in_the_warm_up_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that goes on by a second at each look: requests begin in the seconds 1 to 9, 10, 12, ..., 28."""
+    clock = itertools.count()
+    monkeypatch.setattr(bench, "time", SimpleNamespace(perf_counter=lambda: next(clock), sleep=time.sleep))
+    calls: list[int] = []
+    result = measure(lambda: calls.append(1), 1, concurrency=1, duration=20, warm_up=10)
+    assert len(calls) == 1 + 9 + 10
+    assert (result.latencies, result.seconds) == ([1] * 10, 21)
 
 
 def test_errors_are_counted_but_for_the_first_requests() -> None:
