@@ -111,9 +111,9 @@ class Methods:
         return Method(streaming=answer)
 
     def _count_streaming(self) -> None:
-        self._streaming_calls += 1
-        if self._streaming_calls > _MAX_STREAMING_CALLS:
+        if self._streaming_calls >= _MAX_STREAMING_CALLS:
             raise ResourceExhausted(f"{_MAX_STREAMING_CALLS} streaming calls are open, as many as may be: try again")
+        self._streaming_calls += 1
 
     async def _streamed(self, rpc: Rpc, message: Message, call: Call) -> Any:
         if isinstance(message, bytes) and len(message) <= LARGE_BYTES:

@@ -12,6 +12,7 @@ from google.protobuf.message import Message
 from google.protobuf.wrappers_pb2 import StringValue
 
 from serving.apis.status import Code
+from serving.embedded.grpc import methods
 from serving.embedded.grpc.methods import Methods, Rpc
 from serving.embedded.limits import Limits
 from serving.embedded.observe.calls import Call, Interceptor
@@ -126,3 +127,16 @@ def test_request_ids(logs: bool, metadata: dict[str, str], has_id: bool) -> None
 
     assert (b"x-request-id" in stream.trailers) == has_id
     assert stream.call.request_id.encode() in stream.trailers or not has_id
+
+
+def test_as_many_streaming_calls_as_there_may_be() -> None:
+    """Of all connections together; one more is refused, and each gives its place back."""
+    port = Port()
+    port.methods._streaming_calls = methods._MAX_STREAMING_CALLS - 1
+    for _ in range(2):
+        assert port.ask(PATHS[1], b"") == [b""]
+    port.methods._streaming_calls += 1
+    for _ in range(2):
+        with pytest.raises(ResourceExhausted, match="streaming calls are open, as many as may be"):
+            port.ask(PATHS[1], b"")
+    assert port.methods._streaming_calls == methods._MAX_STREAMING_CALLS
