@@ -164,3 +164,13 @@ def test_long_arrays_are_the_same_in_pieces(dtype: str) -> None:
     proto = make_tensor_proto(array, tensor_content=False)
     assert not proto.tensor_content
     np.testing.assert_array_equal(make_ndarray(proto), array)
+
+
+def test_a_tensor_as_large_as_it_may_be() -> None:
+    """To the byte, whichever way its values are carried."""
+    array = np.arange(10, dtype=np.float32)
+    for tensor_content in (True, False):
+        proto = make_tensor_proto(array, tensor_content=tensor_content)
+        np.testing.assert_array_equal(make_ndarray(proto, max_bytes=40), array)
+        with pytest.raises(TensorError, match=r"of shape \[10\] has 40 bytes: the limit is 39$"):
+            make_ndarray(proto, max_bytes=39)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import gzip
 import zlib
 
+import hpack
 import pytest
 
+from serving.apis.status import Code
+from serving.embedded.grpc import messages
 from serving.embedded.grpc.events import CallRejected
 from serving.embedded.grpc.options import ConnectionOptions
 from serving.embedded.limits import Limits
@@ -14,6 +17,7 @@ from tests.support.http2_peer import (
     DATA,
     END_STREAM,
     HEADERS,
+    PING,
     RST_STREAM,
     Client,
     Peer,
@@ -21,6 +25,7 @@ from tests.support.http2_peer import (
     call,
     frame,
     message,
+    request,
     reset,
     settings,
     window_update,
@@ -170,8 +175,14 @@ def test_messages_that_are_not_taken(peer: Peer, encoding: str | None, sent: byt
 
 
 def test_messages_of_the_largest_size_are_taken(client: Client) -> None:
-    """LIMIT bytes, packed or not."""
+    """LIMIT bytes, packed or not, and by a prefix that comes in two pieces."""
     assert client.ask(bytes(LIMIT)).data == message(bytes(LIMIT))
+    for encoding in ("gzip", "deflate"):
+        peer = Peer(Memory(ConnectionOptions(Limits(max_message_bytes=LIMIT))))
+        peer.send(begin(1, grpc_encoding=encoding), body(1, message(packed(bytes(LIMIT), encoding), 1)))
+        assert peer.answer(1).data == message(bytes(LIMIT))
+    peer.send(begin(3), frame(DATA, 0, 3, message(bytes(LIMIT))[:3]), body(3, message(bytes(LIMIT))[3:]))
+    assert peer.answer(3).data == message(bytes(LIMIT))
 
 
 def test_a_message_too_long_is_refused_before_it_is_there(peer: Peer) -> None:
@@ -252,6 +263,52 @@ def test_rapid_resets_end_the_connection(peer: Peer) -> None:
     peer.send(*(call(number) + reset(number) for number in range(1, 2 * 1010, 2)))
 
     assert peer.goaway().code == CALM
+
+
+def test_as_many_calls_may_be_given_up_as_are_free() -> None:
+    """Exactly, beside the SETTINGS of the beginning; one more ends the connection."""
+    peer = Peer(Memory(ConnectionOptions(free_strikes=4)))
+    peer.send(*(call(number, b"", "/t/Wait") + reset(number) for number in (1, 3, 5)), frame(PING, 0, 0, bytes(8)))
+    assert peer.until(PING).payload == bytes(8)
+
+    peer.send(call(7, b"", "/t/Wait"), reset(7))
+
+    assert peer.goaway().code == CALM
+
+
+def test_as_many_streaming_calls_as_there_may_be() -> None:
+    """Exactly; one more is refused, and one that is given up makes room."""
+    peer = Peer(Memory(ConnectionOptions(max_streaming_calls=2)))
+    for number in (1, 3):
+        peer.send(begin(number, "/t/Watch"))
+        assert peer.until(DATA, number).payload == message(b"begun")
+    peer.send(begin(5, "/t/Watch"))
+    assert peer.answer(5).status == RESOURCE_EXHAUSTED
+
+    peer.send(reset(1), begin(7, "/t/Watch"))
+
+    assert peer.until(DATA, 7).payload == message(b"begun")
+
+
+def test_the_longest_text_of_a_status_is_sent_whole() -> None:
+    """Of a longer one, the beginning."""
+    for length in (messages._MAX_STATUS_TEXT, messages._MAX_STATUS_TEXT + 1):
+        block = messages.status_trailers(Code.INTERNAL, "x" * length)
+        fields = {str(name): str(value) for name, value in hpack.Decoder(max_header_list_size=2**20).decode(block)}
+        is_cut = length > messages._MAX_STATUS_TEXT
+        expected = "x" * messages._MAX_STATUS_TEXT + ("..." if is_cut else "")
+        assert fields == {"grpc-status": "13", "grpc-message": expected}
+
+
+def test_headers_of_the_largest_size_are_taken() -> None:
+    """Their bytes and 32 for each field; with one byte more the request is refused."""
+    fields = request("/t/Echo", x_more="")
+    limit = sum(len(name) + len(value) + 32 for name, value in fields) + 10
+    peer = Peer(Memory(ConnectionOptions(Limits(max_header_bytes=limit))))
+    for number, size in ((1, 10), (3, 11), (5, 10)):
+        peer.send(call(number, b"x", "/t/Echo", x_more="m" * size))
+        headers = peer.answer(number).headers
+        assert headers[":status"] == ("200" if size == 10 else "431")
 
 
 def test_resets_that_a_peer_provokes_end_the_connection(peer: Peer) -> None:

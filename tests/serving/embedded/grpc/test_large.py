@@ -65,6 +65,14 @@ def test_elements_are_bounded_however_they_are_nested(data: bytes, request_class
     assert measured(data, request_class, 100_000) >= len(data)
 
 
+def test_as_many_elements_as_there_may_be() -> None:
+    """Exactly the limit passes."""
+    numbers = b"\xf8\x07\x01"  # a field that no message has
+    assert measured(numbers * 1000, PredictRequest) > 3000
+    with pytest.raises(ResourceExhausted, match="--max_request_elements=1000"):
+        measured(numbers * 1001, PredictRequest)
+
+
 @pytest.mark.parametrize("values", [{"tensor_content": bytes(MiB)}, {"float_val": np.zeros(MiB // 4)}], ids=list)
 def test_large_tensors_are_few_elements(values: dict[str, Any]) -> None:
     """However large: they cost no more than their bytes, twice."""

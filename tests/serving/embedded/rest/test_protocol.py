@@ -10,6 +10,7 @@ import pytest
 
 from serving.apis.status import Code
 from serving.embedded.limits import Limits
+from serving.embedded.rest import connection
 from serving.embedded.rest.connection import MAX_PIPELINED
 from tests.support.http1_server import Client, Port, request
 from tests.support.http2_server import SimulatedLoop, simulated_loop
@@ -85,6 +86,21 @@ def test_more_pipelined_requests_than_the_limit_end_the_connection_after_the_ans
     assert answers.count(b"200 OK") == MAX_PIPELINED
     assert answers.count(b"429 Too Many Requests") == 1
     assert not client.is_open()
+
+
+def test_headers_of_the_largest_size_are_taken(loop: SimulatedLoop) -> None:
+    """The target and the fields, each with an overhead; with one byte more in either the request is refused."""
+    overhead = connection._HEADER_OVERHEAD
+    size = len(b"/echo") + len(b"Host") + len(b"a") + len(b"X") + 100 + 2 * overhead
+    port = Port(loop, LIMITS._replace(max_header_bytes=size))
+    for target, value, expected in (
+        ("/echo", 100, 200),
+        ("/echo", 101, 431),
+        ("/echo?", 100, 431),
+        ("/echo?", 99, 200),
+    ):
+        data = f"GET {target} HTTP/1.1\r\nHost: a\r\nX: {'x' * value}\r\n\r\n".encode()
+        assert status(port.connect().ask(data)) == expected, (target, value)
 
 
 @pytest.mark.parametrize(
