@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ import numpy.typing as npt
 import pytest
 from google.protobuf import text_format
 
-from fashion_common.layout import SELF_TEST_FILE, WARMUP_FILE
+from fashion_common.layout import MANIFEST_FILE, SELF_TEST_FILE, WARMUP_FILE
 from serving.apis.messages import PredictionLog, SignatureDef
 from serving.apis.status import Code
 from serving.embedded.inference.model import Servable
@@ -242,3 +244,26 @@ def test_an_archive_that_cannot_be_read(tmp_path: Path) -> None:
 
     with pytest.raises(FailedPrecondition, match="cannot be read"):
         load(tmp_path)
+
+
+@pytest.mark.parametrize("has_manifest", [True, False])
+def test_files_that_change_while_they_are_loaded(tmp_path: Path, has_manifest: bool) -> None:
+    """What was checked is not what was loaded; without a manifest nothing was checked."""
+    graph, servable = tmp_path / "saved_model.pb", Recorder()
+    graph.write_bytes(b"graph")
+    if has_manifest:
+        recorded = {"sha256": hashlib.sha256(b"graph").hexdigest(), "bytes": 5}
+        (tmp_path / MANIFEST_FILE).parent.mkdir()
+        (tmp_path / MANIFEST_FILE).write_text(json.dumps({"files": {"saved_model.pb": recorded}}))
+
+    def change(_: VersionDirectory) -> Servable:
+        graph.write_bytes(b"other graph")
+        return servable
+
+    load_version = version_load(change, lambda _: [])
+    if not has_manifest:
+        load_version("m", 1, VersionDirectory(tmp_path))
+        return
+    with pytest.raises(FailedPrecondition, match="files changed while it was loaded"):
+        load_version("m", 1, VersionDirectory(tmp_path))
+    assert servable.closed

@@ -87,6 +87,13 @@ def test_what_is_old_at_once(base: Base) -> None:
     assert base.is_whole(3.0)
 
 
+def test_what_is_not_quite_so_old_is_looked_at_twice(base: Base) -> None:
+    """It may still be written to."""
+    base.write(saved_model_pb="graph")
+
+    assert [base.is_whole(1.9), base.is_whole(1.0)] == [False, True]
+
+
 def test_without_a_manifest_at_the_second_look(base: Base) -> None:
     """When nothing has changed since the first."""
     base.write(saved_model_pb="graph")
