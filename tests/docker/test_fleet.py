@@ -10,7 +10,7 @@ import pytest
 
 from client import connect
 from serving.launch.backends import RESTRICTIONS
-from tests.support.containers import BuiltImage, run, wait_until_healthy
+from tests.support.containers import BuiltImage, remove, run, wait_until_healthy
 
 # The first of them builds an image.
 pytestmark = pytest.mark.timeout(1800)
@@ -33,7 +33,7 @@ def fleet(engine: str, embedded_image: BuiltImage) -> Iterator[dict[str, str]]:
         yield {name: f"grpc://{run(engine, 'port', name, '8500').splitlines()[0]}" for name in names}
     finally:
         for name in names:
-            run(engine, "rm", "--force", name)
+            remove(engine, name)
 
 
 def test_killing_one_of_three_under_load_loses_no_request(engine: str, fleet: dict[str, str]) -> None:

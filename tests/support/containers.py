@@ -120,7 +120,14 @@ def running_container(engine: str, image: str, *arguments: str) -> Iterator[tupl
     try:
         yield name, run(engine, "port", name, "8501").splitlines()[0]
     finally:
-        run(engine, "rm", "--force", name)
+        remove(engine, name)
+
+
+def remove(engine: str, name: str) -> None:
+    """Ends a container and removes it."""
+    # Podman's `rm --force` waits for its end, and gives up on a busy machine.
+    subprocess.run([engine, "kill", name], capture_output=True, check=False, timeout=120)
+    run(engine, "rm", "--force", name)
 
 
 def is_healthy(engine: str, name: str) -> bool:

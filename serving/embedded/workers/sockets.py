@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from typing import NamedTuple
 
@@ -22,12 +23,14 @@ class Port(NamedTuple):
         """A socket that listens. Raises ServerConfigError, which says that it is for `api`, when it cannot."""
         try:
             family = socket.getaddrinfo(self.host, self.number, type=socket.SOCK_STREAM)[0][0]
-            listener = socket.socket(family, socket.SOCK_STREAM)
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if self.shared:
-                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            listener.bind((self.host, self.number))
-            listener.listen(_BACKLOG)
+            with contextlib.ExitStack() as stack:
+                listener = stack.enter_context(socket.socket(family, socket.SOCK_STREAM))
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if self.shared:
+                    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+                listener.bind((self.host, self.number))
+                listener.listen(_BACKLOG)
+                stack.pop_all()
         except OSError as error:
             raise ServerConfigError(f"{self.host}:{self.number} cannot be listened on for {api}: {error}") from error
         return listener

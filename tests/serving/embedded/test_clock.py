@@ -45,6 +45,7 @@ def test_the_systems_clock_jumps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     publish(tmp_path, 1)
     server = ModelServer(
         Flags(
+            port=0,
             rest_api_port=0,
             model_name="m",
             model_base_path=str(tmp_path),

@@ -339,7 +339,7 @@ def test_a_load_that_hangs_holds_up_nothing(loader: FakeLoader, tmp_path: Path) 
 
 def test_what_hung_is_tried_again_when_it_hangs_no_more(loader: FakeLoader, tmp_path: Path) -> None:
     """Not before: each try would hang too, with a thread of its own."""
-    manager: Manager[FakeServable] = Manager(loader, load_timeout_seconds=0.05, load_retry_interval_seconds=0.01)
+    manager: Manager[FakeServable] = Manager(loader, load_timeout_seconds=0.3, load_retry_interval_seconds=0.01)
     loader.gates[1] = threading.Event()
     aspire(manager, tmp_path, 1)
     wait_until(lambda: states(manager) == {1: State.END})
