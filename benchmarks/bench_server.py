@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -38,6 +39,7 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 BATCHING_FILE = HERE.parent / "serving" / "config" / "batching.config"
 BATCHING = ("--enable_batching", f"--batching_parameters_file={BATCHING_FILE}")
+SETTINGS: Mapping[str, Sequence[str]] = {"": (), ", batching": BATCHING}
 TOOLS = {"h2load": "nghttp2-client", "wrk": "wrk"}
 CONNECTIONS = (1, 8, 32)
 START_SECONDS = 120
@@ -148,20 +150,28 @@ def all_servers(options: argparse.Namespace, directory: Path) -> Iterator[list[C
 
 @contextlib.contextmanager
 def both_checkouts(options: argparse.Namespace, directory: Path) -> Iterator[list[Contender]]:
-    """The servers of both checkouts, with batching and the same model."""
+    """The servers of both checkouts, with and without batching, and the same model."""
     base = model_base_path(options, directory)
-    ports = [free_port() for _ in range(4)]
-    checkout = options.baseline.absolute()
+    ports = [free_port() for _ in range(8)]
+    checkouts = {"before": options.baseline.absolute(), "after": HERE.parent}
+    names = [f"{which}{setting}" for setting in SETTINGS for which in checkouts]
+    pairs = dict(zip(names, zip(ports[::2], ports[1::2], strict=True), strict=True))
+    folders = {name: checkouts[name.partition(",")[0]] for name in names}
     commands = {
-        "before": embedded(checkout / ".venv" / "bin" / "python", base, ports[:2], *BATCHING),
-        "after": embedded(Path(sys.executable), base, ports[2:], *BATCHING),
+        name: embedded(
+            folder / ".venv" / "bin" / "python",
+            base,
+            pairs[name],
+            *SETTINGS[name.removeprefix("before").removeprefix("after")],
+        )
+        for name, folder in folders.items()
     }
-    with running(commands, ports, {"before": checkout}) as processes:
+    with running(commands, ports, folders) as processes:
         yield [
-            Contender("before gRPC", processes["before"], ports[0], load_grpc),
-            Contender("after gRPC", processes["after"], ports[2], load_grpc),
-            Contender("before REST", processes["before"], ports[1], load_rest),
-            Contender("after REST", processes["after"], ports[3], load_rest),
+            Contender(" ".join((which, api + setting)), processes[which + setting], pairs[which + setting][at], load)
+            for at, (api, load) in enumerate((("gRPC", load_grpc), ("REST", load_rest)))
+            for setting in SETTINGS
+            for which in checkouts
         ]
 
 
@@ -279,18 +289,21 @@ def bars(_: Rounds, medians: Medians) -> list[Ratio]:
 
 
 def baseline_ratios(rounds: Rounds, _: Medians) -> list[Ratio]:
-    """This checkout's rates to the other's, and the other's CPU times to this one's: above 1 it has become better."""
+    """This checkout's rates to the other's, and the other's times to this one's: above 1 it has become better."""
     results = []
-    for api in ("gRPC", "REST"):
-        for connections in CONNECTIONS:
-            pairs = list(zip(rounds[f"before {api}", connections], rounds[f"after {api}", connections], strict=True))
-            rate = statistics.median(after.rate / before.rate for before, after in pairs)
-            cpu = statistics.median(before.cpu / after.cpu for before, after in pairs)
-            bar = 0.97 if (api, connections) == ("gRPC", 32) else 0.0
-            results += [
-                Ratio(f"{api} at {connections}, rate after to before", rate, bar),
-                Ratio(f"{api} at {connections}, CPU a request before to after", cpu, 0.0),
-            ]
+    for api, setting, connections in itertools.product(("gRPC", "REST"), SETTINGS, CONNECTIONS):
+        name = f"{api}{setting}"
+        pairs = list(zip(rounds[f"before {name}", connections], rounds[f"after {name}", connections], strict=True))
+        what = f"{name}, at {connections}:"
+        results += [
+            Ratio(
+                f"{what} rate after to before",
+                statistics.median(after.rate / before.rate for before, after in pairs),
+                0.97 if api == "gRPC" else 0.0,
+            ),
+            Ratio(f"{what} p99 before to after", statistics.median(b.p99 / max(1.0, a.p99) for b, a in pairs), 0.0),
+            Ratio(f"{what} CPU a request before to after", statistics.median(b.cpu / a.cpu for b, a in pairs), 0.0),
+        ]
     return results
 
 
