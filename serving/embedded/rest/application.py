@@ -17,6 +17,7 @@ from serving.embedded.rest.routes import Reply, Request, Route
 from serving.errors import ResourceExhausted, ServingError
 
 _REQUEST_ID = REQUEST_ID_HEADER.encode()
+_REQUEST_ID_LINE = _REQUEST_ID + b": %s\r\n%s"
 _CORS = (
     b"access-control-allow-origin: *\r\naccess-control-allow-methods: POST, GET\r\n"
     b"access-control-allow-headers: Content-Type\r\n"
@@ -75,7 +76,7 @@ class RestApplication:
         return self._answer(_error_reply(refusal, refusal.status), call)
 
     def _answer(self, reply: Reply, call: Call) -> Answer:
-        headers = b"x-request-id: %s\r\n%s" % (call.request_id.encode("latin-1"), self._cors)
+        headers = _REQUEST_ID_LINE % (call.request_id.encode("latin-1"), self._cors)
         return Answer(reply.status, reply.body, reply.content_type, headers)
 
     def _route(self, method: str, path: str) -> tuple[Route, re.Match[str], str]:
