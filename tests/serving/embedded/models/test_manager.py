@@ -38,10 +38,15 @@ def states(manager: Manager[FakeServable]) -> dict[int, State]:
     return {status.version: State(status.state) for status in manager.statuses("m")}
 
 
+def settle(manager: Manager[FakeServable], base: Path, *versions: int) -> None:
+    """Aspires to these versions, and waits until each has been loaded or has failed."""
+    aspire(manager, base, *versions)
+    assert manager.wait_until_settled(["m"], 10)
+
+
 def test_the_newest_available_version_serves(manager: Manager[FakeServable], tmp_path: Path) -> None:
     """Without a version asked for, the newest one; with one, that one; newest first in the status."""
-    aspire(manager, tmp_path, 2, 10)
-    assert manager.wait_until_settled(["m"], 10)
+    settle(manager, tmp_path, 2, 10)
 
     with manager.use("m") as newest, manager.use("m", 2) as older:
         assert (newest.servable.version, older.servable.version) == (10, 2)
@@ -52,8 +57,7 @@ def test_the_new_version_is_loaded_before_the_old_one_goes(
     manager: Manager[FakeServable], loader: FakeLoader, tmp_path: Path
 ) -> None:
     """While version 2 loads, version 1 still serves; afterwards it is unloaded."""
-    aspire(manager, tmp_path, 1)
-    assert manager.wait_until_settled(["m"], 10)
+    settle(manager, tmp_path, 1)
     loader.gates[2] = threading.Event()
 
     aspire(manager, tmp_path, 2)
@@ -71,8 +75,7 @@ def test_a_version_in_use_is_unloaded_after_its_last_user(
     manager: Manager[FakeServable], loader: FakeLoader, tmp_path: Path
 ) -> None:
     """A request in flight finishes on the version that it began with."""
-    aspire(manager, tmp_path, 1)
-    assert manager.wait_until_settled(["m"], 10)
+    settle(manager, tmp_path, 1)
     with manager.use("m") as version:
         aspire(manager, tmp_path, 2)
         assert manager.wait_until_settled(["m"], 10)
@@ -85,11 +88,9 @@ def test_a_version_in_use_twice_is_unloaded_after_both_and_once(
     manager: Manager[FakeServable], loader: FakeLoader, tmp_path: Path
 ) -> None:
     """Whichever of its users is the last; nor is it closed again when the server stops."""
-    aspire(manager, tmp_path, 1)
-    assert manager.wait_until_settled(["m"], 10)
+    settle(manager, tmp_path, 1)
     first, second = manager.use("m"), manager.use("m")
-    aspire(manager, tmp_path, 2)
-    assert manager.wait_until_settled(["m"], 10)
+    settle(manager, tmp_path, 2)
 
     first.release()
     assert states(manager)[1] == State.UNLOADING
@@ -122,12 +123,9 @@ def test_a_broken_version_leaves_the_old_one_serving(
 ) -> None:
     """The status shows the broken version's error; requests go to the old one."""
     loader.broken = {2}
-    aspire(manager, tmp_path, 1)
-    assert manager.wait_until_settled(["m"], 10)
+    settle(manager, tmp_path, 1)
 
-    aspire(manager, tmp_path, 2)
-
-    assert manager.wait_until_settled(["m"], 10)
+    settle(manager, tmp_path, 2)
     with manager.use("m") as version:
         assert version.number == 1
     broken = manager.statuses("m")[0]
@@ -137,16 +135,13 @@ def test_a_broken_version_leaves_the_old_one_serving(
 def test_a_mended_version_is_taken_up(manager: Manager[FakeServable], loader: FakeLoader, tmp_path: Path) -> None:
     """A version that failed is tried again as soon as its files change, and only then."""
     loader.broken = {1}
-    aspire(manager, tmp_path, 1)
-    assert manager.wait_until_settled(["m"], 10)
+    settle(manager, tmp_path, 1)
     loader.broken = set()
 
     aspire(manager, tmp_path, 1)
     assert loader.order == [1]
     (tmp_path / "1" / "saved_model.pb").write_bytes(b"mended")
-    aspire(manager, tmp_path, 1)
-
-    assert manager.wait_until_settled(["m"], 10)
+    settle(manager, tmp_path, 1)
     with manager.use("m") as version:
         assert version.number == 1
 
@@ -179,8 +174,7 @@ def test_a_failed_load_is_retried_so_often_and_no_more(
 ) -> None:
     """max_num_load_retries tries follow the first, load_retry_interval apart."""
     loader.broken = {1}
-    aspire(patient, tmp_path, 1)
-    assert patient.wait_until_settled(["m"], 10)
+    settle(patient, tmp_path, 1)
 
     retry(patient)
     assert loader.order == [1, 1]
@@ -195,8 +189,7 @@ def test_a_load_that_succeeds_at_last_is_not_retried(
 ) -> None:
     """The version serves, and its error is gone."""
     loader.broken = {1}
-    aspire(patient, tmp_path, 1)
-    assert patient.wait_until_settled(["m"], 10)
+    settle(patient, tmp_path, 1)
     loader.broken = set()
 
     retry(patient)
@@ -211,10 +204,8 @@ def test_a_version_that_is_no_longer_wanted_is_not_retried(
 ) -> None:
     """Its directory is gone while the retry waits."""
     loader.broken = {1}
-    aspire(patient, tmp_path, 1)
-    assert patient.wait_until_settled(["m"], 10)
-    aspire(patient, tmp_path, 2)
-    assert patient.wait_until_settled(["m"], 10)
+    settle(patient, tmp_path, 1)
+    settle(patient, tmp_path, 2)
 
     retry(patient)
 
@@ -227,12 +218,10 @@ def test_a_version_that_was_mended_meanwhile_is_not_retried(
 ) -> None:
     """The mended one has been loaded already: a second servable would never be closed."""
     loader.broken = {1}
-    aspire(patient, tmp_path, 1)
-    assert patient.wait_until_settled(["m"], 10)
+    settle(patient, tmp_path, 1)
     loader.broken = set()
     (tmp_path / "1" / "saved_model.pb").write_bytes(b"mended")
-    aspire(patient, tmp_path, 1)
-    assert patient.wait_until_settled(["m"], 10)
+    settle(patient, tmp_path, 1)
 
     retry(patient)
 
@@ -258,8 +247,7 @@ def test_a_version_that_is_no_longer_wanted_when_its_turn_comes_is_not_loaded(
 def test_stop_gives_up_the_retries(patient: Manager[FakeServable], loader: FakeLoader, tmp_path: Path) -> None:
     """Nothing is loaded after it."""
     loader.broken = {1}
-    aspire(patient, tmp_path, 1)
-    assert patient.wait_until_settled(["m"], 10)
+    settle(patient, tmp_path, 1)
 
     patient.stop()
 
@@ -271,8 +259,7 @@ def test_an_emptied_base_path_unloads_all_and_a_missing_one_nothing(
     manager: Manager[FakeServable], loader: FakeLoader, tmp_path: Path
 ) -> None:
     """None means that the base path could not be read."""
-    aspire(manager, tmp_path, 1)
-    assert manager.wait_until_settled(["m"], 10)
+    settle(manager, tmp_path, 1)
 
     manager.set_aspired("m", Aspired(None, NotFound("gone")))
     assert states(manager) == {1: State.AVAILABLE}
@@ -283,8 +270,7 @@ def test_an_emptied_base_path_unloads_all_and_a_missing_one_nothing(
 
 def test_what_is_not_served_is_not_found(manager: Manager[FakeServable], tmp_path: Path) -> None:
     """An unknown model, and an unknown version of a known one, in TF Serving's words."""
-    aspire(manager, tmp_path, 1)
-    assert manager.wait_until_settled(["m"], 10)
+    settle(manager, tmp_path, 1)
 
     with pytest.raises(NotFound, match=r"^Servable not found for request: Latest\(n\)$"):
         manager.use("n")
@@ -303,16 +289,14 @@ def test_a_configured_model_without_a_version_is_unavailable(
         manager.use("m")
 
     assert raised.value.code == Code.UNAVAILABLE
-    aspire(manager, tmp_path, 1)
-    assert manager.wait_until_settled(["m"], 10)
+    settle(manager, tmp_path, 1)
     manager.use("m").release()
 
 
 def test_stop_closes_what_is_loaded(loader: FakeLoader, tmp_path: Path) -> None:
     """Nothing stays open."""
     manager: Manager[FakeServable] = Manager(loader)
-    aspire(manager, tmp_path, 1, 2)
-    assert manager.wait_until_settled(["m"], 10)
+    settle(manager, tmp_path, 1, 2)
 
     manager.stop()
 
@@ -324,9 +308,7 @@ def test_a_load_that_hangs_holds_up_nothing(loader: FakeLoader, tmp_path: Path) 
     manager: Manager[FakeServable] = Manager(loader, load_timeout_seconds=0.1, max_num_load_retries=0)
     loader.gates[1] = threading.Event()
 
-    aspire(manager, tmp_path, 1, 2)
-
-    assert manager.wait_until_settled(["m"], 10)
+    settle(manager, tmp_path, 1, 2)
     assert states(manager) == {2: State.AVAILABLE, 1: State.END}
     hung = manager.statuses("m")[1].status
     assert (hung.error_code, "after 0.1 seconds (--load_timeout_seconds)" in hung.error_message) == (4, True)
@@ -356,8 +338,7 @@ def test_what_hung_is_tried_again_when_it_hangs_no_more(loader: FakeLoader, tmp_
 def test_stop_waits_for_nothing_that_hangs(loader: FakeLoader, tmp_path: Path) -> None:
     """Neither for a load nor for a user; the rest is closed."""
     manager: Manager[FakeServable] = Manager(loader)
-    aspire(manager, tmp_path, 1)
-    assert manager.wait_until_settled(["m"], 10)
+    settle(manager, tmp_path, 1)
     aspire(manager, tmp_path, 1, name="n")
     assert manager.wait_until_settled(["n"], 10)
     free = loader.loaded[1]
@@ -393,8 +374,7 @@ def test_callers_are_told_no_paths(manager: Manager[FakeServable], loader: FakeL
         raise OSError(5, "Input/output error", f"{directory}/variables/a")
 
     manager._load = fail
-    aspire(manager, tmp_path, 1)
-    assert manager.wait_until_settled(["m"], 10)
+    settle(manager, tmp_path, 1)
 
     text = "OSError: [Errno 5] Input/output error: 'variables/a'"
     assert manager.statuses("m")[0].status.error_message == text
