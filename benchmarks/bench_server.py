@@ -152,26 +152,18 @@ def all_servers(options: argparse.Namespace, directory: Path) -> Iterator[list[C
 def both_checkouts(options: argparse.Namespace, directory: Path) -> Iterator[list[Contender]]:
     """The servers of both checkouts, with and without batching, and the same model."""
     base = model_base_path(options, directory)
-    ports = [free_port() for _ in range(8)]
     checkouts = {"before": options.baseline.absolute(), "after": HERE.parent}
-    names = [f"{which}{setting}" for setting in SETTINGS for which in checkouts]
-    pairs = dict(zip(names, zip(ports[::2], ports[1::2], strict=True), strict=True))
-    folders = {name: checkouts[name.partition(",")[0]] for name in names}
+    servers = [(which, setting, (free_port(), free_port())) for setting in SETTINGS for which in checkouts]
+    folders = {which + setting: checkouts[which] for which, setting, _ in servers}
     commands = {
-        name: embedded(
-            folder / ".venv" / "bin" / "python",
-            base,
-            pairs[name],
-            *SETTINGS[name.removeprefix("before").removeprefix("after")],
-        )
-        for name, folder in folders.items()
+        which + setting: embedded(checkouts[which] / ".venv" / "bin" / "python", base, ports, *SETTINGS[setting])
+        for which, setting, ports in servers
     }
-    with running(commands, ports, folders) as processes:
+    with running(commands, [port for *_, ports in servers for port in ports], folders) as processes:
         yield [
-            Contender(" ".join((which, api + setting)), processes[which + setting], pairs[which + setting][at], load)
+            Contender(f"{which} {api}{setting}", processes[which + setting], ports[at], load)
             for at, (api, load) in enumerate((("gRPC", load_grpc), ("REST", load_rest)))
-            for setting in SETTINGS
-            for which in checkouts
+            for which, setting, ports in servers
         ]
 
 
