@@ -112,7 +112,6 @@ def _serve(flags: Flags, stopping: threading.Event) -> int:
         flags,
         version_load(
             functools.partial(saved_model.load, tags=tags, session_config=session_config),
-            saved_model.records,
             config.batching_options_of(flags),
             require_manifest=flags.require_manifest,
             iterations=max(1, flags.num_request_iterations_for_warmup) if flags.enable_model_warmup else 0,

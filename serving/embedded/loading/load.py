@@ -5,8 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import threading
-from collections.abc import Callable, Iterable
-from pathlib import Path
+from collections.abc import Callable
 
 from fashion_common.layout import MANIFEST_FILE, SELF_TEST_FILE
 from serving.apis.self_test import ArchiveError, Case, MismatchError, largest_differences, read_archive
@@ -26,7 +25,6 @@ Load = Callable[[str, int, VersionDirectory], LoadedModel]
 
 def version_load(
     runtime: Callable[[VersionDirectory], Servable],
-    records: Callable[[Path], Iterable[bytes]],
     batching: Callable[[VersionDirectory], BatchingOptions | None] = lambda _: None,
     *,
     require_manifest: bool = False,
@@ -34,9 +32,9 @@ def version_load(
 ) -> Load:
     """A load function for the manager: what it gives has its manifest's files and has passed its warmup and self-test.
 
-    runtime: makes a version's directory a servable. records: reads the records of a TFRecord file. batching: gives a
-    version's batching options. require_manifest: whether a version needs a manifest and a self-test. iterations: how
-    often each warmup request is replayed; 0 for no warmup.
+    runtime: makes a version's directory a servable. batching: gives a version's batching options. require_manifest:
+    whether a version needs a manifest and a self-test. iterations: how often each warmup request is replayed; 0 for no
+    warmup.
     """
 
     def load(name: str, number: int, directory: VersionDirectory) -> LoadedModel:
@@ -50,7 +48,7 @@ def version_load(
             model = LoadedModel(name, number, servable, options)
             version: Version[LoadedModel] = Version(name, number, directory, threading.RLock())
             version.put(model)
-            replayed = warm_up(version, records, iterations) if iterations else 0
+            replayed = warm_up(version, iterations) if iterations else 0
             tested = _self_test(directory, servable)
             if files is not None:
                 _check_unchanged(directory, fingerprint)

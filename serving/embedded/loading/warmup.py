@@ -6,7 +6,6 @@ https://www.tensorflow.org/tfx/serving/saved_model_warmup
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from google.protobuf.message import DecodeError
@@ -20,6 +19,7 @@ from serving.embedded.inference.model import LoadedModel
 from serving.embedded.inference.predict import Engine, predict
 from serving.embedded.inference.runner import Run
 from serving.embedded.limits import Limits
+from serving.embedded.loading.tfrecord import read_records
 from serving.embedded.models.versions import Version
 from serving.errors import InvalidArgument, ServingError
 
@@ -27,16 +27,16 @@ from serving.errors import InvalidArgument, ServingError
 _LIMITS = Limits(max_tensor_bytes=tensors.MAX_TENSOR_BYTES)
 
 
-def warm_up(version: Version[LoadedModel], records: Callable[[Path], Iterable[bytes]], iterations: int = 1) -> int:
+def warm_up(version: Version[LoadedModel], iterations: int = 1) -> int:
     """Replays the requests in a version's warmup file, each `iterations` times; gives their number, 0 without a file.
 
     Raises ServingError for a file with a bad record, a request that fails, or more records than TF Serving takes.
     """
     file = version.directory.file(WARMUP_FILE)
-    return 0 if file is None else asyncio.run(_replay(version, file, records(file), iterations))
+    return 0 if file is None else asyncio.run(_replay(version, file, iterations))
 
 
-async def _replay(version: Version[LoadedModel], file: Path, records: Iterable[bytes], iterations: int) -> int:
+async def _replay(version: Version[LoadedModel], file: Path, iterations: int) -> int:
     def use(_: ModelSpec) -> Version[LoadedModel]:
         """The version, whatever a recorded request says."""
         version.use()
@@ -44,7 +44,7 @@ async def _replay(version: Version[LoadedModel], file: Path, records: Iterable[b
 
     engine = Engine(use, _run, _LIMITS)
     count = 0
-    for record in records:
+    for record in read_records(file):
         count += 1
         if count > MAX_WARMUP_RECORDS:
             raise InvalidArgument(f"Number of warmup records exceeds the maximum ({MAX_WARMUP_RECORDS}) at {file}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import importlib
 import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -136,14 +136,6 @@ def _with_text_operations(path: Path, tags: Sequence[str], session_config: bytes
             hint = f"{cause}: if it is one of TensorFlow Text's, install tensorflow-text ({import_error})"
             raise tf.errors.NotFoundError(None, None, hint) from error
     return SavedModel(path, tags, session_config)
-
-
-def records(path: Path) -> Iterator[bytes]:
-    """The records of a TFRecord file, their checksums verified. Raises ServingError."""
-    try:
-        yield from tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
-    except tf.errors.OpError as error:
-        raise ServingError(f"{path}: {error.message}", Code(error.error_code)) from error
 
 
 def library_version() -> str:

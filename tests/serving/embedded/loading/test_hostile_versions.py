@@ -16,7 +16,6 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from fashion_common.layout import SELF_TEST_FILE, WARMUP_FILE
 from serving.apis.messages import PredictionLog
@@ -29,6 +28,7 @@ from serving.errors import FailedPrecondition
 from tests.serving.embedded.models.test_manifest import write_manifest
 from tests.support.asking import predict_request
 from tests.support.live import Server, running, wait_until
+from tests.support.tfrecords import write_records
 
 X = np.array([1.0, 4.0], np.float32)
 
@@ -68,13 +68,11 @@ def publish_hanging(toys: Path, base: Path, number: int) -> None:
     """A version whose warmup request waits for a file."""
     aside = base.parent / str(number)
     shutil.copytree(toys / "gate" / "1", aside)
-    (aside / WARMUP_FILE).parent.mkdir()
     log = PredictionLog()
     log.predict_log.request.CopyFrom(
         predict_request("m", {"path": np.array([str(base.parent / "opened").encode()], object)})
     )
-    with tf.io.TFRecordWriter(str(aside / WARMUP_FILE)) as writer:
-        writer.write(log.SerializeToString())
+    write_records(aside / WARMUP_FILE, [log.SerializeToString()])
     aside.rename(base / str(number))
 
 

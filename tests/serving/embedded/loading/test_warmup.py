@@ -20,6 +20,7 @@ from serving.embedded.inference.model import Servable
 from serving.embedded.loading.load import version_load
 from serving.embedded.models.storage import VersionDirectory
 from serving.errors import FailedPrecondition, InvalidArgument, ServingError
+from tests.support.tfrecords import write_records
 
 Array = npt.NDArray[Any]
 
@@ -105,14 +106,13 @@ def load(
     servable.broken = broken
     records = [text_format.Parse(log, PredictionLog()).SerializeToString() for log in logs or []]
     if logs or raw:
-        (path / WARMUP_FILE).parent.mkdir(exist_ok=True)
-        (path / WARMUP_FILE).touch()
+        write_records(path / WARMUP_FILE, [raw] if raw else records)
 
     def give(_: VersionDirectory) -> Servable:
         return servable
 
     try:
-        load_version = version_load(give, lambda _: [raw] if raw else records, iterations=iterations)
+        load_version = version_load(give, iterations=iterations)
         load_version("m", 1, VersionDirectory(path))
     except ServingError:
         assert servable.closed, "a version that fails must not stay open"
@@ -260,7 +260,7 @@ def test_files_that_change_while_they_are_loaded(tmp_path: Path, has_manifest: b
         graph.write_bytes(b"other graph")
         return servable
 
-    load_version = version_load(change, lambda _: [])
+    load_version = version_load(change)
     if not has_manifest:
         load_version("m", 1, VersionDirectory(tmp_path))
         return

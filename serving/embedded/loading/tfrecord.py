@@ -1,0 +1,87 @@
+"""TFRecord files, read without TensorFlow.
+
+A record is its length (uint64), the length's checksum, its bytes and their checksum, all little-endian:
+https://www.tensorflow.org/tutorials/load_data/tfrecord#tfrecords_format_details
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from serving.apis.status import Code
+from serving.errors import ServingError
+
+_LENGTH = struct.Struct("<QI")
+_CHECKSUM = struct.Struct("<I")
+_MASK = 0xFFFFFFFF
+_MASK_DELTA = 0xA282EAD8
+# CRC-32C's polynomial (RFC 3720, appendix B.4), its lowest bit first.
+_POLYNOMIAL = 0x82F63B78
+# So many bytes are one look into the tables.
+_BLOCK = 1024
+
+
+def read_records(path: Path) -> Iterator[bytes]:
+    """The records of a TFRecord file without compression, their checksums verified.
+
+    Raises ServingError: DATA_LOSS for a file that is damaged or cut.
+    """
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            while (start := file.tell()) < size:
+                length, checksum = _LENGTH.unpack(_read(file, path, _LENGTH.size, size))
+                _check(path, start, struct.pack("<Q", length), checksum)
+                record = _read(file, path, length, size)
+                _check(path, start, record, *_CHECKSUM.unpack(_read(file, path, _CHECKSUM.size, size)))
+                yield record
+    except OSError as error:
+        raise ServingError(f"{path} cannot be read: {error.strerror}", Code.FAILED_PRECONDITION) from error
+
+
+def crc32c(data: bytes) -> int:
+    """The CRC-32C of some bytes."""
+    crc = _MASK
+    for start in range(0, len(data), _BLOCK):
+        block = np.frombuffer(data[start : start + _BLOCK], np.uint8).copy()
+        # The checksum so far is that of the same bytes with itself laid over their beginning; what is longer than they
+        # are stays.
+        head = np.frombuffer(struct.pack("<I", crc), np.uint8)[: block.size]
+        block[: head.size] ^= head
+        rest = crc >> 8 * head.size
+        crc = int(np.bitwise_xor.reduce(_tables()[np.arange(block.size - 1, -1, -1), block])) ^ rest
+    return crc ^ _MASK
+
+
+def _read(file: BinaryIO, path: Path, count: int, size: int) -> bytes:
+    # A damaged length must not ask for more memory than the file has bytes.
+    if count > size - file.tell():
+        raise ServingError(f"{path}: truncated record at {file.tell()}: copy the file again", Code.DATA_LOSS)
+    return file.read(count)
+
+
+def _check(path: Path, start: int, data: bytes, checksum: int) -> None:
+    crc = crc32c(data)
+    if ((crc >> 15 | crc << 17) + _MASK_DELTA) & _MASK != checksum:
+        raise ServingError(f"{path}: corrupted record at {start}: copy the file again", Code.DATA_LOSS)
+
+
+@functools.cache
+def _tables() -> npt.NDArray[np.uint32]:
+    """For each byte and each number of zeros behind it, what it adds to the checksum: uint32 [_BLOCK, 256]."""
+    tables = np.empty((_BLOCK, 256), np.uint32)
+    row: npt.NDArray[np.uint32] = np.arange(256, dtype=np.uint32)
+    for _ in range(8):
+        row = row >> np.uint32(1) ^ (row & np.uint32(1)) * np.uint32(_POLYNOMIAL)
+    tables[0] = row
+    for zeros in range(1, _BLOCK):
+        tables[zeros] = tables[zeros - 1] >> 8 ^ row[tables[zeros - 1] & 0xFF]
+    return tables

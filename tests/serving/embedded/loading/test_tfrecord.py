@@ -1,0 +1,85 @@
+"""TFRecord files are read as TensorFlow reads them."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from serving.apis.status import Code
+from serving.embedded.loading.tfrecord import crc32c, read_records
+from serving.errors import ServingError
+from tests.support.tfrecords import masked_checksum, write_records
+
+RECORDS = [
+    np.random.default_rng(size).bytes(size) for size in (0, 1, 2, 3, 4, 5, 7, 1023, 1024, 1025, 1027, 2048, 300_001)
+]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A file that TensorFlow has written."""
+    path = tmp_path / "records"
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for record in RECORDS:
+            writer.write(record)
+    return path
+
+
+def test_a_checksum() -> None:
+    """RFC 3720, appendix B.4, and the check value of the catalogue of CRC algorithms."""
+    assert crc32c(bytes(32)) == 0x8A9136AA
+    assert crc32c(b"\xff" * 32) == 0x62A8AB43
+    assert crc32c(bytes(range(32))) == 0x46DD794E
+    assert crc32c(b"123456789") == 0xE3069283
+
+
+def test_what_tensorflow_wrote(file: Path) -> None:
+    """Records of every length, in order; a file without any is no error."""
+    assert list(read_records(file)) == RECORDS
+    written = file.read_bytes()
+    write_records(file, RECORDS)
+    assert file.read_bytes() == written
+    write_records(file, [])
+    assert list(read_records(file)) == []
+
+
+@pytest.mark.parametrize("bit", [0, 63, 64, 95, 96, 100, 127])
+def test_a_flipped_bit(file: Path, bit: int) -> None:
+    """In a length, in a checksum or in the bytes: what was before it is still read."""
+    content = bytearray(file.read_bytes())
+    # The first record is empty: its 16 bytes are checked first.
+    content[16 + bit // 8] ^= 1 << bit % 8
+    file.write_bytes(content)
+
+    records = read_records(file)
+    assert next(records) == b""
+    with pytest.raises(ServingError, match=r"corrupted record at 16: copy the file again$") as error:
+        next(records)
+    assert error.value.code == Code.DATA_LOSS
+
+
+@pytest.mark.parametrize("size", [1, 11, 12, 13, 15, 17, 40])
+def test_a_cut_file(file: Path, size: int) -> None:
+    """However little is missing."""
+    file.write_bytes(file.read_bytes()[:size])
+    with pytest.raises(ServingError, match=r"truncated record at \d+: copy the file again$") as error:
+        list(read_records(file))
+    assert error.value.code == Code.DATA_LOSS
+
+
+def test_a_length_that_no_file_has(file: Path) -> None:
+    """With a right checksum: no memory is taken for it."""
+    length = struct.pack("<Q", 2**60)
+    file.write_bytes(length + masked_checksum(length))
+    with pytest.raises(ServingError, match="truncated record at 12"):
+        list(read_records(file))
+
+
+def test_no_file(tmp_path: Path) -> None:
+    """Is told with its name."""
+    with pytest.raises(ServingError, match=r"none cannot be read: No such file or directory$"):
+        list(read_records(tmp_path / "none"))
