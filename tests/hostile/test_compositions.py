@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.hostile.grounds import HELD, LONGEST_WAIT_TOGETHER_SECONDS, Grounds
+from tests.hostile.grounds import HELD, Grounds
 
 SECONDS = float(os.environ.get("HOSTILE_SECONDS", "8"))
 ROUND_SECONDS = 3.0
@@ -19,7 +19,7 @@ FOUND = {
     "memory without an end": ("large_bodies_that_stop", "unread_answers"),
     "27,000 calls gave way in one turn": ("many_streams", "dear_json"),
     "more than 1 GiB": ("large_batches", "large_tensors"),
-    "a new caller waited 1.1 s, and still does": ("dear_messages", "packed_messages", "bodies_that_never_come"),
+    "4,200 sockets waited for the interpreter, 1.1 s": ("dear_messages", "packed_messages", "bodies_that_never_come"),
 }
 
 
@@ -28,7 +28,7 @@ FOUND = {
 def test_compositions_that_were_found(what: str, hostile_grounds: Callable[[], Grounds]) -> None:
     """They bring nothing down any more, and nobody waits for long."""
     cost = hostile_grounds().attacked(FOUND[what], ROUND_SECONDS, random.Random(0))
-    assert not cost.faults(LONGEST_WAIT_TOGETHER_SECONDS), cost
+    assert not cost.faults(), cost
 
 
 @pytest.mark.alone
@@ -42,4 +42,4 @@ def test_random_compositions(hostile_grounds: Callable[[], Grounds]) -> None:
         names = order.sample(HELD, order.randint(2, 4))
         print("+".join(names))
         cost = hostile_grounds().attacked(names, ROUND_SECONDS, order)
-        assert not cost.faults(LONGEST_WAIT_TOGETHER_SECONDS), (seed, names, cost)
+        assert not cost.faults(), (seed, names, cost)

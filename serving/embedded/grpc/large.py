@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from functools import partial
 from typing import Any, cast
 
@@ -26,6 +27,7 @@ class Large:
 
     def __init__(self, message: messages.Message) -> None:
         self._message: messages.Message | bytearray | None = message
+        self._measure: Iterator[int] = iter(())
         self.size = messages.message_bytes(message)
 
     def __enter__(self) -> Large:
@@ -36,6 +38,7 @@ class Large:
         if isinstance(self._message, messages.Parcel):
             self._message.drop()
         self._message = None
+        self._measure = iter(())
 
     async def request(self, request_class: type[Message], max_elements: int, offload: Offload, call: Call) -> Any:
         """The message, for which the call is charged; its bytes, for which it was, are let go of.
@@ -45,8 +48,7 @@ class Large:
         if isinstance(self._message, messages.Parcel):
             await self._unpack(self._message, offload, call)
         try:
-            size = await offload.run(self.size, partial(self._measure, request_class, max_elements))
-            call.charge(size)
+            call.charge(await self._parsed_bytes(request_class, max_elements, offload))
             request = await offload.run(self.size, partial(self._parse, request_class))
         except DecodeError as error:
             raise broken(error) from error
@@ -66,8 +68,16 @@ class Large:
             self.size = size
         self._message = await offload.run(self.size, parcel.joined)
 
-    def _measure(self, request_class: type[Message], max_elements: int) -> int:
-        return wire.parsed_bytes(self._data(), cast("Descriptor", request_class.DESCRIPTOR), max_elements)
+    async def _parsed_bytes(self, request_class: type[Message], max_elements: int, offload: Offload) -> int:
+        """A thread measures in steps: beside one that runs for long, the loop waits at each of thousands of sockets."""
+        self._measure = wire.parsed_bytes(self._data(), cast("Descriptor", request_class.DESCRIPTOR), max_elements)
+        total = 0
+        while (size := await offload.run(self.size, self._step)) is not None:
+            total = size
+        return total
+
+    def _step(self) -> int | None:
+        return next(self._measure, None)
 
     def _parse(self, request_class: type[Message]) -> Message:
         with _PARSING:

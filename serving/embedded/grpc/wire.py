@@ -7,7 +7,8 @@ were sent. Its wire format: https://protobuf.dev/programming-guides/encoding/
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -26,6 +27,8 @@ _FIELD_BYTES = 72
 _MAP_ENTRY_BYTES = 300
 _VARINT_BYTES = 8
 _LONGEST_VARINT = 10
+# A few milliseconds' work.
+_STEP_FIELDS = 4096
 _LENGTHS = {_FIXED64: 8, _FIXED32: 4, _GROUP: 0, _GROUP_END: 0}
 _VARINTS = frozenset((
     FieldDescriptor.TYPE_INT32, FieldDescriptor.TYPE_INT64, FieldDescriptor.TYPE_UINT32, FieldDescriptor.TYPE_UINT64,
@@ -40,8 +43,8 @@ class _Field(NamedTuple):
     is_map: bool = False
 
 
-def parsed_bytes(data: bytes | bytearray, descriptor: Descriptor, max_elements: int) -> int:
-    """The bytes of memory that a message will take, about.
+def parsed_bytes(data: bytes | bytearray, descriptor: Descriptor, max_elements: int) -> Iterator[int]:
+    """The bytes of memory that a message will take, about: those known every few milliseconds, and at last all.
 
     Raises ResourceExhausted when it has more elements than --max_request_elements, or DecodeError when it is broken.
     """
@@ -49,7 +52,9 @@ def parsed_bytes(data: bytes | bytearray, descriptor: Descriptor, max_elements: 
     position, end, size, elements = 0, len(data), len(data), 0.0
     # Where the messages end that this one is in, and their fields.
     outer: list[tuple[int, Mapping[int, _Field]]] = []
-    while True:
+    for step in itertools.count(1):
+        if not step % _STEP_FIELDS:
+            yield size
         if elements > max_elements:
             raise ResourceExhausted(
                 f"The request has more elements than --max_request_elements={max_elements}: a string counts as "
@@ -58,14 +63,13 @@ def parsed_bytes(data: bytes | bytearray, descriptor: Descriptor, max_elements: 
             )
         while position == end:
             if not outer:
-                return size
+                yield size
+                return
             end, fields = outer.pop()
         tag, position = _varint(data, position)
-        length, position = _extent(data, position, tag & 7)
+        length, position = _extent(data, position, tag & 7, end)
         elements += 1
         size += _FIELD_BYTES
-        if position + length > end:
-            raise DecodeError("a field is longer than its message")
         if tag & 7 != _BYTES:
             position += length
             continue
@@ -103,15 +107,19 @@ def _varint(data: bytes | bytearray, position: int) -> tuple[int, int]:
     raise DecodeError("a number is too long")
 
 
-def _extent(data: bytes | bytearray, position: int, kind: int) -> tuple[int, int]:
-    """The length of a field's contents, and where they begin."""
+def _extent(data: bytes | bytearray, position: int, kind: int, end: int) -> tuple[int, int]:
+    """The length of a field's contents, and where they begin. end: of the message that the field is in."""
     if kind == _BYTES:
-        return _varint(data, position)
-    if kind == _VARINT:
-        return 0, _varint(data, position)[1]
-    if kind not in _LENGTHS:
+        length, position = _varint(data, position)
+    elif kind == _VARINT:
+        length, position = 0, _varint(data, position)[1]
+    elif kind in _LENGTHS:
+        length = _LENGTHS[kind]
+    else:
         raise DecodeError(f"a field has the wire type {kind}")
-    return _LENGTHS[kind], position
+    if position + length > end:
+        raise DecodeError("a field is longer than its message")
+    return length, position
 
 
 @functools.cache

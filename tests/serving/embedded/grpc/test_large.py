@@ -39,9 +39,14 @@ def field(number: int, data: bytes) -> bytes:
     return bytes((number << 3 | 2, size & 0x7F | 0x80, size >> 7 & 0x7F | 0x80, size >> 14)) + data
 
 
+def steps(data: bytes, request_class: Any = PredictRequest, elements: int = 1000) -> list[int]:
+    """What a message will take, step by step."""
+    return list(parsed_bytes(data, request_class.DESCRIPTOR, elements))
+
+
 def measured(data: bytes, request_class: Any = PredictRequest, elements: int = 1000) -> int:
     """What a message will take."""
-    return parsed_bytes(data, request_class.DESCRIPTOR, elements)
+    return steps(data, request_class, elements)[-1]
 
 
 @pytest.mark.parametrize(
@@ -79,6 +84,14 @@ def test_large_tensors_are_few_elements(values: dict[str, Any]) -> None:
     request = PredictRequest()
     request.inputs["x"].CopyFrom(TensorProto(**values))
     assert MiB < measured(request.SerializeToString()) < MiB + 10_000
+
+
+def test_many_elements_are_measured_in_steps() -> None:
+    """A thread that measures holds the interpreter for a few thousand elements at a time, and no longer."""
+    numbers = b"\xf8\x07\x01"  # a field that no message has
+    sizes = steps(numbers * 100_000, elements=100_000)
+    assert len(sizes) > 100_000 // 5000
+    assert sizes == sorted(sizes)
 
 
 @settings(deadline=None, max_examples=200)
