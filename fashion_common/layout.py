@@ -17,6 +17,7 @@ MODEL_BASE_PATH = Path("models") / MODEL_NAME
 # The files of a version, by their paths in its directory.
 SAVED_MODEL_FILE = "saved_model.pb"
 SAVED_MODEL_TEXT_FILE = "saved_model.pbtxt"
+LITE_MODEL_FILE = "model.tflite"
 BATCHING_FILE = "batching_params.pbtxt"
 ASSETS_EXTRA = "assets.extra"
 WARMUP_FILE = f"{ASSETS_EXTRA}/tf_serving_warmup_requests"

@@ -7,7 +7,7 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 
-_PACKAGES = ("fashion-mnist-serving", "keras", "numpy", "pillow", "tensorflow")
+_PACKAGES = ("ai-edge-litert", "fashion-mnist-serving", "keras", "numpy", "pillow", "tensorflow")
 
 
 def environment() -> dict[str, object]:

@@ -7,7 +7,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import reduce
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,6 +37,8 @@ STEPS = (
     Step("training.export.export", "write_archive"),
     Step("training.export.export", "write_warmup"),
     Step("shutil", "copyfile"),
+    Step("training.export.lite", "write_lite_model"),
+    Step("training.export.lite", "_with_served_signature"),
     Step("training.export.export", "run_self_test"),
     Step("training.export.export", "write_manifest"),
     Step("training.export.export", "publish"),
@@ -55,17 +57,21 @@ def export_killed_at(step: Step, run: Path, base: Path) -> None:
     from training.export.trained import load_run
 
     patch = pytest.MonkeyPatch()
-    # The self-test in this process: another one would only take longer to start.
-    patch.setattr("training.export.export.self_test_process", _self_test_here)
+    # Everything in this process: others would only take longer to start.
+    for process, module, function in (
+        ("conversion_process", "training.export.lite", "write_lite_model"),
+        ("self_test_process", "training.export.export", "run_self_test"),
+    ):
+        patch.setattr(f"training.export.export.{process}", partial(_here, module, function))
     _kill_at(step)
     export_saved_model(load_run(run), base, max_regression=0.01, with_copies=True, keep=1)
     os._exit(99)
 
 
 @contextmanager
-def _self_test_here() -> Iterator[Callable[[Path], Any]]:
-    # Looked up when the export begins: the step may be a call of it.
-    yield vars(importlib.import_module("training.export.export"))["run_self_test"]
+def _here(module: str, function: str) -> Iterator[Callable[[Path], Any]]:
+    # Looked up when the export begins: it may be killed at a call of it.
+    yield vars(importlib.import_module(module))[function]
 
 
 def _kill_at(step: Step) -> None:

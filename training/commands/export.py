@@ -34,6 +34,7 @@ _file = click.Path(dir_okay=False, path_type=Path)
 @click.option("--force", is_flag=True, help="Export what these two refuse; the manifest records it.")
 @click.option("--keep", type=click.IntRange(min=1), help="Then remove old versions but the newest N and labelled ones.")
 @click.option("--with-copies", is_flag=True, help="Put Keras's own files into the version's assets.extra/.")
+@click.option("--no-lite", is_flag=True, help="Leave out model.tflite, which the light server runs.")
 @click.option(
     "--batching-config",
     type=click.Path(dir_okay=False, exists=True, path_type=Path),
@@ -54,6 +55,7 @@ def export(
     force: bool,
     keep: int | None,
     with_copies: bool,
+    no_lite: bool,
     batching_config: Path | None,
     model_config_file: Path,
     verify: Path | None,
@@ -90,6 +92,7 @@ def export(
             max_regression=max_regression,
             force=force,
             with_copies=with_copies,
+            with_lite=not no_lite,
             keep=keep,
             in_use=in_use,
             report=status.update,
@@ -98,7 +101,7 @@ def export(
         print_json(dataclasses.asdict(exported))
         return
     click.echo(exported.path)
-    click.echo(f"Self-test passed: {_agreement(exported.differences)}", err=True)
+    click.echo(f"Self-test passed: {_agreement(exported.differences, exported.litert_differences)}", err=True)
     for objection in exported.forced:
         click.echo(f"Forced: {objection}", err=True)
     if exported.removed:
@@ -108,13 +111,15 @@ def export(
 def _verify(path: Path, as_json: bool) -> None:
     from training.export.export import verify
 
-    files, differences = verify(path)
+    files, (differences, litert_differences) = verify(path)
     if as_json:
-        print_json({"path": path, "files": files, "differences": differences})
+        print_json({"path": path, "files": files, "differences": differences, "litert_differences": litert_differences})
         return
     comparison = f"{files} files as exported" if files else "no manifest, so its files were not compared"
-    click.echo(f"{path}: {comparison}; {_agreement(differences)}")
+    click.echo(f"{path}: {comparison}; {_agreement(differences, litert_differences)}")
 
 
-def _agreement(differences: dict[str, float]) -> str:
-    return f"{len(differences)} signatures answer as Keras does, within {max(differences.values(), default=0):.1e}"
+def _agreement(differences: dict[str, float], litert_differences: dict[str, float]) -> str:
+    largest = max(*differences.values(), *litert_differences.values(), 0.0)
+    on_litert = f", {len(litert_differences)} of them on LiteRT too" if litert_differences else ""
+    return f"{len(differences)} signatures answer as Keras does{on_litert}, within {largest:.1e}"

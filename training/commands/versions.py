@@ -13,7 +13,7 @@ from training.commands.options import json_option, model_base_path_option, model
 if TYPE_CHECKING:
     from training.export.versions import Version
 
-_HEADER = ("version", "accuracy", "recipe", "exported", "size", "self-test", "labels")
+_HEADER = ("version", "accuracy", "recipe", "exported", "size", "self-test", "runtimes", "labels")
 
 
 @click.command(epilog="Example: fashion versions --json")
@@ -21,7 +21,7 @@ _HEADER = ("version", "accuracy", "recipe", "exported", "size", "self-test", "la
 @model_config_file_option
 @json_option
 def versions(*, model_base_path: Path, model_config_file: Path, as_json: bool) -> None:
-    """List the exported versions, newest first: number, accuracy, recipe, date, size, self-test, labels."""
+    """List the exported versions, newest first: number, accuracy, recipe, date, size, self-test, runtimes, labels."""
     from training.export.server_config import version_labels
     from training.export.versions import list_versions
 
@@ -43,5 +43,6 @@ def _cells(version: Version) -> tuple[str, ...]:
         (version.exported_at or "-").replace("T", " ")[:16],
         f"{version.size / 1000:.0f} kB",
         version.self_test,
+        ", ".join(version.runtimes) or "-",
         ", ".join(version.labels) or "-",
     )

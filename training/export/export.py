@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,9 +18,10 @@ from training.data.dataset import Report
 from training.errors import DamagedVersionError, TrainingError, TrainingUsageError
 from training.export.acceptance import accept
 from training.export.golden import golden_cases
+from training.export.lite import conversion_process
 from training.export.manifest import check_files, read_manifest, recorded_accuracy, write_manifest
 from training.export.publish import publish, staging_directory
-from training.export.self_test import run_self_test, self_test_process
+from training.export.self_test import Differences, run_self_test, self_test_process
 from training.export.signatures import describe_signatures, write_saved_model
 from training.export.trained import TrainedModel
 from training.export.versions import newest_with_manifest, remove_old_versions
@@ -30,14 +32,15 @@ from training.export.warmup import write_warmup
 class ExportedVersion:
     """A published version.
 
-    differences: each signature's largest absolute difference from Keras. forced: the objections that --force overrode.
-    removed: the old versions that are gone, ascending.
+    differences, litert_differences: each signature's largest absolute difference from Keras, on TensorFlow and on
+    LiteRT. forced: the objections that --force overrode. removed: the old versions that are gone, ascending.
     """
 
     version: int
     path: Path
     accuracy: float | None
     differences: dict[str, float]
+    litert_differences: dict[str, float]
     forced: list[str]
     removed: list[int]
 
@@ -51,6 +54,7 @@ def export_saved_model(
     max_regression: float,
     force: bool = False,
     with_copies: bool = False,
+    with_lite: bool = True,
     keep: int | None = None,
     in_use: AbstractSet[int] = frozenset(),
     report: Report = lambda _: None,
@@ -58,10 +62,11 @@ def export_saved_model(
     """Writes the model as the next version under the base path, and publishes it when it answers as Keras does.
 
     base_path: the directory of the versions; its name is the model's name. batch_sizes: of the warmup requests.
-    min_accuracy, max_regression, force: as in `accept`. with_copies: Keras's own files go into `assets.extra/`. keep:
-    how many of the newest versions stay (None: all), besides those in `in_use`. report: gets a line of text before each
-    step. Raises TrainingError for a model that is not good enough, SelfTestError when the SavedModel differs from
-    Keras, TrainingUsageError when the base path cannot be read or written.
+    min_accuracy, max_regression, force: as in `accept`. with_copies: Keras's own files go into `assets.extra/`.
+    with_lite: `model.tflite` goes beside the SavedModel. keep: how many of the newest versions stay (None: all),
+    besides those in `in_use`. report: gets a line of text before each step. Raises TrainingError for a model that is
+    not good enough or that LiteRT cannot run, SelfTestError when an output differs from Keras's, TrainingUsageError
+    when the base path cannot be read or written.
     """
     model_name = base_path.absolute().name
     try:
@@ -73,7 +78,11 @@ def export_saved_model(
         ) from error
     objections = accept(candidate, predecessor, min_accuracy=min_accuracy, max_regression=max_regression, force=force)
     golden = golden_cases(candidate.model)
-    with self_test_process() as self_test, staging_directory(base_path) as staging:
+    with (
+        self_test_process() as self_test,
+        conversion_process() if with_lite else nullcontext() as convert,
+        staging_directory(base_path) as staging,
+    ):
         report("Writing the SavedModel")
         try:
             write_saved_model(candidate.model, staging)
@@ -83,8 +92,11 @@ def export_saved_model(
             raise OSError(f"TensorFlow says {error.message}") from error
         for file in candidate.files if with_copies else ():
             shutil.copyfile(file, staging / ASSETS_EXTRA / file.name)
+        if convert:
+            report("Converting it for LiteRT")
+            convert(staging)
         report("Testing it in a new process")
-        differences = self_test(staging)
+        differences, litert_differences = self_test(staging)
         facts = {
             "model_name": model_name,
             "run": candidate.source,
@@ -100,7 +112,11 @@ def export_saved_model(
             },
             "class_names": list(CLASS_NAMES),
             "signatures": describe_signatures(staging),
-            "self_test": {"tolerance": TOLERANCE, "largest_differences": differences},
+            "self_test": {
+                "tolerance": TOLERANCE,
+                "largest_differences": differences,
+                "litert_largest_differences": litert_differences,
+            },
             "replaced": predecessor and {"version": predecessor[0], "accuracy": recorded_accuracy(predecessor[1])},
             "forced": objections,
         }
@@ -113,14 +129,15 @@ def export_saved_model(
             f"{path} is published, but no old version could be removed ({error.strerror or error}): make {base_path} "
             "writable, or remove them yourself"
         ) from error
-    return ExportedVersion(int(path.name), path, candidate.accuracy, differences, objections, removed)
+    return ExportedVersion(
+        int(path.name), path, candidate.accuracy, differences, litert_differences, objections, removed
+    )
 
 
-def verify(version_path: Path) -> tuple[int, dict[str, float]]:
+def verify(version_path: Path) -> tuple[int, Differences]:
     """Checks the files of a version against its manifest's digests, then runs its self-test in this process.
 
-    Gives the number of files (0 without a manifest) and each signature's largest absolute difference. Raises
-    DamagedVersionError or SelfTestError.
+    Gives the number of files (0 without a manifest) and the differences. Raises DamagedVersionError or SelfTestError.
     """
     if not version_path.is_dir():
         raise DamagedVersionError(

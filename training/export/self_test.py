@@ -1,77 +1,66 @@
-"""The self-test of a version: loaded by TensorFlow, every signature must answer as the Keras model did.
+"""The self-test of a version: on every runtime that it has a model for, each signature must answer as Keras did.
 
-`python -m training.export.self_test` runs the test of the version whose path it reads, in a process that knows nothing
-of the model but its files. It is started early: TensorFlow takes seconds to import, which pass meanwhile.
+`python -m training.export.self_test` tests the version whose path it reads.
 """
 
 from __future__ import annotations
 
 import functools
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
+from ai_edge_litert.interpreter import Interpreter
 
-from fashion_common.installation import module_command
-from fashion_common.layout import SELF_TEST_FILE
+from fashion_common.layout import LITE_MODEL_FILE, SELF_TEST_FILE
 from serving.apis.self_test import ArchiveError, Array, Case, MismatchError, largest_differences, read_archive
 from training.errors import SelfTestError
+from training.export import lite, step_process
 
-Differences = dict[str, float]
+_HINT = f"(`fashion export --no-lite` leaves {LITE_MODEL_FILE} out)"
+
+
+class Differences(NamedTuple):
+    """Each signature's largest absolute difference from Keras, by runtime; LiteRT's are none without its model."""
+
+    tensorflow: dict[str, float]
+    litert: dict[str, float]
 
 
 @contextmanager
 def self_test_process() -> Iterator[Callable[[Path], Differences]]:
-    """Starts the process, and gives what runs the self-test of a version in it, once.
-
-    That gives each signature's largest difference, and raises SelfTestError with what the process said.
-    """
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONWARNINGS": "ignore"}
-    # Should this process be killed, the end of its input ends the other one too.
-    with subprocess.Popen(
-        module_command("training.export.self_test"),
-        env=environment,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-
-        def result(version_path: Path) -> Differences:
-            output, errors = process.communicate(f"{version_path.absolute()}\n")
-            if process.returncode:
-                lines = errors.strip().splitlines() or [f"its process ended with {process.returncode}"]
-                raise SelfTestError(f"Not published, the self-test failed: {lines[-1]}")
-            differences: Differences = json.loads(output.splitlines()[-1])
-            return differences
-
-        try:
-            yield result
-        finally:
-            process.kill()
+    """Starts the process, and gives what runs the self-test of a version in it, once; that raises SelfTestError."""
+    with step_process.step_process(
+        "training.export.self_test", lambda reason: SelfTestError(f"Not published, the self-test failed: {reason}")
+    ) as run:
+        yield lambda version_path: Differences(*run(version_path))
 
 
 def run_self_test(version_path: Path) -> Differences:
-    """Loads the SavedModel and compares every signature's outputs with the golden ones.
+    """Loads the SavedModel, and `model.tflite` where there is one, and compares their outputs with the golden ones.
 
-    Gives each signature's largest absolute difference. Raises SelfTestError when an output differs or is missing, when
-    the SavedModel cannot be loaded, and when there is no archive or a damaged one.
+    Raises SelfTestError when an output differs or is missing, when a model cannot be loaded, and when there is no
+    archive or a damaged one.
     """
     archive = version_path / SELF_TEST_FILE
     if not archive.is_file():
         raise SelfTestError(f"No self-test at {archive}: only versions made by `fashion export` have one")
     try:
         cases = read_archive(archive)
-        signatures = tf.saved_model.load(str(version_path)).signatures
-        return largest_differences(cases, functools.partial(_answer, signatures))
     except ArchiveError as error:
         raise SelfTestError(f"The self-test {archive} is damaged ({error}): export the version again") from error
+    lite_model = version_path / LITE_MODEL_FILE
+    return Differences(
+        _on_tensorflow(version_path, cases), _on_litert(lite_model, cases) if lite_model.exists() else {}
+    )
+
+
+def _on_tensorflow(version_path: Path, cases: Mapping[str, Case]) -> dict[str, float]:
+    try:
+        signatures = tf.saved_model.load(str(version_path)).signatures
+        return largest_differences(cases, functools.partial(_answer, signatures))
     except MismatchError as error:
         raise SelfTestError(str(error)) from error
     except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
@@ -88,16 +77,18 @@ def _answer(signatures: Mapping[str, Any], name: str, case: Case) -> dict[str, A
     return {key: output.numpy() for key, output in outputs.items()}
 
 
-def main() -> None:
-    """Tests the version named on stdin: each signature's difference as JSON on stdout, or what is wrong on stderr."""
-    version_path = sys.stdin.readline().strip()
-    if not version_path:
-        return
+def _on_litert(lite_model: Path, cases: Mapping[str, Case]) -> dict[str, float]:
     try:
-        print(json.dumps(run_self_test(Path(version_path))))
-    except SelfTestError as error:
-        sys.exit(str(error))
+        interpreter = Interpreter(str(lite_model))
+        return largest_differences(
+            {name: case for name, case in cases.items() if name in lite.SIGNATURES},
+            lambda name, case: dict(interpreter.get_signature_runner(name)(**case.inputs)),
+        )
+    except MismatchError as error:
+        raise SelfTestError(f"{error}, on LiteRT {_HINT}") from error
+    except (ValueError, RuntimeError) as error:
+        raise SelfTestError(f"LiteRT cannot run {lite_model}: {str(error).splitlines()[0]} {_HINT}") from error
 
 
 if __name__ == "__main__":
-    main()
+    step_process.main(run_self_test)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from fashion_common.errors import BasePathError
-from fashion_common.layout import check_base_path, version_directories
+from fashion_common.layout import LITE_MODEL_FILE, SAVED_MODEL_FILE, check_base_path, version_directories
 from training.errors import DamagedVersionError, TrainingUsageError
 from training.export.manifest import Manifest, check_files, read_manifest, recorded_accuracy
 from training.export.publish import PREFIX, remove_leftovers
@@ -20,10 +20,16 @@ from training.export.publish import PREFIX, remove_leftovers
 # unknown: it has no manifest of ours.
 SelfTestState = Literal["passed", "damaged", "unknown"]
 
+# By runtime, the file that it loads.
+_MODELS = {"tensorflow": SAVED_MODEL_FILE, "litert": LITE_MODEL_FILE}
+
 
 @dataclass(frozen=True)
 class Version:
-    """A version on disk. accuracy: 0 to 1; exported_at: ISO 8601 in UTC; size: bytes; None without a manifest."""
+    """A version on disk. accuracy: 0 to 1; exported_at: ISO 8601 in UTC; None without a manifest.
+
+    size: bytes. runtimes: those that it holds a model for.
+    """
 
     version: int
     path: Path
@@ -32,6 +38,7 @@ class Version:
     exported_at: str | None
     size: int
     self_test: SelfTestState
+    runtimes: tuple[str, ...]
     labels: tuple[str, ...]
 
 
@@ -86,5 +93,6 @@ def _describe(number: int, path: Path, labels: Mapping[str, int]) -> Version:
         exported_at=manifest.get("exported_at"),
         size=sum(file.stat().st_size for file in path.rglob("*") if file.is_file()),
         self_test=state,
+        runtimes=tuple(name for name, file in _MODELS.items() if (path / file).is_file()),
         labels=tuple(sorted(label for label, version in labels.items() if version == number)),
     )

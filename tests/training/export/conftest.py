@@ -10,12 +10,23 @@ from pathlib import Path
 import pytest
 
 from tests.support.exports import invoke, make_run
-from training.export.self_test import run_self_test
+from training.export.lite import write_lite_model
+from training.export.self_test import Differences, run_self_test
 
 
 @contextmanager
-def _self_test_here() -> Iterator[Callable[[Path], dict[str, float]]]:
+def _conversion_here() -> Iterator[Callable[[Path], None]]:
+    yield write_lite_model
+
+
+@contextmanager
+def _self_test_here() -> Iterator[Callable[[Path], Differences]]:
     yield run_self_test
+
+
+def _run_steps_here(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("training.export.export.conversion_process", _conversion_here)
+    patch.setattr("training.export.export.self_test_process", _self_test_here)
 
 
 @pytest.fixture(scope="session")
@@ -29,7 +40,7 @@ def exported_version(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     """The run as version 1, not to be changed."""
     base = tmp_path_factory.mktemp("models") / "fashion_mnist"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("training.export.export.self_test_process", _self_test_here)
+        _run_steps_here(patch)
         result = invoke("export", run, "--model-base-path", base)
     assert (result.exit_code, result.stdout) == (0, f"{base / '1'}\n")
     return base / "1"
@@ -48,6 +59,6 @@ def version(exported_version: Path, base: Path) -> Path:
 
 
 @pytest.fixture
-def self_test_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The self-test without its process, which takes seconds to start: the tests that need the process say so."""
-    monkeypatch.setattr("training.export.export.self_test_process", _self_test_here)
+def steps_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An export without processes, which take seconds to start: the tests that need them say so."""
+    _run_steps_here(monkeypatch)

@@ -16,7 +16,7 @@ from tests.support.exports import (
     with_accuracy,
 )
 
-pytestmark = pytest.mark.usefixtures("self_test_here")
+pytestmark = pytest.mark.usefixtures("steps_here")
 
 
 def test_an_accuracy_below_the_minimum_is_refused_with_the_figures(run: Path, base: Path) -> None:

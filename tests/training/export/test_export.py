@@ -28,7 +28,7 @@ from tests.support.exports import (
 )
 from training.export.self_test import self_test_process
 
-pytestmark = pytest.mark.usefixtures("self_test_here")
+pytestmark = pytest.mark.usefixtures("steps_here")
 
 
 def test_export_takes_the_next_number_and_prints_the_path(run: Path, base: Path) -> None:
@@ -46,10 +46,11 @@ def test_export_as_json(run: Path, base: Path) -> None:
     result = invoke("export", run, "--model-base-path", base, "--json")
     assert (result.exit_code, result.stderr) == (0, "")
     output = json.loads(result.stdout)
-    differences = output.pop("differences")
+    differences, litert_differences = output.pop("differences"), output.pop("litert_differences")
     assert output == {"version": 1, "path": str(base / "1"), "accuracy": 0.88, "forced": [], "removed": []}
     assert list(differences) == ["serving_default", "encoded_images", "float_images", "classify"]
-    assert max(differences.values()) <= 1e-6
+    assert list(litert_differences) == ["serving_default", "float_images"]
+    assert max(*differences.values(), *litert_differences.values()) <= 1e-6
 
 
 def test_the_exported_directory_answers_as_the_run_s_model_in_all_its_forms(run: Path, exported_version: Path) -> None:
@@ -69,10 +70,11 @@ def test_the_exported_directory_answers_as_the_run_s_model_in_all_its_forms(run:
 
 
 def test_the_version_holds_what_it_should_and_nothing_else(exported_version: Path) -> None:
-    """The SavedModel, the warmup requests, the self-test and the manifest, readable for whoever serves it."""
+    """Both models, the warmup requests, the self-test and the manifest, readable for whoever serves it."""
     files = {path.relative_to(exported_version).as_posix() for path in exported_version.rglob("*") if path.is_file()}
     assert files == {
         "saved_model.pb",
+        "model.tflite",
         "fingerprint.pb",
         "variables/variables.data-00000-of-00001",
         "variables/variables.index",
@@ -96,6 +98,7 @@ def test_the_manifest_says_where_a_version_comes_from(exported_version: Path) ->
     assert re.fullmatch(r"[0-9a-f]{40}(-dirty)?", revision)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", exported_at)
     assert largest.pop("largest_differences").keys() == record["signatures"].keys()
+    assert largest.pop("litert_largest_differences").keys() == {"serving_default", "float_images"}
     files = [path for path in exported_version.rglob("*") if path.is_file() and path.name != "manifest.json"]
     assert record.pop("files") == {
         path.relative_to(exported_version).as_posix(): {
@@ -112,7 +115,7 @@ def test_the_manifest_says_where_a_version_comes_from(exported_version: Path) ->
         "classify": "tensorflow/serving/classify",
     }
     assert signatures["serving_default"]["inputs"] == {"images": {"dtype": "uint8", "shape": [None, 28, 28]}}
-    packages = ("fashion-mnist-serving", "keras", "numpy", "pillow", "tensorflow")
+    packages = ("ai-edge-litert", "fashion-mnist-serving", "keras", "numpy", "pillow", "tensorflow")
     assert record == {
         "model_name": "fashion_mnist",
         "run": "a-run",

@@ -41,7 +41,7 @@ def whole_versions(base: Path) -> list[int]:
     for path in versions.values():
         manifest = read_manifest(path)
         assert manifest is not None, f"{path} has no manifest"
-        assert check_files(path, manifest) >= 6
+        assert check_files(path, manifest) >= 7
     return sorted(versions)
 
 
@@ -60,7 +60,7 @@ def test_a_killed_export_leaves_whole_versions_only(
     assert whole_versions(base) == [*before[removed:], *([max(before) + 1] if published else [])]
 
 
-@pytest.mark.usefixtures("self_test_here")
+@pytest.mark.usefixtures("steps_here")
 def test_the_next_export_cleans_up(run: Path, base: Path) -> None:
     """What the killed ones left is gone, and the numbers go on."""
     leftover = base / ".export-killed"

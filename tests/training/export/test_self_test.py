@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fashion_common.layout import SELF_TEST_FILE
+from fashion_common.layout import LITE_MODEL_FILE, SELF_TEST_FILE
 from serving.apis.self_test import Array, Case, read_archive, write_archive
 from tests.support.exports import small_model
 from training.errors import SelfTestError
@@ -73,9 +73,10 @@ def test_weights_that_drifted_by_a_thousandth_are_seen(version: Path) -> None:
 
 def test_a_sound_version_passes(exported_version: Path) -> None:
     """Every signature answers within the tolerance."""
-    differences = run_self_test(exported_version)
-    assert list(differences) == ["serving_default", "encoded_images", "float_images", "classify"]
-    assert max(differences.values()) <= 1e-5
+    on_tensorflow, on_litert = run_self_test(exported_version)
+    assert list(on_tensorflow) == ["serving_default", "encoded_images", "float_images", "classify"]
+    assert list(on_litert) == ["serving_default", "float_images"]
+    assert max(*on_tensorflow.values(), *on_litert.values()) <= 1e-5
 
 
 def nudged(tensor: Array) -> Array:
@@ -174,3 +175,21 @@ def test_what_lies_in_the_users_directory_is_not_run(tmp_path: Path, monkeypatch
     monkeypatch.chdir(tmp_path)
     with self_test_process() as run, pytest.raises(SelfTestError, match=rf"No self-test at {tmp_path}/1/assets\.extra"):
         run(Path("1"))
+
+
+def test_the_model_for_litert_is_held_to_the_same(version: Path) -> None:
+    """Other weights, and half a file: one line each."""
+    lite_model = version / LITE_MODEL_FILE
+    content = bytearray(lite_model.read_bytes())
+    # Among the weights, which are most of the file: one of them becomes another number.
+    content[len(content) // 2 | 3] ^= 0x40
+    lite_model.write_bytes(content)
+    expected = (
+        r"^output probabilities of serving_default differs by up to \S+: at most 1e-05 is allowed, on LiteRT "
+        r"\(`fashion export --no-lite` leaves model\.tflite out\)$"
+    )
+    with pytest.raises(SelfTestError, match=expected):
+        run_self_test(version)
+    lite_model.write_bytes(content[:5000])
+    with pytest.raises(SelfTestError, match=f"^LiteRT cannot run {lite_model}: The model is not a valid Flatbuffer"):
+        run_self_test(version)

@@ -21,7 +21,7 @@ from training.fit import models
 from training.fit.evaluate import evaluate
 from training.recipes import resolve
 
-pytestmark = pytest.mark.usefixtures("self_test_here")
+pytestmark = pytest.mark.usefixtures("steps_here")
 
 
 @pytest.mark.parametrize("form", ["model.h5", "model.keras", "model.json"])

@@ -11,20 +11,21 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.exports import invoke
+from tests.support.exports import AGREEMENT, invoke
 
-pytestmark = pytest.mark.usefixtures("self_test_here")
+pytestmark = pytest.mark.usefixtures("steps_here")
 
 
 def test_verify_tests_a_version_where_it_arrived(exported_version: Path, tmp_path: Path) -> None:
     """A whole copy passes, with its figures as text or JSON."""
     copy = shutil.copytree(exported_version, tmp_path / "arrived" / "12")
     result = invoke("export", "--verify", copy)
-    expected = rf"{copy}: 6 files as exported; 4 signatures answer as Keras does, within \d\.\de-\d\d\n"
+    expected = rf"{copy}: 7 files as exported; {AGREEMENT}"
     assert result.exit_code == 0
     assert re.fullmatch(expected, result.output)
     as_json = json.loads(invoke("export", "--verify", copy, "--json").stdout)
-    assert (as_json["path"], as_json["files"], len(as_json["differences"])) == (str(copy), 6, 4)
+    assert (as_json["path"], as_json["files"]) == (str(copy), 7)
+    assert (len(as_json["differences"]), len(as_json["litert_differences"])) == (4, 2)
 
 
 def flip_bit(path: Path) -> None:
@@ -51,6 +52,10 @@ def flip_bit(path: Path) -> None:
             "{path}/variables/variables.data-00000-of-00001 is not the file that was exported (SHA-256 differs): copy",
         ),
         (
+            lambda path: flip_bit(path / "model.tflite"),
+            "{path}/model.tflite is not the file that was exported (SHA-256 differs): copy the version again",
+        ),
+        (
             lambda path: (path / "assets.extra/manifest.json").write_text("{"),
             "The manifest {path}/assets.extra/manifest.json is damaged (",
         ),
@@ -62,7 +67,7 @@ def flip_bit(path: Path) -> None:
         ),
         (shutil.rmtree, "No version at {path}: name a version's directory such as "),
     ],
-    ids=["missing", "changed", "one bit", "manifest", "outside", "nothing"],
+    ids=["missing", "changed", "one bit", "one bit for LiteRT", "manifest", "outside", "nothing"],
 )
 def test_verify_refuses_a_version_that_arrived_damaged(
     base: Path, version: Path, damage: Callable[[Path], object], expected: str

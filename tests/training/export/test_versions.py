@@ -29,9 +29,11 @@ def base(tmp_path: Path) -> Path:
     for number, accuracy in ((2, 0.8712), (3, 0.88), (10, 0.8853)):
         facts = {"accuracy": accuracy, "recipe": "fast", "self_test": {"tolerance": 1e-5, "largest_differences": {}}}
         make_version(base / str(number))
+        if number == 10:
+            (base / "10" / "model.tflite").touch()
         write_manifest(base / str(number), facts)
         set_date(base / str(number))
-    (base / "3" / "saved_model.pb").write_bytes(b"changed")
+    (base / "3" / "saved_model.pb").write_bytes(b"changed" * 50)
     make_version(base / "7")
     (base / ".export-abc").mkdir()
     (base / "notes").mkdir()
@@ -41,7 +43,7 @@ def base(tmp_path: Path) -> Path:
 def make_version(path: Path) -> None:
     """A version of 500 kB without a manifest."""
     path.mkdir(parents=True)
-    (path / "saved_model.pb").write_bytes(bytes(500_000))
+    (path / "saved_model.pb").write_bytes(bytes(499_700))
 
 
 def set_date(path: Path) -> None:
@@ -59,22 +61,23 @@ def described(base: Path, number: int, **facts: Any) -> dict[str, Any]:
         "recipe": None,
         "exported_at": None,
         "self_test": "unknown",
+        "runtimes": ["tensorflow"],
         "labels": [],
     }
     return unknown | {"version": number, "path": str(path), "size": size} | facts
 
 
 def test_versions_are_listed_newest_first(base: Path, tmp_path: Path) -> None:
-    """Number, accuracy, recipe, date, size, self-test, labels; what is not known is a dash."""
+    """Number, accuracy, recipe, date, size, self-test, runtimes, labels; what is not known is a dash."""
     (tmp_path / "models.config").write_text(CONFIG)
     result = invoke("versions", "--model-base-path", base, "--model-config-file", tmp_path / "models.config")
     assert (result.exit_code, result.stderr) == (0, "")
     assert result.stdout == (
-        "version  accuracy  recipe  exported          size    self-test  labels\n"
-        "10       0.8853    fast    2026-01-02 03:04  500 kB  passed     canary\n"
-        "7        -         -       -                 500 kB  unknown    -\n"
-        "3        -         -       -                 0 kB    damaged    -\n"
-        "2        0.8712    fast    2026-01-02 03:04  500 kB  passed     first, stable\n"
+        "version  accuracy  recipe  exported          size    self-test  runtimes            labels\n"
+        "10       0.8853    fast    2026-01-02 03:04  500 kB  passed     tensorflow, litert  canary\n"
+        "7        -         -       -                 500 kB  unknown    tensorflow          -\n"
+        "3        -         -       -                 1 kB    damaged    tensorflow          -\n"
+        "2        0.8712    fast    2026-01-02 03:04  500 kB  passed     tensorflow          first, stable\n"
     )
 
 
@@ -84,7 +87,7 @@ def test_versions_as_json(base: Path) -> None:
     assert (result.exit_code, result.stderr) == (0, "")
     exported = {"recipe": "fast", "exported_at": "2026-01-02T03:04:05+00:00", "self_test": "passed"}
     assert json.loads(result.stdout) == [
-        described(base, 10, accuracy=0.8853, **exported),
+        described(base, 10, accuracy=0.8853, runtimes=["tensorflow", "litert"], **exported),
         described(base, 7),
         described(base, 3, self_test="damaged"),
         # serving/config/models.config labels it.

@@ -1,0 +1,135 @@
+"""The version's graph for LiteRT: `model.tflite`, which TF Serving reads too with `--prefer_tflite_model`.
+
+`python -m training.export.lite` converts the version whose path it reads: TensorFlow's converter leaks memory and
+prints much, so it has a process of its own.
+
+The file holds its signatures twice: as the converter writes them, for LiteRT, and as TF Serving reads them, a map of
+serialized SignatureDefs whose tensors are all of the first subgraph.
+https://github.com/tensorflow/tensorflow/blob/master/tensorflow/lite/tools/signature/signature_def_util.h
+https://github.com/tensorflow/serving/blob/master/tensorflow_serving/servables/tensorflow/tflite_session.cc
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import flatbuffers
+import numpy as np
+import tensorflow as tf
+from ai_edge_litert import schema_py_generated as schema
+from flatbuffers import flexbuffers
+from tensorflow.lite.python.convert import ConverterError
+
+from fashion_common.layout import LITE_MODEL_FILE, SAVED_MODEL_FILE
+from serving.apis.messages import SavedModel, SignatureDef
+from training.errors import TrainingError
+from training.export import step_process
+
+# What needs none of TensorFlow's decoders.
+SIGNATURES = ("serving_default", "float_images")
+# The one that TF Serving finds in the first subgraph.
+_FIRST = "serving_default"
+
+_METADATA_NAME = "signature_defs_metadata"
+_FILE_IDENTIFIER = b"TFL3"
+_ALIGNMENT = 16
+
+
+def conversion_process() -> AbstractContextManager[Callable[[Path], None]]:
+    """Starts the process, and gives what converts a version in it, once; that raises TrainingError with the reason."""
+    return step_process.step_process(
+        "training.export.lite",
+        lambda reason: TrainingError(
+            f"Not published, {LITE_MODEL_FILE} cannot be made: {reason}: --no-lite exports without it"
+        ),
+    )
+
+
+def write_lite_model(version_path: Path) -> None:
+    """Writes the model of a SavedModel's directory beside it, unquantised. Raises TrainingError."""
+    try:
+        converter = tf.lite.TFLiteConverter.from_saved_model(str(version_path), signature_keys=list(SIGNATURES))
+        content = converter.convert()
+    except (ConverterError, OSError, ValueError, RuntimeError, tf.errors.OpError) as error:
+        raise TrainingError(_reason(str(error))) from error
+    saved_model = SavedModel.FromString((version_path / SAVED_MODEL_FILE).read_bytes())
+    definition = saved_model.meta_graphs[0].signature_def[_FIRST]
+    try:
+        (version_path / LITE_MODEL_FILE).write_bytes(_with_served_signature(content, definition))
+    except OSError as error:
+        raise TrainingError(f"it cannot be written ({error.strerror})") from error
+
+
+def _reason(converter_error: str) -> str:
+    """One line of the converter's hundreds."""
+    missing = sorted(set(re.findall(r"'tf\.(\w+)' op is neither a custom op nor a flex op", converter_error)))
+    if missing:
+        return f"LiteRT has no operation {', '.join(missing)}"
+    return next((line.strip() for line in converter_error.splitlines() if line.strip()), "no reason was given")
+
+
+def _with_served_signature(content: bytes, definition: SignatureDef) -> bytes:
+    """The model with `serving_default` in its first subgraph, and that signature's definition in its metadata."""
+    model = schema.ModelT.InitFromPackedBuf(content)
+    signatures = {signature.signatureKey.decode(): signature for signature in model.signatureDefs}
+    _put_first(model, signatures[_FIRST].subgraphIndex)
+    for signature in signatures.values():
+        # The converter's names have colons (`StatefulPartitionedCall:2`): early TF Servings read no further than that.
+        tensors = model.subgraphs[signature.subgraphIndex].tensors
+        for tensor_map in (*signature.inputs, *signature.outputs):
+            tensors[tensor_map.tensorIndex].name = tensor_map.name
+    served = SignatureDef()
+    served.CopyFrom(definition)
+    for infos in (served.inputs, served.outputs):
+        for name in infos:
+            infos[name].name = name
+    _add_metadata(model, _string_map(_FIRST, served.SerializeToString(deterministic=True)))
+    builder = _AlignedBuilder()
+    builder.Finish(model.Pack(builder), file_identifier=_FILE_IDENTIFIER)
+    return bytes(builder.Output())
+
+
+def _put_first(model: Any, index: int) -> None:
+    """Swaps a subgraph with the first one, and every number that names one of the two."""
+    subgraphs = model.subgraphs
+    subgraphs[0], subgraphs[index] = subgraphs[index], subgraphs[0]
+    operators = (operator for subgraph in subgraphs for operator in subgraph.operators)
+    options = (option for operator in operators for option in (operator.builtinOptions, operator.builtinOptions2))
+    for record in (*model.signatureDefs, *filter(None, options)):
+        for field, value in vars(record).items():
+            if field.lower().endswith(("subgraphindex", "subgraph")) and value in (0, index):
+                setattr(record, field, index - value)
+
+
+def _add_metadata(model: Any, content: bytes) -> None:
+    buffer, metadata = schema.BufferT(), schema.MetadataT()
+    buffer.data = np.frombuffer(content, np.uint8)
+    metadata.name, metadata.buffer = _METADATA_NAME, len(model.buffers)
+    model.buffers.append(buffer)
+    model.metadata = [*(model.metadata or ()), metadata]
+
+
+def _string_map(key: str, value: bytes) -> bytes:
+    """A FlexBuffer's map with one string, which need not be text."""
+    builder = flexbuffers.Builder()
+    with builder.Map():
+        builder.Key(key)
+        # Its public method for strings takes text only.
+        builder._WriteBlob(value, append_zero=True, type_=flexbuffers.Type.STRING)  # noqa: SLF001
+    return bytes(builder.Finish())
+
+
+class _AlignedBuilder(flatbuffers.Builder):  # type: ignore[misc]  # flatbuffers ships no types
+    """Aligns weights as the schema asks (`force_align: 16`), which Python's generated code does not."""
+
+    def CreateNumpyVector(self, vector: Any) -> Any:  # noqa: N802 - the base class's name
+        self.Prep(_ALIGNMENT, vector.nbytes)
+        return super().CreateNumpyVector(vector)
+
+
+if __name__ == "__main__":
+    step_process.main(write_lite_model)
