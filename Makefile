@@ -113,6 +113,10 @@ coverage: $(READY) ## Run all tests, report the branches that none reaches (ARGS
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report --skip-covered
 
+.PHONY: mutants
+mutants: $(READY) ## Change the product on purpose, list what no test notices (ARGS="--sample 300 --seed 7")
+	@$(BIN)/python -m tools.mutants --jobs $(JOBS) $(ARGS)
+
 .PHONY: check
 check: $(READY) ## ruff, ruff format --check, mypy --strict, import-linter; check-jsonschema and zizmor for workflows
 	@$(BIN)/ruff check .

@@ -1,0 +1,105 @@
+"""`make mutants`, on a product of two lines: what survives is listed, what is known is not tried again."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tools.mutants.__main__ import main
+from tools.mutants.mutant import Mutant, mutants_of
+from tools.mutants.project import Project
+
+SOURCE = "LIMIT = 10\n\n\ndef is_allowed(size: int) -> bool:\n    return size <= LIMIT\n"
+# 11 is left out: a limit of 11 passes.
+TESTS = "from toy.sizes import is_allowed\n\n\ndef test_limit():\n    assert is_allowed(10) and not is_allowed(12)\n"
+EQUIVALENT = {"file": "toy/sizes.py", "line": "LIMIT = 10", "mutant": "LIMIT = 11", "reason": "nobody has 11"}
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> Project:
+    """A product with one limit, and a test of it that leaves a gap."""
+    init = ["git", "init", "--quiet", str(tmp_path)]
+    subprocess.run(init, check=True)
+    (tmp_path / ".gitignore").write_text("/build/\n__pycache__/\n")
+    (tmp_path / "toy").mkdir()
+    (tmp_path / "toy/__init__.py").touch()
+    (tmp_path / "toy/sizes.py").write_text(SOURCE)
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests/test_sizes.py").write_text(TESTS)
+    return Project(tmp_path, packages=("toy",), unmutated=(), unasked=())
+
+
+def test_a_survivor_is_listed_and_what_is_known_is_not_tried_again(
+    toy: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Then the gap in the test is closed, and only the survivor is tried again."""
+    assert main(["--seed", "7", "--fail-under", "90"], toy) == 1
+    first = capsys.readouterr().out
+    assert "4 mutants, --seed 7" in first
+    assert first.count("killed in") == 3
+    assert "-LIMIT = 10\n+LIMIT = 11\n" in first
+    assert "3 of 4 killed (75.0 %), 1 survived; 0 more are equivalent" in first
+    assert (toy.root / "toy/sizes.py").read_text() == SOURCE
+
+    assert main(["--seed", "7"], toy) == 0
+    second = capsys.readouterr().out
+    assert " in " not in second
+    assert "3 of 4 killed" in second
+
+    (toy.root / "tests/test_sizes.py").write_text(TESTS.replace("12", "11"))
+    assert main(["--seed", "7"], toy) == 0
+    third = capsys.readouterr().out
+    assert third.count("killed in") == 1
+    assert "4 of 4 killed (100.0 %), 0 survived" in third
+
+
+def test_an_equivalent_mutant_is_counted_apart(toy: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is neither tried nor a survivor."""
+    toy.equivalents.write_text(json.dumps([EQUIVALENT]))
+    main(["--seed", "7", "--fail-under", "90"], toy)
+    assert "3 of 3 killed (100.0 %), 0 survived; 1 more are equivalent" in capsys.readouterr().out
+
+
+def test_a_sample_is_the_same_for_the_same_seed(toy: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is listed without running anything."""
+    listings = []
+    for _ in range(2):
+        main(["--seed", "3", "--sample", "2", "--list"], toy)
+        listings.append(capsys.readouterr().out)
+    assert listings[0] == listings[1]
+    assert listings[0].count("+++") == 2
+    assert not toy.build.exists()
+
+
+@pytest.mark.parametrize(
+    ("source", "mutated"),
+    [
+        ("async def f():\n    await close()\n", ["    pass"]),
+        ("self.open = True\n", ["pass", "self.open = False"]),
+        ("del names[0]\n", ["pass", "del names[ 1]", "del names[ -1]"]),
+        ("raise error\n", ["pass"]),
+        ("f(x, y=z)\n", ["pass", "f(x, **{})"]),
+        ("@cached(size=z)\ndef f(): ...\n", ["def f(): ...", "@cached(**{})"]),
+        ("z = x in y\n", ["z = x not in y"]),
+        ("z = x not in y\n", ["z = x in y"]),
+        ("z = x < y\n", ["z = x <= y", "z = x >= y"]),
+        # Neither annotations nor texts for people, nor what is no arithmetic.
+        ("x: int | None = y\n", []),
+        ("def f(x: int | str, *y, **z) -> A | B: ...\n", []),
+        ("if TYPE_CHECKING:\n    limit = 3\n", []),
+        ("z = zip(x, strict=True)\n", []),
+    ],
+)  # fmt: skip
+def test_what_is_mutated(source: str, mutated: list[str]) -> None:
+    """Each line that takes the place of one, in any order."""
+    assert sorted(_changed(mutant, source) for mutant in mutants_of("toy.py", source)) == sorted(mutated)
+
+
+def _changed(mutant: Mutant, source: str) -> str:
+    lines = mutant.diff(source).splitlines()[2:]
+    return next(
+        (line[1:] for line in lines if line.startswith("+")), next((line[1:] for line in lines if line[0] == " "), "")
+    )

@@ -1,0 +1,133 @@
+"""Which test runs which lines of the product, and how long it takes: kept in build/, and brought up to date."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import coverage
+
+from tools.mutants.plugin import CHILD
+from tools.mutants.project import Project
+from tools.mutants.tree import Tree
+
+_CONFIGURATION = """\
+[run]
+source_pkgs = {packages}
+parallel = true
+patch = subprocess, fork, _exit
+sigterm = true
+data_file = {data_file}
+disable_warnings = module-not-imported, no-data-collected, module-not-measured
+"""
+
+
+class Run(NamedTuple):
+    """What one test did: seconds, and the lines of the product by file."""
+
+    seconds: float
+    lines: dict[str, list[int]]
+
+
+class Recording:
+    """The runs of all tests that are asked."""
+
+    def __init__(self, project: Project) -> None:
+        self._project = project
+        self._path = project.build / "recording.json"
+        self.runs: dict[str, Run] = {}
+        # By test file: what it stood on, the product's files that its tests reached included.
+        self._digests: dict[str, dict[str, str]] = {}
+        if self._path.exists():
+            content = json.loads(self._path.read_text())
+            self.runs = {test: Run(*run) for test, run in content["runs"].items()}
+            self._digests = content["digests"]
+
+    def digest(self) -> str:
+        """Differs when tests do."""
+        return hashlib.sha256(json.dumps(self._digests, sort_keys=True).encode()).hexdigest()[:16]
+
+    def stale(self) -> list[str]:
+        """The test files that changed, or what they stand on, since they were recorded."""
+        tests = self._test_files()
+        return [test for test in tests if self._digests_of(self._digests.get(test, ())) != self._digests.get(test)]
+
+    def update(self, tree: Tree, tests: Sequence[str], jobs: int) -> str:
+        """Runs test files and records them; gives which failed, and so are not asked, and pytest's last line."""
+        data_file = self._project.build / "coverage/data"
+        for path in data_file.parent.glob("data*"):
+            path.unlink()
+        data_file.parent.mkdir(parents=True, exist_ok=True)
+        configuration = data_file.with_name("configuration.ini")
+        packages = ", ".join(self._project.packages)
+        configuration.write_text(_CONFIGURATION.format(packages=packages, data_file=data_file))
+        times = data_file.with_name("times.json")
+        coverage_run = ["coverage", "run", f"--rcfile={configuration}", "-m"]
+        options = ["-q", "--no-header", "-p", "tools.mutants.plugin", "-m", "not alone", "-n", str(jobs)]
+        options += ["-p", "no:cacheprovider"]
+        outcome = tree.run([*coverage_run, "pytest", *options, *tests], {"MUTANTS_TIMES": str(times)})
+        if outcome.exit_code not in (0, 1):
+            raise RuntimeError(f"the tests could not be recorded:\n{outcome.output}")
+        seconds = json.loads(times.read_text())
+        times.unlink()
+        self._replace(tests, seconds, _combined(data_file, tree.path))
+        self._path.write_text(json.dumps({"runs": self.runs, "digests": self._digests}))
+        lines = outcome.output.rstrip().splitlines()
+        return "\n".join([*(line for line in lines if line.startswith(("FAILED", "ERROR"))), lines[-1]])
+
+    def _replace(self, tests: Sequence[str], seconds: dict[str, float], lines: dict[str, dict[str, list[int]]]) -> None:
+        recorded = set(tests)
+        self.runs = {test: run for test, run in self.runs.items() if file_of(test) not in recorded}
+        for test, taken in seconds.items():
+            self.runs[test] = Run(taken, lines.get(test, {}))
+            # A server that a test started may serve the later tests of its file too.
+            if child := lines.get(CHILD + test):
+                self.runs[test].lines.update({CHILD + name: numbers for name, numbers in child.items()})
+        shared = [name for name in self._project.files() if name.startswith("tests/") and name.endswith(".py")]
+        shared = [name for name in shared if not Path(name).name.startswith("test_")]
+        reached = {test: {test, *shared} for test in tests}
+        for test in seconds:
+            reached[file_of(test)] |= {name.removeprefix(CHILD) for name in self.runs[test].lines}
+        self._digests |= {test: self._digests_of(sorted(names)) for test, names in reached.items()}
+        self._digests = {test: digests for test, digests in self._digests.items() if test in self._test_files()}
+
+    def _test_files(self) -> list[str]:
+        return [
+            name
+            for name in self._project.files()
+            if name.startswith("tests/")
+            and Path(name).name.startswith("test_")
+            and name.endswith(".py")
+            and not name.startswith(self._project.unasked)
+        ]
+
+    def _digests_of(self, names: Iterable[str]) -> dict[str, str]:
+        paths = {name: self._project.root / name for name in names}
+        return {
+            name: hashlib.sha256(path.read_bytes()).hexdigest()[:16] if path.exists() else ""
+            for name, path in paths.items()
+        }
+
+
+def file_of(test: str) -> str:
+    """The file that a test is in."""
+    return test.partition("::")[0]
+
+
+def _combined(data_file: Path, root: Path) -> dict[str, dict[str, list[int]]]:
+    """By test, or by the test that started the process, the lines of each file."""
+    measured = coverage.Coverage(data_file=str(data_file), config_file=False)
+    measured.combine([str(data_file.parent)])
+    data = measured.get_data()
+    lines: dict[str, dict[str, list[int]]] = defaultdict(dict)
+    for file in data.measured_files():
+        name = str(Path(file).relative_to(root))
+        for line, contexts in data.contexts_by_lineno(file).items():
+            for context in contexts:
+                # A process that a started process started has both names, one after the other.
+                lines[context.partition("|")[0]].setdefault(name, []).append(line)
+    return lines
