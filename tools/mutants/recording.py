@@ -40,7 +40,8 @@ class Recording:
         self._project = project
         self._path = project.build / "recording.json"
         self.runs: dict[str, Run] = {}
-        # By test file: what it stood on, the product's files that its tests reached included.
+        # By test file: what it and the product's files that its tests reached were. What tests share is left out, since
+        # it seldom changes which lines they run; without the file everything is recorded anew.
         self._digests: dict[str, dict[str, str]] = {}
         if self._path.exists():
             content = json.loads(self._path.read_text())
@@ -87,9 +88,7 @@ class Recording:
             # A server that a test started may serve the later tests of its file too.
             if child := lines.get(CHILD + test):
                 self.runs[test].lines.update({CHILD + name: numbers for name, numbers in child.items()})
-        shared = [name for name in self._project.files() if name.startswith("tests/") and name.endswith(".py")]
-        shared = [name for name in shared if not Path(name).name.startswith("test_")]
-        reached = {test: {test, *shared} for test in tests}
+        reached = {test: {test} for test in tests}
         for test in seconds:
             reached[file_of(test)] |= {name.removeprefix(CHILD) for name in self.runs[test].lines}
         self._digests |= {test: self._digests_of(sorted(names)) for test, names in reached.items()}
