@@ -146,7 +146,7 @@ LOCK = uv pip compile pyproject.toml --quiet --universal --python-version 3.10 -
 .PHONY: lock
 lock: $(READY) ## Pin and hash all dependencies anew under requirements/ (UPGRADE=1 for the newest)
 	@PATH="$(BIN):$$PATH"; set -e; \
-	for extra in training embedded dev; do \
+	for extra in training embedded light dev; do \
 	  $(LOCK) $(if $(UPGRADE),--upgrade) --extra $$extra --output-file requirements/$$extra.txt; \
 	done; \
 	$(LOCK) $(if $(UPGRADE),--upgrade) --output-file requirements/client.txt; \

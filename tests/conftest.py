@@ -11,12 +11,12 @@ from tests.support.attack_costs import pytest_runtest_logreport, pytest_terminal
 from tests.support.containers import build_context, embedded_image, engine, serving_image
 from tests.support.real_data import real_data
 from tests.support.road import pictures, road
-from tests.support.toys import toys
+from tests.support.toys import lite_toys, toys
 from tests.support.turns import group, turn
 
 __all__ = [
-    "build_context", "embedded_image", "engine", "pictures", "pytest_runtest_logreport", "pytest_terminal_summary",
-    "real_data", "road", "serving_image", "toys",
+    "build_context", "embedded_image", "engine", "lite_toys", "pictures", "pytest_runtest_logreport",
+    "pytest_terminal_summary", "real_data", "road", "serving_image", "toys",
 ]  # fmt: skip
 
 

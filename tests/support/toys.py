@@ -11,8 +11,12 @@ import pytest
 
 def write_toys(directory: Path) -> None:
     """Writes them by a process of their own: this one imports no TensorFlow."""
-    script = Path(__file__).with_name("toy_models.py")
-    subprocess.run([sys.executable, str(script), str(directory)], check=True, capture_output=True, timeout=120)
+    _run("tests.support.toy_models", directory)
+
+
+def _run(module: str, directory: Path) -> None:
+    command = [sys.executable, "-m", module, str(directory)]
+    subprocess.run(command, cwd=Path(__file__).parents[2], check=True, capture_output=True, timeout=120)
 
 
 @pytest.fixture(scope="session")
@@ -20,4 +24,12 @@ def toys(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory of the toy models."""
     directory = tmp_path_factory.mktemp("toys")
     write_toys(directory)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def lite_toys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of the toy models for LiteRT."""
+    directory = tmp_path_factory.mktemp("lite_toys")
+    _run("tests.support.lite_models", directory)
     return directory

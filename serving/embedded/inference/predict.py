@@ -22,7 +22,7 @@ from serving.embedded.limits import Limits
 from serving.embedded.models.versions import Version
 from serving.errors import FailedPrecondition, Internal, InvalidArgument, ResourceExhausted, quoted
 
-_PREDICT_METHOD = "tensorflow/serving/predict"
+PREDICT_METHOD = "tensorflow/serving/predict"
 CLASSIFY_METHOD = "tensorflow/serving/classify"
 REGRESS_METHOD = "tensorflow/serving/regress"
 
@@ -144,7 +144,7 @@ def planned(
 
 def _check_predict_method(signature: SignatureDef) -> None:
     """Raises Internal when a signature's method is none of TF Serving's (only with its check enabled)."""
-    methods = (_PREDICT_METHOD, CLASSIFY_METHOD, REGRESS_METHOD)
+    methods = (PREDICT_METHOD, CLASSIFY_METHOD, REGRESS_METHOD)
     if signature.method_name not in methods:
         raise Internal(
             f"Expected prediction signature method_name to be one of {{{', '.join(methods)}}}. "

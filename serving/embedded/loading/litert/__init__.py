@@ -1,0 +1,1 @@
+"""The LiteRT runtime, formerly TensorFlow Lite: `model.tflite` without TensorFlow."""

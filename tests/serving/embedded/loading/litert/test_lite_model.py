@@ -1,0 +1,202 @@
+"""A model.tflite as a servable: toy models with exact answers."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from serving.apis.tensors import Array
+from serving.embedded.admission.resources import resident_bytes
+from serving.embedded.loading.litert.lite_model import LiteModel, load
+from serving.embedded.models.storage import VersionDirectory
+from serving.errors import FailedPrecondition, InvalidArgument, ServingError
+from tests.serving.embedded.models.test_manifest import write_manifest
+
+X = np.array([1.0, 4.0], np.float32)
+
+
+def read(toys: Path, name: str, pools: int = 1, interpreters_per_pool: int = 1) -> LiteModel:
+    """A toy model."""
+    return LiteModel((toys / name / "1" / "model.tflite").read_bytes(), pools, interpreters_per_pool)
+
+
+def ask(
+    model: LiteModel, inputs: Mapping[str, Array], signature_name: str = "serving_default"
+) -> dict[str, list[object]]:
+    """The outputs of a signature by their aliases."""
+    signature = model.signatures[signature_name]
+    feeds = {signature.inputs[alias].name: array for alias, array in inputs.items()}
+    values = model.run(feeds, [info.name for info in signature.outputs.values()])
+    return {alias: value.tolist() for alias, value in zip(signature.outputs, values, strict=True)}
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 1000])
+def test_a_batch_of_any_size(lite_toys: Path, count: int) -> None:
+    """An interpreter is fitted to each."""
+    x = np.arange(count, dtype=np.float32)
+
+    model = read(lite_toys, "half_plus_two")
+
+    assert ask(model, {"x": X}) == {"y": [2.5, 4.0], "bias": [2.0, 2.0]}
+    assert ask(model, {"x": x}) == {"y": (x / 2 + 2).tolist(), "bias": [2.0] * count}
+
+
+def test_strings(lite_toys: Path) -> None:
+    """In and out, whatever bytes they have, and none at all."""
+    model = read(lite_toys, "strings")
+    for words in ([b"a\0b\0", b"", b"\xff\xfe", "é".encode()], []):
+        count = len(words)
+        inputs = {"words": np.array(words, object), "x": np.ones((count, 2), np.float32)}
+        assert ask(model, inputs) == {"row": words, "column": [[word] for word in words], "y": [[2.0, 2.0]] * count}
+
+
+def test_inputs_that_are_no_plain_rows(lite_toys: Path) -> None:
+    """Views of other arrays are read as what they show; a value decides how often a loop runs."""
+    mixed = np.array([[1.0, 2.0], [3.0, 4.0]], np.float32)
+    words = np.array([b"a", b"b"], object)
+
+    assert ask(read(lite_toys, "strings"), {"words": words, "x": mixed.T})["y"] == [[2.0, 6.0], [4.0, 8.0]]
+    assert ask(read(lite_toys, "loop"), {"x": X, "n": np.array(3, np.int32)}) == {"y": [4.0, 7.0]}
+
+
+def test_which_outputs_may_run_on_the_event_loop(lite_toys: Path) -> None:
+    """None of a model that has loops."""
+    assert read(lite_toys, "loop").loop_free == frozenset()
+    model = read(lite_toys, "half_plus_two")
+    assert model.loop_free == {info.name for info in model.signatures["serving_default"].outputs.values()}
+
+
+def test_two_signatures_in_one_run(lite_toys: Path) -> None:
+    """As MultiInference asks them: two subgraphs, whose tensors have the same names."""
+    model = read(lite_toys, "two")
+    double, triple = model.signatures["double"], model.signatures["triple"]
+    feeds = {double.inputs["x"].name: X, triple.inputs["x"].name: X}
+
+    assert ask(model, {"x": X}, "triple") == {"y": [3.0, 12.0]}
+    values = model.run(feeds, [triple.outputs["y"].name, double.outputs["y"].name])
+    assert [value.tolist() for value in values] == [[3.0, 12.0], [2.0, 8.0]]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "text"),
+    [
+        ({"x": np.float32(1)}, r"^Input serving_default_x:0 takes the shape \[\?\], not \[\]$"),
+        ({"x": X.reshape(1, 2)}, r"takes the shape \[\?\], not \[1,2\]$"),
+        ({"x": X.astype(np.float64)}, "Got value of type FLOAT64 but expected type FLOAT32"),
+        ({}, "^You must feed a value for the tensor serving_default_x:0$"),
+    ],
+    ids=["scalar", "matrix", "doubles", "nothing"],
+)
+def test_a_request_that_does_not_fit(lite_toys: Path, inputs: dict[str, Array], text: str) -> None:
+    """Is refused, and the next one is answered: nothing of an earlier request is left in its answer."""
+    model = read(lite_toys, "half_plus_two")
+    ask(model, {"x": X})
+
+    with pytest.raises(InvalidArgument, match=text):
+        ask(model, inputs)
+    assert ask(model, {"x": X * 2})["y"] == [3.0, 6.0]
+
+
+def test_inputs_of_different_sizes(lite_toys: Path) -> None:
+    """A size that is fixed must be the model's own."""
+    words = np.array([b"a"], object)
+    with pytest.raises(InvalidArgument, match=r"takes the shape \[\?,2\], not \[1,3\]$"):
+        ask(read(lite_toys, "strings"), {"words": words, "x": np.ones((1, 3), np.float32)})
+
+
+def test_names_that_there_are_not(lite_toys: Path) -> None:
+    """A warmup file may ask for any tensor."""
+    model = read(lite_toys, "half_plus_two")
+    y = model.signatures["serving_default"].outputs["y"].name
+    for feeds, fetches in (({"z:0": X}, [y]), ({"serving_default_x:0": X}, ["z:0"])):
+        with pytest.raises(InvalidArgument, match=r"^Tensor z:0 is none of the model's signatures'$"):
+            model.run(feeds, fetches)
+
+
+@pytest.mark.parametrize("pools", [1, 2])
+def test_many_threads(lite_toys: Path, pools: int) -> None:
+    """More runs at a time than interpreters are kept: each has its own answer."""
+    model = read(lite_toys, "half_plus_two", pools)
+    start = threading.Barrier(8)
+
+    def run(number: int) -> None:
+        start.wait(30)
+        for count in range(1, 40):
+            x = np.full(count, number, np.float32)
+            assert ask(model, {"x": x})["y"] == [number / 2 + 2] * count
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(run, range(8)))
+    model.close()
+
+
+@pytest.mark.parametrize("count", [1, 63, 64, 65, 1000])
+def test_a_batch_split_over_interpreters(lite_toys: Path, count: int) -> None:
+    """The parts' answers are one answer; a model of two inputs is not split."""
+    x = np.arange(count, dtype=np.float32)
+    model = read(lite_toys, "half_plus_two", 1, 3)
+
+    assert ask(model, {"x": x})["y"] == (x / 2 + 2).tolist()
+    words = np.full(count, b"w", object)
+    strings = read(lite_toys, "strings", 1, 3)
+    assert ask(strings, {"words": words, "x": np.ones((count, 2), np.float32)})["row"] == [b"w"] * count
+    for each in (model, strings):
+        each.close()
+
+
+def test_memory_stays_as_it_is(lite_toys: Path) -> None:
+    """Over runs of all sizes, those that fail and large ones included, and over loads."""
+    content = (lite_toys / "half_plus_two" / "1" / "model.tflite").read_bytes()
+
+    def work(rounds: int) -> None:
+        for _ in range(rounds):
+            model = LiteModel(content, 2)
+            for count in (1, 128, 3_000_000, 2, 1000):
+                ask(model, {"x": np.zeros(count, np.float32)})
+                with pytest.raises(InvalidArgument):
+                    ask(model, {"x": np.zeros((count, 1), np.float32)})
+            model.close()
+
+    work(5)
+    before = resident_bytes()
+    work(50)
+    assert resident_bytes() < before + 2**24
+
+
+def test_a_large_run_leaves_nothing_behind(lite_toys: Path) -> None:
+    """An interpreter keeps the memory of its largest run: it goes with it."""
+    model = read(lite_toys, "half_plus_two")
+    ask(model, {"x": X})
+    before = resident_bytes()
+    ask(model, {"x": np.zeros(20_000_000, np.float32)})
+    ask(model, {"x": X})
+    assert resident_bytes() < before + 2**26
+
+
+def test_what_cannot_be_loaded(lite_toys: Path, tmp_path: Path) -> None:
+    """One clear text each; the manager goes on serving the old version, as for any other."""
+    good = (lite_toys / "half_plus_two" / "1" / "model.tflite").read_bytes()
+    broken = "is empty, cut or no LiteRT model: copy the version again$"
+    contents = {
+        b"": broken,
+        b"no model": broken,
+        good[:-1]: broken,
+        good[: len(good) // 2]: broken,
+        (lite_toys / "flex" / "1" / "model.tflite").read_bytes(): "LiteRT has no operation FlexRoll: convert the model",
+    }
+    with pytest.raises(FailedPrecondition, match=r"^The version has no model\.tflite, which is what LiteRT serves$"):
+        load(VersionDirectory(tmp_path))
+    for content, text in contents.items():
+        (tmp_path / "model.tflite").write_bytes(content)
+        with pytest.raises(ServingError, match=text):
+            load(VersionDirectory(tmp_path))
+    (tmp_path / "model.tflite").write_bytes(good)
+    assert ask(load(VersionDirectory(tmp_path)), {"x": X})["y"] == [2.5, 4.0]
+    (tmp_path / "assets.extra").mkdir()
+    write_manifest(tmp_path)
+    assert ask(load(VersionDirectory(tmp_path), pools=2, interpreters_per_pool=2), {"x": X})["y"] == [2.5, 4.0]
