@@ -18,6 +18,8 @@ MODEL_BASE_PATH = Path("models") / MODEL_NAME
 SAVED_MODEL_FILE = "saved_model.pb"
 SAVED_MODEL_TEXT_FILE = "saved_model.pbtxt"
 LITE_MODEL_FILE = "model.tflite"
+# One of them makes a version.
+MODEL_FILES = (SAVED_MODEL_FILE, SAVED_MODEL_TEXT_FILE, LITE_MODEL_FILE)
 BATCHING_FILE = "batching_params.pbtxt"
 ASSETS_EXTRA = "assets.extra"
 WARMUP_FILE = f"{ASSETS_EXTRA}/tf_serving_warmup_requests"
@@ -69,9 +71,10 @@ def check_base_path(model_name: str, base_path: Path) -> dict[int, Path]:
         raise BasePathError(f"Could not find base path {base_path}: create it, or correct the path")
     if not base_path.is_dir():
         raise BasePathError(f"{base_path} is not a directory: a base path is a directory of numbered versions")
-    if (base_path / SAVED_MODEL_FILE).is_file():
+    misplaced = next((name for name in MODEL_FILES if (base_path / name).is_file()), None)
+    if misplaced is not None:
         raise MisplacedModelError(
-            f"{base_path} holds {SAVED_MODEL_FILE} itself: a base path holds numbered versions. "
+            f"{base_path} holds {misplaced} itself: a base path holds numbered versions. "
             f"Move the model to {example}, or give the parent when {base_path.name} is the version"
         )
     raise BasePathError(f"No versions of {model_name} under {base_path}: expected numeric folders such as {example}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import gc
 import logging
 import os
@@ -12,12 +11,16 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from fashion_common.errors import FashionError
 from fashion_common.native_stderr import native_stderr_silenced
 from serving.embedded.flags import Flags, notices, parse, usage
 from serving.embedded.observe.log_writer import open_standard_streams, stderr_never_blocks
 from serving.embedded.workers.heartbeat import READY, Heartbeat
+
+if TYPE_CHECKING:
+    from serving.embedded.observe.tracer import Levels, Trace
 
 # How often a worker checks whether its parent is there.
 _PARENT_SECONDS = 1.0
@@ -59,7 +62,8 @@ def _run(flags: Flags, arguments: Sequence[str], ignored: Sequence[str]) -> int:
     logging.basicConfig(level=logging.INFO if flags.verbose else logging.WARNING, format="%(asctime)s %(message)s")
     if flags.worker_index <= 0:
         # Loads, unloads and reloads: of several workers, one says it for all.
-        logging.getLogger("serving.embedded.models").setLevel(logging.INFO)
+        for name in ("serving.embedded.models", "serving.embedded.loading.runtimes"):
+            logging.getLogger(name).setLevel(logging.INFO)
     logging.getLogger("tensorflow").setLevel(logging.WARNING if flags.verbose else logging.ERROR)
     if flags.version:
         return _print_version()
@@ -82,12 +86,15 @@ def _run(flags: Flags, arguments: Sequence[str], ignored: Sequence[str]) -> int:
 
 
 def _print_version() -> int:
-    from importlib import metadata
-
-    from serving.embedded.loading.tensorflow import saved_model
+    from importlib import metadata, util
 
     print(f"TensorFlow ModelServer: fashion-mnist-serving {metadata.version('fashion-mnist-serving')}")
-    print(f"TensorFlow Library: {saved_model.library_version()}")
+    if util.find_spec("tensorflow") is not None:
+        from serving.embedded.loading.tensorflow import saved_model
+
+        print(f"TensorFlow Library: {saved_model.library_version()}")
+    if util.find_spec("ai_edge_litert") is not None:
+        print(f"LiteRT Library: {metadata.version('ai-edge-litert')}")
     return 0
 
 
@@ -98,26 +105,24 @@ def _serve(flags: Flags, stopping: threading.Event) -> int:
     bound_allocator()
     from serving.embedded import options as config
     from serving.embedded.loading.load import version_load
-    from serving.embedded.loading.tensorflow import saved_model, tracing
+    from serving.embedded.loading.runtimes import runtime_load
     from serving.embedded.observe.tracer import Tracer
     from serving.embedded.server import ModelServer
 
-    # TensorFlow's own objects stay for ever: collections need not look at them. Nor at those of the requests under way,
-    # 30 each: with Python's 700, 32 requests began a collection every time, for a tenth of a small request's time.
-    gc.freeze()
+    # 30 objects a request under way: with Python's 700, 32 requests began a collection every time, for a tenth of a
+    # small request's time.
     gc.set_threshold(_NEW_OBJECTS)
     sys.setswitchinterval(_SWITCH_SECONDS)
-    tags, session_config = flags.saved_model_tags.split(","), config.session_config(flags).SerializeToString()
     server = ModelServer(
         flags,
         version_load(
-            functools.partial(saved_model.load, tags=tags, session_config=session_config),
+            runtime_load(config.runtime_options(flags)),
             config.batching_options_of(flags),
             require_manifest=flags.require_manifest,
             iterations=max(1, flags.num_request_iterations_for_warmup) if flags.enable_model_warmup else 0,
         ),
         stopping,
-        Tracer(tracing.take),
+        Tracer(_trace),
     )
     if heartbeat is not None:
         heartbeat.relay = server.call_soon
@@ -140,6 +145,17 @@ def _serve(flags: Flags, stopping: threading.Event) -> int:
         server.wait()
     server.stop()
     return 0
+
+
+def _trace(levels: Levels, seconds: float, end: threading.Event) -> Trace:
+    """What TensorFlow does; only where it serves: to import it would take its memory for ever."""
+    if "tensorflow" not in sys.modules:
+        from serving.errors import FailedPrecondition
+
+        raise FailedPrecondition("There is nothing to trace: no version is served by TensorFlow")
+    from serving.embedded.loading.tensorflow import tracing
+
+    return tracing.take(levels, seconds, end)
 
 
 def _set_by_signals() -> threading.Event:

@@ -23,6 +23,7 @@ _IGNORED = "Ignored"
 _REFUSED = "Refused"
 _LIMITS = Limits()
 RELOAD_FROM = ("loopback", "anyone", "nobody")
+RUNTIMES = ("tensorflow", "litert")
 # What numbers may be: protobuf's int32 and more seconds than a process lives, neither of them negative.
 _RANGES: Mapping[type, tuple[float, float]] = {int: (0, 2**31 - 1), float: (0, 10**9)}
 _INT64_MAX = 2**63 - 1
@@ -144,11 +145,17 @@ class Flags:
     profiler_directory: str = _flag(
         "", "What the profiler's traces are written below; absent: the temporary directory."
     )
-    prefer_tflite_model: bool = _ignored(False, "the TensorFlow model is served")
-    num_tflite_pools: int = _ignored(0, "no TF Lite model is served")
-    num_tflite_interpreters_per_pool: int = _ignored(0, "no TF Lite model is served")
+    prefer_tflite_model: bool = _flag(False, "Serve a version's model.tflite by LiteRT, where it has one.")
+    num_tflite_pools: int = _flag(0, "Interpreters, or groups of them, that LiteRT keeps for a model; 0 = one a CPU.")
+    num_tflite_interpreters_per_pool: int = _flag(0, "Interpreters that a batch is split over; 0 = it is not split.")
     version: bool = _flag(False, "Print the version and exit.")
-    host: str = _flag("127.0.0.1", "Address to listen on; TF Serving listens on all.", group="Our own")
+    runtime: str = _flag(
+        "",
+        "The only runtime: tensorflow or litert. Absent: TensorFlow where it is installed.",
+        choices=RUNTIMES,
+        group="Our own",
+    )
+    host: str = _flag("127.0.0.1", "Address to listen on; TF Serving listens on all.")
     workers: int = _flag(1, "Processes that share the ports.", least=1, most=_MAX_WORKERS)
     worker_timeout_seconds: float = _flag(30.0, "A worker without a sign of life for so long is replaced; 0 = never.")
     access_log: bool = _flag(False, "Write one line of JSON for each request to stdout.")

@@ -21,6 +21,7 @@ from serving.embedded.flags import Flags
 from serving.embedded.grpc.options import ConnectionOptions
 from serving.embedded.inference.batch_queue import BatchingOptions, batching_options
 from serving.embedded.limits import Limits
+from serving.embedded.loading.runtimes import RuntimeOptions
 from serving.embedded.models.core import PLATFORM
 from serving.embedded.models.storage import VersionDirectory
 from serving.embedded.observe import metrics
@@ -89,6 +90,18 @@ def session_config(flags: Flags) -> ConfigProto:
     if flags.per_process_gpu_memory_fraction:
         config.gpu_options.per_process_gpu_memory_fraction = flags.per_process_gpu_memory_fraction
     return config
+
+
+def runtime_options(flags: Flags) -> RuntimeOptions:
+    """What the runtimes are told. Raises ServerConfigError for --tensorflow_session_config_file."""
+    return RuntimeOptions(
+        forced=flags.runtime,
+        prefer_lite=flags.prefer_tflite_model,
+        tags=tuple(flags.saved_model_tags.split(",")),
+        session_config=session_config(flags).SerializeToString(),
+        pools=flags.num_tflite_pools,
+        interpreters_per_pool=flags.num_tflite_interpreters_per_pool,
+    )
 
 
 def run_threads(flags: Flags) -> int:

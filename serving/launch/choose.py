@@ -107,9 +107,12 @@ def _check(backend: str, options: ServeOptions, engine: str | None, *, fetch: bo
         if path is None:
             raise BackendUnavailableError(f"{MODEL_SERVER} is not on the PATH")
         return "", f"{path} is there"
-    if importlib.util.find_spec("tensorflow") is None:
-        raise BackendUnavailableError(f"fashion serve needs the extra [embedded]: {install_command('embedded')}")
-    return "", "TensorFlow is installed"
+    for package, name in (("tensorflow", "TensorFlow"), ("ai_edge_litert", "LiteRT")):
+        if importlib.util.find_spec(package) is not None:
+            return "", f"{name} is installed"
+    raise BackendUnavailableError(
+        f"fashion serve needs the extra [embedded], or [light] without TensorFlow: {install_command('embedded')}"
+    )
 
 
 def _succeeds(command: Sequence[str]) -> bool:

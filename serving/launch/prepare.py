@@ -19,7 +19,7 @@ from google.protobuf import text_format
 from fashion_common.errors import BasePathError
 from fashion_common.files import write_whole
 from fashion_common.installation import CONFIG_FOLDER, MODELS_FILE
-from fashion_common.layout import SAVED_MODEL_FILE, SAVED_MODEL_TEXT_FILE, check_base_path
+from fashion_common.layout import LITE_MODEL_FILE, MODEL_FILES, SAVED_MODEL_FILE, check_base_path
 from serving.apis.messages import ModelServerConfig
 from serving.launch.backends import ServeOptions
 from serving.launch.errors import LaunchError, ServeUsageError
@@ -51,9 +51,9 @@ def versions_to_serve(options: ServeOptions) -> dict[int, Path]:
         fix = "" if options.model_base_path.exists() else ". `fashion export` writes the first version"
         raise ServeUsageError(f"{error}{fix}") from error
     newest = versions[max(versions)]
-    if not any((newest / name).is_file() for name in (SAVED_MODEL_FILE, SAVED_MODEL_TEXT_FILE)):
+    if not any((newest / name).is_file() for name in MODEL_FILES):
         raise ServeUsageError(
-            f"{newest} holds no {SAVED_MODEL_FILE}: a version is a SavedModel. Remove the directory, or export again"
+            f"{newest} holds neither {SAVED_MODEL_FILE} nor {LITE_MODEL_FILE}: remove the directory, or export again"
         )
     return versions
 

@@ -25,6 +25,7 @@ class FakeServable:
         self.version = version
         self.signatures: Mapping[str, SignatureDef] = {}
         self.loop_free: frozenset[str] = frozenset()
+        self.runtime = "none"
         self.closed = threading.Event()
         self.closes = 0
 

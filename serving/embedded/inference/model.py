@@ -15,11 +15,12 @@ DEFAULT_SIGNATURE = "serving_default"
 class Servable(Protocol):
     """What a runtime makes of a version's directory: all that the server knows of a loaded model.
 
-    signatures: by name. loop_free: the outputs, by tensor name, whose time is bounded by the size of the inputs, since
-    no loop has a part in them.
+    signatures: by name. runtime: its name among the metrics. loop_free: the outputs, by tensor name, whose time is
+    bounded by the size of the inputs, since no loop has a part in them.
     """
 
     signatures: Mapping[str, SignatureDef]
+    runtime: str
     loop_free: frozenset[str]
 
     def run(self, feeds: Mapping[str, Array], fetches: Sequence[str]) -> list[Array]:
@@ -49,11 +50,11 @@ class Signature(NamedTuple):
 class LoadedModel:
     """What the runtime loaded for one version, and what requests need to know of it. It goes with the version.
 
-    batching: how its requests are merged, or None when they are not. signatures: by name. run, close, loop_free: as
-    `Servable` has them. quick_outputs: the tensors whose last run was quick enough for the event loop. queues: the
-    requests that wait, by what they must have in common to be merged. runs_alone: how many runs in a row had one
-    request. answer_bytes: what the last answer took for each byte of its inputs, by the outputs' tensors, where it was
-    large.
+    batching: how its requests are merged, or None when they are not. signatures: by name. run, close, runtime,
+    loop_free: as `Servable` has them. quick_outputs: the tensors whose last run was quick enough for the event loop.
+    queues: the requests that wait, by what they must have in common to be merged. runs_alone: how many runs in a row
+    had one request. answer_bytes: what the last answer took for each byte of its inputs, by the outputs' tensors, where
+    it was large.
     """
 
     def __init__(self, name: str, number: int, servable: Servable, batching: BatchingOptions | None = None) -> None:
@@ -63,6 +64,7 @@ class LoadedModel:
         self.signatures = {key: self._signature(key, value) for key, value in servable.signatures.items()}
         self.run = servable.run
         self.close = servable.close
+        self.runtime = servable.runtime
         self.loop_free = servable.loop_free
         self.quick_outputs: set[str] = set()
         self.queues: dict[Hashable, Queue] = {}

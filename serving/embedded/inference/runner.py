@@ -37,10 +37,10 @@ class Run(NamedTuple):
 class Runner:
     """Runs models in one of `threads` threads, or on the event loop when the run is sure to be quick.
 
-    observe: is told the model's name and the seconds of each run.
+    observe: is told the model's name, its runtime's and the seconds of each run.
     """
 
-    def __init__(self, threads: int, observe: Callable[[str, float], None] | None = None) -> None:
+    def __init__(self, threads: int, observe: Callable[[str, str, float], None] | None = None) -> None:
         self._threads = ThreadPoolExecutor(threads, "run")
         self._observe = observe
         # Closed from the end of a run with a large result until the event loop has taken it: results that nobody has
@@ -107,7 +107,7 @@ class Runner:
         else:
             model.quick_outputs.difference_update(run.fetches)
         if self._observe is not None:
-            self._observe(model.name, seconds)
+            self._observe(model.name, model.runtime, seconds)
         return values
 
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from fashion_common.layout import SAVED_MODEL_FILE, SAVED_MODEL_TEXT_FILE
+from fashion_common.layout import MODEL_FILES
 from serving.embedded.models import manifest
 from serving.embedded.models.storage import VersionDirectory
 from serving.errors import ServingError
@@ -69,7 +69,7 @@ class Arrivals:
             whole = False
         if whole:
             return True
-        has_model = any(directory.file(name) for name in (SAVED_MODEL_FILE, SAVED_MODEL_TEXT_FILE))
+        has_model = any(directory.file(name) for name in MODEL_FILES)
         lacks = whole is False or not has_model
         rest = time.monotonic() - sight.since
         if time.time() - directory.changed >= (_REST_SECONDS if lacks else _OLD_SECONDS):

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from fashion_common.layout import MANIFEST_FILE, SAVED_MODEL_FILE, SELF_TEST_FILE, WARMUP_FILE
+from fashion_common.layout import LITE_MODEL_FILE, MANIFEST_FILE, SAVED_MODEL_FILE, SELF_TEST_FILE, WARMUP_FILE
 from serving.embedded.models.storage import VersionDirectory
 from serving.errors import FailedPrecondition, quoted
 
@@ -20,7 +20,7 @@ _MAX_BYTES = 16 * 2**20
 _PIECE_BYTES = 2**20
 # What is read of a version without being named: TensorFlow takes saved_model.cpb before saved_model.pb.
 _READ_DIRECTORIES = ("variables/", "assets/")
-_READ_FILES = (WARMUP_FILE, SELF_TEST_FILE, "fingerprint.pb")
+_READ_FILES = (LITE_MODEL_FILE, WARMUP_FILE, SELF_TEST_FILE, "fingerprint.pb")
 _GRAPH = f"{Path(SAVED_MODEL_FILE).stem}."
 _FIX = "copy the version again"
 

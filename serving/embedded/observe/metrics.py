@@ -113,9 +113,9 @@ class Metrics:
         if (latency := self._labelled(self._request, model_name, api, entrypoint)) is not None:
             latency.observe((time.perf_counter() - begin) * 1e6)
 
-    def run(self, model_name: str, seconds: float) -> None:
-        """One run of TensorFlow's."""
-        if (latency := self._labelled(self._runtime, model_name, "Predict", "TF1")) is not None:
+    def run(self, model_name: str, runtime: str, seconds: float) -> None:
+        """One run of a model. runtime: `TF1`, as TF Serving names sessions, or `LiteRT`."""
+        if (latency := self._labelled(self._runtime, model_name, "Predict", runtime)) is not None:
             latency.observe(seconds * 1e6)
 
     def batch(self, model_name: str, size: int) -> None:

@@ -96,7 +96,6 @@ def test_usage_has_a_line_for_every_flag() -> None:
 @pytest.mark.parametrize(
     ("flags", "notice"),
     [
-        (Flags(num_tflite_pools=2), "--num_tflite_pools is ignored: no TF Lite model is served"),
         (
             Flags(mixed_precision="bfloat16"),
             "--mixed_precision is ignored: the graph runs in the precision it was exported in",

@@ -44,6 +44,7 @@ def test_a_signal_ends_it_cleanly(number: signal.Signals) -> None:
         assert server.process.wait(30) == 0
         version = r"\{name: kitchen version: 2\}"
         assert re.fullmatch(
+            rf"{TIME} {KITCHEN}/2 is served by tensorflow: the version has no model\.tflite\n"
             rf"{TIME} Successfully loaded servable version {version}\n"
             rf"Running gRPC ModelServer at {server.grpc} \.\.\.\nExporting HTTP/REST API at:{server.rest} \.\.\.\n"
             rf"{TIME} Done unloading servable version {version}\n",

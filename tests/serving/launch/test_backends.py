@@ -255,10 +255,20 @@ def test_without_tensorflow_the_advice_is_one_that_works(monkeypatch: pytest.Mon
     """From a checkout its own path: the package is on no index."""
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     result = serve("--backend", "embedded")
+    install = f"pip install -e '{ROOT}[embedded]'"
     assert (result.exit_code, result.stderr) == (
         2,
-        f"Error: fashion serve needs the extra [embedded]: pip install -e '{ROOT}[embedded]'\n",
+        f"Error: fashion serve needs the extra [embedded], or [light] without TensorFlow: {install}\n",
     )
+
+
+def test_without_tensorflow_litert_serves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is the same backend."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object() if name == "ai_edge_litert" else None)
+    _engine(monkeypatch, None)
+    options, reason = choose.choose("auto", ServeOptions())
+    assert options.backend == "embedded"
+    assert reason.endswith("; LiteRT is installed")
 
 
 def test_on_arm_auto_leaves_the_container(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -338,7 +348,7 @@ def test_a_version_without_a_model_is_named(tmp_path: Path) -> None:
     (tmp_path / "models/fashion_mnist/3").mkdir()
     result = serve("--backend", "embedded")
     assert result.exit_code == 2
-    assert "models/fashion_mnist/3 holds no saved_model.pb" in result.stderr
+    assert "models/fashion_mnist/3 holds neither saved_model.pb nor model.tflite" in result.stderr
 
 
 def test_stopping_what_does_not_run_is_an_error() -> None:

@@ -142,8 +142,11 @@ def test_the_log_of_a_detached_server_says_what_comes_and_goes(secure: Secure) -
         *(line.split(" ", 2)[1:] for line in log.read_text().splitlines() if line[:2] == "20"), strict=True
     )
     assert all(re.fullmatch(r"\d\d:\d\d:\d\d,\d{3}", time) for time in times)
+    served = "is served by tensorflow: the version has no model.tflite"
     assert lines == (
+        f"{secure.directory}/kitchen/1 {served}",
         "Successfully loaded servable version {name: kitchen version: 1}",
+        f"{secure.directory}/kitchen/2 {served}",
         "Successfully loaded servable version {name: kitchen version: 2}",
         f"Reloaded the configuration: kitchen from {secure.directory}/kitchen (canary=2, stable=1)",
         "Done unloading servable version {name: kitchen version: 1}",

@@ -46,6 +46,7 @@ class LiteModel:
         signatures = read_signatures(file)
         self.signatures: Mapping[str, SignatureDef] = signatures.definitions
         self._inputs, self._outputs = signatures.inputs, signatures.outputs
+        self.runtime = "LiteRT"
         self.loop_free = frozenset[str]() if file.has_loops() else frozenset(self._outputs)
         self._steps: dict[tuple[tuple[str, ...], tuple[str, ...]], tuple[_Step, ...]] = {}
         # What a subgraph lacks, such as an operation, is found here.
@@ -101,7 +102,10 @@ def load(directory: VersionDirectory, *, pools: int = 0, interpreters_per_pool: 
     """
     path = directory.file(LITE_MODEL_FILE)
     if path is None:
-        raise FailedPrecondition(f"The version has no {LITE_MODEL_FILE}, which is what LiteRT serves")
+        raise FailedPrecondition(
+            f"The version has no {LITE_MODEL_FILE}, and LiteRT serves nothing else: export it anew, or with TensorFlow "
+            "installed leave --runtime out"
+        )
     try:
         content = path.read_bytes()
     except OSError as error:

@@ -45,6 +45,7 @@ class SavedModel:
             raise
         meta_graph = messages.MetaGraphDef.FromString(meta_graph_def.SerializeToString())
         self.signatures: Mapping[str, messages.SignatureDef] = dict(meta_graph.signature_def)
+        self.runtime = "TF1"
         outputs = [info.name for signature in self.signatures.values() for info in signature.outputs.values()]
         self.loop_free = graphs.loop_free(meta_graph.graph_def, outputs)
         self._quantized = _quantized_tensors(self.signatures)

@@ -36,6 +36,7 @@ class Doubler:
     def __init__(self) -> None:
         self.signatures: Mapping[str, SignatureDef] = {}
         self.loop_free: frozenset[str] = frozenset()
+        self.runtime = "none"
         self.batches: list[list[Any]] = []
         self.seconds = 0.02
         self.started = threading.Event()

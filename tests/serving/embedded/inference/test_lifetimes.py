@@ -36,6 +36,7 @@ class Toy:
         self.number = number
         self.signatures: Mapping[str, SignatureDef] = {}
         self.loop_free = frozenset({"y"})
+        self.runtime = "none"
         self.wrong: list[str] = []
         self._lock = threading.Lock()
         self._running = 0

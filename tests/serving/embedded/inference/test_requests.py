@@ -47,7 +47,7 @@ class Server:
         definition.inputs[alias].name, definition.inputs[alias].dtype = "x:0", data_type
         definition.outputs[output].name, definition.outputs[output].dtype = "y:0", DT_FLOAT
         servable: Any = SimpleNamespace(
-            signatures={"serving_default": definition}, loop_free=frozenset(), run=None, close=None
+            signatures={"serving_default": definition}, loop_free=frozenset(), runtime="none", run=None, close=None
         )
         self.version: Version[LoadedModel] = Version("m", 1, VersionDirectory(Path("/m/1")), threading.RLock())
         self.version.put(LoadedModel("m", 1, servable))

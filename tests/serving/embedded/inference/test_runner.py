@@ -28,6 +28,7 @@ class Clock:
     def __init__(self) -> None:
         self.signatures: Mapping[str, SignatureDef] = {}
         self.loop_free = frozenset({"y"})
+        self.runtime = "none"
         self.now = 0.0
         self.seconds = 0.0
         self.threads: list[str] = []
@@ -51,7 +52,7 @@ class Bench:
     def __init__(self) -> None:
         self.clock = Clock()
         self.observed: list[tuple[str, float]] = []
-        self.runner = Runner(1, lambda name, seconds: self.observed.append((name, seconds)))
+        self.runner = Runner(1, lambda name, _, seconds: self.observed.append((name, seconds)))
         self.version: Version[LoadedModel] = Version("m", 1, VersionDirectory(Path("/m/1")), threading.RLock())
         self.version.put(LoadedModel("m", 1, self.clock))
 

@@ -76,6 +76,7 @@ class Recorder:
         }  # fmt: skip
         self.fetched: list[tuple[str, ...]] = []
         self.loop_free: frozenset[str] = frozenset()
+        self.runtime = "none"
         self.closed = False
         self.broken = False
 

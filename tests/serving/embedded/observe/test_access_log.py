@@ -35,12 +35,10 @@ def test_the_access_log(tmp_path: Path) -> None:
         assert process.stdout is not None
         assert process.stderr is not None
         notices = [process.stderr.readline() for _ in range(5)]
-        assert "Successfully loaded servable version {name: kitchen version: 2}" in notices.pop(2)
-        assert notices[:2] == [
-            "--mixed_precision is ignored: the graph runs in the precision it was exported in\n",
-            "--prefer_tflite_model is ignored: the TensorFlow model is served\n",
-        ]
-        grpc_at, rest_at = (re.search(r"[\d.]+:\d+", line) for line in notices[2:])
+        assert "kitchen/2 is served by tensorflow: the version has no model.tflite" in notices.pop(1)
+        assert "Successfully loaded servable version {name: kitchen version: 2}" in notices.pop(1)
+        assert notices.pop(0) == "--mixed_precision is ignored: the graph runs in the precision it was exported in\n"
+        grpc_at, rest_at = (re.search(r"[\d.]+:\d+", line) for line in notices)
         assert grpc_at
         assert rest_at
         with grpc.insecure_channel(grpc_at[0]) as channel:

@@ -24,7 +24,7 @@ logging.basicConfig(format="%(message)s")
 metrics = Metrics(worker=0)
 for number in range(300):
     metrics.request(f"model{number}", "Predict", "GRPC", Code.OK, time.perf_counter())
-    metrics.run(f"model{number}", 0.001)
+    metrics.run(f"model{number}", "TF1", 0.001)
     metrics.batch(f"model{number}", 1)
 text = metrics.exposition().decode()
 count = ':tensorflow:serving:request_latency_count{'
@@ -77,7 +77,7 @@ def test_every_metric_has_its_unit(monkeypatch: pytest.MonkeyPatch) -> None:
     metrics.request("m", "Predict", "GRPC", Code.OK, 100.25)
     metrics.request("m", "Predict", "GRPC", Code.NOT_FOUND, 100.0)
     metrics.request("m", "Classify", "REST", Code.OK, 100.5)
-    metrics.run("m", 0.0025)
+    metrics.run("m", "TF1", 0.0025)
     metrics.batch("m", 4)
     metrics.batch("m", 5)
 
