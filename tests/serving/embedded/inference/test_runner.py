@@ -17,13 +17,16 @@ from serving.embedded.inference.model import LoadedModel
 from serving.embedded.inference.runner import QUICK_BYTES, QUICK_SECONDS, Run, Runner
 from serving.embedded.models.storage import VersionDirectory
 from serving.embedded.models.versions import Version
-from serving.errors import DeadlineExceeded
+from serving.errors import DeadlineExceeded, InvalidArgument
 
 X = {"x": np.zeros(2, np.float32)}
 
 
 class Clock:
-    """A servable that seems to take `seconds`, and tells in which thread it ran; y depends on no loop, z does."""
+    """A servable that seems to take `seconds`, and tells in which thread it ran; y depends on no loop, z does.
+
+    broken: the value of the input that fails.
+    """
 
     def __init__(self) -> None:
         self.signatures: Mapping[str, SignatureDef] = {}
@@ -32,6 +35,7 @@ class Clock:
         self.now = 0.0
         self.seconds = 0.0
         self.threads: list[str] = []
+        self.broken = -1.0
         self.gate = threading.Event()
         self.gate.set()
 
@@ -40,6 +44,8 @@ class Clock:
         self.threads.append(threading.current_thread().name)
         self.now += self.seconds
         assert self.gate.wait(10)
+        if self.broken in next(iter(feeds.values())):
+            raise InvalidArgument("broken")
         return [next(iter(feeds.values())) for _ in fetches]
 
     def close(self) -> None:
@@ -72,6 +78,88 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     monkeypatch.setattr(time, "perf_counter", lambda: bench.clock.now)
     yield bench
     bench.runner.stop()
+
+
+async def ask(bench: Bench, count: int) -> list[asyncio.Task[list[Array]]]:
+    """Asks for so many runs in one turn of the event loop, each with its number as the input."""
+    feeds = [{"x": np.full(1, number, np.float32)} for number in range(count)]
+    runs = [asyncio.ensure_future(bench.runner.run(Run(bench.version, feed, ("y",)))) for feed in feeds]
+    await asyncio.sleep(0)
+    return runs
+
+
+def test_quick_runs_of_one_turn_go_together(bench: Bench) -> None:
+    """All that were asked for are made before the first answer is gone on with, and each has its own."""
+    bench.run()
+    begun: list[int] = []
+
+    async def asked() -> list[float]:
+        runs = await ask(bench, 5)
+        assert len(bench.clock.threads) == 1
+        for run in runs:
+            run.add_done_callback(lambda _: begun.append(len(bench.clock.threads)))
+        return [float(values[0][0]) for values in await asyncio.gather(*runs)]
+
+    assert asyncio.run(asked()) == [0, 1, 2, 3, 4]
+    assert begun == [6] * 5
+
+
+def test_the_loop_takes_a_turn_after_64_runs(bench: Bench) -> None:
+    """However many came in one turn."""
+    bench.run()
+
+    async def asked() -> int:
+        runs = await ask(bench, 130)
+        await asyncio.sleep(0)
+        made = len(bench.clock.threads) - 1
+        await asyncio.gather(*runs)
+        return made
+
+    assert asyncio.run(asked()) == 64
+    assert len(bench.clock.threads) == 131
+
+
+def test_a_run_that_fails_is_its_own_requests_answer(bench: Bench) -> None:
+    """Those beside it have theirs."""
+    bench.run()
+    bench.clock.broken = 1.0
+
+    async def asked() -> list[object]:
+        return await asyncio.gather(*await ask(bench, 3), return_exceptions=True)
+
+    first, second, third = asyncio.run(asked())
+    assert isinstance(second, InvalidArgument)
+    assert [type(first), type(third)] == [list, list]
+
+
+def test_a_request_that_was_given_up_is_not_run(bench: Bench) -> None:
+    """Its version may be gone."""
+    bench.run()
+
+    async def asked() -> None:
+        runs = await ask(bench, 3)
+        runs[1].cancel()
+        await asyncio.gather(*runs, return_exceptions=True)
+
+    asyncio.run(asked())
+    assert len(bench.clock.threads) == 3
+
+
+def test_a_run_without_company_is_made_at_once(bench: Bench) -> None:
+    """After one that was alone in its turn the next 31 wait for nothing; then it is looked again."""
+    bench.run()
+
+    async def made_at_once() -> bool:
+        before = len(bench.clock.threads)
+        (run,) = await ask(bench, 1)
+        made = len(bench.clock.threads) - before
+        await run
+        return bool(made)
+
+    async def asked() -> list[bool]:
+        return [await made_at_once() for _ in range(34)]
+
+    assert asyncio.run(asked()) == [False, *[True] * 31, False, True]
 
 
 def test_what_was_quick_stays_on_the_event_loop(bench: Bench) -> None:
