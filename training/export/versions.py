@@ -11,7 +11,13 @@ from pathlib import Path
 from typing import Literal
 
 from fashion_common.errors import BasePathError
-from fashion_common.layout import LITE_MODEL_FILE, SAVED_MODEL_FILE, check_base_path, version_directories
+from fashion_common.layout import (
+    LITE_MODEL_FILE,
+    SAVED_MODEL_FILE,
+    SAVED_MODEL_TEXT_FILE,
+    check_base_path,
+    version_directories,
+)
 from training.errors import DamagedVersionError, TrainingUsageError
 from training.export.manifest import Manifest, check_files, read_manifest, recorded_accuracy
 from training.export.publish import PREFIX, remove_leftovers
@@ -20,8 +26,8 @@ from training.export.publish import PREFIX, remove_leftovers
 # unknown: it has no manifest of ours.
 SelfTestState = Literal["passed", "damaged", "unknown"]
 
-# By runtime, the file that it loads.
-_MODELS = {"tensorflow": SAVED_MODEL_FILE, "litert": LITE_MODEL_FILE}
+# By runtime, the files of which it loads one.
+_MODELS = {"tensorflow": (SAVED_MODEL_FILE, SAVED_MODEL_TEXT_FILE), "litert": (LITE_MODEL_FILE,)}
 
 
 @dataclass(frozen=True)
@@ -93,6 +99,6 @@ def _describe(number: int, path: Path, labels: Mapping[str, int]) -> Version:
         exported_at=manifest.get("exported_at"),
         size=sum(file.stat().st_size for file in path.rglob("*") if file.is_file()),
         self_test=state,
-        runtimes=tuple(name for name, file in _MODELS.items() if (path / file).is_file()),
+        runtimes=tuple(name for name, files in _MODELS.items() if any((path / file).is_file() for file in files)),
         labels=tuple(sorted(label for label, version in labels.items() if version == number)),
     )

@@ -34,16 +34,16 @@ def base(tmp_path: Path) -> Path:
         write_manifest(base / str(number), facts)
         set_date(base / str(number))
     (base / "3" / "saved_model.pb").write_bytes(b"changed" * 50)
-    make_version(base / "7")
+    make_version(base / "7", "saved_model.pbtxt")
     (base / ".export-abc").mkdir()
     (base / "notes").mkdir()
     return base
 
 
-def make_version(path: Path) -> None:
+def make_version(path: Path, model: str = "saved_model.pb") -> None:
     """A version of 500 kB without a manifest."""
     path.mkdir(parents=True)
-    (path / "saved_model.pb").write_bytes(bytes(499_700))
+    (path / model).write_bytes(bytes(499_700))
 
 
 def set_date(path: Path) -> None:
