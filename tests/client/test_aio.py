@@ -15,7 +15,7 @@ import client.connection
 from client import aio
 from client.aio import AsyncConnection
 from client.connection import Connection
-from client.errors import ServerError, server_error
+from client.errors import ClientUsageError, ServerError, server_error
 from client.transports.base import Exchange
 from client.transports.fake import FakeTransport
 from client.types import Metadata, ModelSpec, Prediction, VersionStatus
@@ -90,6 +90,18 @@ def test_unavailable_is_tried_again_at_the_next_address() -> None:
         asyncio.run(status(_AsyncFake(*[unavailable] * 3)))
     with pytest.raises(ServerError, match="broken"):
         asyncio.run(status(_AsyncFake(server_error("INTERNAL", "broken"))))
+
+
+def test_a_closed_connection_says_so() -> None:
+    """As the other one does."""
+
+    async def predict_after_close() -> None:
+        connection = AsyncConnection([_AsyncFake()], ModelSpec())
+        await connection.close()
+        await connection.predict(np.zeros((1, 28, 28), np.uint8))
+
+    with pytest.raises(ClientUsageError, match="the connection is closed"):
+        asyncio.run(predict_after_close())
 
 
 def test_large_batches_are_sent_in_parts() -> None:

@@ -172,6 +172,16 @@ def test_the_pauses_between_rounds_grow() -> None:
         attempts.pause(unavailable)
 
 
+def test_what_is_left_of_the_deadline_is_shared_by_the_servers_not_yet_asked() -> None:
+    """A third, a half, all of it; in the second round each may take all of it."""
+    attempts = RoundRobin([FakeTransport()] * 3).attempts(timeout=60)
+    shares = []
+    for _ in range(4):
+        shares.append(attempts.timeout)
+        attempts.pause(server_error("UNAVAILABLE", "gone"))
+    assert shares == pytest.approx([20, 30, 60, 60], rel=0.1)
+
+
 def test_several_servers_are_asked_in_turn_and_survive_one_dying() -> None:
     """Round robin over those that answer; the next one is asked at once."""
     first, second = FakeTransport(), FakeTransport()

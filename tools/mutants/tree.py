@@ -109,7 +109,7 @@ class Tree:
         files = list(dict.fromkeys(test.partition("::")[0] for test in tests))
         chosen = self.path.with_suffix(".tests")
         chosen.write_text("\n".join(tests))
-        options = ["-q", "-x", "--tb=short", "--no-header", "-p", "no:cacheprovider", "-p", _PLUGIN]
+        options = ["-q", "-x", "--tb=short", "--no-header", "-p", "no:cacheprovider", "-p", "no:randomly", "-p", _PLUGIN]
         return self.run(["pytest", *options, *files], {"MUTANTS_TESTS": str(chosen)}, timeout)
 
     def stop(self) -> None:

@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 from client.cli import fashion
 from fashion_common.installation import module_command
 from serving.launch import choose
-from serving.launch.backends import ServeOptions
+from serving.launch.backends import ServeOptions, usage_command
 from serving.launch.errors import BackendUnavailableError, ServeUsageError
 from serving.launch.prepare import check_readable, complete_labels, config_files, versions_to_serve, with_config
 from tests.support.live import KITCHEN
@@ -130,6 +130,19 @@ def test_the_embedded_server(tmp_path: Path) -> None:
         f"{shlex.join(module_command('serving.embedded'))} --host=127.0.0.1 --port=8500 --rest_api_port=8501 "
         f"{CONFIG_FLAGS.format(tmp_path / 'state/fashion-serving/8500/config')} --workers=2\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("backend", "command"),
+    [
+        ("container", ["podman", "run", "--rm", *RESTRICTIONS.split(), "fashion-serving", "--help"]),
+        ("binary", ["tensorflow_model_server", "--help"]),
+        ("embedded", [*module_command("serving.embedded"), "--help"]),
+    ],
+)
+def test_each_server_prints_its_own_flags(backend: str, command: list[str]) -> None:
+    """The container's without its model."""
+    assert usage_command(ServeOptions(backend=backend, engine="podman", image="fashion-serving")) == command
 
 
 def test_the_written_configuration_has_path_name_and_labels(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from serving.launch import run
+from serving.launch import log, run
 from serving.launch.backends import ServeOptions
 from serving.launch.errors import ServerEndedError, ServeUsageError
 
@@ -107,6 +107,34 @@ def test_a_server_that_ends_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(ServerEndedError, match=r"^the server ended before the model was AVAILABLE: killed$"):
         wait(looks)
     assert looks.count == 2
+
+
+@pytest.mark.parametrize("ends", [1, None])
+def test_usage_tells_of_a_wrong_flag_once_the_server_has_ended(
+    monkeypatch: pytest.MonkeyPatch, ends: int | None
+) -> None:
+    """The reason is the line before it; a server that goes on may be about to say more."""
+    looks = Looks(monkeypatch, {1: "AVAILABLE", 2: "AVAILABLE"}, ends=ends, lines=["bad port", "usage: server"])
+    if ends is None:
+        assert wait(looks) == []
+    else:
+        with pytest.raises(ServeUsageError, match=r"does not take what comes after --: bad port$"):
+            wait(looks)
+
+
+@pytest.mark.parametrize(
+    ("line", "is_about_flags"),
+    [
+        ("usage: tensorflow_model_server", True),
+        ("2026-01-02 03:04:05: --prot is no flag; --help lists the flags", True),
+        ("E0102 main.cc:1] unknown argument: --bogus", True),
+        ("2026-01-02 03:04:05: Couldn't interpret value x for flag port", True),
+        ("2026-01-02 03:04:05: Running gRPC ModelServer", False),
+    ],
+)
+def test_lines_about_flags_are_known(line: str, is_about_flags: bool) -> None:
+    """Their reason is given by itself, so that pages of usage are not."""
+    assert log.is_about_flags(line) is is_about_flags
 
 
 def test_available_never_hides_a_wrong_flag(monkeypatch: pytest.MonkeyPatch) -> None:

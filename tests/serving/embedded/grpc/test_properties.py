@@ -119,6 +119,11 @@ plain_request = [hpack.NeverIndexedHeaderTuple(*pair) for pair in request()]
     few=[[*plain_request, hpack.HeaderTuple("x-a", value)] for value in ("1", "2")],
     order=[(0, None), (0, None), (1, None), (1, None)],
 )
+# An entry that drives out another as large: as many entries as before, and the second block of each has the same bytes.
+@example(
+    few=[[hpack.HeaderTuple("x-a", value * 3000)] for value in ("1", "2")],
+    order=[(0, None), (0, None), (1, None), (1, None)],
+)
 def test_a_remembered_block_means_what_it_meant(
     few: list[list[hpack.HeaderTuple]], order: list[tuple[int, int | None]]
 ) -> None:

@@ -177,7 +177,7 @@ def test_as_many_requests_as_there_may_be(tmp_path: Path) -> None:
         ([PREDICT] * 1001, None, r"Number of warmup records exceeds the maximum \(1000\) at "),
         (["log_metadata {}"], None, "Unsupported log_type for warmup: None"),
         (["predict_streamed_log {}"], None, "Unsupported log_type for warmup: predict_streamed_log"),
-        (None, b"\xff", "Failed to parse warmup record: "),
+        (None, b"\xff" * 81, r"Failed to parse warmup record: b'(\\xff){80}' from "),
     ],
     ids=["wrong input", "too many", "no kind", "streamed", "garbage"],
 )
