@@ -12,7 +12,7 @@ import argparse
 import random
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from tools.mutants.equivalents import Equivalents
 from tools.mutants.mutant import Mutant, sample
@@ -20,7 +20,7 @@ from tools.mutants.project import PRODUCT, Project
 from tools.mutants.recording import Recording
 from tools.mutants.selection import Selection
 from tools.mutants.session import Result, Session
-from tools.mutants.tree import Tree
+from tools.mutants.tree import Tree, alone
 
 
 def main(arguments: Sequence[str] | None = None, project: Project = PRODUCT) -> int:
@@ -34,22 +34,28 @@ def main(arguments: Sequence[str] | None = None, project: Project = PRODUCT) -> 
         for number, mutant in enumerate(mutants):
             print(f"\n{number}: {mutant.diff(sources[mutant.file])}")
         return 0
-    project.build.mkdir(parents=True, exist_ok=True)
-    recording = Recording(project)
-    path = project.build / f"{seed}.jsonl"
     if options.show is not None:
         mutant = mutants[options.show]
-        result = Session(path, recording.digest()).result(mutant.key(sources[mutant.file]))
+        session = Session(project.build / f"{seed}.jsonl", Recording(project).digest())
+        result = session.result(mutant.key(sources[mutant.file]))
         print(mutant.diff(sources[mutant.file]))
         print(
             f"{_word(result)} by {result.tests} tests in {result.seconds} s\n{result.output}" if result else "not tried"
         )
         return 0
-    trees = [Tree(project, number) for number in range(options.jobs)]
+    with alone(project):
+        share = _run(project, mutants, sources, seed, options.jobs)
+    return int(share < options.fail_under)
+
+
+def _run(project: Project, mutants: Sequence[Mutant], sources: Mapping[str, str], seed: int, jobs: int) -> float:
+    """Tries what is not known yet, and lists what survives; gives the percentage that is killed."""
+    trees = [Tree(project, number) for number in range(jobs)]
+    recording = Recording(project)
     if stale := recording.stale():
         print(f"Recording which lines {len(stale)} test files run.", flush=True)
-        print(recording.update(trees[0], stale, options.jobs), flush=True)
-    session = Session(path, recording.digest())
+        print(recording.update(trees[0], stale, jobs), flush=True)
+    session = Session(project.build / f"{seed}.jsonl", recording.digest())
     equivalents = Equivalents(project.equivalents)
     judged = [mutant for mutant in mutants if equivalents.reason(mutant, sources[mutant.file]) is None]
     keyed = [(mutant.key(sources[mutant.file]), mutant, sources[mutant.file]) for mutant in judged]
@@ -65,7 +71,7 @@ def main(arguments: Sequence[str] | None = None, project: Project = PRODUCT) -> 
         f"\n--seed {seed}: {killed} of {len(judged)} killed ({share:.1f} %), {len(survivors)} survived;"
         f" {len(mutants) - len(judged)} more are equivalent"
     )
-    return int(share < options.fail_under)
+    return share
 
 
 class _Progress:

@@ -1,4 +1,4 @@
-"""Which tests are asked about a mutant: those that run its line, the nearest and quickest first."""
+"""Which tests are asked about a mutant: those that run its line, in memory, near and quick ones first."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from tools.mutants.project import Project
 from tools.mutants.recording import Recording, file_of
 
 # Seconds of tests: a mutant that the first do not kill is shown to the others too.
-BUDGETS = (15.0, 60.0)
+BUDGETS = (5.0, 20.0, 60.0)
+# Seconds that a file's first test takes longer: to import what it needs, or to start servers.
+_FILE_SECONDS = {False: 0.5, True: 5.0}
 
 
 class Selection:
@@ -40,20 +42,28 @@ class Selection:
                 for line in lines:
                     by_line[line] |= tests
         self._tests_of_file = tests_of_file
+        self._starts_processes = {
+            file_of(test) for test, run in self._runs.items() if any(name.startswith(CHILD) for name in run.lines)
+        }
 
     def batches(self, mutant: Mutant) -> Iterator[tuple[list[str], float]]:
         """Tests to run one after the other, and the seconds that each batch took when it was recorded."""
         ordered = self._ordered(mutant)
         for budget in BUDGETS:
             batch: list[str] = []
+            files: set[str] = set()
             seconds = 0.0
-            while ordered and (not batch or seconds + self._runs[ordered[0]].seconds <= budget):
-                seconds += self._runs[ordered[0]].seconds
+            while ordered:
+                file = file_of(ordered[0])
+                cost = self._runs[ordered[0]].seconds
+                cost += 0.0 if file in files else _FILE_SECONDS[file in self._starts_processes]
+                if batch and seconds + cost > budget:
+                    break
+                seconds += cost
+                files.add(file)
                 batch.append(ordered.pop(0))
             if batch:
-                # Tests of one file share what they set up.
-                files = list(dict.fromkeys(file_of(test) for test in batch))
-                yield sorted(batch, key=lambda test: files.index(file_of(test))), seconds
+                yield batch, seconds
 
     def _ordered(self, mutant: Mutant) -> list[str]:
         node = self._tree(mutant.file).get_leaf_for_position((mutant.line, mutant.column))
@@ -72,11 +82,15 @@ class Selection:
             tests = tests or {test for test in self._runs if test.startswith(folder)}
         told = {file for file in self._tests_of_file if _mentions(self._text(file), names)} if names else set()
 
-        def rank(test: str) -> tuple[int, float, str]:
-            file = file_of(test)
-            return (0 if file in near else 1 if file in told else 2), self._runs[test].seconds, test
+        by_file: dict[str, list[str]] = defaultdict(list)
+        for test in sorted(tests, key=lambda test: (self._runs[test].seconds, test)):
+            by_file[file_of(test)].append(test)
 
-        return sorted(tests, key=rank)
+        def rank(file: str) -> tuple[bool, int, float]:
+            nearness = 0 if file in near else 1 if file in told else 2
+            return file in self._starts_processes, nearness, sum(self._runs[test].seconds for test in by_file[file])
+
+        return [test for file in sorted(by_file, key=rank) for test in by_file[file]]
 
     def _users(self, file: str, statement: NodeOrLeaf) -> set[str]:
         """The tests of what uses a name that is bound when its module is imported."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import itertools
 import os
 import shutil
@@ -25,6 +26,18 @@ _FOREIGN = ("PYTEST_", "COVERAGE_", "COV_", "PYTHON")
 _PLUGIN = "tools.mutants.plugin"
 
 
+@contextlib.contextmanager
+def alone(project: Project) -> Iterator[None]:
+    """Raises RuntimeError when another run is in the copies."""
+    project.build.mkdir(parents=True, exist_ok=True)
+    with (project.build / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise RuntimeError(f"another run is in {project.build}: wait for it, or end it") from error
+        yield
+
+
 class Outcome(NamedTuple):
     """How tests ended: an exit code of pytest, or None when they took too long."""
 
@@ -39,6 +52,8 @@ class Tree:
         self.path = project.build / f"tree{number}"
         self._project = project
         self._changes = itertools.count(1)
+        # What a run left behind that was killed.
+        self.stop()
         self._copy()
         self._check_imports()
 
@@ -109,7 +124,18 @@ class Tree:
         files = list(dict.fromkeys(test.partition("::")[0] for test in tests))
         chosen = self.path.with_suffix(".tests")
         chosen.write_text("\n".join(tests))
-        options = ["-q", "-x", "--tb=short", "--no-header", "-p", "no:cacheprovider", "-p", "no:randomly", "-p", _PLUGIN]
+        options = [
+            "-q",
+            "-x",
+            "--tb=short",
+            "--no-header",
+            "-p",
+            "no:cacheprovider",
+            "-p",
+            "no:randomly",
+            "-p",
+            _PLUGIN,
+        ]
         return self.run(["pytest", *options, *files], {"MUTANTS_TESTS": str(chosen)}, timeout)
 
     def stop(self) -> None:
