@@ -8,6 +8,8 @@ MODEL_NAME = "fashion_mnist"
 
 # Height and width in pixels.
 IMAGE_SHAPE = (28, 28)
+# The most that an image file may decode to: a few kilobytes of PNG can claim gigabytes of pixels.
+MAX_PIXELS = 2**26
 
 # In label order: CLASS_NAMES[class_id] (Xiao et al. 2017, https://arxiv.org/abs/1708.07747, table 2).
 CLASS_NAMES = (

@@ -16,7 +16,7 @@ def write_toys(directory: Path) -> None:
 
 def _run(module: str, directory: Path) -> None:
     command = [sys.executable, "-m", module, str(directory)]
-    subprocess.run(command, cwd=Path(__file__).parents[2], check=True, capture_output=True, timeout=120)
+    subprocess.run(command, cwd=Path(__file__).parents[2], check=True, capture_output=True, timeout=240)
 
 
 @pytest.fixture(scope="session")

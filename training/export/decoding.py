@@ -6,11 +6,9 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from fashion_common.served_model import IMAGE_SHAPE
+from fashion_common.served_model import IMAGE_SHAPE, MAX_PIXELS
 
 IMAGE_SIZE, _ = IMAGE_SHAPE  # square
-# The most that a file may decode to: a few kilobytes of PNG can claim gigabytes of pixels.
-MAX_PIXELS = 2**26
 
 # ITU-R BT.601 luma in 16 bit fixed point, as Pillow's convert("L") rounds it: the same photograph gives the same gray
 # whether the client or the graph decodes it. The three add up to 2**16, so gray stays as it is.

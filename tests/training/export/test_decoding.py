@@ -13,8 +13,9 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from fashion_common.served_model import MAX_PIXELS
 from tests.support.exports import encoded, pictures
-from training.export.decoding import MAX_PIXELS, decode, gray, pixels
+from training.export.decoding import decode, gray, pixels
 
 RGBA = np.random.default_rng(3).integers(0, 256, (31, 17, 4), dtype=np.uint8)
 RGB, GRAY = RGBA[..., :3], RGBA[..., 0]
@@ -47,6 +48,29 @@ FILES = {
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 
 
+def chunk(kind: bytes, data: bytes) -> bytes:
+    """One chunk of a PNG."""
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+BAD_FILES = {
+    "empty": b"",
+    "text": b"not an image",
+    "WebP": encoded(GRAY, "WEBP"),
+    "PNG, only its magic": PNG_MAGIC,
+    "PNG, cut": FILES["PNG gray"][:-30],
+    "PNG, a flipped bit": FILES["PNG gray"][:60] + bytes([FILES["PNG gray"][60] ^ 1]) + FILES["PNG gray"][61:],
+    "JPEG, cut": FILES["JPEG gray"][:100],
+    "GIF, cut": FILES["GIF gray"][:60],
+    "BMP, only its magic": b"BM",
+    "BMP, cut": FILES["BMP gray"][:-30],
+    "BMP, its palette outside": FILES["BMP gray"][:14] + struct.pack("<I", 2**30) + FILES["BMP gray"][18:],
+    "PNG that unfolds to gigabytes": PNG_MAGIC
+    + chunk(b"IHDR", struct.pack(">IIBBBBB", MAX_PIXELS, 2, 8, 0, 0, 0, 0))
+    + chunk(b"IDAT", b""),
+}
+
+
 Decode = Callable[[tf.Tensor], tf.Tensor]
 
 
@@ -63,11 +87,6 @@ def as_pillow_sees_it(file: bytes) -> npt.NDArray[np.int64]:
     luma = np.asarray(image.convert("RGB").convert("L")).astype(np.int64)
     alpha = np.asarray(image).astype(np.int64)[..., 3]
     return (luma * alpha + 127) // 255
-
-
-def chunk(kind: bytes, data: bytes) -> bytes:
-    """One chunk of a PNG."""
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 @pytest.mark.parametrize("file", FILES.values(), ids=FILES)
@@ -104,32 +123,13 @@ def test_any_size_fits_with_its_proportions(height: int, width: int, rows: int, 
     np.testing.assert_array_equal(image, expected)
 
 
-@pytest.mark.parametrize(
-    "bad",
-    {
-        "empty": b"",
-        "text": b"not an image",
-        "WebP": encoded(GRAY, "WEBP"),
-        "PNG, only its magic": PNG_MAGIC,
-        "PNG, cut": FILES["PNG gray"][:-30],
-        "PNG, a flipped bit": FILES["PNG gray"][:60] + bytes([FILES["PNG gray"][60] ^ 1]) + FILES["PNG gray"][61:],
-        "JPEG, cut": FILES["JPEG gray"][:100],
-        "GIF, cut": FILES["GIF gray"][:60],
-        "BMP, only its magic": b"BM",
-        "BMP, cut": FILES["BMP gray"][:-30],
-        "BMP, its palette outside": FILES["BMP gray"][:14] + struct.pack("<I", 2**30) + FILES["BMP gray"][18:],
-        "PNG that unfolds to gigabytes": PNG_MAGIC
-        + chunk(b"IHDR", struct.pack(">IIBBBBB", MAX_PIXELS, 2, 8, 0, 0, 0, 0))
-        + chunk(b"IDAT", b""),
-    }.items(),
-    ids=lambda bad: bad[0],
-)
-def test_one_bad_file_fails_the_call_and_is_named(decode_graph: Decode, bad: tuple[str, bytes]) -> None:
+@pytest.mark.parametrize("file", BAD_FILES.values(), ids=BAD_FILES)
+def test_one_bad_file_fails_the_call_and_is_named(decode_graph: Decode, file: bytes) -> None:
     """The error says which row; alone, it is an InvalidArgumentError in readable text too."""
     good = FILES["PNG gray"]
     with pytest.raises(tf.errors.InvalidArgumentError) as error:
-        decode_graph(tf.constant([good, good, bad[1], good, bad[1]]))
+        decode_graph(tf.constant([good, good, file, good, file]))
     expected = "image 2 of 5, counted from 0, is not a whole PNG, JPEG, GIF or BMP image of at most 67108864 pixels"
     assert expected in error.value.message
     with pytest.raises(tf.errors.InvalidArgumentError):
-        decode_graph(tf.constant([bad[1]]))
+        decode_graph(tf.constant([file]))

@@ -11,6 +11,8 @@ from fashion_common.layout import LITE_MODEL_FILE
 from serving.apis.messages import SignatureDef
 from serving.apis.status import Code
 from serving.apis.tensors import Array
+from serving.embedded.inference.model import Servable
+from serving.embedded.loading.litert.adapters import with_pictures
 from serving.embedded.loading.litert.flatbuffer import ModelFile
 from serving.embedded.loading.litert.interpreters import Function, Interpreters
 from serving.embedded.loading.litert.signatures import read_signatures
@@ -95,7 +97,7 @@ class LiteModel:
         return _Step(function, tuple(names[tensor.number] for tensor in inputs), own_fetches)
 
 
-def load(directory: VersionDirectory, *, pools: int = 0, interpreters_per_pool: int = 0) -> LiteModel:
+def load(directory: VersionDirectory, *, pools: int = 0, interpreters_per_pool: int = 0) -> Servable:
     """Loads the model in a version's directory. Raises ServingError.
 
     pools: 0 for one a CPU. interpreters_per_pool: 0 for one.
@@ -113,7 +115,7 @@ def load(directory: VersionDirectory, *, pools: int = 0, interpreters_per_pool: 
     if LITE_MODEL_FILE not in (read_manifest(directory) or ()):
         check_survival(path, content)
     try:
-        return LiteModel(content, pools or os.cpu_count() or 1, interpreters_per_pool or 1)
+        return with_pictures(LiteModel(content, pools or os.cpu_count() or 1, interpreters_per_pool or 1))
     except (ValueError, RuntimeError) as error:
         raise ServingError(f"{path} cannot be loaded: {_reason(str(error))}", Code.INVALID_ARGUMENT) from error
 
