@@ -93,6 +93,10 @@ image-gpu: $(READY) ## Build fashion-serving-gpu on TF Serving's GPU image
 image-embedded: $(READY) ## Build fashion-embedded: the embedded server, for amd64 and arm64
 	@$(IMAGE) embedded
 
+.PHONY: image-light
+image-light: $(READY) ## Build fashion-light: the embedded server on LiteRT, for amd64 and arm64
+	@$(IMAGE) light
+
 .PHONY: image-client
 image-client: $(READY) ## Build fashion-client: the command line without TensorFlow
 	@$(IMAGE) client

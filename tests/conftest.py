@@ -8,14 +8,14 @@ import pytest
 
 from serving.launch.backends import BACKENDS
 from tests.support.attack_costs import pytest_runtest_logreport, pytest_terminal_summary
-from tests.support.containers import build_context, embedded_image, engine, serving_image
+from tests.support.containers import LIGHT_CONTAINER, build_context, embedded_image, engine, light_image, serving_image
 from tests.support.real_data import real_data
 from tests.support.road import pictures, road
 from tests.support.toys import lite_toys, toys
 from tests.support.turns import group, turn
 
 __all__ = [
-    "build_context", "embedded_image", "engine", "lite_toys", "pictures", "pytest_runtest_logreport",
+    "build_context", "embedded_image", "engine", "light_image", "lite_toys", "pictures", "pytest_runtest_logreport",
     "pytest_terminal_summary", "real_data", "road", "serving_image", "toys",
 ]  # fmt: skip
 
@@ -23,7 +23,8 @@ __all__ = [
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Which servers the end-to-end tests talk to."""
     group = parser.getgroup("servers")
-    group.addoption("--server-backend", action="append", choices=list(BACKENDS), help="Only this one; again for more.")
+    backends = [*BACKENDS, LIGHT_CONTAINER]
+    group.addoption("--server-backend", action="append", choices=backends, help="Only this one; again for more.")
     group.addoption("--server-address", metavar="URL,URL", help="A server that runs: grpc://HOST:PORT,http://HOST:PORT")
     group.addoption("--keras-model", metavar="FILE", help="The .keras model that --server-address serves.")
     group.addoption("--hostile-results", action="store_true", help="Write benchmarks/results/hostile.json.")

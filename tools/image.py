@@ -1,8 +1,9 @@
 """Builds one of the images with docker or podman, whichever runs; labels say what model is in it.
 
-    python tools/image.py serving|serving-gpu|embedded|client [--base-image IMAGE] [--network NETWORK] [--tag TAG]
+    python tools/image.py serving|serving-gpu|embedded|light|client [--base-image IMAGE] [--network NETWORK] [--tag TAG]
 
-Run by `make image`, `make image-gpu`, `make image-embedded`, `make image-client`. The image is called fashion-NAME.
+Run by `make image`, `make image-gpu`, `make image-embedded`, `make image-light`, `make image-client`. The image is
+called fashion-NAME.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ IMAGES = {
     "serving": Image("serving"),
     "serving-gpu": Image("serving", ("VARIANT=-gpu",)),
     "embedded": Image("embedded"),
+    "light": Image("light"),
     "client": Image("client", has_model=False),
 }
 

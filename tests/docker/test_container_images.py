@@ -23,6 +23,7 @@ from tests.support.containers import (
 # The first of them builds an image.
 pytestmark = pytest.mark.timeout(1800)
 CLIENT_MB = 120
+LIGHT_MB = 300
 STOP_SECONDS = 5
 
 
@@ -32,7 +33,7 @@ def stand_in_image(engine: str, embedded_image: BuiltImage, build_context: Path)
     return build(engine, "serving", build_context, base_image=embedded_image.name)
 
 
-@pytest.mark.parametrize("which", ["embedded_image", "stand_in_image"])
+@pytest.mark.parametrize("which", ["embedded_image", "light_image", "stand_in_image"])
 def test_a_server_image_serves_its_own_model_restricted(
     which: str, engine: str, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -78,6 +79,13 @@ def test_labels_say_what_is_in_it(engine: str, embedded_image: BuiltImage) -> No
     assert labels["org.opencontainers.image.title"] == "fashion-embedded"
     assert labels["org.opencontainers.image.licenses"] == "Apache-2.0"
     assert labels["org.opencontainers.image.version"] == "1"
+
+
+def test_the_light_image_is_small(engine: str, light_image: BuiltImage) -> None:
+    """At most 300 MB in all, and no TensorFlow in it."""
+    assert light_image.size <= LIGHT_MB * 1e6
+    command = "import importlib.util, sys; sys.exit(importlib.util.find_spec('tensorflow') is not None)"
+    run(engine, "run", "--rm", *RESTRICTIONS, "--entrypoint=python3", light_image.name, "-c", command)
 
 
 def test_the_client_image_is_small_and_works(

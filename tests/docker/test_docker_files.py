@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "docker"
 DOCKERFILES = {path.name.partition(".")[0]: path.read_text() for path in DOCKER.glob("*.Dockerfile")}
 COMPOSE = yaml.safe_load((DOCKER / "compose.yaml").read_text())
-SERVERS = ("serving", "serving-gpu", "embedded")
+SERVERS = ("serving", "serving-gpu", "embedded", "light")
 
 
 def test_the_configuration_files_parse_and_say_what_the_images_need() -> None:
@@ -36,7 +36,7 @@ def test_the_configuration_files_parse_and_say_what_the_images_need() -> None:
     assert monitoring.prometheus_config.enable
 
 
-@pytest.mark.parametrize("name", ["serving", "embedded"])
+@pytest.mark.parametrize("name", ["serving", "embedded", "light"])
 def test_server_images_have_the_same_contract(name: str) -> None:
     """Ports, user, environment, health check, entry point and the flags of every backend."""
     text = DOCKERFILES[name]
@@ -114,7 +114,7 @@ def test_compose_publishes_on_loopback_only() -> None:
 def test_compose_names_files_and_profiles_that_are_there() -> None:
     """Dockerfiles, mounted files, and the profiles of the documentation."""
     profiles = {profile for service in COMPOSE["services"].values() for profile in service.get("profiles", [])}
-    assert profiles == {"gpu", "embedded", "observability"}
+    assert profiles == {"gpu", "embedded", "light", "observability"}
     assert "profiles" not in COMPOSE["services"]["serving"]
     for service in COMPOSE["services"].values():
         if "build" in service:

@@ -15,8 +15,9 @@ from serving.launch.backends import OFFICIAL_IMAGE, TF_SERVING_VERSION, config_f
 from tests.support.manifests import KUBERNETES, container, read, resources
 
 CONFIG = Path(__file__).parents[2] / "serving/config"
-EMBEDDED = "overlays/embedded"
-VARIANTS = pytest.mark.parametrize("variant", ["base", "overlays/gpu", EMBEDDED])
+# The embedded server, on TensorFlow and on LiteRT.
+EMBEDDED = ("overlays/embedded", "overlays/light")
+VARIANTS = pytest.mark.parametrize("variant", ["base", "overlays/gpu", *EMBEDDED])
 
 
 @VARIANTS
@@ -52,7 +53,7 @@ def test_the_server_gets_the_flags_of_every_backend(variant: str) -> None:
     """Ports, paths and configuration as `fashion serve` gives them."""
     server = container(resources(KUBERNETES / variant)["Deployment"])
     assert server["command"] == ["tensorflow_model_server"]
-    own = ["--metrics_port=9090"] if variant == EMBEDDED else []
+    own = ["--metrics_port=9090"] if variant in EMBEDDED else []
     assert server["args"] == ["--port=8500", "--rest_api_port=8501", *config_flags("/config"), *own]
     assert [port["containerPort"] for port in server["ports"]] == [8500, 8501, *([9090] if own else [])]
 
@@ -61,12 +62,13 @@ def test_the_images_are_the_ones_that_are_built_and_tested() -> None:
     """The official ones in the version of `fashion serve`, and the embedded server's."""
     images = {
         variant: container(resources(KUBERNETES / variant)["Deployment"])["image"]
-        for variant in ("base", "overlays/gpu", "overlays/embedded")
+        for variant in ("base", "overlays/gpu", *EMBEDDED)
     }
     assert images == {
         "base": OFFICIAL_IMAGE,
         "overlays/gpu": f"{OFFICIAL_IMAGE}-gpu",
         "overlays/embedded": "fashion-embedded:latest",
+        "overlays/light": "fashion-light:latest",
     }
 
 
@@ -82,13 +84,13 @@ def test_paths_names_and_probes_agree_with_the_configuration(variant: str) -> No
     assert mounts["models"]["readOnly"] is mounts["config"]["readOnly"] is True
     metadata, status = f"/v1/models/{model.name}/metadata", f"/v1/models/{model.name}"
     # TensorFlow Serving has no probes of its own.
-    paths = ["/readyz", "/readyz", "/healthz"] if variant == EMBEDDED else [metadata, metadata, status]
+    paths = ["/readyz", "/readyz", "/healthz"] if variant in EMBEDDED else [metadata, metadata, status]
     for probe, path in zip(("startupProbe", "readinessProbe", "livenessProbe"), paths, strict=True):
         assert server[probe]["httpGet"] == {"path": path, "port": "rest"}
     metrics = text_format.Parse((CONFIG / "monitoring.config").read_text(), MonitoringConfig()).prometheus_config
     annotations = deployment["spec"]["template"]["metadata"]["annotations"]
     assert annotations["prometheus.io/path"] == metrics.path
-    assert annotations["prometheus.io/port"] == ("9090" if variant == EMBEDDED else "8501")
+    assert annotations["prometheus.io/port"] == ("9090" if variant in EMBEDDED else "8501")
 
 
 @VARIANTS

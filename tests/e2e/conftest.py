@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from serving.launch.backends import BACKENDS, MODEL_SERVER
-from tests.support.containers import BuiltImage
+from tests.support.containers import LIGHT_CONTAINER, BuiltImage
 from tests.support.live_backend import LiveBackend
 from tests.support.road import Road
 
@@ -23,7 +23,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "live" in metafunc.fixturenames:
         config = metafunc.config
         address = config.getoption("server_address")
-        backends = [ADDRESS] if address else config.getoption("server_backend") or list(BACKENDS)
+        backends = [ADDRESS] if address else config.getoption("server_backend") or [*BACKENDS, LIGHT_CONTAINER]
         metafunc.parametrize("live", backends, indirect=True, scope="session")
 
 
@@ -37,16 +37,16 @@ def live(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         return
     arguments: tuple[str, ...] = ()
     engine = ""
-    if backend == "container":
+    if backend in ("container", LIGHT_CONTAINER):
         engine = request.getfixturevalue("engine")
-        image: BuiltImage = request.getfixturevalue("serving_image")
+        image: BuiltImage = request.getfixturevalue("serving_image" if backend == "container" else "light_image")
         arguments = ("--engine", engine, "--image", image.name)
     if backend == "binary" and shutil.which(MODEL_SERVER) is None:
         pytest.skip(f"{MODEL_SERVER} is not on the PATH")
     road: Road = request.getfixturevalue("road")
     directory = tmp_path_factory.mktemp(backend)
     shutil.copytree(road.directory / "models", directory / "models")
-    server = LiveBackend(backend, {}, directory, arguments, engine)
+    server = LiveBackend("container" if engine else backend, {}, directory, arguments, engine)
     server.start()
     yield server
     assert server.process is not None

@@ -20,6 +20,8 @@ from tests.support.road import Road
 from tools.image import build_command
 
 ROOT = Path(__file__).parents[2]
+# Beside the backends of `fashion serve`: the backend `container` with the image on LiteRT.
+LIGHT_CONTAINER = "light-container"
 BUILD_SECONDS = 1500
 START_SECONDS = 60
 # What the build is given is what .dockerignore lets through, and the model of the tests.
@@ -66,6 +68,12 @@ def build_context(road: Road, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def embedded_image(engine: str, build_context: Path) -> BuiltImage:
     """The embedded server's image, built from what is here."""
     return build(engine, "embedded", build_context)
+
+
+@pytest.fixture(scope="session")
+def light_image(engine: str, build_context: Path) -> BuiltImage:
+    """The image of the server on LiteRT, built from what is here."""
+    return build(engine, "light", build_context)
 
 
 @pytest.fixture(scope="session")
