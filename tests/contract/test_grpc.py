@@ -30,9 +30,14 @@ def channel(server: Server) -> Iterator[grpc.Channel]:
 @pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
 def test_recorded_answer(case: dict[str, Any], channel: grpc.Channel) -> None:
     """The code and the details, or the message are as recorded."""
+    check(case, channel)
+
+
+def check(case: dict[str, Any], channel: grpc.Channel, models: Path = KITCHEN.parent) -> None:
+    """Asks a case and compares the answer. models: where the server has them."""
     expected = case["response"]
 
-    code, answer = ask(channel, case)
+    code, answer = ask(channel, case, models)
 
     assert code == expected["code"]
     if code == "OK":
@@ -47,10 +52,10 @@ def printed(message: Message) -> str:
     return text_format.MessageToString(message, descriptor_pool=messages.POOL)
 
 
-def ask(channel: grpc.Channel, case: dict[str, Any]) -> tuple[str, Any]:
+def ask(channel: grpc.Channel, case: dict[str, Any], models: Path = KITCHEN.parent) -> tuple[str, Any]:
     """Sends a recorded request; the code, and the message or the details."""
     method = METHODS_BY_NAME[case["method"]]
-    request = text_format.Parse(case["request"].replace("${MODELS}", str(KITCHEN.parent)), method.request_class())
+    request = text_format.Parse(case["request"].replace("${MODELS}", str(models)), method.request_class())
     call = channel.unary_unary(
         method.path,
         request_serializer=method.request_class.SerializeToString,

@@ -48,6 +48,21 @@ def running(
                 process.terminate()
 
 
+@contextmanager
+def recorded_server(directory: Path, kitchen: Path, *flags: str) -> Iterator[Server]:
+    """The recorded server of these models. directory: for its configuration."""
+    config = directory / "models.config"
+    config.write_text(f"""
+model_config_list {{ config {{
+  name: 'kitchen' base_path: '{kitchen}' model_platform: 'tensorflow'
+  model_version_policy {{ specific {{ versions: 1 versions: 2 }} }}
+  version_labels {{ key: 'stable' value: 1 }} version_labels {{ key: 'canary' value: 2 }}
+}} }}
+""")
+    with running(f"--model_config_file={config}", "--allow_version_labels_for_unavailable_models", *flags) as made:
+        yield made
+
+
 def wait_until_listening(process: subprocess.Popen[bytes], log: Path) -> Sequence[str]:
     """The gRPC and REST addresses that a server names in its log."""
     end = time.monotonic() + START_SECONDS
