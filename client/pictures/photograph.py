@@ -65,12 +65,12 @@ def _cut_out(picture: Image.Image) -> tuple[Image.Image, Image.Image]:
 
 def _before_background(picture: Image.Image) -> tuple[Image.Image, Image.Image, str]:
     """Levels and mask of what differs from the background and is not reached from the frame smoothly, and a doubt."""
-    background, noise = _background(picture, 0)
+    background, noise = _background(picture, curved=False)
     if noise > _PLAIN:
-        background, noise = _background(picture, 2)
+        background, noise = _background(picture, curved=True)
     if textured := noise > _PLAIN:
         picture = picture.filter(ImageFilter.MedianFilter(5))
-        background, noise = _background(picture, 2)
+        background, noise = _background(picture, curved=True)
     distance = _distance(picture, background)
     peak = _percentile(distance.histogram(), 0.997)
     different = _above(distance, max(_GARMENT * peak, 3, 2 * noise if noise > 2 else 0))  # noqa: PLR2004 - JPEG's own noise
@@ -94,8 +94,8 @@ def _before_background(picture: Image.Image) -> tuple[Image.Image, Image.Image, 
     return ImageChops.multiply(distance, mask.filter(ImageFilter.MaxFilter(3))), mask, doubt
 
 
-def _background(picture: Image.Image, degree: int) -> tuple[Image.Image, float]:
-    """The polynomial in x and y that fits the frame's colours, as a picture, and its noise.
+def _background(picture: Image.Image, *, curved: bool) -> tuple[Image.Image, float]:
+    """What fits the frame's colours, as a picture, and its noise: a polynomial in x and y, or one colour.
 
     Noise: levels that three quarters of the frame's pixels are within of it. Least squares, anew without the pixels
     that are far off: a garment may touch the frame.
@@ -103,7 +103,7 @@ def _background(picture: Image.Image, degree: int) -> tuple[Image.Image, float]:
     data, positions = picture.tobytes(), _frame(picture.size)
     colours = [data[3 * position : 3 * position + 3] for position in positions]
     width, height = picture.size
-    rows = [_terms(position % width / width, position // width / height, degree) for position in positions]
+    rows = [_terms(position % width / width, position // width / height, curved=curved) for position in positions]
     inliers: Sequence[int] = range(len(rows))
     for _ in range(4):
         fits = _fits([rows[i] for i in inliers], [colours[i] for i in inliers])
@@ -115,7 +115,7 @@ def _background(picture: Image.Image, degree: int) -> tuple[Image.Image, float]:
         inliers = [i for i, deviation in enumerate(deviations) if deviation <= limit]
     surface = Image.new("RGB", IMAGE_SHAPE)
     for x, y in ((x, y) for x in range(_EDGE) for y in range(_EDGE)):
-        row = _terms((x + 0.5) / _EDGE, (y + 0.5) / _EDGE, degree)
+        row = _terms((x + 0.5) / _EDGE, (y + 0.5) / _EDGE, curved=curved)
         surface.putpixel((x, y), tuple(min(_WHOLE, max(0, round(_value(fit, row)))) for fit in fits))
     return surface.resize(picture.size, Image.Resampling.BICUBIC), sorted(deviations)[len(deviations) * 3 // 4]
 
@@ -126,8 +126,8 @@ def _frame(size: tuple[int, int]) -> list[int]:
     return [p for p in range(width * height) if p % width in (0, width - 1) or p // width in (0, height - 1)]
 
 
-def _terms(x: float, y: float, degree: int) -> tuple[float, ...]:
-    return (1, x, y, x * x, x * y, y * y) if degree else (1,)
+def _terms(x: float, y: float, *, curved: bool) -> tuple[float, ...]:
+    return (1, x, y, x * x, x * y, y * y) if curved else (1,)
 
 
 def _value(fit: Sequence[float], terms: Sequence[float]) -> float:

@@ -1,13 +1,22 @@
-"""Photographs made of the data set's images: garments enlarged, smoothed, coloured, on backgrounds of twelve kinds."""
+"""Photographs made of the data set's images: garments enlarged, smoothed, coloured, on backgrounds of twelve kinds.
+
+`python -m tests.support.photographs` records what the client makes of drawn ones.
+"""
 
 from __future__ import annotations
 
 import io
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFilter
+from PIL import Image, ImageDraw, ImageFilter
 
+from client.pictures.images import read_image
+
+RECORDED = Path(__file__).parent / "photographs.npz"
 Floats = npt.NDArray[np.float64]
 
 PLAIN = ("white", "cream", "lighter on light", "darker on dark", "lighter on dark", "coloured", "cut out")
@@ -85,3 +94,28 @@ def _file(picture: Floats, generator: np.random.Generator) -> bytes:
         content = content.transpose(_TURNS[orientation])
     content.save(buffer, "JPEG", quality=int(generator.choice(_QUALITIES)), exif=exif)
     return buffer.getvalue()
+
+
+def results() -> Iterator[tuple[str, npt.NDArray[np.uint8], str]]:
+    """The kind, the pixels, uint8 [28, 28], and the warnings of two photographs of each kind, of a drawn garment.
+
+    It is higher than it is wide, and wider than it is high.
+    """
+    garment = Image.new("L", (28, 28))
+    draw = ImageDraw.Draw(garment)
+    draw.polygon([(9, 1), (18, 1), (26, 9), (22, 12), (19, 9), (19, 26), (8, 26), (8, 9), (5, 12), (1, 9)], fill=200)
+    draw.line([(8, 14), (19, 18)], fill=90, width=2)
+    for number, kind in enumerate(KINDS):
+        generator = np.random.default_rng(number)
+        for turns in range(2):
+            file = photograph(np.rot90(np.asarray(garment), turns), kind, generator)
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                pixels = read_image(io.BytesIO(file), "it", "photo")
+            texts = "; ".join(str(warning.message) for warning in caught)
+            yield kind, np.frombuffer(pixels, np.uint8).reshape(28, 28), texts
+
+
+if __name__ == "__main__":
+    kinds, pixels, texts = zip(*results(), strict=True)
+    np.savez_compressed(RECORDED, kinds=kinds, pixels=pixels, texts=texts)

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 from client import ImageWarning
 from client.pictures.images import read_image
 from client.types import Preprocess
-from tests.support.photographs import KINDS, PLAIN, photograph
+from tests.support.photographs import KINDS, PLAIN, RECORDED, photograph, results
 from training.data.dataset import Dataset
 
 Pixels = npt.NDArray[np.uint8]
@@ -75,6 +75,16 @@ def test_garments_are_recognized_on_backgrounds_of_twelve_kinds(real_data: Datas
     assert np.mean(plain_warnings) <= 0.05
 
 
+def test_photographs_become_the_pixels_that_they_became() -> None:
+    """On every kind of background, to a few levels: who changes this on purpose records it anew."""
+    recorded = np.load(RECORDED)
+    expected = zip(recorded["kinds"], recorded["pixels"], recorded["texts"], strict=True)
+    for (kind, pixels, text), (expected_kind, expected_pixels, expected_text) in zip(results(), expected, strict=True):
+        assert (kind, text) == (expected_kind, expected_text)
+        # Decoders of JPEG round differently.
+        assert np.abs(pixels.astype(int) - expected_pixels).max() <= 3, kind
+
+
 def test_the_data_sets_own_pictures_are_not_warned_about(real_data: Dataset) -> None:
     """Hardly any: of every fourth one fewer than 1 in 100."""
     images = real_data.test_images[::4]
@@ -115,6 +125,16 @@ def test_a_garment_is_light_on_black_on_whichever_side_of_its_background_it_is(
     assert np.median(pixels[4:26, 10:18]) > 150
     assert pixels[0].max() > 100
     assert pixels[27].max() > 100
+
+
+def test_a_garment_of_one_level_stays_so() -> None:
+    """There is nothing in it to stretch."""
+    bar = Image.new("RGB", (84, 84), "white")
+    bar.paste((0, 0, 0), (28, 14, 56, 70))
+    pixels, texts = _read(_png(bar), "photo")
+    assert texts == []
+    assert np.all(pixels[:, 7:21] == 255)
+    assert not pixels[:, :7].any()
 
 
 def test_a_small_garment_is_looked_at_from_nearby() -> None:
