@@ -3,20 +3,36 @@
 from __future__ import annotations
 
 import re
-from dataclasses import fields
+from dataclasses import asdict, fields
 
 import pytest
 
 from serving.embedded.flags import Flags, notices, parse, usage
 from serving.errors import ServerConfigError
 
+# What is on, or not 0 and not empty, without a flag.
+DEFAULTS = {
+    "port": 8500, "rest_api_timeout_in_ms": 30000, "model_name": "default", "saved_model_tags": "serve",
+    "file_system_poll_wait_seconds": 1.0, "max_num_load_retries": 5, "load_timeout_seconds": 600.0,
+    "load_retry_interval_micros": 60_000_000, "flush_filesystem_caches": True, "enable_model_warmup": True,
+    "remove_unused_fields_from_bundle_metagraph": True, "host": "127.0.0.1", "workers": 1,
+    "worker_timeout_seconds": 30.0, "shutdown_grace_seconds": 10.0, "reload_deadline_seconds": 120.0,
+    "reload_from": "loopback", "max_concurrent_requests": 4096, "max_request_bytes": 256 * 2**20,
+    "max_tensor_bytes": 256 * 2**20, "max_request_elements": 2**20, "max_connections": 4096,
+    "max_connections_per_address": 1024, "header_timeout_seconds": 20.0, "stall_timeout_seconds": 20.0,
+    "idle_timeout_seconds": 75.0, "worker_index": -1,
+}  # fmt: skip
+
 
 def test_defaults() -> None:
-    """gRPC on 8500, no REST, loopback."""
+    """TF Serving's, where it has the flag, but for the host; no REST port, no metrics port."""
     flags = parse([])
 
     assert flags == Flags()
-    assert (flags.port, flags.rest_api_port, flags.host, flags.model_name) == (8500, None, "127.0.0.1", "default")
+    assert {name: value for name, value in asdict(flags).items() if value} == DEFAULTS
+    assert [name for name, value in asdict(flags).items() if value is None] == [
+        "rest_api_port", "metrics_port", "enable_profiler",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
