@@ -19,8 +19,11 @@ from tools.mutants.project import Project
 
 # Where an operator's sign is one of arithmetic, not of `*args`, `**options` or a keyword-only parameter.
 _ARITHMETIC = {"arith_expr", "term", "expr", "and_expr", "xor_expr", "shift_expr", "power"}
-# Arguments that are texts for people, or guard a program against its authors or tune it, without another result.
-_SILENT_KEYWORDS = {"help", "short_help", "metavar", "epilog", "encoding", "slots", "frozen", "strict", "stacklevel"}
+# Arguments that are texts for people or for the type checker, or guard a program against its authors or tune it,
+# without another result.
+_SILENT_KEYWORDS = {
+    "help", "short_help", "metavar", "epilog", "encoding", "slots", "frozen", "strict", "stacklevel", "bound",
+}  # fmt: skip
 
 
 class Mutant(NamedTuple):

@@ -25,8 +25,8 @@ class HttpRequest:
     target: str
     headers: Mapping[bytes, bytes]
     body: bytes | bytearray
-    keeps_alive: bool = True
-    is_old: bool = False
+    keeps_alive: bool
+    is_old: bool
 
     def take_body(self) -> bytes | bytearray:
         """The body, which the request holds no more."""

@@ -150,6 +150,16 @@ def test_an_error_in_one_file_does_not_stop_the_others(tmp_path: Path) -> None:
         assert why in error
 
 
+def test_an_idx_file_that_was_cut_gives_the_blocks_that_are_whole(tmp_path: Path) -> None:
+    """The error counts from the file's beginning."""
+    path = tmp_path / "cut-idx3-ubyte"
+    path.write_bytes(_idx(_IMAGES)[: 16 + 3 * 784 + 100])
+    first, second = blocks([str(path)], block_size=2)
+    assert list(first.names) == [f"{path}[0]", f"{path}[1]"]
+    with pytest.raises(ImageError, match=r"cut-idx3-ubyte: ends after image 3 of 5$"):
+        second.load()
+
+
 def test_urls_are_refused_with_a_fix() -> None:
     """Before anything is read or sent."""
     with pytest.raises(ClientUsageError, match="URLs are not fetched: download it first"):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -135,6 +137,26 @@ def test_usage_tells_of_a_wrong_flag_once_the_server_has_ended(
 def test_lines_about_flags_are_known(line: str, is_about_flags: bool) -> None:
     """Their reason is given by itself, so that pages of usage are not."""
     assert log.is_about_flags(line) is is_about_flags
+
+
+def test_what_a_serving_server_prints_is_the_users(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """All of its stdout, as it comes; what it logs is kept."""
+    go = tmp_path / "go"
+    program = f"""
+import os, sys, time
+print("first words", file=sys.stderr, flush=True)
+while not os.path.exists({str(go)!r}): time.sleep(0.01)
+print("one\\ntwo\\n\\nthree", flush=True)
+"""
+    monkeypatch.setattr(run, "BACKENDS", {"binary": lambda _: [sys.executable, "-c", program]})
+    server = run._Process(ServeOptions(backend="binary"), show_log=False)
+    server.serving = True
+    go.touch()
+    assert server.wait() == 0
+    assert capfd.readouterr().out == "one\ntwo\n\nthree\n"
+    assert server.log() == ["first words"]
 
 
 def test_available_never_hides_a_wrong_flag(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -155,6 +155,19 @@ def test_cache_of_other_arrays_is_not_used(monkeypatch: pytest.MonkeyPatch, tmp_
         assert dataset.read_cache(path) is None
 
 
+def test_prepared_files_are_published_once(tmp_path: Path) -> None:
+    """Into a directory that may be there; whoever comes second leaves the first one's, and no other error is let be."""
+    for number in (1, 2):
+        (tmp_path / f"new{number}").mkdir()
+        (tmp_path / f"new{number}/file").write_text(str(number))
+        prepare._publish(tmp_path / f"new{number}", tmp_path / "data/fashion_mnist/3.0.1")
+    assert (tmp_path / "data/fashion_mnist/3.0.1/file").read_text() == "1"
+    prepare._publish(tmp_path / "new2", tmp_path / "data/fashion_mnist/3.0.2")
+    assert (tmp_path / "data/fashion_mnist/3.0.2/file").read_text() == "2"
+    with pytest.raises(FileNotFoundError):
+        prepare._publish(tmp_path / "nothing", tmp_path / "data/fashion_mnist/3.0.3")
+
+
 def test_preparing_leaves_only_the_data_set_and_the_cache(real_data: Dataset, tmp_path: Path) -> None:
     """From the four files, with no download and nothing on stdout: 13 seconds, once."""
     if not (files := sources.named_directory(None) or sources.default_directory()):

@@ -41,6 +41,15 @@ def test_a_model_trained_elsewhere_is_measured_and_exported(
     np.testing.assert_allclose(answer["probabilities"], small_model().predict(images, verbose=0), rtol=0, atol=1e-6)
 
 
+def test_a_model_trained_elsewhere_is_measured_on_the_files_that_are_named(
+    run: Path, base: Path, tmp_path: Path
+) -> None:
+    """A directory that lacks them is no reason to take others."""
+    result = invoke("export", "--from", run / "model.keras", "--data-dir", tmp_path, "--model-base-path", base)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith(f"Error: {tmp_path} lacks train-images-idx3-ubyte.gz, ")
+
+
 def other_model(input_shape: tuple[int, ...], units: int, activation: str | None = "softmax") -> keras.Model:
     """A model that is not ours."""
     layers = [keras.layers.Flatten(), keras.layers.Dense(units, activation=activation)]

@@ -8,6 +8,7 @@ import h2.events
 import h2.exceptions
 import pytest
 
+from serving.embedded.grpc import connection
 from serving.embedded.grpc.options import ConnectionOptions
 from serving.embedded.grpc.outbox import Outbox
 from serving.embedded.grpc.stream import Stream
@@ -130,6 +131,19 @@ def test_statuses_need_no_window() -> None:
 
     assert peer.answer(3).status == 12
     assert peer.answer(5).headers == {":status": "405"}
+
+
+def test_the_window_is_opened_again_by_all_that_came(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond the bound, not at it."""
+    monkeypatch.setattr(connection, "_REFILL_BYTES", 200)
+    peer = Peer(Memory())
+    data = message(bytes(300))
+    peer.send(begin(1), frame(DATA, 0, 1, data[:200]))
+    assert peer.rest() == []
+
+    peer.send(frame(DATA, 0, 1, data[200:201]))
+
+    assert peer.rest() == [Frame(WINDOW_UPDATE, 0, 0, (201).to_bytes(4, "big"))]
 
 
 def test_padding_counts_in_windows() -> None:

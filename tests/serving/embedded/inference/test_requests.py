@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 import threading
 from collections.abc import Awaitable, Mapping
@@ -154,6 +155,8 @@ def test_errors_quote_the_names_of_a_request_only_so_far() -> None:
     ) as info:
         Server().predict(request)
     assert len(str(info.value)) < 16_000
+    # 32 of those that were sent, and as many of those that are unexpected.
+    assert len(re.findall(r"name\d+|n{100,}", str(info.value))) == 2 * 32
 
 
 def test_a_context_is_paid_for_with_every_example() -> None:

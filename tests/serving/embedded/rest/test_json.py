@@ -32,6 +32,21 @@ PAIR_TYPES = {"n": DT_INT64, "s": DT_STRING}
 
 
 @pytest.mark.parametrize(
+    ("body", "shape"),
+    [
+        (b'{"inputs": []}', (0,)),
+        (b'{"inputs": [[], []]}', (2, 0)),
+        (b'{"inputs": {"x": [[[]]]}}', (1, 1, 0)),
+        (b'{"instances": [[], [], []]}', (3, 0)),
+        (b'{"instances": [{"x": []}]}', (1, 0)),
+    ],
+)
+def test_empty_lists_have_a_shape(body: bytes, shape: tuple[int, ...]) -> None:
+    """However deep they are."""
+    assert requests.predict_inputs(values.parse_object(body), TYPES, "")["x"].shape == shape
+
+
+@pytest.mark.parametrize(
     ("outputs", "row_format", "text"),
     [
         ({"y": np.array([3.5, 4.0], np.float32)}, True, '{\n    "predictions": [3.5, 4.0\n    ]\n}'),

@@ -18,7 +18,7 @@ import pytest
 from serving.apis.messages import ModelServerConfig
 from serving.embedded.workers import supervisor
 from serving.embedded.workers.configuration import Record, record_path
-from serving.embedded.workers.supervisor import Supervisor, Times
+from serving.embedded.workers.supervisor import Supervisor, Times, Worker
 from serving.errors import ServerConfigError
 from tests.support.live import wait_until
 
@@ -105,6 +105,18 @@ def test_a_machine_that_was_suspended(run: Callable[..., Running]) -> None:
     worker._beaten.clear()
 
     assert worker.silence(3600.0) < 5
+
+
+def test_a_worker_that_starts_has_more_time(tmp_path: Path) -> None:
+    """Ten times as long without a sign of life as one that serves."""
+    worker = Worker([sys.executable, "-c", "import time; time.sleep(600)"], tmp_path)
+    try:
+        silence = [worker.silence(0.3) for _ in range(3)]
+        worker.ready.set()
+        assert [*silence, worker.silence(0.3)] == pytest.approx([0.03, 0.06, 0.09, 1.2])
+    finally:
+        worker.kill()
+        worker.process.wait()
 
 
 def test_workers_that_do_not_end(run: Callable[..., Running], caplog: pytest.LogCaptureFixture) -> None:
