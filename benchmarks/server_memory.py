@@ -24,7 +24,7 @@ from serving.apis.messages import PredictRequest, PredictResponse
 from tests.support.live import Server, running
 
 LIMIT = 1.10
-TOYS = Path(__file__).parents[1] / "tests" / "support" / "toy_models.py"
+TOYS = {"tensorflow": "tests.support.toy_models", "litert": "tests.support.lite_models"}
 
 
 def main() -> int:
@@ -32,23 +32,24 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--requests", type=int, default=200_000)
     parser.add_argument("--reloads", type=int, default=100)
+    parser.add_argument("--runtime", choices=TOYS, default="tensorflow")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
-        subprocess.run([sys.executable, str(TOYS), directory], check=True, capture_output=True)
-        before, after = measure(Path(directory), options.requests, options.reloads)
+        subprocess.run([sys.executable, "-m", TOYS[options.runtime], directory], check=True, capture_output=True)
+        before, after = measure(Path(directory), options.runtime, options.requests, options.reloads)
     mib = 2**20
     print(f"after warm-up {before / mib:.1f} MiB, in the end {after / mib:.1f} MiB: {after / before:.3f} (bar {LIMIT})")
     return 0 if after <= before * LIMIT else 1
 
 
-def measure(toys: Path, requests: int, reloads: int, warm_up: float = 0.1) -> tuple[int, int]:
+def measure(toys: Path, runtime: str, requests: int, reloads: int, warm_up: float = 0.1) -> tuple[int, int]:
     """Resident bytes after `warm_up` of the requests and reloads, and after all of them."""
     base = toys / "served"
     base.mkdir()
     publisher = Publisher(toys, base)
     publisher.next()
     flags = ("--model_name=m", f"--model_base_path={base}", "--file_system_poll_wait_seconds=0.05")
-    with running(*flags) as server:
+    with running(*flags, f"--runtime={runtime}") as server:
         work(server, publisher, round(requests * warm_up), max(2, round(reloads * warm_up)))
         before = resident(server)
         work(server, publisher, requests, reloads)

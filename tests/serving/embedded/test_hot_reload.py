@@ -59,15 +59,26 @@ RELOADED = "reloaded"
 SPOILT = ("truncated", "garbage", "bad_warmup", "bad_self_test")
 
 
+@pytest.fixture(scope="module", params=["tensorflow", "litert"])
+def runtime(request: pytest.FixtureRequest) -> str:
+    """What runs the models."""
+    return str(request.param)
+
+
 @pytest.fixture(scope="module")
-def publishers(toys: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Publisher]:
+def publishers(
+    runtime: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Publisher]:
     """Base paths with version 1, by the model's name."""
     base = tmp_path_factory.mktemp("reload")
-    return {name: Publisher(toys, base, name) for name in (RELOADED, *SPOILT)}
+    models = request.getfixturevalue("toys" if runtime == "tensorflow" else "lite_toys")
+    return {name: Publisher(models, base, name) for name in (RELOADED, *SPOILT)}
 
 
 @pytest.fixture(scope="module")
-def server(publishers: dict[str, Publisher], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(
+    runtime: str, publishers: dict[str, Publisher], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
     """A server of those base paths which looks often."""
     config = tmp_path_factory.mktemp("config") / "models.config"
     models = (
@@ -75,7 +86,7 @@ def server(publishers: dict[str, Publisher], tmp_path_factory: pytest.TempPathFa
         for name, publisher in publishers.items()
     )
     config.write_text(f"model_config_list {{ {' '.join(models)} }}")
-    with running(f"--model_config_file={config}", *POLLING) as live:
+    with running(f"--model_config_file={config}", f"--runtime={runtime}", *POLLING) as live:
         yield live
 
 
@@ -168,14 +179,16 @@ def test_fifty_reloads_under_load(server: Server, publishers: dict[str, Publishe
 
 
 def truncate_weights(path: Path) -> None:
-    """Half of the variables."""
-    data = path / "variables" / "variables.data-00000-of-00001"
+    """Half of the variables, or of all that LiteRT has."""
+    files = (path / "variables" / "variables.data-00000-of-00001", path / "model.tflite")
+    data = next(file for file in files if file.exists())
     data.write_bytes(data.read_bytes()[: data.stat().st_size // 2])
 
 
 def garbage(path: Path) -> None:
-    """No SavedModel at all."""
-    (path / "saved_model.pb").write_bytes(os.urandom(1000))
+    """No model at all."""
+    for file in path.glob("*model.*"):
+        file.write_bytes(os.urandom(1000))
 
 
 def bad_warmup(path: Path) -> None:
