@@ -82,6 +82,51 @@ def test_every_number_has_a_range(name: str) -> None:
             parse([f"--{name}={value}"])
 
 
+RANGES: dict[tuple[float, float], list[str]] = {
+    (0, 2**31 - 1): [
+        "rest_api_num_threads", "grpc_max_threads", "num_load_threads", "num_unload_threads", "max_num_load_retries",
+        "num_request_iterations_for_warmup", "num_tflite_pools", "num_tflite_interpreters_per_pool",
+        "max_concurrent_requests", "max_request_rows", "max_connections", "max_connections_per_address",
+    ],
+    (-1, 2**31 - 1): [
+        "rest_api_timeout_in_ms", "tensorflow_session_parallelism", "tensorflow_intra_op_parallelism",
+        "tensorflow_inter_op_parallelism",
+    ],
+    (0, 10**9): [
+        "file_system_poll_wait_seconds", "load_timeout_seconds", "per_process_gpu_memory_fraction",
+        "worker_timeout_seconds", "shutdown_grace_seconds", "reload_deadline_seconds",
+    ],
+    (-1, 10**9): ["model_config_file_poll_wait_seconds"],
+    (0.1, 10**9): ["header_timeout_seconds", "stall_timeout_seconds", "idle_timeout_seconds"],
+    (-1, 65535): ["port", "rest_api_port"],
+    (0, 65535): ["metrics_port"],
+    (1, 1024): ["workers"],
+    (-1, 1024): ["worker_index"],
+    (1, 2**31 - 1): ["max_request_elements"],
+    (-1, 2**63 - 1): ["load_retry_interval_micros"],
+    (0, 2**63 - 1): ["max_bytes_in_flight"],
+    (1, 2**63 - 1): ["max_request_bytes", "max_tensor_bytes"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "least", "most"), [(name, *edges) for edges, names in RANGES.items() for name in names]
+)
+def test_a_number_may_be_at_the_edges_of_its_range_and_not_beyond(name: str, least: float, most: float) -> None:
+    """One further, or a little less than a tenth of a second."""
+    for value in (least, most):
+        assert getattr(parse([f"--{name}={value}"]), name) == value
+    for value in (least - (0.001 if name.endswith("timeout_seconds") else 1), most + 1):
+        with pytest.raises(ServerConfigError, match=f"for flag {name}: expected a "):
+            parse([f"--{name}={value}"])
+
+
+def test_these_are_all_numbers() -> None:
+    """A new one needs its edges here."""
+    numbers = {field.name for field in fields(Flags) if field.metadata["kind"] in (int, float)}
+    assert {name for names in RANGES.values() for name in names} == numbers
+
+
 @pytest.mark.parametrize(
     "name", ["rest_api_timeout_in_ms", "model_config_file_poll_wait_seconds", "load_retry_interval_micros"]
 )

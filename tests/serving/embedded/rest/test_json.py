@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -42,8 +43,21 @@ PAIR_TYPES = {"n": DT_INT64, "s": DT_STRING}
     ],
 )
 def test_empty_lists_have_a_shape(body: bytes, shape: tuple[int, ...]) -> None:
-    """However deep they are."""
-    assert requests.predict_inputs(values.parse_object(body), TYPES, "")["x"].shape == shape
+    """However deep they are, whichever way they are read."""
+    for data_type, no_booleans in itertools.product((DT_FLOAT, DT_UINT8), (False, True)):
+        document = values.parse_object(body)
+        inputs = requests.predict_inputs(document, {"x": data_type}, "", no_booleans=no_booleans)
+        assert inputs["x"].shape == shape
+
+
+@pytest.mark.parametrize("no_booleans", [False, True])
+@pytest.mark.parametrize("data_type", [DT_FLOAT, DT_UINT8])
+@pytest.mark.parametrize("rows", ["[[1], 2]", "[1, [2]]", "[[1, 2], [3]]", "[[[1], [2]], [[3], 4]]", "[[1], {}]"])
+def test_uneven_lists_are_refused(rows: str, data_type: int, *, no_booleans: bool) -> None:
+    """Whichever way they are read."""
+    document = values.parse_object(f'{{"instances": {rows}}}'.encode())
+    with pytest.raises(InvalidArgument):
+        requests.predict_inputs(document, {"x": data_type}, "", no_booleans=no_booleans)
 
 
 @pytest.mark.parametrize(
