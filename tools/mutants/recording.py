@@ -119,9 +119,12 @@ def file_of(test: str) -> str:
 
 def _combined(data_file: Path, root: Path) -> dict[str, dict[str, list[int]]]:
     """By test, or by the test that started the process, the lines of each file."""
-    measured = coverage.Coverage(data_file=str(data_file), config_file=False)
-    measured.combine([str(data_file.parent)])
-    data = measured.get_data()
+    # Not coverage.Coverage.combine(): in a process that is measured itself, as the test of this, its own data is lost.
+    data = coverage.CoverageData(no_disk=True)
+    for path in data_file.parent.glob(f"{data_file.name}.*"):
+        part = coverage.CoverageData(str(path))
+        part.read()
+        data.update(part)
     lines: dict[str, dict[str, list[int]]] = defaultdict(dict)
     for file in data.measured_files():
         name = str(Path(file).relative_to(root))
