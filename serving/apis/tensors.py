@@ -7,11 +7,11 @@ Source: https://github.com/tensorflow/tensorflow/blob/master/tensorflow/core/fra
 
 from __future__ import annotations
 
+import contextlib
 import functools
-import itertools
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -75,6 +75,10 @@ _FIXED = frozenset(("float_val", "double_val", "scomplex_val", "dcomplex_val", "
 # So few numbers are written sooner here than by a message.
 _FEW = 8
 _UINT64_MAX = 2**64 - 1
+# The greatest number that a varint has one byte for.
+_ONE_BYTE = 0x7F
+# So short strings are looked for among those before them.
+_SHORT_BYTES = 64
 # A client sends few shapes, and to read one takes as long as to read its whole message.
 _KNOWN_SHAPE_BYTES = 64
 # What is not charged for.
@@ -139,7 +143,7 @@ def tensor_proto_pieces(array: Array, dtype: int, *, tensor_content: bool = Fals
     if not array.size:
         return [head]
     if field == "string_val":
-        return [head, *itertools.chain.from_iterable(map(_string_pieces, array.ravel().tolist()))]
+        return [head, *_string_pieces(array.ravel().tolist())]
     if tensor_content or field in _FIXED:
         data = array.astype(wire_dtype, copy=False).tobytes()
         return [head, field_head("tensor_content" if tensor_content else field, len(data)), data]
@@ -183,14 +187,23 @@ def make_ndarray(
     return _filled(_typed_values(getattr(proto, field), field, dtype), count, dtype).reshape(shape)
 
 
-def ndarray_bytes(proto: TensorProto) -> int:
-    """The bytes that `make_ndarray` will take, strings with what they hold, or 0 for what it will not read."""
+class NdarraySize(NamedTuple):
+    """What `make_ndarray` takes: bytes of memory, strings with what they hold, and how many values it converts."""
+
+    nbytes: int
+    converted: int
+
+
+def ndarray_size(proto: TensorProto) -> NdarraySize:
+    """The size of the array of a TensorProto; zeros for what `make_ndarray` will not read."""
     try:
         dtype, _, field = _codec(proto.dtype)
         _, count = _shape(proto)
     except TensorError:
-        return 0
-    return count * dtype.itemsize if field != "string_val" else count * _STRING_BYTES + proto.ByteSize()
+        return NdarraySize(0, 0)
+    if field == "string_val":
+        return NdarraySize(count * _STRING_BYTES + proto.ByteSize(), count)
+    return NdarraySize(count * dtype.itemsize, len(getattr(proto, field)))
 
 
 def array_bytes(array: Array) -> int:
@@ -239,7 +252,7 @@ _known_shape = functools.lru_cache(1024)(_read_shape)
 def varint(value: int) -> bytes:
     """A number as protobuf writes it: https://protobuf.dev/programming-guides/encoding/#varints."""
     data = bytearray()
-    while value > 0x7F:  # noqa: PLR2004 - seven bits
+    while value > _ONE_BYTE:
         data.append(value & 0x7F | 0x80)
         value >>= 7
     return bytes((*data, value))
@@ -254,9 +267,25 @@ def _head(dtype: int, shape: tuple[int, ...]) -> bytes:
     return proto.SerializeToString()
 
 
-def _string_pieces(value: object) -> tuple[bytes, bytes]:
+def _string_pieces(values: list[Any]) -> Iterable[bytes]:
+    """The fields of strings. Those of short ones are made once: class names repeat."""
+    with contextlib.suppress(TypeError):
+        if len(values) > _FEW and max(map(len, values)) <= _SHORT_BYTES:
+            return map(_StringFields().__getitem__, values)
+    return map(_string_field, values)
+
+
+class _StringFields(dict[object, bytes]):
+    """Strings as fields."""
+
+    def __missing__(self, value: object) -> bytes:
+        field = self[value] = _string_field(value)
+        return field
+
+
+def _string_field(value: object) -> bytes:
     data = _as_bytes(value)
-    return field_head("string_val", len(data)), data
+    return field_head("string_val", len(data)) + data
 
 
 def _packed(values: Array, field: str) -> bytes:
@@ -265,6 +294,8 @@ def _packed(values: Array, field: str) -> bytes:
         # A negative number is written as one of 64 bits.
         data = b"".join([varint(value & _UINT64_MAX) for value in values.tolist()])
         return field_head(field, len(data)) + data
+    if values.min() >= 0 and values.max() <= _ONE_BYTE:
+        return field_head(field, len(values)) + values.astype(np.uint8).tobytes()
     proto = TensorProto()
     for start in range(0, len(values), _PIECE):
         getattr(proto, field).extend(values[start : start + _PIECE].tolist())

@@ -10,8 +10,16 @@ from typing import TypeVar
 # A hand-over to a thread and back costs as much as a few hundred KiB of work.
 LARGE_BYTES = 2**17
 _THREADS = 2
+# To copy so many bytes takes as long as other work does for one, and to convert a value as long as to copy half a KiB.
+_COPY_BYTES = 32
+_VALUE_BYTES = 16
 
 T = TypeVar("T")
+
+
+def work_size(copied: int, converted: int = 0) -> int:
+    """The size of work that does no more than copy bytes and convert values."""
+    return copied // _COPY_BYTES + converted * _VALUE_BYTES
 
 
 class Offload:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from functools import partial
 from typing import Any, cast
 
@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError, Message
 
 from serving.embedded.grpc import messages, wire
 from serving.embedded.observe.calls import Call
-from serving.embedded.offload import LARGE_BYTES, Offload
+from serving.embedded.offload import LARGE_BYTES, Offload, work_size
 from serving.errors import InvalidArgument
 
 # As much is unpacked at a time, the second from the second time on.
@@ -27,7 +27,7 @@ class Large:
 
     def __init__(self, message: messages.Message) -> None:
         self._message: messages.Message | bytearray | None = message
-        self._measure: Iterator[int] = iter(())
+        self._measure: Generator[None, None, wire.Cost] | None = None
         self.size = messages.message_bytes(message)
 
     def __enter__(self) -> Large:
@@ -38,7 +38,7 @@ class Large:
         if isinstance(self._message, messages.Parcel):
             self._message.drop()
         self._message = None
-        self._measure = iter(())
+        self._measure = None
 
     async def request(self, request_class: type[Message], max_elements: int, offload: Offload, call: Call) -> Any:
         """The message, for which the call is charged; its bytes, for which it was, are let go of.
@@ -48,8 +48,9 @@ class Large:
         if isinstance(self._message, messages.Parcel):
             await self._unpack(self._message, offload, call)
         try:
-            call.charge(await self._parsed_bytes(request_class, max_elements, offload))
-            request = await offload.run(self.size, partial(self._parse, request_class))
+            cost = await self._cost(request_class, max_elements, offload)
+            call.charge(cost.nbytes)
+            request = await offload.run(work_size(self.size, cost.elements), partial(self._parse, request_class))
         except DecodeError as error:
             raise broken(error) from error
         call.refund(self.size)
@@ -66,18 +67,28 @@ class Large:
         if size:
             call.refund(parcel.size)
             self.size = size
-        self._message = await offload.run(self.size, parcel.joined)
+        self._message = await offload.run(work_size(self.size), parcel.joined)
 
-    async def _parsed_bytes(self, request_class: type[Message], max_elements: int, offload: Offload) -> int:
+    async def _cost(self, request_class: type[Message], max_elements: int, offload: Offload) -> wire.Cost:
         """A thread measures in steps: beside one that runs for long, the loop waits at each of thousands of sockets."""
-        self._measure = wire.parsed_bytes(self._data(), cast("Descriptor", request_class.DESCRIPTOR), max_elements)
-        total = 0
-        while (size := await offload.run(self.size, self._step)) is not None:
-            total = size
-        return total
+        self._measure = wire.cost(self._data(), cast("Descriptor", request_class.DESCRIPTOR), max_elements)
+        cost = self._step()
+        while cost is None:
+            cost = await offload.run(self.size, self._step)
+        return cost
 
-    def _step(self) -> int | None:
-        return next(self._measure, None)
+    def _step(self) -> wire.Cost | None:
+        """What the message costs, once that is known."""
+        measure = self._measure
+        if measure is None:
+            # The call is over, and nobody waits.
+            return None
+        try:
+            next(measure)
+        except StopIteration as end:
+            cost: wire.Cost = end.value
+            return cost
+        return None
 
     def _parse(self, request_class: type[Message]) -> Message:
         with _PARSING:

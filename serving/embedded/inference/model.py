@@ -51,7 +51,8 @@ class LoadedModel:
     """What the runtime loaded for one version, and what requests need to know of it. It goes with the version.
 
     batching: how its requests are merged, or None when they are not. signatures: by name. run, close, runtime,
-    loop_free: as `Servable` has them. quick_outputs: the tensors whose last run was quick enough for the event loop.
+    loop_free: as `Servable` has them. quick_bytes: of how many bytes the
+    inputs may be for a run that is quick enough for the event loop, by the outputs' tensors.
     queues: the requests that wait, by what they must have in common to be merged. runs_alone: how many runs in a row
     had one request. answer_bytes: what the last answer took for each byte of its inputs, by the outputs' tensors, where
     it was large.
@@ -66,7 +67,7 @@ class LoadedModel:
         self.close = servable.close
         self.runtime = servable.runtime
         self.loop_free = servable.loop_free
-        self.quick_outputs: set[str] = set()
+        self.quick_bytes: dict[tuple[str, ...], float] = {}
         self.queues: dict[Hashable, Queue] = {}
         self.runs_alone = 0
         self.answer_bytes: dict[Hashable, float] = {}

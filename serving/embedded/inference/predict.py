@@ -15,7 +15,7 @@ import numpy as np
 
 from serving.apis import tensors
 from serving.apis.messages import DT_STRING, ModelSpec, SignatureDef, TensorProto
-from serving.apis.tensors import Array
+from serving.apis.tensors import Array, NdarraySize
 from serving.embedded.inference.model import DEFAULT_SIGNATURE, LoadedModel, Signature
 from serving.embedded.inference.runner import Run
 from serving.embedded.limits import Limits
@@ -103,15 +103,11 @@ def find_signature(engine: Engine, version: Version[LoadedModel], signature_name
     return signature
 
 
-def input_bytes(signature: Signature, inputs: Mapping[str, TensorProto], limits: Limits) -> int:
-    """The bytes of the arrays of a request's inputs; those that will be refused do not count."""
-    size = 0
-    for alias, _, _ in signature.inputs:
-        if alias in inputs:
-            array_size = tensors.ndarray_bytes(inputs[alias])
-            if array_size <= limits.max_tensor_bytes:
-                size += array_size
-    return size
+def input_size(signature: Signature, inputs: Mapping[str, TensorProto], limits: Limits) -> NdarraySize:
+    """The size of the arrays of a request's inputs; those that will be refused do not count."""
+    sizes = [tensors.ndarray_size(inputs[alias]) for alias, _, _ in signature.inputs if alias in inputs]
+    taken = [size for size in sizes if size.nbytes <= limits.max_tensor_bytes]
+    return NdarraySize(sum(size.nbytes for size in taken), sum(size.converted for size in taken))
 
 
 def _check_strings(alias: str, proto: TensorProto, limits: Limits) -> None:

@@ -17,10 +17,12 @@ from serving.embedded.models.versions import Version
 from serving.errors import DeadlineExceeded
 
 # A hand-over to a thread and back costs as much as a small model's whole run: one that is sure to be quick stays on the
-# event loop. Sure means: the last run of its outputs took no longer than this, they depend on no loop, and the inputs
-# are small.
+# event loop. Sure means: by the runs of its outputs so far, inputs of this size take no longer than this; the outputs
+# depend on no loop, and the inputs are small.
 QUICK_SECONDS = 0.001
-QUICK_BYTES = 65536
+QUICK_BYTES = 2**17
+# A client may ask for any subset of the outputs: of so many it is known how long they take.
+_KNOWN_FETCHES = 64
 _LARGE_BYTES = 2**20
 _TURN_RUNS = 64
 _ALONE_RUNS = 31
@@ -52,7 +54,7 @@ class Runner:
         self._observe = observe
         # How many runs are made at once, without waiting for others of the same turn.
         self._at_once = 0
-        self._quick: deque[tuple[Run, asyncio.Future[list[Array]]]] = deque()
+        self._quick: deque[tuple[Run, int, asyncio.Future[list[Array]]]] = deque()
         # Closed from the end of a run with a large result until the event loop has taken it: results that nobody has
         # paid for yet must not pile up.
         self._gate = threading.Event()
@@ -65,27 +67,29 @@ class Runner:
         """
         if run.deadline is not None and run.deadline <= time.monotonic():
             raise DeadlineExceeded("The deadline had passed before the model could run.")
-        if not _is_quick(run):
-            return await self._in_thread(run)
+        size = _size(run.feeds)
+        if not _is_quick(run, size):
+            return await self._in_thread(run, size)
         if self._at_once:
             self._at_once -= 1
-            return self._timed(run)
-        return await self._in_turn(run)
+            return self._timed(run, size)
+        return await self._in_turn(run, size)
 
     def run_now(self, run: Run) -> list[Array] | None:
         """What `run` gives, at once, or None when that might hold up the event loop. Raises ServingError."""
-        return self._timed(run) if _is_quick(run) else None
+        size = _size(run.feeds)
+        return self._timed(run, size) if _is_quick(run, size) else None
 
     def stop(self) -> None:
         """Starts nothing any more; a run under way is not waited for: it may have outlived its request."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def _in_turn(self, run: Run) -> list[Array]:
+    async def _in_turn(self, run: Run, size: int) -> list[Array]:
         loop = asyncio.get_running_loop()
         result: asyncio.Future[list[Array]] = loop.create_future()
         if not self._quick:
             loop.call_soon(self._run_quick)
-        self._quick.append((run, result))
+        self._quick.append((run, size, result))
         return await result
 
     def _run_quick(self) -> None:
@@ -97,19 +101,19 @@ class Runner:
         if self._quick:
             asyncio.get_running_loop().call_soon(self._run_quick)
 
-    def _settle(self, run: Run, result: asyncio.Future[list[Array]]) -> None:
+    def _settle(self, run: Run, size: int, result: asyncio.Future[list[Array]]) -> None:
         try:
             # A request that was given up meanwhile holds its version no more.
             if not result.done():
-                result.set_result(self._timed(run))
+                result.set_result(self._timed(run, size))
         except Exception as error:  # noqa: BLE001 - it becomes the answer of its request
             result.set_exception(error)
         finally:
             # An error's traceback has this frame, and would be a cycle with what holds the error.
             del run, result
 
-    async def _in_thread(self, run: Run) -> list[Array]:
-        running = self._threads.submit(self._gated, run, asyncio.get_running_loop())
+    async def _in_thread(self, run: Run, size: int) -> list[Array]:
+        running = self._threads.submit(self._gated, run, size, asyncio.get_running_loop())
         # The run holds the version itself: its request may be given up before it ends, or before it begins.
         run.version.use()
         running.add_done_callback(lambda _: run.version.release())
@@ -121,9 +125,9 @@ class Runner:
         except asyncio.TimeoutError as error:
             raise DeadlineExceeded("The deadline passed before the model had answered.") from error
 
-    def _gated(self, run: Run, loop: asyncio.AbstractEventLoop) -> list[Array]:
+    def _gated(self, run: Run, size: int, loop: asyncio.AbstractEventLoop) -> list[Array]:
         self._gate.wait(_GATE_SECONDS)
-        values = self._timed(run)
+        values = self._timed(run, size)
         if sum(value.nbytes for value in values) > _LARGE_BYTES:
             self._gate.clear()
             with contextlib.suppress(RuntimeError):
@@ -138,28 +142,41 @@ class Runner:
         else:
             self._gate.set()
 
-    def _timed(self, run: Run) -> list[Array]:
+    def _timed(self, run: Run, size: int) -> list[Array]:
         model = run.version.servable
         begin = time.perf_counter()
         values = model.run(run.feeds, run.fetches)
         seconds = time.perf_counter() - begin
-        if seconds < QUICK_SECONDS:
-            model.quick_outputs.update(run.fetches)
-        else:
-            model.quick_outputs.difference_update(run.fetches)
+        if model.loop_free.issuperset(run.fetches):
+            _learn(model.quick_bytes, run.fetches, size, seconds)
         if self._observe is not None:
             self._observe(model.name, model.runtime, seconds)
         return values
 
 
-def _is_quick(run: Run) -> bool:
-    model = run.version.servable
-    if not (model.quick_outputs.issuperset(run.fetches) and model.loop_free.issuperset(run.fetches)):
-        return False
+def _learn(quick_bytes: dict[tuple[str, ...], float], fetches: tuple[str, ...], size: int, seconds: float) -> None:
+    """Takes note of how long a run took."""
+    known = quick_bytes.get(fetches, 0.0)
+    estimate = size * QUICK_SECONDS / max(seconds, 1e-6)
+    if seconds < QUICK_SECONDS:
+        if estimate <= known:
+            return
+        if len(quick_bytes) >= _KNOWN_FETCHES:
+            quick_bytes.clear()
+        quick_bytes[fetches] = estimate
+    elif known:
+        quick_bytes[fetches] = min(estimate, known)
+
+
+def _is_quick(run: Run, size: int) -> bool:
+    return size <= QUICK_BYTES and size <= run.version.servable.quick_bytes.get(run.fetches, -1)
+
+
+def _size(feeds: Mapping[str, Array]) -> int:
+    """The bytes of inputs, strings with what they hold; more than QUICK_BYTES for what may be more."""
     size = 0
-    for feed in run.feeds.values():
+    for feed in feeds.values():
         if feed.size > QUICK_BYTES:
-            return False
-        # Strings are counted by what they hold.
+            return feed.nbytes
         size += sum(map(len, feed.ravel())) if feed.dtype.kind == "O" else feed.nbytes
-    return size <= QUICK_BYTES
+    return size

@@ -13,7 +13,15 @@ from tensorflow.core.framework import tensor_pb2
 
 from serving.apis import messages
 from serving.apis.messages import TensorProto, TensorShapeProto
-from serving.apis.tensors import TensorError, data_type, data_type_name, make_ndarray, make_tensor_proto, numpy_dtype
+from serving.apis.tensors import (
+    TensorError,
+    data_type,
+    data_type_name,
+    make_ndarray,
+    make_tensor_proto,
+    ndarray_size,
+    numpy_dtype,
+)
 
 _NUMBERS = [
     "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32", "float64",
@@ -164,6 +172,37 @@ def test_long_arrays_are_the_same_in_pieces(dtype: str) -> None:
     proto = make_tensor_proto(array, tensor_content=False)
     assert not proto.tensor_content
     np.testing.assert_array_equal(make_ndarray(proto), array)
+
+
+@pytest.mark.parametrize("pair", [[0, 127], [0, 128], [-1, 5], [2**62, 0], [True, False]], ids=str)
+def test_integers_of_one_byte_and_of_more(pair: list[int]) -> None:
+    """The same, though the first are copied as they are: up to 127 a number is its own varint."""
+    values = pair * 5
+    array = np.array(values)
+    proto = make_tensor_proto(array, tensor_content=False)
+    assert not proto.tensor_content
+    np.testing.assert_array_equal(make_ndarray(proto), array)
+    assert (proto.bool_val if array.dtype == bool else proto.int64_val) == values
+
+
+@pytest.mark.parametrize("length", [1, 64, 65])
+def test_strings_that_repeat_and_long_ones(length: int) -> None:
+    """Each comes back in its place."""
+    values = [letter * length for letter in (b"a", b"b", b"a", b"", b"c") * 3]
+    assert list(make_tensor_proto(values).string_val) == values
+    text = make_tensor_proto(np.array(["\u00e4" * length] * 10, object))
+    assert list(text.string_val) == [("\u00e4" * length).encode()] * 10
+
+
+def test_the_size_of_an_array_is_told_before_it_is_made() -> None:
+    """Its bytes, and how many values have to be converted: none of tensor_content, few that fill a shape."""
+    dense = make_tensor_proto(np.zeros((10, 4), np.float32))
+    assert ndarray_size(dense) == (160, 0)
+    assert ndarray_size(make_tensor_proto(np.zeros((10, 4), np.float32), tensor_content=False)) == (160, 40)
+    assert ndarray_size(TensorProto(dtype=1, tensor_shape=_shape(1000), float_val=[1])) == (4000, 1)
+    strings = make_tensor_proto([b"abc"] * 10)
+    assert ndarray_size(strings) == (640 + strings.ByteSize(), 10)
+    assert ndarray_size(TensorProto(dtype=1, tensor_shape=_shape(-1))) == (0, 0)
 
 
 def test_a_tensor_as_large_as_it_may_be() -> None:

@@ -22,9 +22,9 @@ from serving.embedded.grpc.answers import predict_response
 from serving.embedded.grpc.methods import Rpc, Unary
 from serving.embedded.grpc.services.peers import check_reload
 from serving.embedded.inference import examples
-from serving.embedded.inference.predict import Plan, find_signature, input_bytes, planned
+from serving.embedded.inference.predict import Plan, find_signature, input_size, planned
 from serving.embedded.observe.calls import Call
-from serving.embedded.offload import LARGE_BYTES
+from serving.embedded.offload import LARGE_BYTES, work_size
 from serving.errors import InvalidArgument
 
 _MODEL = attrgetter("model_spec.name")
@@ -74,8 +74,9 @@ class ModelServices:
                 # What it takes as a message pays for small arrays too.
                 plan = read(call.charge)
             else:
-                call.charge(input_bytes(signature, request.inputs, engine.limits))
-                plan = await engine.offload(size, read)
+                array_size = input_size(signature, request.inputs, engine.limits)
+                call.charge(array_size.nbytes)
+                plan = await engine.offload(work_size(size + array_size.nbytes, array_size.converted), read)
                 call.refund(size)
             del request, read
             aliases, fetches, answer_bytes = plan.aliases, plan.run.fetches, version.servable.answer_bytes

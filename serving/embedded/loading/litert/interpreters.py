@@ -6,6 +6,8 @@ signature runner resizes and copies all inputs and outputs at every call.
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -32,9 +34,10 @@ class Function(NamedTuple):
 
 
 class Interpreters:
-    """Interpreters of one model, made when they are needed. No run waits for one; threads may share the object.
+    """Interpreters of one model, made when they are needed. Threads may share the object.
 
-    kept: how many wait for the next run. parts: over how many interpreters a batch is split, where a function has one
+    kept: how many runs are made at a time in threads, since more would only take the processor from each other; as many
+    interpreters, and one for the event loop, are kept. parts: over how many a batch is split, where a function has one
     input.
     """
 
@@ -44,6 +47,7 @@ class Interpreters:
         self._parts = parts
         self._threads = ThreadPoolExecutor(parts - 1, "part") if parts > 1 else None
         self._waiting = [_Interpreter(content)]
+        self._places = threading.Semaphore(kept)
 
     def prepare(self, subgraphs: Collection[int]) -> None:
         """Lays the first one's subgraphs out in memory. Raises RuntimeError for one that LiteRT cannot run."""
@@ -60,12 +64,19 @@ class Interpreters:
 
     def close(self) -> None:
         """Frees them; those that run are freed after it."""
-        self._kept = 0
+        self._kept = -1
         self._waiting.clear()
         if self._threads is not None:
             self._threads.shutdown(wait=False)
 
     def _run(self, function: Function, arrays: Sequence[Array]) -> list[Array]:
+        if _is_event_loop():
+            # It waits for nobody.
+            return self._run_one(function, arrays)
+        with self._places:
+            return self._run_one(function, arrays)
+
+    def _run_one(self, function: Function, arrays: Sequence[Array]) -> list[Array]:
         try:
             interpreter = self._waiting.pop()
         except IndexError:
@@ -73,7 +84,8 @@ class Interpreters:
         # One that failed is not used again: its tensors may be in any state.
         outputs = interpreter.run(function, arrays)
         size = sum(array.nbytes for array in arrays) + sum(array.nbytes for array in outputs)
-        if size <= _KEPT_BYTES and len(self._waiting) < self._kept:
+        # One more than the threads' is the event loop's.
+        if size <= _KEPT_BYTES and len(self._waiting) <= self._kept:
             self._waiting.append(interpreter)
         return outputs
 
@@ -118,6 +130,14 @@ class _Interpreter:
             wrapper.SetTensor(tensor.number, array, subgraph)
         wrapper.Invoke(subgraph)
         return [wrapper.GetTensor(index, subgraph) for index in function.outputs]
+
+
+def _is_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _check_shape(tensor: Tensor, shape: tuple[int, ...]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import itertools
 import sys
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -20,7 +21,7 @@ from serving.apis.messages import ClassificationRequest, PredictRequest, TensorP
 from serving.embedded.admission.budget import Budget
 from serving.embedded.grpc.messages import MessageReader, Parcel
 from serving.embedded.grpc.methods import Methods, Rpc
-from serving.embedded.grpc.wire import parsed_bytes
+from serving.embedded.grpc.wire import Cost, cost
 from serving.embedded.limits import Limits
 from serving.embedded.observe.calls import Call, Interceptor
 from serving.embedded.offload import LARGE_BYTES, Offload
@@ -39,14 +40,20 @@ def field(number: int, data: bytes) -> bytes:
     return bytes((number << 3 | 2, size & 0x7F | 0x80, size >> 7 & 0x7F | 0x80, size >> 14)) + data
 
 
-def steps(data: bytes, request_class: Any = PredictRequest, elements: int = 1000) -> list[int]:
-    """What a message will take, step by step."""
-    return list(parsed_bytes(data, request_class.DESCRIPTOR, elements))
+def steps(data: bytes, request_class: Any = PredictRequest, elements: int = 1000) -> tuple[int, Cost]:
+    """In how many steps a message is measured, and what it costs."""
+    measure = cost(data, request_class.DESCRIPTOR, elements)
+    for count in itertools.count(1):
+        try:
+            next(measure)
+        except StopIteration as end:
+            return count, end.value
+    raise AssertionError
 
 
 def measured(data: bytes, request_class: Any = PredictRequest, elements: int = 1000) -> int:
     """What a message will take."""
-    return steps(data, request_class, elements)[-1]
+    return steps(data, request_class, elements)[1].nbytes
 
 
 @pytest.mark.parametrize(
@@ -87,11 +94,13 @@ def test_large_tensors_are_few_elements(values: dict[str, Any]) -> None:
 
 
 def test_many_elements_are_measured_in_steps() -> None:
-    """A thread that measures holds the interpreter for a few thousand elements at a time, and no longer."""
-    numbers = b"\xf8\x07\x01"  # a field that no message has
-    sizes = steps(numbers * 100_000, elements=100_000)
-    assert len(sizes) > 100_000 // 5000
-    assert sizes == sorted(sizes)
+    """A thread that measures holds the interpreter for a few thousand elements at a time; the first step is short."""
+    number = b"\xf8\x07\x01"  # a field that no message has
+    assert steps(number * 99)[0] == 1
+    assert steps(number * 100)[0] == 2
+    assert steps(number * 4195, elements=5000)[0] == 2
+    assert steps(number * 4196, elements=5000)[0] == 3
+    assert steps(number * 4197, elements=5000)[1].elements == 4197
 
 
 @settings(deadline=None, max_examples=200)

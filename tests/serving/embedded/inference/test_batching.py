@@ -340,7 +340,7 @@ def test_lone_requests_run_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "perf_counter", lambda: 0.0)
     bench = Bench()
     bench.version.servable.loop_free = frozenset({"y"})
-    bench.version.servable.quick_outputs.add("y")
+    bench.version.servable.quick_bytes["y",] = 1000.0
 
     async def waits() -> bool:
         request = asyncio.create_task(bench.ask(1))

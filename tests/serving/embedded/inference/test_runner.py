@@ -171,6 +171,29 @@ def test_what_was_quick_stays_on_the_event_loop(bench: Bench) -> None:
     assert [bench.run() for _ in range(2)] == ["run", "MainThread"]
 
 
+def numbers(count: int) -> Mapping[str, Array]:
+    """An input of so many bytes."""
+    return {"x": np.zeros(count, np.uint8)}
+
+
+def test_how_large_a_quick_run_may_be_follows_from_those_before(bench: Bench) -> None:
+    """What takes a quarter of the time at 100 bytes may have 400; a larger one that is as quick raises that."""
+    bench.clock.seconds = QUICK_SECONDS / 4
+    assert bench.run(feeds=numbers(100)) == "run"
+    assert [bench.run(feeds=numbers(count)) for count in (400, 1601)] == ["MainThread", "run"]
+    assert [bench.run(feeds=numbers(count)) for count in (6400, 1)] == ["MainThread", "MainThread"]
+    bench.clock.seconds = QUICK_SECONDS * 2
+    assert bench.run(feeds=numbers(1000)) == "MainThread"
+    assert bench.run(feeds=numbers(501)) == "run"
+
+
+def test_many_subsets_of_the_outputs_are_not_all_remembered(bench: Bench) -> None:
+    """A client can ask for any: 64 are known at a time."""
+    for number in range(200):
+        bench.run(fetches=("y",) * (number + 1))
+    assert len(bench.version.servable.quick_bytes) <= 64
+
+
 @pytest.mark.parametrize(
     ("feeds", "fetches"),
     [

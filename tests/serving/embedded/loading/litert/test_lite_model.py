@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -133,6 +134,24 @@ def test_many_threads(lite_toys: Path, pools: int) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(run, range(8)))
+    assert len(model._interpreters._waiting) <= pools
+    model.close()
+
+
+def test_the_event_loop_waits_for_no_interpreter(lite_toys: Path) -> None:
+    """While threads have all of them it makes one of its own, and keeps it."""
+    model = read(lite_toys, "half_plus_two")
+    interpreters = model._interpreters
+    x = np.ones(1, np.float32)
+
+    async def on_the_loop() -> object:
+        return ask(model, {"x": x})["y"]
+
+    with interpreters._places:
+        busy = interpreters._waiting.pop()
+        assert asyncio.run(on_the_loop()) == [2.5]
+        interpreters._waiting.append(busy)
+    assert len(interpreters._waiting) == 2
     model.close()
 
 
