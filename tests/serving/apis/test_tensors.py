@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -213,3 +215,21 @@ def test_a_tensor_as_large_as_it_may_be() -> None:
         np.testing.assert_array_equal(make_ndarray(proto, max_bytes=40), array)
         with pytest.raises(TensorError, match=r"of shape \[10\] has 40 bytes: the limit is 39$"):
             make_ndarray(proto, max_bytes=39)
+
+
+def test_half_a_complex_number_is_left_out() -> None:
+    """As the C++ reader does."""
+    proto = TensorProto(dtype=messages.DT_COMPLEX64, tensor_shape=_shape(2), scomplex_val=[1, 2, 3])
+    expected = tf.io.parse_tensor(proto.SerializeToString(), tf.complex64).numpy()
+    assert make_ndarray(proto).tolist() == expected.tolist() == [1 + 2j, 1 + 2j]
+
+
+def test_arrays_are_charged_for_before_they_are_made() -> None:
+    """Numbers with their own bytes, strings with an object for each beside the bytes; small ones with nothing."""
+    charged: list[int] = []
+    for size in (2**16, 2**16 + 1):
+        make_ndarray(make_tensor_proto(np.zeros(size, np.uint8)), charge=charged.append)
+    assert charged == [2**16 + 1]
+    strings = make_tensor_proto(np.array([b"x" * 100] * 1000, object))
+    make_ndarray(strings, charge=charged.append)
+    assert charged[1] >= strings.ByteSize() + 1000 * sys.getsizeof(b"")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import platform
 import re
 import shlex
@@ -17,6 +18,7 @@ from client.cli import fashion
 from fashion_common.installation import module_command
 from serving.launch import choose
 from serving.launch.backends import ServeOptions, usage_command
+from serving.launch.choose import find_engine
 from serving.launch.errors import BackendUnavailableError, ServeUsageError
 from serving.launch.prepare import check_readable, complete_labels, config_files, versions_to_serve, with_config
 from tests.support.live import KITCHEN
@@ -371,3 +373,14 @@ def test_stopping_what_does_not_run_is_an_error() -> None:
     assert result.stderr == (
         "Error: no server was started with --detach on port 9: `fashion serve --stop --port N` for another one\n"
     )
+
+
+def test_an_engine_that_hangs_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its answer is waited for, for a while."""
+    engine = tmp_path / "docker"
+    engine.write_text("#!/bin/sh\nexec sleep 60\n")
+    engine.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(choose, "_PROBE_SECONDS", 0.1)
+    with pytest.raises(BackendUnavailableError, match="docker is installed but does not run"):
+        find_engine("docker")

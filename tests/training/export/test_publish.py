@@ -7,6 +7,7 @@ import os
 from multiprocessing.synchronize import Barrier, Event
 from pathlib import Path
 
+import psutil  # type: ignore[import-untyped]
 import pytest
 
 from fashion_common.layout import version_directories
@@ -120,9 +121,11 @@ def test_an_error_while_writing_leaves_nothing(tmp_path: Path) -> None:
             (staging / "half").write_text("half")
             raise KeyboardInterrupt
 
+    descriptors = psutil.Process().num_fds()
     with pytest.raises(KeyboardInterrupt):
         fail()
     assert list(tmp_path.iterdir()) == []
+    assert psutil.Process().num_fds() == descriptors
 
 
 def test_a_base_path_that_cannot_be_written_is_asked_wrongly(tmp_path: Path) -> None:

@@ -130,7 +130,14 @@ def test_two_workers_resume_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}']
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}',
+        '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": -1}}',
+    ],
 )
 def test_multi_worker_needs_a_cluster(text: str, run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A TF_CONFIG that is missing or wrong is refused with one that would do."""

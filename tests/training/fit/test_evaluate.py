@@ -35,3 +35,12 @@ def test_a_probability_of_0_has_a_loss_and_one_of_1_has_none() -> None:
     assert compare(probabilities, np.array([3, 4])).loss == pytest.approx(-math.log(1e-7) / 2)
     keras_loss = keras.losses.sparse_categorical_crossentropy(np.array([3, 4]), probabilities)
     assert compare(probabilities, np.array([3, 4])).loss == pytest.approx(float(np.mean(keras_loss)), rel=1e-4)
+
+
+def test_precision_is_of_the_predictions_and_recall_of_the_images() -> None:
+    """Three Trousers and one Dress are taken for Trousers, a fourth Trouser for a Dress."""
+    result = compare(np.eye(10, dtype=np.float32)[[1, 1, 1, 1, 3]], np.array([1, 1, 1, 3, 1]))
+    _, precision, recall, f1, images = result.per_class()[1]
+    assert (precision, recall, f1, images) == (3 / 4, 3 / 4, 3 / 4, 4)
+    _, precision, recall, f1, images = result.per_class()[3]
+    assert (precision, recall, f1, images) == (0.0, 0.0, 0.0, 1)

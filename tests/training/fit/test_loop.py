@@ -77,3 +77,48 @@ def test_the_figures_of_an_epoch_are_means_over_its_steps(data: Dataset, steps_p
     # A perceptron begins with weights of 0: every class has a tenth, and the first is the likeliest.
     assert loss == pytest.approx(np.log(10), rel=1e-5)
     assert accuracy == pytest.approx((data.train_labels == 0).mean())
+
+
+class Noted(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types
+    """Notes when it is called."""
+
+    def __init__(self, last_epoch: int) -> None:
+        super().__init__()
+        self.calls: list[str] = []
+        self._last_epoch = last_epoch
+
+    def on_train_begin(self, logs: object = None) -> None:
+        """The first."""
+        self.calls.append("train begins")
+
+    def on_epoch_begin(self, epoch: int, logs: object = None) -> None:
+        """With the epoch's number."""
+        self.calls.append(f"epoch {epoch} begins")
+
+    def on_epoch_end(self, epoch: int, logs: object = None) -> None:
+        """Ends the fit after the last epoch."""
+        assert isinstance(logs, dict)
+        self.calls.append(f"epoch {epoch} ends with {', '.join(sorted(logs))}")
+        self.model.stop_training = epoch == self._last_epoch
+
+    def on_train_end(self, logs: object = None) -> None:
+        """The last, when callbacks close what they hold."""
+        self.calls.append("train ends")
+
+
+@pytest.mark.parametrize("last_epoch", [1, 2], ids=["a callback ends it", "it ends"])
+def test_callbacks_are_told_as_keras_tells_them(data: Dataset, last_epoch: int) -> None:
+    """From the first epoch that is asked for; the end of the training is told however it comes."""
+    model = models.build("perceptron")
+    model.compile(optimizer=keras.optimizers.SGD(0.5))
+    model.optimizer.build(model.trainable_variables)
+    noted = Noted(last_epoch)
+
+    loop.fit(model, data, TrainingConfig(model="perceptron", epochs=3, batch_size=BATCH), [noted], initial_epoch=1)
+
+    epochs = [
+        text
+        for epoch in range(1, last_epoch + 1)
+        for text in (f"epoch {epoch} begins", f"epoch {epoch} ends with accuracy, loss, val_accuracy, val_loss")
+    ]
+    assert noted.calls == ["train begins", *epochs, "train ends"]

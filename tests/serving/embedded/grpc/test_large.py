@@ -83,6 +83,10 @@ def test_as_many_elements_as_there_may_be() -> None:
     assert measured(numbers * 1000, PredictRequest) > 3000
     with pytest.raises(ResourceExhausted, match="--max_request_elements=1000"):
         measured(numbers * 1001, PredictRequest)
+    names = field(3, b"probabilities")
+    assert measured(names * 250, PredictRequest) > len(names) * 250
+    with pytest.raises(ResourceExhausted, match="--max_request_elements=1000"):
+        measured(names * 251, PredictRequest)
 
 
 @pytest.mark.parametrize("values", [{"tensor_content": bytes(MiB)}, {"float_val": np.zeros(MiB // 4)}], ids=list)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from serving.apis.status import Code
-from serving.embedded.models.manager import Manager
+from serving.embedded.models.manager import Manager, _Model
 from serving.embedded.models.source import Aspired
 from serving.embedded.models.storage import VersionDirectory
 from serving.embedded.models.versions import State, Version
@@ -384,3 +384,22 @@ def test_callers_are_told_no_paths(manager: Manager[FakeServable], loader: FakeL
     with pytest.raises(NotFound) as missing:
         manager.use("m" * 10**6)
     assert str(missing.value) == f"Servable not found for request: Latest({'m' * 200}...)"
+
+
+def test_a_hundred_ended_versions_are_told_of() -> None:
+    """The oldest is forgotten first, and one that is still wanted, or has yet to end, never."""
+    model: _Model[FakeServable] = _Model()
+    lock = threading.RLock()
+    for number in range(1, 104):
+        version: Version[FakeServable] = Version("m", number, VersionDirectory(Path(str(number))), lock)
+        model.versions[number] = version
+        version.state, version.aspired = State.END, False
+    model.versions[1].aspired = True
+    model.versions[2].state = State.UNLOADING
+
+    model.refresh()
+    assert sorted(set(range(1, 104)) - set(model.versions)) == [3]
+
+    model.versions[1].aspired = False
+    model.refresh()
+    assert sorted(set(range(1, 104)) - set(model.versions)) == [1, 3]

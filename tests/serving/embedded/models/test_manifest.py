@@ -128,3 +128,15 @@ def test_pipes_are_refused_without_a_manifest_too(version: Path) -> None:
 
     with pytest.raises(FailedPrecondition, match=r"^saved_model.pb is no regular file: remove it$"):
         check_files(VersionDirectory(version))
+
+
+def test_a_manifest_as_long_as_it_may_be(version: Path) -> None:
+    """16 MiB are read; what is longer is cut, and so is damaged."""
+    path = version / MANIFEST_FILE
+    text = path.read_text()
+    path.write_text(text[:-1].ljust(16 * 2**20 - 1) + text[-1])
+    assert check_files(VersionDirectory(version)) == 4
+
+    path.write_text(text[:-1].ljust(16 * 2**20) + text[-1])
+    with pytest.raises(FailedPrecondition, match=r"manifest\.json is damaged"):
+        check_files(VersionDirectory(version))
