@@ -15,6 +15,26 @@ from tools.mutants.project import Project
 SOURCE = "LIMIT = 10\n\n\ndef is_allowed(size: int) -> bool:\n    return size <= LIMIT\n"
 # 11 is left out: a limit of 11 passes.
 TESTS = "from toy.sizes import is_allowed\n\n\ndef test_limit():\n    assert is_allowed(10) and not is_allowed(12)\n"
+# The first test, which coverage sees make what both share, notices nothing.
+SHARED_TESTS = """\
+import pytest
+
+from toy.sizes import LIMIT, is_allowed
+
+FIRST_TOO_MUCH = LIMIT + 1
+
+@pytest.fixture(scope="module")
+def allowed():
+    return [size for size in range(20) if is_allowed(size)]
+
+
+def test_some(allowed):
+    assert allowed
+
+
+def test_all(allowed):
+    assert allowed == list(range(11)) and FIRST_TOO_MUCH == 11
+"""
 EQUIVALENT = {"file": "toy/sizes.py", "line": "LIMIT = 10", "mutant": "LIMIT = 11", "reason": "nobody has 11"}
 
 
@@ -54,6 +74,13 @@ def test_a_survivor_is_listed_and_what_is_known_is_not_tried_again(
     third = capsys.readouterr().out
     assert third.count("killed in") == 1
     assert "4 of 4 killed (100.0 %), 0 survived" in third
+
+
+def test_all_that_share_a_fixture_are_asked(toy: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    """And all whose file takes a constant when it is imported."""
+    (toy.root / "tests/test_sizes.py").write_text(SHARED_TESTS)
+    main(["--seed", "7", "--jobs", "1"], toy)
+    assert "4 of 4 killed (100.0 %), 0 survived" in capsys.readouterr().out
 
 
 def test_an_equivalent_mutant_is_counted_apart(toy: Project, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,6 +18,8 @@ import pytest
 
 # What child processes do is marked so in the recording: it may have been done for later tests too.
 CHILD = "child:"
+# And so what a fixture does that tests share: coverage sees only the first of them do it.
+SHARED = "shared:"
 _CONFIGURATION = "COVERAGE_PROCESS_CONFIG"
 
 
@@ -44,6 +46,7 @@ class _Recorded:
     def __init__(self, path: Path, *, writes: bool) -> None:
         self._path = path
         self._writes = writes
+        self._context = ""
         self._seconds: dict[str, float] = defaultdict(float)
         self._failed: set[str] = set()
 
@@ -52,7 +55,7 @@ class _Recorded:
         current = coverage.Coverage.current()
         if current is None:
             return (yield)
-        name = _name(item.nodeid)
+        name = self._context = _name(item.nodeid)
         current.switch_context(name)
         configuration = os.environ.get(_CONFIGURATION)
         if configuration is not None:
@@ -62,6 +65,20 @@ class _Recorded:
             return (yield)
         finally:
             current.switch_context("")
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[object]) -> Generator[None, object, object]:
+        current = coverage.Coverage.current()
+        if current is None or fixturedef.scope == "function":
+            return (yield)
+        outer = self._context
+        self._context = outer if outer.startswith(SHARED) else SHARED + outer
+        current.switch_context(self._context)
+        try:
+            return (yield)
+        finally:
+            self._context = outer
+            current.switch_context(outer)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         name = _name(report.nodeid)

@@ -13,7 +13,7 @@ from parso.python.tree import Class, ExprStmt, Function
 from parso.tree import NodeOrLeaf
 
 from tools.mutants.mutant import Mutant
-from tools.mutants.plugin import CHILD
+from tools.mutants.plugin import CHILD, SHARED
 from tools.mutants.project import Project
 from tools.mutants.recording import Recording, file_of
 
@@ -36,9 +36,9 @@ class Selection:
             tests_of_file[file_of(test)].add(test)
         for test, run in self._runs.items():
             for name, lines in run.lines.items():
-                # A started process may have served any test of the file.
-                tests = tests_of_file[file_of(test)] if name.startswith(CHILD) else {test}
-                by_line = self._by_line[name.removeprefix(CHILD)]
+                # A started process, or what a fixture made, may have served any test of the file.
+                tests = tests_of_file[file_of(test)] if name.startswith((CHILD, SHARED)) else {test}
+                by_line = self._by_line[name.removeprefix(CHILD).removeprefix(SHARED)]
                 for line in lines:
                     by_line[line] |= tests
         self._tests_of_file = tests_of_file
@@ -70,18 +70,19 @@ class Selection:
         statement = _statement(node)
         tests = set(self._at(mutant.file, [mutant.line]))
         tests = tests or self._at(mutant.file, range(statement.start_pos[0], mutant.line + 1))
-        names: set[str] = set()
-        if not _is_in_function(node):
-            names = _names(statement)
-            tests |= self._users(mutant.file, statement)
         near = {file for file in self._tests_of_file if _is_mirror(mutant.file, file)}
+        told: set[str] = set()
+        if not _is_in_function(node):
+            # What a test file takes when it is imported, no test of it is seen to run.
+            names = {owner} if (owner := _class(statement)) else _names(statement)
+            told = {file for file in self._tests_of_file if _mentions(self._text(file), names)}
+            tests |= self._users(mutant.file, statement)
+            tests |= {test for file in told for test in self._tests_of_file[file]}
         if not tests:
             tests = {test for file in near for test in self._tests_of_file[file]}
             tests = tests or self._at(mutant.file, list(self._by_line[mutant.file]))
             folder = f"tests/{PurePosixPath(mutant.file).parent}/"
             tests = tests or {test for test in self._runs if test.startswith(folder)}
-        told = {file for file in self._tests_of_file if _mentions(self._text(file), names)} if names else set()
-
         by_file: dict[str, list[str]] = defaultdict(list)
         for test in sorted(tests, key=lambda test: (self._runs[test].seconds, test)):
             by_file[file_of(test)].append(test)
