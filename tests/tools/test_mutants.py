@@ -101,6 +101,13 @@ def test_a_sample_is_the_same_for_the_same_seed(toy: Project, capsys: pytest.Cap
     assert not toy.build.exists()
 
 
+def test_a_change_that_cannot_be_made_is_no_mutant() -> None:
+    """Of several exceptions, one of another module."""
+    source = "try:\n    f()\nexcept (module.Error, ValueError):\n    pass\n"
+    codes = [mutant.code(source) for mutant in mutants_of("toy.py", source) if mutant.operator == "ExceptionReplacer"]
+    assert None in codes
+
+
 @pytest.mark.parametrize(
     ("source", "mutated"),
     [

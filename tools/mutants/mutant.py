@@ -38,7 +38,10 @@ class Mutant(NamedTuple):
     def code(self, source: str) -> str | None:
         """The mutated file, or None where the result is no Python."""
         # The first operator that cosmic-ray would apply alters its own tree only.
-        mutated: str | None = mutate_code(source, OPERATORS[self.operator], self.occurrence)
+        try:
+            mutated: str | None = mutate_code(source, OPERATORS[self.operator], self.occurrence)
+        except AttributeError:  # of `except module.Error`: ExceptionReplacer takes names without a dot only
+            return None
         if mutated is None or mutated == source:
             return None
         try:
