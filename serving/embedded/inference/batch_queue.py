@@ -180,7 +180,7 @@ def merged(batch: Batch, options: BatchingOptions) -> Mapping[str, Array]:
 
 def _joined(parts: Sequence[Array], padding: int) -> Array:
     """The parts under each other; shorter ones filled with zeros at their ends, and `padding` copies of a row below."""
-    widest = np.max([part.shape[1:] for part in parts], axis=0) if parts[0].ndim > 1 else ()
+    widest = np.max([part.shape[1:] for part in parts], axis=0)
     padded = [_padded(part, tuple(int(size) for size in widest)) for part in parts]
     if padding:
         padded.append(np.repeat(padded[-1][:1], padding, axis=0))

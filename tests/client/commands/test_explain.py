@@ -32,6 +32,7 @@ def test_it_shows_what_the_model_saw(
     assert rows.mean() // 28 == prediction.class_id
     report = json.loads(run(road, api, "explain", path, "--json").output)
     assert sorted(report["answers"]) == ["as it is", "inverted", "trimmed"]
+    assert [line[6:] for line in result.output.splitlines() if line.startswith("hint: ")] == report["hints"]
 
 
 def test_it_hints_at_a_light_background(road: Road, pictures: dict[Path, np.ndarray], tmp_path: Path) -> None:
@@ -40,6 +41,8 @@ def test_it_hints_at_a_light_background(road: Road, pictures: dict[Path, np.ndar
     Image.fromarray(255 - next(iter(pictures.values()))).save(path)
     result = run(road, "grpc", "explain", path)
     assert result.exit_code == 0
+    hints = [line for line in result.output.splitlines() if line.startswith("hint: ")]
+    assert len(hints) == 1, result.output
     assert result.stderr == (
         f"Warning: {path}: lighter than the training set: is the background light? --preprocess photo makes it black\n"
     )

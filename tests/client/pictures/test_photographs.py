@@ -127,6 +127,13 @@ def test_a_garment_is_light_on_black_on_whichever_side_of_its_background_it_is(
     assert pixels[27].max() > 100
 
 
+@pytest.mark.parametrize("size", [(4000, 1), (1, 4000)], ids=["wide", "high"])
+def test_a_line_is_a_picture_too(size: tuple[int, int]) -> None:
+    """However it is reduced, a pixel of its shorter side is left."""
+    pixels, _ = _read(_png(Image.new("RGB", size, "white")), "photo")
+    assert pixels.shape == (28, 28)
+
+
 def test_a_garment_of_one_level_stays_so() -> None:
     """There is nothing in it to stretch."""
     bar = Image.new("RGB", (84, 84), "white")

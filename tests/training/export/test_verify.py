@@ -60,6 +60,10 @@ def flip_bit(path: Path) -> None:
             "The manifest {path}/assets.extra/manifest.json is damaged (",
         ),
         (
+            lambda path: (path / "assets.extra/manifest.json").write_text("[]"),
+            "The manifest {path}/assets.extra/manifest.json is no JSON object: export or copy the version again",
+        ),
+        (
             lambda path: (path / "assets.extra/manifest.json").write_text(
                 '{"files": {"../../secret": {"sha256": ""}}}'
             ),
@@ -67,7 +71,7 @@ def flip_bit(path: Path) -> None:
         ),
         (shutil.rmtree, "No version at {path}: name a version's directory such as "),
     ],
-    ids=["missing", "changed", "one bit", "one bit for LiteRT", "manifest", "outside", "nothing"],
+    ids=["missing", "changed", "one bit", "one bit for LiteRT", "manifest", "a list", "outside", "nothing"],
 )
 def test_verify_refuses_a_version_that_arrived_damaged(
     base: Path, version: Path, damage: Callable[[Path], object], expected: str

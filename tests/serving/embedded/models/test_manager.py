@@ -14,7 +14,7 @@ from serving.embedded.models.manager import Manager, _Model
 from serving.embedded.models.source import Aspired
 from serving.embedded.models.storage import VersionDirectory
 from serving.embedded.models.versions import State, Version
-from serving.errors import NotFound, Unavailable
+from serving.errors import InvalidArgument, NotFound, Unavailable
 from tests.support.fakes import FakeLoader, FakeServable, aspire
 from tests.support.live import wait_until
 
@@ -403,3 +403,22 @@ def test_a_hundred_ended_versions_are_told_of() -> None:
     model.versions[1].aspired = False
     model.refresh()
     assert sorted(set(range(1, 104)) - set(model.versions)) == [1, 3]
+
+
+def test_the_log_has_the_path_that_clients_are_not_shown(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Of a version that cannot be loaded, whichever error says so."""
+    errors = {1: InvalidArgument(f"{tmp_path / '1'} is broken"), 2: OSError(f"{tmp_path / '2'} is broken")}
+
+    def load(_name: str, number: int, _directory: VersionDirectory) -> FakeServable:
+        raise errors[number]
+
+    manager: Manager[FakeServable] = Manager(load, max_num_load_retries=0)
+    settle(manager, tmp_path, 1, 2)
+    texts = [status.status.error_message for status in manager.statuses("m")]
+    manager.stop()
+
+    assert [text.endswith("is broken") and str(tmp_path) not in text for text in texts] == [True, True]
+    assert all(
+        f"failed to load: {kind}{tmp_path / number} is broken" in caplog.text
+        for kind, number in (("", "1"), ("OSError: ", "2"))
+    )

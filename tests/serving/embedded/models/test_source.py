@@ -152,6 +152,29 @@ def test_a_base_path_that_hangs_holds_up_no_other(tmp_path: Path, monkeypatch: p
     wait_until(lambda: watch.poll() is None and bool(reports["hangs"].versions))
 
 
+def test_work_below_a_base_path_is_waited_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then the caller is told so, and the next one is not held up by it."""
+    gate = threading.Event()
+    watch = FileSystemSource(lambda *_: None, settle_seconds=0)
+    assert watch.bounded(lambda: 1) == 1
+    with monkeypatch.context() as patch:
+        patch.setattr(source, "_LOOK_SECONDS", 0.05)
+        with pytest.raises(Unavailable, match=r"The disk has not answered within 0\.05 seconds"):
+            watch.bounded(lambda: gate.wait(10))
+    assert watch.bounded(lambda: 2) == 2
+    gate.set()
+
+
+def test_the_log_lists_the_newest_hundred_versions(tmp_path: Path) -> None:
+    """Of those that are there when one is missing."""
+    for number in range(1, 102):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "saved_model.pb").touch()
+    result = aspired(config(tmp_path, "model_version_policy { specific { versions: 1 versions: 200 } }"))
+    assert result.error is not None
+    assert result.error.log_text.endswith(f"there are {', '.join(map(str, range(2, 102)))}")
+
+
 def test_a_version_that_arrives_unloads_nothing(base: Path) -> None:
     """While it is being copied, what is served stays, even if its own directory is gone."""
     arrivals = Arrivals(1.0)

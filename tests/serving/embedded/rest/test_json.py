@@ -51,6 +51,21 @@ def test_empty_lists_have_a_shape(body: bytes, shape: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize("no_booleans", [False, True])
+@pytest.mark.parametrize("data_type", [DT_FLOAT, DT_UINT8, DT_STRING])
+def test_lists_as_deep_as_they_may_be(data_type: int, *, no_booleans: bool) -> None:
+    """numpy's 64 levels."""
+    leaf = '"x"' if data_type == DT_STRING else "1"
+
+    def read(levels: int) -> Array:
+        document = values.parse_object(b'{"inputs": %b}' % ("[" * levels + leaf + "]" * levels).encode())
+        return requests.predict_inputs(document, {"x": data_type}, "", no_booleans=no_booleans)["x"]
+
+    assert read(64).shape == (1,) * 64
+    with pytest.raises(InvalidArgument, match="nested deeper than 64 levels, the largest rank"):
+        read(65)
+
+
+@pytest.mark.parametrize("no_booleans", [False, True])
 @pytest.mark.parametrize("data_type", [DT_FLOAT, DT_UINT8])
 @pytest.mark.parametrize("rows", ["[[1], 2]", "[1, [2]]", "[[1, 2], [3]]", "[[[1], [2]], [[3], 4]]", "[[1], {}]"])
 def test_uneven_lists_are_refused(rows: str, data_type: int, *, no_booleans: bool) -> None:
