@@ -1,12 +1,16 @@
 """The embedded server's memory: 200,000 requests and 100 reloads leave it within 10 percent of its size after warm-up.
 
-`python -m benchmarks.server_memory`, some minutes; tests/serving/embedded/test_memory.py is the short form.
+`python -m benchmarks.server_memory`, some minutes for each runtime; tests/serving/embedded/test_memory.py is the short
+form.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import json
+import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -23,23 +27,34 @@ from serving.apis import services, tensors
 from serving.apis.messages import PredictRequest, PredictResponse
 from tests.support.live import Server, running
 
+RESULTS = Path(__file__).parent / "results" / "memory.json"
 LIMIT = 1.10
 TOYS = {"tensorflow": "tests.support.toy_models", "litert": "tests.support.lite_models"}
 
 
 def main() -> int:
-    """Measures; exit code 1 above the limit."""
+    """Measures both runtimes; exit code 1 above the limit."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--requests", type=int, default=200_000)
     parser.add_argument("--reloads", type=int, default=100)
-    parser.add_argument("--runtime", choices=TOYS, default="tensorflow")
+    parser.add_argument("--json", type=Path, default=RESULTS, help="where the figures go as JSON")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as directory:
-        subprocess.run([sys.executable, "-m", TOYS[options.runtime], directory], check=True, capture_output=True)
-        before, after = measure(Path(directory), options.runtime, options.requests, options.reloads)
-    mib = 2**20
-    print(f"after warm-up {before / mib:.1f} MiB, in the end {after / mib:.1f} MiB: {after / before:.3f} (bar {LIMIT})")
-    return 0 if after <= before * LIMIT else 1
+    runtimes = {}
+    for runtime, module in TOYS.items():
+        with tempfile.TemporaryDirectory() as directory:
+            subprocess.run([sys.executable, "-m", module, directory], check=True, capture_output=True)
+            before, after = measure(Path(directory), runtime, options.requests, options.reloads)
+        runtimes[runtime] = {"before_mib": round(before / 2**20, 1), "after_mib": round(after / 2**20, 1)}
+        print(f"{runtime}: {before} bytes after warm-up, {after} in the end: {after / before:.3f} (bar {LIMIT})")
+    result = {
+        "date": time.strftime("%Y-%m-%d"),
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
+        "requests": options.requests,
+        "reloads": options.reloads,
+        "runtimes": runtimes,
+    }
+    options.json.write_text(json.dumps(result, indent=1) + "\n")
+    return 0 if all(size["after_mib"] <= size["before_mib"] * LIMIT for size in runtimes.values()) else 1
 
 
 def measure(toys: Path, runtime: str, requests: int, reloads: int, warm_up: float = 0.1) -> tuple[int, int]:

@@ -140,11 +140,32 @@ Measured on {date} ({machine}) in {minutes} minutes, with 2 workers: {happened}.
 """
 
 
+def memory() -> str | None:
+    """What `python -m benchmarks.server_memory` measured."""
+    file = RESULTS / "memory.json"
+    if not file.is_file():
+        return None
+    result = json.loads(file.read_text())
+    rows = [
+        f"| {runtime} | {size['before_mib']:,.1f} MiB | {size['after_mib']:,.1f} MiB |"
+        for runtime, size in result["runtimes"].items()
+    ]
+    return "\n".join(
+        [
+            f"\nMeasured on {result['date']} ({result['machine']}).",
+            f"\n| runtime | after warm-up | {result['requests']:,} requests and {result['reloads']} reloads later |",
+            "| --- | --- | --- |",
+            *rows,
+            "",
+        ]
+    )
+
+
 # By the page that they are in.
 PAGES = {
     README: {"demo": demo, "server": server, "client": client, "training": training},
     Path("docs/security.md"): {"hostile": hostile},
-    Path("docs/operations.md"): {"soak": soak},
+    Path("docs/operations.md"): {"memory": memory, "soak": soak},
 }
 
 
