@@ -9,6 +9,8 @@ Each is a version, NAME/1/model.tflite:
 - strings: gives the strings back, in a row and in a column, beside numbers.
 - row_mixer: y = x - mean(x) over the batch.
 - loop: adds 1 to x n times.
+- old, old_signature: y = x / 2 + 2, x float [1, 1], as early converters wrote it: the tensors have plain names, and the
+  only signature, of the second, is in the metadata and names one of them with `:0`.
 - flex: rolls x by an operation of TensorFlow's that LiteRT has not.
 """
 
@@ -36,6 +38,9 @@ def main(directory: Path) -> None:
     write(directory / "fixed" / "1", without_signatures(converted({"f": half_plus(2.0)}, tf.TensorSpec([1]))))
     write(directory / "named" / "1", named(converted({"f": half_plus(2.0)}, VECTOR)))
     functions = {"double": lambda x: {"y": x * 2}, "triple": lambda x: {"y": x * 3}}
+    old = converted({"f": lambda x: {"y": x / 2 + 2}}, tf.TensorSpec([1, 1], name="x"))
+    write(directory / "old" / "123", packed(with_plain_names(old, "x", "y")))
+    write(directory / "old_signature" / "123", with_old_signature(with_plain_names(old, "tflite_input", "y")))
     write(directory / "two" / "1", same_names(converted(functions, VECTOR)))
     words = tf.TensorSpec([None], tf.string, name="words")
     write(directory / "strings" / "1", converted({"serving_default": echo}, words, tf.TensorSpec([None, 2], name="x")))
@@ -106,6 +111,26 @@ def named(content: bytes) -> bytes:
     default = SignatureDef(inputs={"in": infos["x"]}, outputs={"out": infos["y"]}, method_name=method)
     other = SignatureDef(inputs={"x": infos["x"]}, outputs={"bias": infos["bias"]}, method_name=method)
     return with_metadata(model, {"serving_default": default.SerializeToString(), "other": other.SerializeToString()})
+
+
+def with_plain_names(content: bytes, *names: str) -> Any:
+    """A model without signatures; names: of its input and its output."""
+    model = schema.ModelT.InitFromPackedBuf(content)
+    model.signatureDefs = []
+    graph = model.subgraphs[0]
+    for name, number in zip(names, (*graph.inputs, *graph.outputs), strict=True):
+        graph.tensors[number].name = name
+    return model
+
+
+def with_old_signature(model: Any) -> bytes:
+    """A model whose metadata has the name that its input had in TensorFlow."""
+    definition = SignatureDef(
+        inputs={"x": TensorInfo(name="tflite_input:0", dtype=messages.DT_FLOAT)},
+        outputs={"y": TensorInfo(name="y:0", dtype=messages.DT_FLOAT)},
+        method_name="tensorflow/serving/predict",
+    )
+    return with_metadata(model, {"serving_default": definition.SerializeToString()})
 
 
 def same_names(content: bytes) -> bytes:

@@ -26,11 +26,15 @@ _MAX_STEPS = 64
 
 
 class _Step(NamedTuple):
-    """What one subgraph adds to a run: the names of the tensors that are fed and fetched, as its function has them."""
+    """What one subgraph adds to a run: the names of the tensors that are fed and fetched, as its function has them.
+
+    ranks: of the inputs that have no size but 1, else 0; empty where there is none.
+    """
 
     function: Function
     feeds: tuple[str, ...]
     fetches: tuple[str, ...]
+    ranks: tuple[int, ...]
 
 
 class LiteModel:
@@ -64,7 +68,10 @@ class LiteModel:
         values: dict[str, Array] = {}
         try:
             for step in steps:
-                outputs = self._interpreters.run(step.function, [feeds[name] for name in step.feeds])
+                arrays = [feeds[name] for name in step.feeds]
+                outputs = (
+                    self._run_lifted(step, arrays) if step.ranks else self._interpreters.run(step.function, arrays)
+                )
                 values.update(zip(step.fetches, outputs, strict=True))
         except (ValueError, RuntimeError) as error:
             raise InvalidArgument(str(error).strip()) from error
@@ -73,6 +80,20 @@ class LiteModel:
     def close(self) -> None:
         """Frees the interpreters."""
         self._interpreters.close()
+
+    def _run_lifted(self, step: _Step, arrays: Sequence[Array]) -> list[Array]:
+        """Gives inputs the sizes of 1 at their ends that they lack, and takes them from outputs of the same shapes.
+
+        Early converters wrote 1 for each size that they did not know. TF Serving resizes such an input to whatever
+        comes; here its rank stays, which the operations were made for.
+        """
+        lifted = [
+            array.reshape(array.shape + (1,) * (rank - array.ndim))
+            for array, rank in zip(arrays, step.ranks, strict=True)
+        ]
+        shapes = {after.shape: before.shape for before, after in zip(arrays, lifted, strict=True)}
+        outputs = self._interpreters.run(step.function, lifted)
+        return [output.reshape(shapes.get(output.shape, output.shape)) for output in outputs]
 
     def _planned(self, feeds: tuple[str, ...], fetches: tuple[str, ...]) -> tuple[_Step, ...]:
         """The steps, one for each subgraph: MultiInference asks several signatures at once."""
@@ -94,7 +115,9 @@ class LiteModel:
                 raise InvalidArgument(f"You must feed a value for the tensor {tensor.name}")
         own_fetches = tuple(name for name in fetches if self._outputs[name].subgraph == number)
         function = Function(number, inputs, tuple(self._outputs[name].number for name in own_fetches))
-        return _Step(function, tuple(names[tensor.number] for tensor in inputs), own_fetches)
+        ranks = tuple(len(tensor.shape) if set(tensor.shape) == {1} else 0 for tensor in inputs)
+        feeds = tuple(names[tensor.number] for tensor in inputs)
+        return _Step(function, feeds, own_fetches, ranks if any(ranks) else ())
 
 
 def load(directory: VersionDirectory, *, pools: int = 0, interpreters_per_pool: int = 0) -> Servable:
