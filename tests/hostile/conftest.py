@@ -1,10 +1,13 @@
-"""One server with little memory for all attacks, and the table of what they cost."""
+"""One server with little memory for all attacks, and the table of what they cost.
+
+HOSTILE_RUNTIME=litert attacks a server of models for LiteRT.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -22,7 +25,28 @@ def _unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def hostile_grounds(toys: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Grounds]]:
+def runtime() -> str:
+    """What runs the models that are attacked."""
+    return os.environ.get("HOSTILE_RUNTIME", "tensorflow")
+
+
+@pytest.fixture(scope="session")
+def toys(runtime: str, request: pytest.FixtureRequest) -> Path:
+    """The directory of that runtime's toy models."""
+    path: Path = request.getfixturevalue("lite_toys" if runtime == "litert" else "toys")
+    return path
+
+
+@pytest.fixture(scope="session")
+def flags(runtime: str, toys: Path) -> Sequence[str]:
+    """Those of a server of half_plus_two alone."""
+    return f"--runtime={runtime}", "--model_name=half_plus_two", f"--model_base_path={toys / 'half_plus_two'}"
+
+
+@pytest.fixture(scope="session")
+def hostile_grounds(
+    toys: Path, runtime: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[], Grounds]]:
     """Gives the server; a new one when an attack has brought it down, so that each test speaks for itself."""
     with contextlib.ExitStack() as stack:
         current: list[Grounds] = []
@@ -31,7 +55,7 @@ def hostile_grounds(toys: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
             if not current or not current[-1].is_alive:
                 if current:
                     current[-1].server.process.kill()
-                current.append(stack.enter_context(grounds(toys, tmp_path_factory.mktemp("hostile"))))
+                current.append(stack.enter_context(grounds(toys, tmp_path_factory.mktemp("hostile"), runtime)))
             return current[-1]
 
         yield get

@@ -18,8 +18,8 @@ from tests.support.innocent import Innocent, innocent_callers
 from tests.support.limited_process import Memory, limited
 from tests.support.live import Server, running
 
-# A pod of 1 GiB.
-TOTAL_BYTES = 2**30
+# A pod, by the runtime.
+TOTAL_BYTES = {"tensorflow": 2**30, "litert": 2**29}
 # A quarter of what such a pod has left once its models are loaded.
 BUDGET_BYTES = 100 * 2**20
 LONGEST_WAIT_SECONDS = 0.5
@@ -46,7 +46,8 @@ _FOLLOWED_SECONDS = 150
 class Cost(NamedTuple):
     """What an attack cost: the longest waits of innocent callers in seconds, and memory in bytes.
 
-    late: the machine's part in the waits, as `Waits.late` says. back: whether the memory came back.
+    late: the machine's part in the waits, as `Waits.late` says. back: whether the memory came back. total: what
+    there was.
     """
 
     grpc: float
@@ -55,6 +56,7 @@ class Cost(NamedTuple):
     peak: int
     kept: int
     back: bool
+    total: int
     failures: Sequence[str]
 
     @property
@@ -66,7 +68,7 @@ class Cost(NamedTuple):
         """What is beyond the limits."""
         return [
             *([f"a caller waited {self.wait:.2f} s"] if self.wait > LONGEST_WAIT_SECONDS else []),
-            *([f"{self.peak >> 20} MiB of memory"] if self.peak > TOTAL_BYTES else []),
+            *([f"{self.peak >> 20} MiB of memory"] if self.peak > self.total else []),
             *([] if self.back else [f"{self.kept >> 20} MiB did not come back"]),
             *self.failures[:5],
         ]
@@ -75,12 +77,13 @@ class Cost(NamedTuple):
 class Grounds:
     """A live server with its memory and its innocent callers."""
 
-    def __init__(self, server: Server, memory: Memory, innocent: Innocent) -> None:
+    def __init__(self, server: Server, memory: Memory, innocent: Innocent, total: int) -> None:
         self.server = server
         self.memory = memory
         self.innocent = innocent
         self.target = Target(address(server.grpc), address(server.rest))
         self.resident = memory.resident()
+        self.total = total
 
     def attacked(self, names: Sequence[str], seconds: float, order: random.Random | None = None) -> Cost:
         """Runs attacks for some seconds, in turns, and gives what they cost.
@@ -116,7 +119,8 @@ class Grounds:
         failures = [failure for wait in waits for failure in wait.failures]
         if not self.memory.resident():
             failures.insert(0, f"the server ended with {self.server.process.wait()}")
-        return Cost(grpc, rest, late, self.memory.peak(), self.memory.resident() - self.resident, back, failures)
+        kept = self.memory.resident() - self.resident
+        return Cost(grpc, rest, late, self.memory.peak(), kept, back, self.total, failures)
 
     @property
     def is_alive(self) -> bool:
@@ -148,8 +152,8 @@ def attack_for(target: Target, names: Sequence[str], seconds: float, order: rand
 
 
 @contextlib.contextmanager
-def grounds(toys: Path, directory: Path, *flags: str) -> Iterator[Grounds]:
-    """A server of toy models that has 1 GiB of memory, and innocent callers."""
+def grounds(toys: Path, directory: Path, runtime: str) -> Iterator[Grounds]:
+    """A server of toy models with the memory of a pod, and innocent callers."""
     raise_descriptors()
     models = "".join(
         f"config {{ name: '{name}' base_path: '{toys / name}' model_platform: 'tensorflow' }}\n"
@@ -159,14 +163,16 @@ def grounds(toys: Path, directory: Path, *flags: str) -> Iterator[Grounds]:
     config.write_text(f"model_config_list {{ {models} }}")
     monitoring.write_text("prometheus_config { enable: true }")
     with (
-        running(f"--model_config_file={config}", f"--monitoring_config_file={monitoring}", *FLAGS, *flags) as server,
+        running(
+            f"--model_config_file={config}", f"--monitoring_config_file={monitoring}", f"--runtime={runtime}", *FLAGS
+        ) as server,
         innocent_callers(server.grpc, server.rest) as innocent,
-        limited(server.process.pid, TOTAL_BYTES) as memory,
+        limited(server.process.pid, TOTAL_BYTES[runtime]) as memory,
     ):
         innocent.waits()
-        # TensorFlow takes its memory at the first runs.
+        # A runtime takes its memory at the first runs.
         time.sleep(1)
-        yield Grounds(server, memory, innocent)
+        yield Grounds(server, memory, innocent, TOTAL_BYTES[runtime])
 
 
 def _wait_for_the_firewall() -> None:

@@ -6,10 +6,11 @@ import os
 import random
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from tests.hostile.grounds import HELD, Grounds
+from tests.hostile.grounds import HELD, Grounds, grounds
 
 SECONDS = float(os.environ.get("HOSTILE_SECONDS", "8"))
 ROUND_SECONDS = 3.0
@@ -28,6 +29,14 @@ FOUND = {
 def test_compositions_that_were_found(what: str, hostile_grounds: Callable[[], Grounds]) -> None:
     """They bring nothing down any more, and nobody waits for long."""
     cost = hostile_grounds().attacked(FOUND[what], ROUND_SECONDS, random.Random(0))
+    assert not cost.faults(), cost
+
+
+@pytest.mark.alone
+def test_a_composition_on_litert(lite_toys: Path, tmp_path: Path) -> None:
+    """What takes most of a runtime, on one with half the memory."""
+    with grounds(lite_toys, tmp_path, "litert") as ground:
+        cost = ground.attacked(("large_batches", "large_tensors", "many_examples"), ROUND_SECONDS, random.Random(0))
     assert not cost.faults(), cost
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import gzip
 import socket
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 
 import pytest
 
 from tests.hostile.attacks import address
 from tests.hostile.attacks.bodies import MODEL
-from tests.hostile.test_sinks_and_signals import flags, read_answer
+from tests.hostile.test_sinks_and_signals import read_answer
 from tests.support.live import Server, running
 
 BODY = b'{"instances":[1.0]}'
@@ -55,9 +54,9 @@ REFUSED = {
 
 
 @pytest.fixture(scope="module")
-def server(toys: Path) -> Iterator[Server]:
+def server(flags: Sequence[str]) -> Iterator[Server]:
     """A server of one model."""
-    with running(*flags(toys)) as running_server:
+    with running(*flags) as running_server:
         yield running_server
 
 

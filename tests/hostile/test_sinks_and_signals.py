@@ -9,6 +9,7 @@ import socket
 import subprocess
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import grpc
@@ -38,11 +39,6 @@ runpy.run_module("serving.embedded", run_name="__main__")
 """
 
 
-def flags(toys: Path) -> tuple[str, ...]:
-    """half_plus_two alone."""
-    return "--model_name=half_plus_two", f"--model_base_path={toys / 'half_plus_two'}"
-
-
 def waits_of(server: Server, seconds: float) -> Waits:
     """What innocent callers see for some seconds."""
     with innocent_callers(server.grpc, server.rest) as innocent:
@@ -58,15 +54,15 @@ def assert_unharmed(waits: Waits) -> None:
     assert max(waits.grpc, waits.rest) - waits.late <= LONGEST_WAIT_SECONDS, waits
 
 
-def test_a_full_disk_under_the_access_log_costs_no_answer(toys: Path) -> None:
+def test_a_full_disk_under_the_access_log_costs_no_answer(flags: Sequence[str]) -> None:
     """/dev/full takes no byte."""
-    with Path("/dev/full").open("wb") as full, running(*flags(toys), "--access_log", stdout=full) as server:
+    with Path("/dev/full").open("wb") as full, running(*flags, "--access_log", stdout=full) as server:
         assert_unharmed(waits_of(server, 2))
 
 
-def test_an_access_log_that_nobody_reads_costs_no_answer(toys: Path) -> None:
+def test_an_access_log_that_nobody_reads_costs_no_answer(flags: Sequence[str]) -> None:
     """The pipe is full after some hundred calls."""
-    with running(*flags(toys), "--access_log", stdout=subprocess.PIPE) as server:
+    with running(*flags, "--access_log", stdout=subprocess.PIPE) as server:
         ask_often(server, 1000)
         assert_unharmed(waits_of(server, 2))
 
@@ -90,7 +86,7 @@ def read_answer(answers: object) -> tuple[bytes, bytes, bytes]:
     return status, headers, read(length)
 
 
-def test_sigterm_resets_no_busy_client(toys: Path) -> None:
+def test_sigterm_resets_no_busy_client(flags: Sequence[str]) -> None:
     """48 clients that ask without a pause get an answer to all that they have sent."""
     outcomes: list[str] = []
 
@@ -110,7 +106,7 @@ def test_sigterm_resets_no_busy_client(toys: Path) -> None:
         except OSError as error:
             outcomes.append(f"{error!r}")
 
-    with running(*flags(toys)) as server:
+    with running(*flags) as server:
         threads = [threading.Thread(target=ask, args=(server,)) for _ in range(48)]
         for thread in threads:
             thread.start()
@@ -122,10 +118,10 @@ def test_sigterm_resets_no_busy_client(toys: Path) -> None:
     assert set(outcomes) == {"closed"}, outcomes
 
 
-def test_more_silent_connections_than_descriptors(toys: Path) -> None:
+def test_more_silent_connections_than_descriptors(flags: Sequence[str]) -> None:
     """`ulimit -n 1024` and 1,300 connections to the REST port: both ports go on, and the log says who had to go."""
     raise_descriptors()
-    with running(*flags(toys), program=("-c", WITH_1024_DESCRIPTORS)) as server:
+    with running(*flags, program=("-c", WITH_1024_DESCRIPTORS)) as server:
         crowd = Crowd(address(server.rest))
         with contextlib.closing(crowd):
             for _ in range(13):
@@ -139,10 +135,10 @@ def test_more_silent_connections_than_descriptors(toys: Path) -> None:
     assert "connections wait to be accepted" not in log
 
 
-def test_a_worker_that_is_stopped(toys: Path) -> None:
+def test_a_worker_that_is_stopped(flags: Sequence[str]) -> None:
     """Callers of the other one notice nothing; its own get an end, not silence, once it is taken for dead."""
     ports = f"--port={free_port()}", f"--rest_api_port={free_port()}"
-    with running(*flags(toys), *ports, "--workers=2", "--worker_timeout_seconds=2") as server:
+    with running(*flags, *ports, "--workers=2", "--worker_timeout_seconds=2") as server:
         connections = [socket.create_connection(address(server.rest), timeout=60) for _ in range(32)]
         answers = [connection.makefile("rb") for connection in connections]
         for connection, reader in zip(connections, answers, strict=True):
@@ -176,12 +172,12 @@ def is_of(connection: socket.socket, pid: int) -> bool:
     return connection.getsockname() in peers
 
 
-def test_a_reload_from_elsewhere_changes_and_tells_nothing(toys: Path) -> None:
+def test_a_reload_from_elsewhere_changes_and_tells_nothing(flags: Sequence[str], toys: Path) -> None:
     """Only the server's own machine may hand in a configuration, and none may name a foreign path."""
     elsewhere = own_address()
     if elsewhere is None:
         pytest.skip("this machine has no address beside the loopback")
-    with running(*flags(toys), "--host=0.0.0.0") as server:
+    with running(*flags, "--host=0.0.0.0") as server:
         port = address(server.grpc)[1]
         with grpc.insecure_channel(f"{elsewhere}:{port}") as far, grpc.insecure_channel(f"127.0.0.1:{port}") as near:
             for channel, base in ((far, str(toys / "half_plus_two")), (far, "/proc"), (near, "/proc")):

@@ -9,8 +9,10 @@ Each is a version, NAME/1/model.tflite:
 - strings: gives the strings back, in a row and in a column, beside numbers.
 - row_mixer: y = x - mean(x) over the batch.
 - loop: adds 1 to x n times.
+- big_answers: 10 MB of zeros for each row.
 - old, old_signature: y = x / 2 + 2, x float [1, 1], as early converters wrote it: the tensors have plain names, and the
   only signature, of the second, is in the metadata and names one of them with `:0`.
+- tf1: signatures for examples in the metadata, which answer any example with zeros.
 - flex: rolls x by an operation of TensorFlow's that LiteRT has not.
 """
 
@@ -47,6 +49,9 @@ def main(directory: Path) -> None:
     write(directory / "row_mixer" / "1", converted({"serving_default": mix}, VECTOR))
     count = tf.TensorSpec([], tf.int32, name="n")
     write(directory / "loop" / "1", converted({"serving_default": add_often}, VECTOR, count))
+    write(directory / "big_answers" / "1", converted({"serving_default": zeros}, VECTOR))
+    examples = tf.TensorSpec([None], tf.string, name="examples")
+    write(directory / "tf1" / "1", for_examples(converted({"f": scores}, examples)))
     write(directory / "flex" / "1", converted({"serving_default": roll}, VECTOR, flex=True))
 
 
@@ -69,6 +74,16 @@ def add_often(x: tf.Tensor, n: tf.Tensor) -> dict[str, tf.Tensor]:
     """How long it takes is in the input's value."""
     _, y = tf.while_loop(lambda i, _: i < n, lambda i, y: (i + 1, y + 1), (tf.constant(0), x))
     return {"y": y}
+
+
+def zeros(x: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Answers that are much larger than what was asked."""
+    return {"y": tf.zeros([tf.shape(x)[0], 2_621_440])}
+
+
+def scores(examples: tf.Tensor) -> dict[str, tf.Tensor]:
+    """A number for each example."""
+    return {"scores": tf.zeros([tf.shape(examples)[0], 1])}
 
 
 def roll(x: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -131,6 +146,25 @@ def with_old_signature(model: Any) -> bytes:
         method_name="tensorflow/serving/predict",
     )
     return with_metadata(model, {"serving_default": definition.SerializeToString()})
+
+
+def for_examples(content: bytes) -> bytes:
+    """A model with the signatures for examples that the SavedModel of the same name has."""
+    model = schema.ModelT.InitFromPackedBuf(content)
+    [own] = model.signatureDefs
+    tensors = model.subgraphs[0].tensors
+    [examples], [output] = (
+        [TensorInfo(name=tensors[entry.tensorIndex].name.decode(), dtype=dtype) for entry in entries]
+        for entries, dtype in ((own.inputs, messages.DT_STRING), (own.outputs, messages.DT_FLOAT))
+    )
+    definitions = {
+        f"{kind}_x_to_y": SignatureDef(
+            inputs={"inputs": examples}, outputs={alias: output}, method_name=f"tensorflow/serving/{kind}"
+        ).SerializeToString()
+        for kind, alias in (("classify", "scores"), ("regress", "outputs"))
+    }
+    model.signatureDefs = []
+    return with_metadata(model, definitions)
 
 
 def same_names(content: bytes) -> bytes:

@@ -1,7 +1,8 @@
 """Bad input never kills the server: random JSON, random protobuf bytes and random HTTP/2 frames at a live one.
 
-The time is FUZZ_SECONDS, split over the three: 10 in the suite, so that it stays quick; `FUZZ_SECONDS=60` is the full
-test. Each round's seed is printed: FUZZ_SEED with the last one, which is shown when a test fails, sends the same again.
+The time is FUZZ_SECONDS, split over the three on each runtime: 10 in the suite, so that it stays quick;
+`FUZZ_SECONDS=60` is the full test. Each round's seed is printed: FUZZ_SEED with the last one, which is shown when a
+test fails, sends the same again.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from tests.support.http2_peer import call as call_frames
 from tests.support.http2_peer import settings as settings_frame
 from tests.support.live import Server
 
-SECONDS = float(os.environ.get("FUZZ_SECONDS", "10")) / 3
+SECONDS = float(os.environ.get("FUZZ_SECONDS", "10")) / 6
 SEED = int(os.environ.get("FUZZ_SEED") or random.SystemRandom().randrange(2**32))
 ROUND = settings(
     max_examples=100,
@@ -62,23 +63,33 @@ bodies = st.one_of(
         st.sampled_from(["instances", "inputs", "examples", "context", "signature_name"]), values, min_size=1
     ).map(lambda value: json.dumps(value).encode()),
 )
-MODELS = ("half_plus_two", "many_types", "tf1", "assets", "tf1/versions/123", "tf1/labels/%C3%28", "x", "%00")
+MODELS = (
+    "half_plus_two", "many_types", "tf1", "assets", "tf1/versions/123", "tf1/labels/%C3%28", "x", "%00",
+    "strings", "named", "two", "old",
+)  # fmt: skip
 paths = st.builds(
     "/v1/models/{}:{}".format, st.sampled_from(MODELS), st.sampled_from(["predict", "classify", "regress"])
 )
 
 
+@pytest.fixture(scope="module", params=["tensorflow", "litert"])
+def server(request: pytest.FixtureRequest) -> Server:
+    """The toy models on each runtime."""
+    models: Server = request.getfixturevalue("toy_server" if request.param == "tensorflow" else "lite_toy_server")
+    return models
+
+
 @pytest.fixture(scope="module")
-def http(toy_server: Server) -> Iterator[httpx.Client]:
+def http(server: Server) -> Iterator[httpx.Client]:
     """A client that keeps its connection."""
-    with httpx.Client(base_url=f"http://{toy_server.rest}", timeout=30) as client:
+    with httpx.Client(base_url=f"http://{server.rest}", timeout=30) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
-def channel(toy_server: Server) -> Iterator[grpc.Channel]:
+def channel(server: Server) -> Iterator[grpc.Channel]:
     """A connection to the server with the toy models."""
-    with grpc.insecure_channel(toy_server.grpc) as connection:
+    with grpc.insecure_channel(server.grpc) as connection:
         yield connection
 
 
@@ -92,7 +103,7 @@ def run_rounds(feed: Callable[[], None]) -> None:
             return
 
 
-def test_random_json(http: httpx.Client, toy_server: Server, channel: grpc.Channel) -> None:
+def test_random_json(http: httpx.Client, server: Server, channel: grpc.Channel) -> None:
     """Every answer is a 4xx with a reason, or a 200 when chance made a right request; 501 where TF Serving says so."""
 
     @ROUND
@@ -105,7 +116,7 @@ def test_random_json(http: httpx.Client, toy_server: Server, channel: grpc.Chann
             assert answer.json()["error"]
 
     run_rounds(feed)
-    check_alive(toy_server, channel)
+    check_alive(server, channel)
 
 
 def mutated(data: bytes, cuts: list[tuple[int, int]]) -> bytes:
@@ -129,7 +140,7 @@ def valid_request() -> bytes:
 VALID = valid_request()
 
 
-def test_random_protobuf(channel: grpc.Channel, toy_server: Server) -> None:
+def test_random_protobuf(channel: grpc.Channel, server: Server) -> None:
     """Every answer blames the request, or is right when chance made a right one."""
     spoiled = st.lists(st.tuples(st.integers(0, 1000), st.integers(0, 255)), min_size=1, max_size=6)
 
@@ -143,7 +154,7 @@ def test_random_protobuf(channel: grpc.Channel, toy_server: Server) -> None:
         assert call.code() in {grpc.StatusCode.OK, *BLAMED}, (method.path, base64.b64encode(data), call.details())
 
     run_rounds(feed)
-    check_alive(toy_server, channel)
+    check_alive(server, channel)
 
 
 GREETING = PREFACE + settings_frame((4, 100))
@@ -159,9 +170,9 @@ frames = st.one_of(
 )
 
 
-def test_random_frames(channel: grpc.Channel, toy_server: Server) -> None:
+def test_random_frames(channel: grpc.Channel, server: Server) -> None:
     """A connection is answered or ended, whatever comes, and a good client's beside it goes on."""
-    host, _, port = toy_server.grpc.rpartition(":")
+    host, _, port = server.grpc.rpartition(":")
 
     @ROUND
     @given(
@@ -179,8 +190,8 @@ def test_random_frames(channel: grpc.Channel, toy_server: Server) -> None:
             assert predict(channel, "half_plus_two", {"x": np.ones(1, np.float32)})["y"].tolist() == [3.5]
 
     run_rounds(feed)
-    check_alive(toy_server, channel)
-    assert "Traceback" not in toy_server.log.read_text()
+    check_alive(server, channel)
+    assert "Traceback" not in server.log.read_text()
 
 
 def check_alive(server: Server, channel: grpc.Channel) -> None:
