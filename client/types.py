@@ -30,12 +30,14 @@ class VersionStatus:
     """The state of one version, in TF Serving's words.
 
     `state` is START, LOADING, AVAILABLE, UNLOADING or END; `error_code` a gRPC status code's name, OK when all is well.
+    `runtime` is what serves it, tensorflow or litert; "" where the server does not tell.
     """
 
     version: int
     state: str
     error_code: str = "OK"
     error_message: str = ""
+    runtime: str = ""
 
 
 @dataclass(frozen=True)

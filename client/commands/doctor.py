@@ -14,8 +14,10 @@ from client.calls import calls
 from client.commands.options import explained, signature_option, with_connection
 from client.errors import ClientError, ServerError
 from client.pictures.batch import Batch
-from client.types import IMAGE_BYTES, TensorInfo
+from client.types import IMAGE_BYTES, TensorInfo, VersionStatus
 from fashion_common.errors import EXIT_FAILED
+from fashion_common.installation import install_command
+from fashion_common.runtimes import EXTRAS, LITERT, TENSORFLOW, installed_runtimes, runtime_version
 from fashion_common.served_model import SIGNATURES
 
 if TYPE_CHECKING:
@@ -44,9 +46,10 @@ class Finding:
 def doctor(connection: Connection, signature_name: str | None, as_json: bool) -> None:
     """Check a server: reachable, serving this model, names and shapes as expected, answers sane, latency.
 
-    Exit 0 when all is well (warnings included), 1 when a check failed.
+    Exit 0 when all is well (warnings included), 1 when a check failed. The last line tells the runtimes that are
+    installed here, and which one `fashion serve` takes.
     """
-    findings = list(diagnose(connection, signature_name))
+    findings = [*diagnose(connection, signature_name), own_runtimes()]
     if as_json:
         click.echo(json.dumps([vars(finding) for finding in findings], indent=2))
     else:
@@ -78,16 +81,37 @@ def diagnose(connection: Connection, signature_name: str | None = None) -> Itera
             return
 
 
+def own_runtimes() -> Finding:
+    """The runtimes that are installed here, and which one the embedded server of `fashion serve` takes."""
+    installed = installed_runtimes()
+    if not installed:
+        install = install_command(EXTRAS[LITERT])
+        text = f"none here: `fashion serve` needs a container, tensorflow_model_server or {install}"
+        return Finding("runtimes", "ok", text)
+    names = " and ".join(f"{runtime} {runtime_version(runtime)}".rstrip() for runtime in installed)
+    if TENSORFLOW in installed:
+        choice = f"{TENSORFLOW}, which is installed"
+    else:
+        choice = f"{LITERT}, since TensorFlow is not installed"
+    text = f"{names} here: without a container and tensorflow_model_server, `fashion serve` takes {choice}"
+    return Finding("runtimes", "ok", text)
+
+
 def _reachable(connection: Connection, _signature_name: str | None) -> Iterator[Finding]:
     versions = connection.status()
     yield Finding("reachable", "ok", "the server answers")
     name = connection.model.name
-    states = ", ".join(f"version {version.version} is {version.state}" for version in versions) or "no versions"
+    states = ", ".join(map(_state, versions)) or "no versions"
     if any(version.state == "AVAILABLE" for version in versions):
         yield Finding("model", "ok", f"{name}: {states}")
     else:
         messages = "; ".join(version.error_message for version in versions if version.error_message)
         yield Finding("model", "failed", f"{name}: {states}{': ' if messages else ''}{messages}", _REACHABLE_FIX)
+
+
+def _state(version: VersionStatus) -> str:
+    runtime = version.runtime and f" on {version.runtime}"
+    return f"version {version.version} is {version.state}{runtime}"
 
 
 def _signatures(connection: Connection, signature_name: str | None) -> Iterator[Finding]:

@@ -34,7 +34,8 @@ def status(connection: Connection, wait: float | None, as_json: bool) -> None:
     else:
         for version in versions:
             error = "" if version.error_code == "OK" else f"  {version.error_code}: {version.error_message}"
-            click.echo(f"{connection.model.name}  {version.version}  {version.state}{error}")
+            runtime = version.runtime and f"  {version.runtime}"
+            click.echo(f"{connection.model.name}  {version.version}  {version.state}{runtime}{error}")
     if not _available(versions):
         click.get_current_context().exit(EXIT_FAILED)
 

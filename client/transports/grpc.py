@@ -34,6 +34,7 @@ class GrpcTransport:
             options.append(("grpc.ssl_target_name_override", security.server_name))
         self._address = address
         self._security = security
+        self._asynchronous = asynchronous
         if address.is_secure:
             self._channel = library.secure_channel(address.target, _credentials(security), options)
         else:
@@ -49,7 +50,13 @@ class GrpcTransport:
 
     def send(self, request: grpc_wire.Request, timeout: float) -> Any:
         """See Transport."""
-        return self._methods[request.method](request.message, timeout=timeout, metadata=self._security.headers)
+        method = self._methods[request.method]
+        if not request.trailers:
+            return method(request.message, timeout=timeout, metadata=self._security.headers)
+        if self._asynchronous:
+            return _with_trailers(method(request.message, timeout=timeout, metadata=self._security.headers))
+        response, call = method.with_call(request.message, timeout=timeout, metadata=self._security.headers)
+        return response, call.trailing_metadata()
 
     @contextmanager
     def client_errors(self, _timeout: float, /) -> Iterator[None]:
@@ -70,6 +77,10 @@ class GrpcTransport:
     def close(self) -> Any:
         """See Transport."""
         return self._channel.close()
+
+
+async def _with_trailers(call: Any) -> tuple[Any, Any]:
+    return await call, await call.trailing_metadata()
 
 
 def _credentials(security: Security) -> grpc.ChannelCredentials:

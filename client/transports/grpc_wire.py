@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import array
 import sys
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from google.protobuf.message import DecodeError, Message
@@ -14,7 +15,7 @@ from google.protobuf.message import DecodeError, Message
 from client.errors import ServerError
 from client.transports.base import Exchange
 from client.types import INTERNAL, Call, Calls, Metadata, ModelSpec, Output, Signature, TensorInfo, VersionStatus
-from serving.apis import messages, services
+from serving.apis import messages, runtimes, services
 from serving.apis.status import Code
 
 _DATA_TYPES = messages.POOL.FindEnumTypeByName("tensorflow.DataType")
@@ -28,11 +29,16 @@ _FLAT = {
 }
 
 
+# Names and values.
+Trailers = Sequence[tuple[str, str | bytes]]
+
+
 class Request(NamedTuple):
-    """One unary call: the method and its request message."""
+    """One unary call: the method and its request message. trailers: whether the response comes with them, in a pair."""
 
     method: services.Method
     message: Message
+    trailers: bool = False
 
 
 def predict(model: ModelSpec, calls: Calls) -> Exchange[dict[str, Output]]:
@@ -43,7 +49,7 @@ def predict(model: ModelSpec, calls: Calls) -> Exchange[dict[str, Output]]:
 def status(model: ModelSpec) -> Exchange[list[VersionStatus]]:
     """GetModelStatus; read as the versions in the server's order."""
     message = messages.GetModelStatusRequest(model_spec=_model_spec(model))
-    return Exchange(Request(services.GET_MODEL_STATUS, message), _version_statuses)
+    return Exchange(Request(services.GET_MODEL_STATUS, message, trailers=True), _version_statuses)
 
 
 def metadata(model: ModelSpec) -> Exchange[Metadata]:
@@ -71,15 +77,18 @@ def _outputs(response: messages.PredictResponse) -> dict[str, Output]:
     return {name: _output(name, proto) for name, proto in response.outputs.items()}
 
 
-def _version_statuses(response: messages.GetModelStatusResponse) -> list[VersionStatus]:
+def _version_statuses(response: tuple[messages.GetModelStatusResponse, Trailers]) -> list[VersionStatus]:
+    message, trailers = response
+    served_by = runtimes.read_header(str(dict(trailers).get(runtimes.HEADER, "")))
     return [
         VersionStatus(
             version=entry.version,
             state=_STATES.values_by_number[entry.state].name,
             error_code=Code(entry.status.error_code).name,
             error_message=entry.status.error_message,
+            runtime=served_by.get(entry.version, ""),
         )
-        for entry in response.model_version_status
+        for entry in message.model_version_status
     ]
 
 

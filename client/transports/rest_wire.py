@@ -29,6 +29,7 @@ from client.types import (
     TensorInfo,
     VersionStatus,
 )
+from serving.apis import runtimes
 from serving.apis.status import Code
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ def _outputs(response: httpx.Response) -> dict[str, Output]:
 
 def _version_statuses(response: httpx.Response) -> list[VersionStatus]:
     answer = _answer(response)
+    served_by = runtimes.read_header(response.headers.get(runtimes.HEADER, ""))
     with _expecting("a model's status"):
         return [
             VersionStatus(
@@ -94,6 +96,7 @@ def _version_statuses(response: httpx.Response) -> list[VersionStatus]:
                 state=entry["state"],
                 error_code=entry["status"].get("error_code", "OK"),
                 error_message=entry["status"].get("error_message", ""),
+                runtime=served_by.get(int(entry["version"]), ""),
             )
             for entry in answer["model_version_status"]
         ]

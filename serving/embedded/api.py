@@ -6,13 +6,17 @@ import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from serving.apis import messages
+from fashion_common.runtimes import LITERT, TENSORFLOW
+from serving.apis import messages, runtimes
 from serving.embedded.inference.model import LoadedModel
 from serving.embedded.inference.predict import Engine
 from serving.embedded.models.core import ServerCore
 from serving.errors import InvalidArgument, NotFound, ResourceExhausted, quoted
 
 SIGNATURE_DEF = "signature_def"
+
+# The flag's names for the metrics'.
+_RUNTIMES = {"TF1": TENSORFLOW, "LiteRT": LITERT}
 
 # Reloads that wait for each other.
 _MAX_RELOADS = 8
@@ -47,6 +51,14 @@ class Api:
                 f"Could not find any versions of model {quoted(spec.name)}" + (f": {error}" if error else "")
             )
         return messages.GetModelStatusResponse(model_version_status=statuses)
+
+    def runtimes_header(self, name: str) -> tuple[bytes, bytes]:
+        """The header that tells which runtime serves each version of a model."""
+        loaded = self.core.manager.servables(name)
+        value = runtimes.header_value(
+            {number: _RUNTIMES.get(servable.runtime, servable.runtime) for number, servable in loaded.items()}
+        )
+        return runtimes.HEADER.encode(), value.encode()
 
     async def reload(self, config: messages.ModelServerConfig) -> None:
         """Replaces the configuration, after the reloads that were asked for before.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import platform
 import shutil
@@ -11,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from fashion_common.installation import install_command
+from fashion_common.runtimes import TITLES, installed_runtimes
 from serving.launch.backends import BACKENDS, MODEL_SERVER, ServeOptions
 from serving.launch.errors import BackendUnavailableError, ServeUsageError
 from serving.launch.log import last_line
@@ -107,9 +107,8 @@ def _check(backend: str, options: ServeOptions, engine: str | None, *, fetch: bo
         if path is None:
             raise BackendUnavailableError(f"{MODEL_SERVER} is not on the PATH")
         return "", f"{path} is there"
-    for package, name in (("tensorflow", "TensorFlow"), ("ai_edge_litert", "LiteRT")):
-        if importlib.util.find_spec(package) is not None:
-            return "", f"{name} is installed"
+    for runtime in installed_runtimes():
+        return "", f"{TITLES[runtime]} is installed"
     raise BackendUnavailableError(
         f"fashion serve needs the extra [embedded], or [light] without TensorFlow: {install_command('embedded')}"
     )

@@ -126,7 +126,7 @@ def test_a_live_server_gives_the_same_answers(road: Road, pictures: dict[Path, n
 
     async def predict() -> list[list[Prediction]]:
         async with aio.connect(road.servers[api]) as connection:
-            assert (await connection.status())[0].state == "AVAILABLE"
+            assert (await connection.status())[0].runtime == "tensorflow"
             return await asyncio.gather(*(connection.predict([image]) for image in images))
 
     for [prediction], reference in zip(asyncio.run(predict()), expected, strict=True):

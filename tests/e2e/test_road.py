@@ -54,9 +54,11 @@ def test_predict_prints_json(road: Road, pictures: dict[Path, np.ndarray], api: 
 def test_status_tells_the_versions(road: Road, api: str) -> None:
     """One line a version, and JSON."""
     done = fashion("status", "--server", road.servers[api], cwd=road.directory)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "fashion_mnist  1  AVAILABLE\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "fashion_mnist  1  AVAILABLE  tensorflow\n", "")
     done = fashion("status", "--json", "--server", road.servers[api], cwd=road.directory)
-    assert json.loads(done.stdout) == [{"version": 1, "state": "AVAILABLE", "error_code": "OK", "error_message": ""}]
+    [version] = json.loads(done.stdout)
+    assert version.pop("runtime") == "tensorflow"
+    assert version == {"version": 1, "state": "AVAILABLE", "error_code": "OK", "error_message": ""}
 
 
 @pytest.mark.parametrize("api", ["grpc", "rest"])

@@ -81,7 +81,10 @@ class Methods:
                     response = handler(request, call)
                     # The handler alone has it, and can let go of it.
                     del request
-                    return self._encoded(await response)
+                    encoded = self._encoded(await response)
+                    if call.header:
+                        stream.trailers += header(*call.header)
+                    return encoded
             large = Large(message)
             del message
             with self._call(operation, stream, stream.header_bytes + large.size) as call, large:

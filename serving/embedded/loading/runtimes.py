@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import gc
-import importlib.util
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import NamedTuple
 
 from fashion_common.installation import install_command
 from fashion_common.layout import LITE_MODEL_FILE, SAVED_MODEL_FILE, SAVED_MODEL_TEXT_FILE
+from fashion_common.runtimes import EXTRAS, LITERT, TENSORFLOW, installed_runtimes
 from serving.embedded.inference.model import Servable
 from serving.embedded.models.storage import VersionDirectory
 from serving.errors import ServerConfigError
 
 log = logging.getLogger(__name__)
-
-TENSORFLOW = "tensorflow"
-LITERT = "litert"
-_PACKAGES = {TENSORFLOW: "tensorflow", LITERT: "ai_edge_litert"}
-_EXTRAS = {TENSORFLOW: "embedded", LITERT: "light"}
 
 Load = Callable[[VersionDirectory], Servable]
 
@@ -45,10 +40,10 @@ def runtime_load(options: RuntimeOptions) -> Load:
 
     Raises ServerConfigError when a runtime that the options need is not installed.
     """
-    installed = {runtime for runtime, package in _PACKAGES.items() if importlib.util.find_spec(package) is not None}
+    installed = installed_runtimes()
     needed = options.forced or (LITERT if options.prefer_lite or TENSORFLOW not in installed else TENSORFLOW)
     if needed not in installed:
-        raise ServerConfigError(f"{needed} is not installed: {install_command(_EXTRAS[needed])}")
+        raise ServerConfigError(f"{needed} is not installed: {install_command(EXTRAS[needed])}")
     loads: dict[str, Load] = {needed: _imported(needed, options)}
 
     def load(directory: VersionDirectory) -> Servable:
@@ -61,7 +56,7 @@ def runtime_load(options: RuntimeOptions) -> Load:
     return load
 
 
-def choose(options: RuntimeOptions, installed: set[str], directory: VersionDirectory) -> tuple[str, str]:
+def choose(options: RuntimeOptions, installed: Collection[str], directory: VersionDirectory) -> tuple[str, str]:
     """The runtime for a version, and the reason for the log."""
     if options.forced:
         return options.forced, f"--runtime={options.forced}"

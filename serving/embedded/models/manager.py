@@ -112,6 +112,12 @@ class Manager(Generic[S]):
             model = self._models.get(name)
             return [version.status() for version in model.newest_first()] if model else []
 
+    def servables(self, name: str) -> dict[int, S]:
+        """What is loaded of a model, by version, to be looked at only: nothing keeps it loaded."""
+        with self._lock:
+            model = self._models.get(name)
+            return {number: version.servable for number, version in model.available.items()} if model else {}
+
     def error(self, name: str) -> ServingError | None:
         """Why a model has no version to serve, or None when it has one."""
         with self._lock:

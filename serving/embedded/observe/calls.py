@@ -44,11 +44,11 @@ class Call:
     The block begins with ResourceExhausted when too many calls, or bytes, are under way, and an error that is no
     ServingError leaves it as Internal. request_id: the client's own, or empty. begin: by `time.perf_counter`. deadline:
     by `time.monotonic`. size: of the request, in bytes; they are the call's until it ends, or gives them back. code: OK
-    unless the call's handler sets another or an error says so.
+    unless the call's handler sets another or an error says so. header: one more for the answer, its name and value.
     """
 
     __slots__ = (
-        "_interceptor", "_request_id", "begin", "code", "deadline", "model", "operation", "path", "peer",
+        "_interceptor", "_request_id", "begin", "code", "deadline", "header", "model", "operation", "path", "peer",
         "size",
     )  # fmt: skip
 
@@ -69,6 +69,7 @@ class Call:
         self.deadline = deadline
         self.model = ""
         self.code = Code.OK
+        self.header: tuple[bytes, bytes] | None = None
         self._interceptor = interceptor
         self._request_id = request_id
         self.size = size

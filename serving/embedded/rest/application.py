@@ -77,6 +77,8 @@ class RestApplication:
 
     def _answer(self, reply: Reply, call: Call) -> Answer:
         headers = _REQUEST_ID_LINE % (call.request_id.encode("latin-1"), self._cors)
+        if call.header:
+            headers += b"%s: %s\r\n" % call.header
         return Answer(reply.status, reply.body, reply.content_type, headers)
 
     def _route(self, method: str, path: str) -> tuple[Route, re.Match[str], str]:

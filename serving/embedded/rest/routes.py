@@ -163,6 +163,7 @@ class Routes:
         return _reply(outputs.metadata_json(self._api.metadata(message)))
 
     async def _status(self, request: Request) -> Reply:
+        request.call.header = self._api.runtimes_header(request.model)
         status = await self._api.status(messages.GetModelStatusRequest(model_spec=_spec(request)))
         return _reply(outputs.message_json(status))
 

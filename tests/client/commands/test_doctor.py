@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 import socket
@@ -14,7 +15,7 @@ import trustme
 from click.testing import CliRunner
 
 from client.cli import fashion
-from client.commands.doctor import diagnose
+from client.commands.doctor import diagnose, own_runtimes
 from client.connection import Connection
 from client.transports.fake import FakeTransport
 from client.types import ModelSpec, VersionStatus
@@ -25,15 +26,31 @@ from tests.support.status_servers import grpc_server, http_server
 
 @APIS
 def test_a_good_server_passes_every_check(road: Road, api: str) -> None:
-    """Five checks, each with what it saw."""
+    """Five checks, each with what it saw, and what is installed here."""
     lines = run(road, api, "doctor").output.splitlines()
     assert lines[:4] == [
         "ok       reachable   the server answers",
-        "ok       model       fashion_mnist: version 1 is AVAILABLE",
+        "ok       model       fashion_mnist: version 1 is AVAILABLE on tensorflow",
         "ok       signatures  serving_default, encoded_images, float_images, classify",
         "ok       answer      ten probabilities that add up to 1",
     ]
     assert re.fullmatch(r"(ok     |warning)  latency     [\d.]+ ms a request \(median of 20\)", lines[4])
+    assert lines[5].startswith("ok       runtimes    tensorflow 2.")
+    assert lines[5].endswith("`fashion serve` takes tensorflow, which is installed")
+
+
+@pytest.mark.parametrize(
+    ("packages", "seen"),
+    [
+        ([], "^none here: `fashion serve` needs a container, tensorflow_model_server or pip install .*light"),
+        (["ai_edge_litert"], r"^litert \d\S* here: .* takes litert, since TensorFlow is not installed$"),
+        (["tensorflow"], r"^tensorflow 2\.\S* here: .* takes tensorflow, which is installed$"),
+    ],
+)
+def test_the_runtimes_that_are_installed(monkeypatch: pytest.MonkeyPatch, packages: list[str], seen: str) -> None:
+    """With their versions, and which one serves here, and why."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object() if name in packages else None)
+    assert re.search(seen, own_runtimes().seen)
 
 
 def test_a_bad_one_gets_a_fix(road: Road) -> None:
@@ -44,7 +61,7 @@ def test_a_bad_one_gets_a_fix(road: Road) -> None:
     assert "fix: start it with `fashion serve`" in result.output
     result = run(road, "rest", "doctor", "--model-name", "other", "--json")
     assert result.exit_code == 1
-    assert [finding["state"] for finding in json.loads(result.output)] == ["failed"]
+    assert [finding["state"] for finding in json.loads(result.output)] == ["failed", "ok"]
 
 
 def test_the_first_failure_ends_the_checks() -> None:

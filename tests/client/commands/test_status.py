@@ -2,17 +2,42 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from pathlib import Path
+
 from click.testing import CliRunner
 
 from client.cli import fashion
 from tests.support.client_commands import APIS, NOBODY, run
+from tests.support.live import running
 from tests.support.road import Road
 
 
 @APIS
 def test_a_server_that_is_ready_is_not_waited_for(road: Road, api: str) -> None:
-    """One line a version, over both APIs."""
-    assert run(road, api, "status", "--wait", 30).output == "fashion_mnist  1  AVAILABLE\n"
+    """One line a version, with the runtime that serves it, over both APIs."""
+    assert run(road, api, "status", "--wait", 30).output == "fashion_mnist  1  AVAILABLE  tensorflow\n"
+
+
+def test_each_version_has_its_own_runtime(toys: Path, lite_toys: Path, tmp_path: Path) -> None:
+    """Where a server prefers LiteRT, what has no model for it stays on TensorFlow; `doctor` says the same."""
+    shutil.copytree(toys / "half_plus_two" / "1", tmp_path / "m" / "1")
+    shutil.copytree(lite_toys / "half_plus_two" / "2", tmp_path / "m" / "2")
+    config = tmp_path / "models.config"
+    config.write_text(
+        f"model_config_list {{ config {{ name: 'm' base_path: '{tmp_path / 'm'}' model_platform: 'tensorflow' "
+        "model_version_policy { all {} } } }"
+    )
+    with running(f"--model_config_file={config}", "--prefer_tflite_model") as server:
+        for address in (f"grpc://{server.grpc}", f"http://{server.rest}"):
+            arguments = ["--server", address, "--model-name", "m"]
+            result = CliRunner().invoke(fashion, ["status", *arguments])
+            assert result.output == "m  2  AVAILABLE  litert\nm  1  AVAILABLE  tensorflow\n"
+            result = CliRunner().invoke(fashion, ["status", "--json", *arguments])
+            assert [version["runtime"] for version in json.loads(result.output)] == ["litert", "tensorflow"]
+            result = CliRunner().invoke(fashion, ["doctor", *arguments])
+            assert "m: version 2 is AVAILABLE on litert, version 1 is AVAILABLE on tensorflow" in result.output
 
 
 def test_the_wait_ends_with_the_last_error() -> None:

@@ -92,6 +92,20 @@ def test_metadata_without_signatures_is_a_servers_error() -> None:
         grpc_wire.metadata(ModelSpec()).read(response)
 
 
+def test_a_server_tells_its_runtimes_or_does_not() -> None:
+    """TF Serving has no such header; a version that is not among them has none."""
+    entries = [{"version": str(number), "state": "AVAILABLE", "status": {}} for number in (2, 1)]
+    rest = rest_wire.status(ModelSpec())
+    statuses = [messages.ModelVersionStatus(version=number, state=30) for number in (2, 1)]
+    message = messages.GetModelStatusResponse(model_version_status=statuses)
+    grpc = grpc_wire.status(ModelSpec())
+    for header, expected in (("2=litert", ["litert", ""]), ("", ["", ""])):
+        headers = {"x-runtimes": header} if header else {}
+        response = httpx.Response(200, json={"model_version_status": entries}, headers=headers)
+        assert [version.runtime for version in rest.read(response)] == expected
+        assert [version.runtime for version in grpc.read((message, tuple(headers.items())))] == expected
+
+
 def test_rest_sends_the_call_with_the_smaller_body() -> None:
     """In the column format, strings as base64; a version or a label is part of the path."""
     request = rest_wire.predict(ModelSpec("a b", version=3), lambda: iter([_PIXELS, _FILES])).request

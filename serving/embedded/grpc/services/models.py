@@ -12,6 +12,7 @@ from google.protobuf.message import Message
 from serving.apis import services, tensors
 from serving.apis.messages import (
     GetModelMetadataRequest,
+    GetModelStatusRequest,
     PredictRequest,
     ReloadConfigRequest,
     ReloadConfigResponse,
@@ -56,7 +57,7 @@ class ModelServices:
                 lambda request: request.tasks[0].model_spec.name if request.tasks else "",
             ),
             _rpc(services.GET_MODEL_METADATA, self._metadata),
-            _rpc(services.GET_MODEL_STATUS, lambda request, _: self._api.status(request)),
+            _rpc(services.GET_MODEL_STATUS, self._status),
             _rpc(services.HANDLE_RELOAD_CONFIG_REQUEST, self._reload, lambda _: ""),
         ]
 
@@ -101,6 +102,10 @@ class ModelServices:
         del outputs
         encoded: bytes = await engine.offload(size, work)
         return encoded
+
+    async def _status(self, request: GetModelStatusRequest, call: Call) -> Message:
+        call.header = self._api.runtimes_header(request.model_spec.name)
+        return await self._api.status(request)
 
     async def _metadata(self, request: GetModelMetadataRequest, _: Call) -> Message:
         return self._api.metadata(request)

@@ -1,0 +1,25 @@
+"""The runtimes of the embedded server: their names, and which of them are installed here."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+
+TENSORFLOW = "tensorflow"
+LITERT = "litert"
+TITLES = {TENSORFLOW: "TensorFlow", LITERT: "LiteRT"}
+# By which extra each is installed.
+EXTRAS = {TENSORFLOW: "embedded", LITERT: "light"}
+_PACKAGES = {TENSORFLOW: "tensorflow", LITERT: "ai_edge_litert"}
+
+
+def installed_runtimes() -> list[str]:
+    """The names of those that are installed; none is imported."""
+    return [runtime for runtime, package in _PACKAGES.items() if importlib.util.find_spec(package) is not None]
+
+
+def runtime_version(runtime: str) -> str:
+    """The version of a runtime that is installed, whatever its distribution is called; "" where nothing tells it."""
+    for distribution in importlib.metadata.packages_distributions().get(_PACKAGES[runtime], ()):
+        return importlib.metadata.version(distribution)
+    return ""
