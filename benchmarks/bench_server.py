@@ -1,349 +1,262 @@
-"""The embedded server against a bare grpc.aio echo server and a FastAPI program, in one run on the loopback.
+"""The embedded server on both runtimes, beside what others know, in one run on the loopback: start, memory, speed.
 
-`make bench-server`, or `python -m benchmarks.bench_server --rounds 5`. Load comes from h2load (gRPC) and wrk (REST),
-one image a request. Short rounds alternate between the servers, so that a busy machine is busy for all of them; the
-table has medians. CPU is the server's own time for a request: a loaded machine changes it least.
+`make bench-server`, or `python -m benchmarks.bench_server --rounds 5`. Beside it stand a bare grpc.aio echo server, a
+FastAPI program, and `tensorflow_model_server` where it is on the PATH. Short rounds alternate between the servers, so
+that a busy machine is busy for all of them; the tables have medians. CPU is the server's own time for a request: a
+loaded machine changes it least.
 
 `--baseline CHECKOUT` measures a change instead: the server of another checkout, with a .venv of its own, and this one's
-in turns. Its ratios are medians of the ratios of neighbouring rounds.
+in turns. Ratios are medians of the ratios of neighbouring rounds.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import itertools
+import datetime as dt
 import json
 import os
-import re
-import shutil
-import socket
+import platform
 import statistics
-import struct
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import NamedTuple
 
-import numpy as np
-
+from benchmarks.contenders import BATCHING, HERE, Contender, Running, embedded, running, yardsticks
+from benchmarks.load import CASES, Case, Measured, answer_bytes, load, missing_tools, write_requests
 from fashion_common.layout import version_directories
-from serving.apis import services, tensors
-from serving.apis.messages import PredictRequest
 
-HERE = Path(__file__).parent
 RESULTS = HERE / "results"
-BATCHING_FILE = HERE.parent / "serving" / "config" / "batching.config"
-BATCHING = ("--enable_batching", f"--batching_parameters_file={BATCHING_FILE}")
-SETTINGS: Mapping[str, Sequence[str]] = {"": (), ", batching": BATCHING}
-TOOLS = {"h2load": "nghttp2-client", "wrk": "wrk"}
-CONNECTIONS = (1, 8, 32)
-START_SECONDS = 120
-ECHO_BYTES = 134  # what our model's answer to one image has
-TICKS = os.sysconf("SC_CLK_TCK")
-WRITE_MODEL = """
-import sys, numpy as np, tensorflow as tf
-from fashion_common.served_model import CLASS_NAMES
-module, random = tf.Module(), np.random.default_rng(0)
-module.w = [tf.Variable(random.normal(0, 0.05, shape).astype("f")) for shape in ((784, 128), (128, 10))]
-@tf.function(input_signature=[tf.TensorSpec([None, 28, 28], tf.uint8, name="images")])
-def predict(images):
-    hidden = tf.nn.relu(tf.reshape(tf.cast(images, tf.float32) / 255.0, [-1, 784]) @ module.w[0])
-    probabilities = tf.nn.softmax(hidden @ module.w[1])
-    class_ids = tf.argmax(probabilities, -1)
-    return dict(probabilities=probabilities, class_ids=class_ids, class_names=tf.gather(CLASS_NAMES, class_ids))
-tf.saved_model.save(module, sys.argv[1], signatures=predict)
-"""
+RUNTIMES = {"embedded": "tensorflow", "light": "litert"}
+BEFORE, ECHO, FASTAPI, REAL = "before", "echo", "FastAPI", "TF Serving"
+RUN_IMAGES = (1, 128, 1000)
+# Of this checkout's rate to the baseline's: what the server without TensorFlow, or with it, is to reach at least.
+BASELINE_BARS = {
+    ("light", Case("REST", 1, 32)): 1.9,
+    ("light", Case("gRPC", 128, 4)): 1.4,
+    ("light", Case("gRPC", 1000, 4)): 1.5,
+    ("embedded", Case("REST", 1, 32)): 1.7,
+    **{("embedded", case): 0.97 for case in CASES if case.api == "gRPC"},
+}
+
+# By contender's name and case, one for each round.
+Rounds = dict[tuple[str, Case], list[Measured]]
 
 
-class Measured(NamedTuple):
-    """One round: requests a second, latencies and CPU time in microseconds."""
+class Started(NamedTuple):
+    """What one start took. seconds: until AVAILABLE. memory, loaded: MiB then, and after all the load."""
 
-    rate: float
-    p50: float
-    p99: float
-    cpu: float
+    seconds: float
+    memory: float
+    loaded: float
 
 
 class Ratio(NamedTuple):
-    """A ratio of medians, and the least that it is to be; 0 where there is none."""
+    """A ratio, and the least that it is to be; 0 where there is none."""
 
     text: str
     value: float
     bar: float
 
 
-class Contender(NamedTuple):
-    """One server under load."""
-
-    name: str
-    process: subprocess.Popen[bytes]
-    port: int
-    load: Callable[[Contender, int, int, Path], Measured]
-
-
-# By the server's name and the number of connections.
-Rounds = dict[tuple[str, int], list[Measured]]
-Medians = dict[tuple[str, int], Measured]
-
-
 def main() -> int:
     """Runs the benchmark; exit code 1 when a ratio is below its bar and --check is given."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], epilog="Example: bench_server.py --rounds 5")
     parser.add_argument("--model-base-path", type=Path, default=Path("models/fashion_mnist"))
-    parser.add_argument("--rounds", type=int, default=5, help="rounds a server and number of connections")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds of each server and case")
     parser.add_argument("--seconds", type=int, default=2, help="length of a round")
-    parser.add_argument("--json", type=Path, help="where medians and ratios go as JSON (default: benchmarks/results)")
+    parser.add_argument("--json", type=Path, help="where the results go as JSON (default: benchmarks/results)")
     parser.add_argument("--check", action="store_true", help="exit with 1 when a ratio misses its bar")
     parser.add_argument("--baseline", type=Path, metavar="CHECKOUT", help="measure this checkout against another one")
     options = parser.parse_args()
-    missing = [f"{tool} (apt-get install {package})" for tool, package in TOOLS.items() if not shutil.which(tool)]
-    if missing:
+    if missing := missing_tools():
         print(f"bench-server needs {' and '.join(missing)}", file=sys.stderr)
         return 2
-    servers, ratios, name = (
-        (both_checkouts, baseline_ratios, "baseline") if options.baseline else (all_servers, bars, "server")
-    )
-    with tempfile.TemporaryDirectory() as directory, servers(options, Path(directory)) as contenders:
-        rounds = measure(contenders, options.rounds, options.seconds, Path(directory))
-    medians = {key: Measured(*map(statistics.median, zip(*rows, strict=True))) for key, rows in rounds.items()}
-    print_table(medians)
-    results = ratios(rounds, medians)
+    base = options.model_base_path.absolute()
+    versions = version_directories(base) if base.is_dir() else {}
+    if not versions:
+        print(f"no version under {options.model_base_path}: `make train export`", file=sys.stderr)
+        return 2
+    ours = [
+        contender
+        for name, runtime in RUNTIMES.items()
+        for contender in embedded(name, base, HERE.parent, f"--runtime={runtime}")
+    ]
+    others = embedded(BEFORE, base, options.baseline.absolute()) if options.baseline else yardsticks(base)
+    contenders = [*others, *ours]
+    started, rounds = measure(contenders, options.rounds, options.seconds)
+    order = [contender.name for contender in contenders]
+    medians = {
+        key: Measured(*map(statistics.median, zip(*rounds[key], strict=True)))
+        for key in sorted(rounds, key=lambda key: (order.index(key[0]), CASES.index(key[1])))
+    }
+    runs = {
+        (name, images): model_run(versions[max(versions)], runtime, images)
+        for name, runtime in RUNTIMES.items()
+        for images in RUN_IMAGES
+    }
+    print_tables(started, medians, runs)
+    results = baseline_ratios(rounds) if options.baseline else bars(medians, started)
     for ratio in results:
-        verdict = (
-            "" if not ratio.bar else f"(bar {ratio.bar:.2f}: {'reached' if ratio.value >= ratio.bar else 'MISSED'})"
-        )
+        verdict = f"(bar {ratio.bar:.2f}: {'reached' if ratio.value >= ratio.bar else 'MISSED'})" if ratio.bar else ""
         print(f"{ratio.text}: {ratio.value:.3f} {verdict}")
-    rows = [{"server": server, "connections": count, **row._asdict()} for (server, count), row in medians.items()]
-    file = options.json or RESULTS / f"{name}.json"
+    file = options.json or RESULTS / f"{'baseline' if options.baseline else 'server'}.json"
     file.parent.mkdir(exist_ok=True)
-    file.write_text(json.dumps({"medians": rows, "ratios": [ratio._asdict() for ratio in results]}, indent=1) + "\n")
+    content = {
+        "date": dt.datetime.now(dt.timezone.utc).date().isoformat(),
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
+        "starts": [{"server": name, **start._asdict()} for name, start in started.items()],
+        "runs": [{"server": name, "images": images, "us": us} for (name, images), us in runs.items()],
+        "medians": [{"server": name, **case._asdict(), **row._asdict()} for (name, case), row in medians.items()],
+        "ratios": [ratio._asdict() for ratio in results],
+    }
+    file.write_text(json.dumps(content, indent=1) + "\n")
     return 1 if options.check and any(ratio.value < ratio.bar for ratio in results) else 0
 
 
-@contextlib.contextmanager
-def all_servers(options: argparse.Namespace, directory: Path) -> Iterator[list[Contender]]:
-    """This checkout's server, with and without batching, beside the two programs that it is measured against."""
-    base = model_base_path(options, directory)
-    versions = version_directories(base)
-    ports = [free_port() for _ in range(6)]
-    commands = {
-        "echo": [sys.executable, str(HERE / "server_echo.py"), str(ports[0]), str(ECHO_BYTES)],
-        "fastapi": [sys.executable, str(HERE / "server_fastapi.py"), str(ports[1]), str(versions[max(versions)])],
-        "plain": embedded(Path(sys.executable), base, ports[2:4]),
-        "batching": embedded(Path(sys.executable), base, ports[4:6], *BATCHING),
+def measure(contenders: Sequence[Contender], rounds: int, seconds: int) -> tuple[dict[str, Started], Rounds]:
+    """Starts the contenders one by one in each round, then all of them for the load; its first round only warms up."""
+    starts: dict[str, list[tuple[float, float]]] = {}
+    for _ in range(rounds):
+        for contender in contenders:
+            if contender.serves and not contender.name.endswith(BATCHING):
+                with running(contender) as server:
+                    starts.setdefault(contender.name, []).append((server.seconds, server.memory()))
+    with tempfile.TemporaryDirectory() as directory, contextlib.ExitStack() as stack:
+        servers = [stack.enter_context(running(contender)) for contender in contenders]
+        results = _load_all(servers, rounds, seconds, Path(directory))
+        loaded = {server.contender.name: server.memory() for server in servers}
+    started = {
+        name: Started(
+            statistics.median(seconds for seconds, _ in rows),
+            statistics.median(memory for _, memory in rows),
+            loaded[name],
+        )
+        for name, rows in starts.items()
     }
-    with running(commands, ports) as processes:
-        yield [
-            Contender("echo gRPC", processes["echo"], ports[0], load_grpc),
-            Contender("embedded gRPC", processes["plain"], ports[2], load_grpc),
-            Contender("embedded gRPC, batching", processes["batching"], ports[4], load_grpc),
-            Contender("FastAPI REST", processes["fastapi"], ports[1], load_rest),
-            Contender("embedded REST", processes["plain"], ports[3], load_rest),
-            Contender("embedded REST, batching", processes["batching"], ports[5], load_rest),
-        ]
+    return started, results
 
 
-@contextlib.contextmanager
-def both_checkouts(options: argparse.Namespace, directory: Path) -> Iterator[list[Contender]]:
-    """The servers of both checkouts, with and without batching, and the same model."""
-    base = model_base_path(options, directory)
-    checkouts = {"before": options.baseline.absolute(), "after": HERE.parent}
-    servers = [(which, setting, (free_port(), free_port())) for setting in SETTINGS for which in checkouts]
-    folders = {which + setting: checkouts[which] for which, setting, _ in servers}
-    commands = {
-        which + setting: embedded(checkouts[which] / ".venv" / "bin" / "python", base, ports, *SETTINGS[setting])
-        for which, setting, ports in servers
+def _load_all(servers: Sequence[Running], rounds: int, seconds: int, directory: Path) -> Rounds:
+    write_requests(directory)
+    turns = [(server, case) for case in CASES for server in servers if _asked(server.contender, case)]
+    answers = {
+        (server.contender.name, case.images): answer_bytes(server.ports["gRPC"], case.images)
+        for server, case in turns
+        if case.api == "gRPC" and server.contender.serves
     }
-    with running(commands, [port for *_, ports in servers for port in ports], folders) as processes:
-        yield [
-            Contender(f"{which} {api}{setting}", processes[which + setting], ports[at], load)
-            for at, (api, load) in enumerate((("gRPC", load_grpc), ("REST", load_rest)))
-            for which, setting, ports in servers
-        ]
-
-
-def model_base_path(options: argparse.Namespace, directory: Path) -> Path:
-    """The model that is asked for, or one in its place where there is none."""
-    base: Path = options.model_base_path.absolute()
-    if not base.is_dir():
-        print(f"No model under {options.model_base_path}: one of the same shape with random weights is measured")
-        base = directory / "fashion_mnist"
-        subprocess.run([sys.executable, "-c", WRITE_MODEL, str(base / "1")], check=True, capture_output=True)
-    return base
-
-
-def embedded(python: Path, base: Path, ports: Sequence[int], *flags: str) -> list[str]:
-    """The command of an embedded server on a gRPC and a REST port."""
-    model = ("--model_name=fashion_mnist", f"--model_base_path={base}")
-    return [str(python), "-m", "serving.embedded", *model, f"--port={ports[0]}", f"--rest_api_port={ports[1]}", *flags]
-
-
-@contextlib.contextmanager
-def running(
-    commands: Mapping[str, list[str]], ports: Sequence[int], folders: Mapping[str, Path] = MappingProxyType({})
-) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
-    """Starts the commands, some in a folder of their own, waits until all ports are open, and stops them."""
-    processes = {
-        name: subprocess.Popen(command, stderr=subprocess.DEVNULL, cwd=folders.get(name))
-        for name, command in commands.items()
-    }
-    try:
-        for port in ports:
-            wait_until_open(port)
-        yield processes
-    finally:
-        for process in processes.values():
-            process.kill()
-            process.wait()
-
-
-def measure(contenders: list[Contender], rounds: int, seconds: int, directory: Path) -> Rounds:
-    """All rounds but the first, which only warms up."""
-    write_payloads(directory)
     results: Rounds = {}
-    total = (rounds + 1) * len(CONNECTIONS) * len(contenders)
-    done = 0
     for turn in range(rounds + 1):
-        for connections in CONNECTIONS:
-            # There and back: what drifts meanwhile favours nobody.
-            for contender in contenders[:: 1 if turn % 2 else -1]:
-                row = contender.load(contender, connections, seconds if turn else 1, directory)
-                done += 1
-                if sys.stderr.isatty():
-                    print(f"\r{done}/{total} {contender.name} @{connections}          ", end="", file=sys.stderr)
-                if turn:
-                    results.setdefault((contender.name, connections), []).append(row)
+        # There and back: what drifts meanwhile favours nobody.
+        for done, (server, case) in enumerate(turns[:: 1 if turn % 2 else -1]):
+            name = server.contender.name
+            if sys.stderr.isatty():
+                print(
+                    f"\r{turn * len(turns) + done}/{(rounds + 1) * len(turns)} {name}, {case}\033[K",
+                    end="",
+                    file=sys.stderr,
+                )
+            answer = answers.get((name, case.images), 0)
+            row = load(case, server.ports[case.api], server.process.pid, seconds if turn else 1, directory, answer)
+            if turn:
+                results.setdefault((name, case), []).append(row)
     if sys.stderr.isatty():
         print(file=sys.stderr)
     return results
 
 
-def load_grpc(contender: Contender, connections: int, seconds: int, directory: Path) -> Measured:
-    """One round of h2load."""
-    log = directory / "h2load.log"
-    log.unlink(missing_ok=True)
-    before = cpu_seconds(contender.process.pid)
-    run(
-        ["h2load", "-c", str(connections), "-m", "1", "-t", "1", "-D", str(seconds), "-d", str(directory / "grpc.bin"),
-         "-H", "content-type: application/grpc", "-H", "te: trailers", f"--log-file={log}",
-         f"http://127.0.0.1:{contender.port}{services.PREDICT.path}"]
-    )  # fmt: skip
-    cpu = cpu_seconds(contender.process.pid) - before
-    latencies = sorted(int(line.split("\t")[2]) for line in log.read_text().splitlines())
-    count = len(latencies)
-    return Measured(count / seconds, latencies[count // 2], latencies[int(count * 0.99)], cpu / count * 1e6)
+def _asked(contender: Contender, case: Case) -> bool:
+    return case.api in contender.apis and (case.images == 1 or not contender.single)
 
 
-def load_rest(contender: Contender, connections: int, seconds: int, directory: Path) -> Measured:
-    """One round of wrk."""
-    before = cpu_seconds(contender.process.pid)
-    url = f"http://127.0.0.1:{contender.port}/v1/models/fashion_mnist:predict"
-    text = run(["wrk", "-t1", f"-c{connections}", f"-d{seconds}", "--latency", "-s", str(directory / "rest.lua"), url])
-    cpu = cpu_seconds(contender.process.pid) - before
-    if "Non-2xx" in text:
-        raise SystemExit(f"{contender.name} answered errors:\n{text}")
-    p50, p99, count = (
-        re.search(pattern, text) for pattern in (r"\n\s+50%\s+(\S+)", r"\n\s+99%\s+(\S+)", r"(\d+) requests in")
-    )
-    assert p50
-    assert p99
-    assert count
-    total = int(count[1])
-    return Measured(total / seconds, microseconds(p50[1]), microseconds(p99[1]), cpu / total * 1e6)
+def model_run(version: Path, runtime: str, images: int) -> float:
+    """Microseconds of one run of a version, without a server around it."""
+    command = [sys.executable, "-m", "benchmarks.model_run", str(version), runtime, str(images)]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True, cwd=HERE.parent).stdout)
 
 
-def print_table(medians: Medians) -> None:
-    """All medians."""
-    print(f"{'server':26}{'connections':>12}{'requests/s':>12}{'p50 us':>9}{'p99 us':>9}{'CPU us':>8}")
-    for (name, connections), row in medians.items():
-        print(f"{name:26}{connections:12}{row.rate:12.0f}{row.p50:9.0f}{row.p99:9.0f}{row.cpu:8.0f}")
+def print_tables(
+    started: dict[str, Started], medians: dict[tuple[str, Case], Measured], runs: dict[tuple[str, int], float]
+) -> None:
+    """All that was measured."""
+    print(f"{'server':22}{'start s':>9}{'MiB':>7}{'loaded':>8}")
+    for name, start in started.items():
+        print(f"{name:22}{start.seconds:9.2f}{start.memory:7.0f}{start.loaded:8.0f}")
+    print(f"{'one run':22}" + "".join(f"{images:>8} x" for images in RUN_IMAGES))
+    for name in RUNTIMES:
+        print(f"{name:22}" + "".join(f"{runs[name, images]:7.1f} us" for images in RUN_IMAGES))
+    print(f"{'server':22}{'case':32}{'requests/s':>12}{'p50 us':>9}{'p99 us':>9}{'CPU us':>8}")
+    for (name, case), row in sorted(medians.items(), key=lambda item: CASES.index(item[0][1])):
+        print(f"{name:22}{case!s:32}{row.rate:12.0f}{row.p50:9.0f}{row.p99:9.0f}{row.cpu:8.0f}")
 
 
-def bars(_: Rounds, medians: Medians) -> list[Ratio]:
-    """The ratios that are to be reached, of the better of our two settings."""
-
-    def best(api: str, connections: int, value: Callable[[Measured], float]) -> float:
-        return max(value(medians[f"embedded {api}{kind}", connections]) for kind in ("", ", batching"))
-
-    echo, fastapi = medians["echo gRPC", 32], medians["FastAPI REST", 32]
-    slowest = medians["echo gRPC", 1].p50
-    return [
-        Ratio("gRPC at 32 connections, of echo's rate", best("gRPC", 32, lambda row: row.rate) / echo.rate, 0.7),
-        Ratio("REST at 32 connections, of FastAPI's rate", best("REST", 32, lambda row: row.rate) / fastapi.rate, 3.0),
-        Ratio("p50 at 1 connection, echo's to ours", best("gRPC", 1, lambda row: slowest / row.p50), 1 / 1.5),
-        Ratio("CPU a request at 32, echo's to ours", best("gRPC", 32, lambda row: echo.cpu / row.cpu), 0.0),
-    ]
-
-
-def baseline_ratios(rounds: Rounds, _: Medians) -> list[Ratio]:
-    """This checkout's rates to the other's, and the other's times to this one's: above 1 it has become better."""
+def bars(medians: dict[tuple[str, Case], Measured], started: dict[str, Started]) -> list[Ratio]:
+    """The ratios that are to be reached, of the better of each runtime's two settings."""
+    grpc, rest, lone = Case("gRPC", 1, 32), Case("REST", 1, 32), Case("gRPC", 1, 1)
+    echo, fastapi = medians[ECHO, grpc], medians[FASTAPI, rest]
     results = []
-    for api, setting, connections in itertools.product(("gRPC", "REST"), SETTINGS, CONNECTIONS):
-        name = f"{api}{setting}"
-        pairs = list(zip(rounds[f"before {name}", connections], rounds[f"after {name}", connections], strict=True))
-        what = f"{name}, at {connections}:"
+    for name in RUNTIMES:
+        results += [
+            Ratio(f"{name}, {grpc}: rate to echo's", _best(medians, name, grpc, _rate) / echo.rate, 0.7),
+            Ratio(f"{name}, {rest}: rate to FastAPI's", _best(medians, name, rest, _rate) / fastapi.rate, 3.0),
+            Ratio(
+                f"{name}, {lone}: echo's p50 to ours",
+                medians[ECHO, lone].p50 * _best(medians, name, lone, lambda row: 1 / row.p50),
+                1 / 1.5,
+            ),
+        ]
+    if REAL in started:
         results += [
             Ratio(
-                f"{what} rate after to before",
-                statistics.median(after.rate / before.rate for before, after in pairs),
-                0.97 if api == "gRPC" else 0.0,
-            ),
-            Ratio(f"{what} p99 before to after", statistics.median(b.p99 / max(1.0, a.p99) for b, a in pairs), 0.0),
-            Ratio(f"{what} CPU a request before to after", statistics.median(b.cpu / a.cpu for b, a in pairs), 0.0),
+                f"light, {case}: rate to TF Serving's",
+                _best(medians, "light", case, _rate) / _best(medians, REAL, case, _rate),
+                1.0,
+            )
+            for case in CASES
         ]
+    for yardstick in (REAL, "embedded"):
+        if yardstick in started:
+            other, light = started[yardstick], started["light"]
+            bar = 3.0 if yardstick == REAL else 0.0
+            results += [
+                Ratio(f"start, {yardstick} to light", other.seconds / light.seconds, bar),
+                Ratio(f"memory, {yardstick} to light", other.memory / light.memory, bar),
+                Ratio(f"memory after the load, {yardstick} to light", other.loaded / light.loaded, bar),
+            ]
     return results
 
 
-def write_payloads(directory: Path) -> None:
-    """One random image as a gRPC frame and as a script for wrk."""
-    image = np.random.default_rng(0).integers(0, 256, (1, 28, 28), dtype=np.uint8)
-    request = PredictRequest()
-    request.model_spec.name = "fashion_mnist"
-    request.inputs["images"].CopyFrom(tensors.make_tensor_proto(image))
-    body = request.SerializeToString()
-    (directory / "grpc.bin").write_bytes(b"\0" + struct.pack(">I", len(body)) + body)
-    lua = json.dumps(json.dumps({"instances": image.tolist()}))
-    (directory / "rest.lua").write_text(
-        f'wrk.method = "POST"\nwrk.body = {lua}\nwrk.headers["Content-Type"] = "application/json"\n'
-    )
+def _rate(row: Measured) -> float:
+    return row.rate
 
 
-def run(command: list[str]) -> str:
-    """The output of a tool."""
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+def _best(
+    medians: dict[tuple[str, Case], Measured], name: str, case: Case, value: Callable[[Measured], float]
+) -> float:
+    settings = (name, f"{name}, {BATCHING}")
+    return max(value(medians[setting, case]) for setting in settings if (setting, case) in medians)
 
 
-def cpu_seconds(pid: int) -> float:
-    """User and system time of a process (proc(5))."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
-
-
-def microseconds(text: str) -> float:
-    """wrk's times: 405.00us, 1.23ms, 1.00s."""
-    number = float(text.rstrip("mus"))
-    return number * (1 if text.endswith("us") else 1e3 if text.endswith("ms") else 1e6)
-
-
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
-def wait_until_open(port: int) -> None:
-    """Waits until something listens."""
-    end = time.monotonic() + START_SECONDS
-    while time.monotonic() < end:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 0.2):
-            return
-        time.sleep(0.1)
-    raise SystemExit(f"nothing listens on port {port} after {START_SECONDS} seconds")
+def baseline_ratios(rounds: Rounds) -> list[Ratio]:
+    """This checkout's rates to the other's, and the other's times to this one's: above 1 it has become better."""
+    results = []
+    for (name, case), rows in rounds.items():
+        runtime, *setting = name.split(", ")
+        if runtime == BEFORE:
+            continue
+        pairs = list(zip(rounds[", ".join([BEFORE, *setting]), case], rows, strict=True))
+        rate = statistics.median(after.rate / before.rate for before, after in pairs)
+        p99 = statistics.median(before.p99 / max(1.0, after.p99) for before, after in pairs)
+        cpu = statistics.median(before.cpu / after.cpu for before, after in pairs)
+        results += [
+            Ratio(f"{name}, {case}: rate to before", rate, BASELINE_BARS.get((runtime, case), 0.0)),
+            Ratio(f"{name}, {case}: p99 before to after", p99, 0.0),
+            Ratio(f"{name}, {case}: CPU a request before to after", cpu, 0.0),
+        ]
+    return results
 
 
 if __name__ == "__main__":

@@ -72,23 +72,49 @@ def training() -> str | None:
 
 
 def server() -> str | None:
-    """What `make bench-server` measured."""
+    """What `make bench-server` measured under load."""
     file = RESULTS / "server.json"
     if not file.is_file():
         return None
     result = json.loads(file.read_text())
-    rows = [
-        f"| {row['server']} | {row['connections']} | {row['rate']:,.0f} | {row['p50']:,.0f} us | {row['p99']:,.0f} us |"
-        for row in result["medians"]
-        if row["connections"] in {1, 32}
-    ]
+    servers = list(dict.fromkeys(row["server"] for row in result["medians"]))
+    cells: dict[str, dict[str, str]] = {}
+    for row in result["medians"]:
+        images = f"{row['images']:,} images" if row["images"] > 1 else "1 image"
+        case = f"{row['api']}, {images} x {row['connections']}"
+        cells.setdefault(case, {})[row["server"]] = f"{row['rate']:,.0f} ({row['p99'] / 1000:.1f} ms)"
     ratios = [f"| {ratio['text']} | {ratio['value']:.2f} |" for ratio in result["ratios"] if ratio["bar"]]
     return "\n".join(
         [
-            "\n| server | connections | requests/s | p50 | p99 |\n| --- | --- | --- | --- | --- |",
-            *rows,
-            "\n| the better of our two settings | ratio |\n| --- | --- |",
+            f"\nMeasured on {result['date']} ({result['machine']}): requests/s, and their 99th percentile.",
+            f"\n| | {' | '.join(servers)} |\n|{' --- |' * (len(servers) + 1)}",
+            *(f"| {case} | {' | '.join(row.get(name, '') for name in servers)} |" for case, row in cells.items()),
+            "\n| the better of the two settings | ratio |\n| --- | --- |",
             *ratios,
+            "",
+        ]
+    )
+
+
+def runtimes() -> str | None:
+    """What `make bench-server` measured of a server's start and memory, and of its model alone."""
+    file = RESULTS / "server.json"
+    if not file.is_file():
+        return None
+    result = json.loads(file.read_text())
+    runs = {(run["server"], run["images"]): f"{run['us']:,.0f} us" for run in result["runs"]}
+    sizes = sorted({images for _, images in runs})
+    rows = [
+        f"| {start['server']} | {start['seconds']:.2f} s | {start['memory']:.0f} MiB | {start['loaded']:.0f} MiB "
+        f"| {' | '.join(runs.get((start['server'], images), '') for images in sizes)} |"
+        for start in result["starts"]
+    ]
+    headers = "".join(f" one run of {images:,} |" for images in sizes)
+    return "\n".join(
+        [
+            f"\nMeasured on {result['date']} ({result['machine']}):",
+            f"\n| | start to AVAILABLE | memory then | after the load |{headers}\n|{' --- |' * (4 + len(sizes))}",
+            *rows,
             "",
         ]
     )
@@ -165,7 +191,7 @@ def memory() -> str | None:
 PAGES = {
     README: {"demo": demo, "server": server, "client": client, "training": training},
     Path("docs/security.md"): {"hostile": hostile},
-    Path("docs/operations.md"): {"memory": memory, "soak": soak},
+    Path("docs/operations.md"): {"runtimes": runtimes, "memory": memory, "soak": soak},
 }
 
 

@@ -1,0 +1,134 @@
+"""Load on a server's ports: h2load (gRPC) and wrk (REST) send one request over and over, on some connections."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import struct
+import subprocess
+from pathlib import Path
+from typing import NamedTuple
+
+import grpc
+import numpy as np
+
+from serving.apis import services, tensors
+from serving.apis.messages import PredictRequest, PredictResponse
+
+TOOLS = {"h2load": "nghttp2-client", "wrk": "wrk"}
+_TICKS = os.sysconf("SC_CLK_TCK")
+_SECONDS = {"us": 1.0, "ms": 1e3, "s": 1e6}
+
+
+class Case(NamedTuple):
+    """What is sent: over `gRPC` or `REST`, images a request, and on how many connections."""
+
+    api: str
+    images: int
+    connections: int
+
+    def __str__(self) -> str:
+        images = f"{self.images:,} images, " if self.images > 1 else ""
+        return f"{self.api}, {images}{self.connections} connection{'s' if self.connections > 1 else ''}"
+
+
+CASES = (
+    *(Case(api, 1, connections) for api in ("gRPC", "REST") for connections in (1, 8, 32)),
+    Case("gRPC", 128, 4),
+    Case("gRPC", 1000, 4),
+)
+
+
+class Measured(NamedTuple):
+    """One round: requests a second, latencies and CPU time in microseconds."""
+
+    rate: float
+    p50: float
+    p99: float
+    cpu: float
+
+
+def missing_tools() -> list[str]:
+    """The tools that are not installed, with their packages."""
+    return [f"{tool} (apt-get install {package})" for tool, package in TOOLS.items() if not shutil.which(tool)]
+
+
+def write_requests(directory: Path) -> None:
+    """The requests of all cases: random images as gRPC frames, and one as a script for wrk."""
+    for images in {case.images for case in CASES}:
+        body = _predict_request(images).SerializeToString()
+        (directory / f"{images}.grpc").write_bytes(b"\0" + struct.pack(">I", len(body)) + body)
+    lua = json.dumps(json.dumps({"instances": _images(1).tolist()}))
+    (directory / "1.lua").write_text(
+        f'wrk.method = "POST"\nwrk.body = {lua}\nwrk.headers["Content-Type"] = "application/json"\n'
+    )
+
+
+def answer_bytes(port: int, images: int) -> int:
+    """The size of a right answer over gRPC, which is checked."""
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        call = channel.unary_unary(services.PREDICT.path, PredictRequest.SerializeToString, lambda answer: answer)
+        answer: bytes = call(_predict_request(images), timeout=30)
+    assert len(tensors.make_ndarray(PredictResponse.FromString(answer).outputs["probabilities"])) == images
+    return len(answer)
+
+
+def load(case: Case, port: int, pid: int, seconds: int, directory: Path, answer: int = 0) -> Measured:
+    """One round. answer: bytes that each answer over gRPC has at least. Raises RuntimeError for other answers."""
+    before = cpu_seconds(pid)
+    latencies = (
+        _h2load(case, port, seconds, directory, answer) if case.api == "gRPC" else _wrk(case, port, seconds, directory)
+    )
+    count, p50, p99 = latencies
+    return Measured(count / seconds, p50, p99, (cpu_seconds(pid) - before) / count * 1e6)
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a process (proc(5))."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def _h2load(case: Case, port: int, seconds: int, directory: Path, answer: int) -> tuple[int, float, float]:
+    log = directory / "h2load.log"
+    log.unlink(missing_ok=True)
+    text = _run(
+        ["h2load", "-c", str(case.connections), "-m", "1", "-t", "1", "-D", str(seconds),
+         "-d", str(directory / f"{case.images}.grpc"), "-H", "content-type: application/grpc", "-H", "te: trailers",
+         f"--log-file={log}", f"http://127.0.0.1:{port}{services.PREDICT.path}"]
+    )  # fmt: skip
+    times = sorted(int(line.split("\t")[2]) for line in log.read_text().splitlines())
+    count = len(times)
+    # A refused call has no message, and h2load does not look at grpc-status.
+    received = re.search(r"\((\d+)\) data\n", text)
+    if not received or int(received[1]) < 0.99 * count * answer:
+        raise RuntimeError(f"{case} was answered by errors:\n{text}")
+    return count, times[count // 2], times[int(count * 0.99)]
+
+
+def _wrk(case: Case, port: int, seconds: int, directory: Path) -> tuple[int, float, float]:
+    url = f"http://127.0.0.1:{port}/v1/models/fashion_mnist:predict"
+    script = str(directory / f"{case.images}.lua")
+    text = _run(["wrk", "-t1", f"-c{case.connections}", f"-d{seconds}", "--latency", "-s", script, url])
+    if "Non-2xx" in text:
+        raise RuntimeError(f"{case} was answered by errors:\n{text}")
+    found = re.search(r"\n\s+50%\s+([\d.]+)(\w+).*\n\s+99%\s+([\d.]+)(\w+).*\n\s+(\d+) requests in", text, re.DOTALL)
+    assert found, text
+    return int(found[5]), float(found[1]) * _SECONDS[found[2]], float(found[3]) * _SECONDS[found[4]]
+
+
+def _images(count: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    return np.random.default_rng(0).integers(0, 256, (count, 28, 28), np.uint8)
+
+
+def _predict_request(images: int) -> PredictRequest:
+    request = PredictRequest()
+    request.model_spec.name = "fashion_mnist"
+    request.inputs["images"].CopyFrom(tensors.make_tensor_proto(_images(images)))
+    return request
+
+
+def _run(command: list[str]) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
