@@ -15,6 +15,7 @@ import trustme
 from click.testing import CliRunner
 
 from client.cli import fashion
+from client.commands import doctor
 from client.commands.doctor import diagnose, own_runtimes
 from client.connection import Connection
 from client.transports.fake import FakeTransport
@@ -71,7 +72,7 @@ def test_the_first_failure_ends_the_checks() -> None:
     assert [(finding.check, finding.state) for finding in findings] == [("reachable", "ok"), ("model", "failed")]
     assert findings[1].seen == "fashion_mnist: version 1 is END: no such variables"
     findings = list(diagnose(Connection([FakeTransport()], ModelSpec())))
-    assert [finding.state for finding in findings[:4]] == ["ok", "ok", "warning", "ok"]
+    assert [finding.state for finding in findings] == ["ok", "ok", "warning", "ok", "ok"]
     assert findings[2].seen == "not an export of ours: without encoded_images, float_images, classify"
 
 
@@ -82,6 +83,13 @@ def test_our_own_servers_other_port_is_recognized(road: Road) -> None:
     assert f"that port speaks gRPC, not REST: --server grpc://{grpc_target}" in result.output
     result = CliRunner().invoke(fashion, ["doctor", "--server", f"grpc://{rest_target}"])
     assert f"that port speaks REST, not gRPC: --server http://{rest_target}" in result.output
+
+
+def test_a_slow_answer_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what to look at."""
+    monkeypatch.setattr(doctor, "_SLOW_SECONDS", 0.0)
+    *_, latency = diagnose(Connection([FakeTransport()], ModelSpec()))
+    assert (latency.check, latency.state, latency.fix) == ("latency", "warning", "is the server busy, or far away?")
 
 
 @pytest.fixture(scope="module")

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import pytest
 from click.testing import CliRunner
 
 from client.cli import fashion
+from client.commands import status
+from client.errors import ServerError
+from client.types import VersionStatus
 from tests.support.client_commands import APIS, NOBODY, run
 from tests.support.live import running
 from tests.support.road import Road
@@ -38,6 +45,21 @@ def test_each_version_has_its_own_runtime(toys: Path, lite_toys: Path, tmp_path:
             assert [version["runtime"] for version in json.loads(result.output)] == ["litert", "tensorflow"]
             result = CliRunner().invoke(fashion, ["doctor", *arguments])
             assert "m: version 2 is AVAILABLE on litert, version 1 is AVAILABLE on tensorflow" in result.output
+
+
+def test_a_server_that_is_not_there_yet_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Errors before the end of the wait are none, and neither is a version that loads."""
+    monkeypatch.setattr(status, "_POLL_SECONDS", 0.001)
+    answers: Iterator[ServerError | str] = iter([ServerError("UNAVAILABLE", "not yet"), "LOADING", "AVAILABLE", "END"])
+
+    def ask() -> list[VersionStatus]:
+        answer = next(answers)
+        if isinstance(answer, ServerError):
+            raise answer
+        return [VersionStatus(1, answer)]
+
+    connection: Any = SimpleNamespace(status=ask)
+    assert status._wait(connection, 30) == [VersionStatus(1, "AVAILABLE")]
 
 
 def test_the_wait_ends_with_the_last_error() -> None:

@@ -124,6 +124,7 @@ def test_rest_compresses_bodies_that_do_not_fit_into_a_packet() -> None:
     request = rest_wire.predict_request(ModelSpec(), call)
     assert request.headers["Content-Encoding"] == "gzip"
     assert json.loads(gzip.decompress(request.body or b""))["inputs"]["images"] == [0] * GZIP_BYTES
+    assert len(request.body or b"") < GZIP_BYTES / 10
 
 
 def test_rest_reads_shapes_from_the_nesting_and_bytes_from_base64() -> None:

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 
 def fashion(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     """The command in a process of its own."""
@@ -51,11 +53,19 @@ def test_train_ends_with_one_line_of_both_accuracies(tmp_path: Path) -> None:
     assert process.stdout.count("\n") == 1
 
 
-def test_bad_setting_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--epochs", "0"], "epochs 0 must be at least 1 and at most 1,000,000,000"),
+        (["--resume", "a", "--run-dir", "b"], "--run-dir b does not go with --resume a: the run stays where it is"),
+    ],
+    ids=["a number", "a contradiction"],
+)
+def test_bad_setting_is_one_line_and_exit_code_2(options: list[str], message: str, tmp_path: Path) -> None:
     """Nothing is written for it."""
-    process = fashion("train", "--epochs", "0", cwd=tmp_path)
+    process = fashion("train", *options, cwd=tmp_path)
     assert (process.returncode, process.stdout) == (2, "")
-    assert process.stderr == "Error: epochs 0 must be at least 1 and at most 1,000,000,000\n"
+    assert process.stderr == f"Error: {message}\n"
     assert list(tmp_path.iterdir()) == []
 
 

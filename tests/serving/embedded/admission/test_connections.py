@@ -51,6 +51,20 @@ def test_an_address_at_its_limit_displaces_only_its_own() -> None:
     assert closed == ["one"]
 
 
+def test_an_address_keeps_its_count_while_one_of_its_connections_is_left() -> None:
+    """The limit counts those that are there; nothing is kept of an address without any."""
+    connections, closed = Connections(10, 2, time.monotonic), list[str]()
+    one = entered(connections, "a", closed, "one")
+    two = entered(connections, "a", closed, "two")
+    connections.leave(one)
+    entered(connections, "a", closed, "three")
+    assert closed == []
+    entered(connections, "a", closed, "four")
+    assert closed == ["two"]
+    connections.leave(two)
+    assert dict(connections._addresses) == {"a": 2}
+
+
 def test_a_place_is_free_again_when_its_connection_has_gone() -> None:
     """Leaving twice frees one place; rest after it none."""
     connections, closed = Connections(1, 1, time.monotonic), list[str]()
