@@ -191,6 +191,15 @@ def test_what_an_answer_would_mean_nothing_for_is_warned_about(
     assert text in warning
 
 
+@pytest.mark.parametrize(("difference", "is_flat"), [(99, True), (100, False)])
+def test_contrast_begins_at_a_hundred_levels(difference: int, is_flat: bool) -> None:
+    """Between the darkest and the lightest pixel."""
+    picture = _gray(10)
+    picture.paste(10 + difference, (8, 2, 20, 26))
+    _, texts = _read(_png(picture), "none")
+    assert any("hardly any contrast" in text for text in texts) is is_flat
+
+
 def test_a_large_jpeg_is_reduced_while_it_is_decoded() -> None:
     """More pixels than are decoded of any other format; the garment is found as in a small one."""
     small = _shirt((20, 20, 25), (255, 255, 255)).convert("L")

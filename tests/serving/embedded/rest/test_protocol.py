@@ -88,6 +88,16 @@ def test_more_pipelined_requests_than_the_limit_end_the_connection_after_the_ans
     assert not client.is_open()
 
 
+def test_what_follows_the_last_request_is_dropped(port: Port) -> None:
+    """It gets no answer, not even that it is wrong."""
+    client = port.connect()
+    last = b"GET /echo HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+    answers = client.ask(last + request(body=b"more"))
+    assert answers.count(b"HTTP/1.1 ") == answers.count(b"200 OK") == 1
+    assert not client.is_open()
+    assert [name for name, _ in port.calls] == ["Echo"]
+
+
 def test_headers_of_the_largest_size_are_taken(loop: SimulatedLoop) -> None:
     """The target and the fields, each with an overhead; with one byte more in either the request is refused."""
     overhead = connection._HEADER_OVERHEAD
