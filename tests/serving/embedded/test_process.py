@@ -100,6 +100,17 @@ def test_a_flag_that_cannot_be_followed_is_told_in_one_line(flag: str, message: 
     assert line.endswith("; --help lists the flags")
 
 
+def test_a_second_server_cannot_take_a_ports_place_beside_the_first() -> None:
+    """Each would get some of the connections: only workers of one server share a port."""
+    kitchen = ("--model_name=kitchen", f"--model_base_path={KITCHEN}")
+    with running(*kitchen) as server:
+        host, _, port = server.grpc.rpartition(":")
+        ended = run(*kitchen, f"--host={host}", f"--port={port}")
+    assert ended.returncode == 2
+    assert f"{server.grpc} cannot be listened on for gRPC: " in ended.stderr
+    assert "Address already in use" in ended.stderr
+
+
 def test_help_needs_no_tensorflow() -> None:
     """It prints the flags at once."""
     ended = run("--help")
