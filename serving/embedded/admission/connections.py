@@ -17,7 +17,7 @@ class Seat:
 
     __slots__ = ("address", "close")
 
-    def __init__(self, address: str, close: Callable[[], None]) -> None:
+    def __init__(self, address: str, close: Callable[[], object]) -> None:
         self.address = address
         self.close = close
 
@@ -45,7 +45,7 @@ class Connections:
     def __len__(self) -> int:
         return len(self._seats)
 
-    def enter(self, address: str, close: Callable[[], None]) -> Seat | None:
+    def enter(self, address: str, close: Callable[[], object]) -> Seat | None:
         """A seat for a new connection, or None when it is to be closed. close: called when it has to go."""
         if self._is_at_limit(address):
             self._make_room(address)

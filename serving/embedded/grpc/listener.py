@@ -12,6 +12,7 @@ from serving.embedded.grpc.methods import Methods
 from serving.embedded.grpc.options import ConnectionOptions
 from serving.embedded.grpc.protocol import GrpcProtocol
 from serving.embedded.workers.acceptor import Acceptor, drain
+from serving.embedded.workers.handshakes import Handshakes
 from serving.embedded.workers.sockets import Port
 from serving.errors import ServerConfigError
 
@@ -42,7 +43,11 @@ class GrpcListener:
         """Opens the port; gives its address. Raises ServerConfigError when it cannot be."""
         listener = self._port.listen("gRPC")
         loop = asyncio.get_running_loop()
-        self._acceptor = Acceptor(listener, self._protocol_of(self._methods), self._tls)
+        protocol, handshakes = self._protocol_of(self._methods), None
+        if self._tls is not None:
+            seconds = self._options.limits.header_timeout_seconds
+            handshakes = Handshakes(self._tls, seconds, self._admission.connections, protocol)
+        self._acceptor = Acceptor(listener, protocol, handshakes)
         for path, methods in self._sockets.items():
             try:
                 self._servers.append(await loop.create_unix_server(self._protocol_of(methods), path))
@@ -60,7 +65,7 @@ class GrpcListener:
         for path in self._sockets:
             Path(path).unlink(missing_ok=True)
 
-    def _protocol_of(self, methods: Methods) -> Callable[[], GrpcProtocol]:
-        return lambda: GrpcProtocol(
-            methods.by_path, self._options, self._connections, methods.refused, admission=self._admission
+    def _protocol_of(self, methods: Methods) -> Callable[..., GrpcProtocol]:
+        return lambda seat=None: GrpcProtocol(
+            methods.by_path, self._options, self._connections, methods.refused, admission=self._admission, seat=seat
         )

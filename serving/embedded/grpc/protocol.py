@@ -40,7 +40,7 @@ class GrpcProtocol(asyncio.Protocol):
 
     connections: those that are open, this one among them while it is. refused: called with a call that fails before its
     method begins, or for want of one. clock: its time is what calls' deadlines refer to, in seconds. admission: what
-    the server lets in; without it, everything.
+    the server lets in; without it, everything. seat: the one that it has had since its handshake began.
     """
 
     def __init__(
@@ -51,6 +51,7 @@ class GrpcProtocol(asyncio.Protocol):
         refused: Callable[[Stream, ServingError], None] = lambda *_: None,
         clock: Callable[[], float] = time.monotonic,
         admission: Admission | None = None,
+        seat: Seat | None = None,
     ) -> None:
         self._options = options
         self._connections = connections
@@ -66,7 +67,7 @@ class GrpcProtocol(asyncio.Protocol):
         self._draining = False
         self._closing = False
         self._admission = admission or Admission(options.limits, Budget(0, clock), Connections(0, 0, clock))
-        self._seat: Seat | None = None
+        self._seat = seat
         self._is_resting = True
         self._is_woken = False
         self._unread = Holding(lambda _: self.abort())
@@ -78,7 +79,9 @@ class GrpcProtocol(asyncio.Protocol):
         self.transport = cast("asyncio.Transport", transport)
         self._peer_name = self.transport.get_extra_info("peername")
         self._family = self.transport.get_extra_info("socket").family
-        if isinstance(self._peer_name, tuple):
+        if self._seat is not None:
+            self._seat.close = self._make_way
+        elif isinstance(self._peer_name, tuple):
             self._seat = self._admission.connections.enter(self._peer_name[0], self._make_way)
             if self._seat is None:
                 self._closing = self.connection.closed = True

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-import ssl
 import time
 from collections.abc import Callable, Collection
 from typing import Protocol
+
+from serving.embedded.workers.handshakes import Handshakes
 
 log = logging.getLogger(__name__)
 
@@ -42,18 +43,18 @@ async def drain(connections: Collection[Drainable], grace_seconds: float) -> Non
 
 
 class Acceptor:
-    """Gives each connection of a listener a protocol, in TLS where there is a context.
+    """Gives each connection of a listener a protocol, after a handshake where there are handshakes.
 
     asyncio's own server does the same, but uvloop's takes one connection in each turn of the loop: beside a few busy
     ones, new callers waited for seconds.
     """
 
     def __init__(
-        self, listener: socket.socket, protocol: Callable[[], asyncio.Protocol], tls: ssl.SSLContext | None = None
+        self, listener: socket.socket, protocol: Callable[[], asyncio.Protocol], handshakes: Handshakes | None = None
     ) -> None:
         self._listener = listener
         self._protocol = protocol
-        self._tls = tls
+        self._handshakes = handshakes
         self._loop = asyncio.get_running_loop()
         self._beginning: set[asyncio.Task[None]] = set()
         self._is_closed = False
@@ -69,12 +70,14 @@ class Acceptor:
         self._listener.close()
         if self._beginning:
             await asyncio.wait(self._beginning, timeout=_REST_SECONDS)
+        if self._handshakes is not None:
+            await self._handshakes.close(_REST_SECONDS)
 
     def _accept(self) -> bool:
         """Whether there may be more."""
         for _ in range(_AT_ONCE):
             try:
-                connection, _address = self._listener.accept()
+                connection, address = self._listener.accept()
             except BlockingIOError:
                 return False
             except ConnectionError:
@@ -88,6 +91,9 @@ class Acceptor:
                 return False
             connection.setblocking(False)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self._handshakes is not None:
+                self._handshakes.begin(connection, address[0])
+                continue
             task = self._loop.create_task(self._begin(connection))
             self._beginning.add(task)
             task.add_done_callback(self._beginning.discard)
@@ -99,8 +105,8 @@ class Acceptor:
 
     async def _begin(self, connection: socket.socket) -> None:
         try:
-            await self._loop.connect_accepted_socket(self._protocol, connection, ssl=self._tls)
+            await self._loop.connect_accepted_socket(self._protocol, connection)
         except OSError as error:
-            # No TLS, or gone already.
+            # Gone already.
             log.info("a connection ended before it began: %s", error)
             connection.close()

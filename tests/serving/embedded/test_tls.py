@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
+import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import grpc
@@ -10,6 +13,7 @@ import numpy as np
 import pytest
 import trustme
 
+from tests.hostile.attacks import address
 from tests.support.asking import predict
 from tests.support.live import KITCHEN, running
 
@@ -48,6 +52,28 @@ def test_tls_with_client_certificates(tmp_path: Path) -> None:
             with pytest.raises(grpc.RpcError) as raised:
                 ask(*client)
             assert raised.value.code() == grpc.StatusCode.UNAVAILABLE
+
+
+def test_handshakes_that_never_end_hold_up_nobody(tmp_path: Path) -> None:
+    """They are connections like all others: the oldest make room for the next, and time is up for the rest."""
+    authority = trustme.CA()
+    flags = (
+        "--model_name=kitchen",
+        f"--model_base_path={KITCHEN}",
+        f"--ssl_config_file={write_config(tmp_path, authority)}",
+    )
+    credentials = grpc.ssl_channel_credentials(authority.cert_pem.bytes())
+    with running(*flags, "--max_connections=20", "--header_timeout_seconds=2") as server, ExitStack() as stack:
+        begin = time.monotonic()
+        silent = [stack.enter_context(socket.create_connection(address(server.grpc), 10)) for _ in range(60)]
+        for connection in silent[:39]:
+            assert not connection.recv(1)
+        with grpc.secure_channel(server.grpc, credentials) as channel:
+            assert predict(channel, "kitchen", {"x": X})["y"].tolist() == [3.5]
+            assert time.monotonic() < begin + 2
+            for connection in silent[39:]:
+                assert not connection.recv(1)
+            assert predict(channel, "kitchen", {"x": X})["y"].tolist() == [3.5]
 
 
 def write_config(directory: Path, authority: trustme.CA, *fields: str) -> Path:
