@@ -117,7 +117,7 @@ def test_the_try_line_of_a_server_with_tls_works(secure: Secure) -> None:
     line = re.search(r"^Try   fashion predict (.*) IMAGE\.png$", secure.stdout, re.MULTILINE)
     assert line
     done = fashion("status", "--model-name=kitchen", *shlex.split(line[1]), cwd=secure.directory)
-    assert (done.returncode, done.stdout) == (0, "kitchen  1  AVAILABLE\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, "kitchen  1  AVAILABLE  tensorflow\n"), done.stderr
     assert re.search(r"^gRPC  grpcs://127\.0\.0\.1:\d+$", secure.stdout, re.MULTILINE)
 
 
