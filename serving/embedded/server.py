@@ -213,6 +213,8 @@ class ModelServer:
         budget, connections = self._admission.budget, self._admission.connections
         budget.limit = budget.limit or resources.default_budget(self._flags.workers)
         connections.total = min(connections.total or sys.maxsize, resources.raise_descriptor_limit())
+        if self._flags.ssl_config_file:
+            connections.total = min(connections.total, resources.tls_connections(self._flags.workers))
 
     def _grpc_listener(self, tracer: Tracer | None) -> GrpcListener:
         """The gRPC port with all its services; the socket for siblings speaks for this process alone."""

@@ -12,6 +12,8 @@ from pathlib import Path
 # up to four times for a moment, as bytes, message, array and TensorFlow's own.
 _SHARE = 0.25
 _LEAST_BYTES = 32 * 2**20
+# What a connection in TLS keeps beside its messages once it has sent much at a time: uvloop's buffers, as measured.
+_TLS_BYTES = 280 * 2**10
 # cgroup v2 and v1, as a container sees them: https://docs.kernel.org/admin-guide/cgroup-v2.html
 _CGROUP_FILES = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 _PAGES = Path("/proc/self/statm")
@@ -29,6 +31,11 @@ def default_budget(processes: int) -> int:
     """Bytes that the requests and answers of one of several processes may hold: a share of what memory is left."""
     left = memory_limit() // processes - resident_bytes()
     return max(_LEAST_BYTES, int(left * _SHARE))
+
+
+def tls_connections(processes: int) -> int:
+    """How many connections in TLS one of several processes may have: the same share is enough for their buffers."""
+    return default_budget(processes) // _TLS_BYTES
 
 
 def bound_allocator() -> None:

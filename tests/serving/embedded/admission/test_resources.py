@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from serving.embedded.admission.resources import default_budget, memory_limit, resident_bytes
+from serving.embedded.admission.resources import default_budget, memory_limit, resident_bytes, tls_connections
 
 MiB = 2**20
 
@@ -16,3 +16,9 @@ def test_the_budget_is_a_quarter_of_what_is_left() -> None:
 def test_the_budget_is_never_below_what_a_large_request_takes() -> None:
     """However many processes share the memory."""
     assert default_budget(memory_limit() // (128 * MiB)) == 32 * MiB
+
+
+def test_connections_in_tls_have_as_much_for_their_buffers() -> None:
+    """280 KiB each: 117 of them in the 32 MiB that are never gone below."""
+    assert tls_connections(memory_limit() // (128 * MiB)) == 117
+    assert abs(tls_connections(1) - default_budget(1) / (280 * 1024)) < 10
