@@ -18,8 +18,8 @@ _TLS_BYTES = 280 * 2**10
 _CGROUP_FILES = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 _PAGES = Path("/proc/self/statm")
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
-# What is freed and taken again for each batch of a thousand images is kept: new pages cost half as much as its run.
 _LARGE_BLOCK_BYTES = 2**20
+# What is freed and taken again for each batch of a thousand images is kept.
 _KEPT_BYTES = 2**23
 _HEAPS = 4
 # Descriptors for files, sockets of siblings, what TensorFlow opens, and connections that were accepted a moment ago, or

@@ -51,11 +51,10 @@ class LoadedModel:
     """What the runtime loaded for one version, and what requests need to know of it. It goes with the version.
 
     batching: how its requests are merged, or None when they are not. signatures: by name. run, close, runtime,
-    loop_free: as `Servable` has them. quick_bytes: of how many bytes the
-    inputs may be for a run that is quick enough for the event loop, by the outputs' tensors.
-    queues: the requests that wait, by what they must have in common to be merged. runs_alone: how many runs in a row
-    had one request. answer_bytes: what the last answer took for each byte of its inputs, by the outputs' tensors, where
-    it was large.
+    loop_free: as `Servable` has them. quick_bytes: of how many bytes the inputs may be for a run that is quick enough
+    for the event loop, by the outputs' tensors. queues: the requests that wait, by what they must have in common to be
+    merged. runs_alone: how many runs in a row had one request. answer_bytes: what the last answer took for each byte of
+    its inputs, by the outputs' tensors, where it was large.
     """
 
     def __init__(self, name: str, number: int, servable: Servable, batching: BatchingOptions | None = None) -> None:
