@@ -13,10 +13,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import datetime as dt
 import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -28,6 +25,7 @@ from typing import NamedTuple
 from benchmarks.contenders import BATCHING, HERE, Contender, Running, embedded, running, yardsticks
 from benchmarks.load import CASES, Case, Measured, answer_bytes, load, missing_tools, write_requests
 from fashion_common.layout import version_directories
+from tests.support.measured import measured_on
 
 RESULTS = HERE / "results"
 RUNTIMES = {"embedded": "tensorflow", "light": "litert"}
@@ -106,8 +104,7 @@ def main() -> int:
     file = options.json or RESULTS / f"{'baseline' if options.baseline else 'server'}.json"
     file.parent.mkdir(exist_ok=True)
     content = {
-        "date": dt.datetime.now(dt.timezone.utc).date().isoformat(),
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
+        **measured_on(),
         "starts": [{"server": name, **start._asdict()} for name, start in started.items()],
         "runs": [{"server": name, "images": images, "us": us} for (name, images), us in runs.items()],
         "medians": [{"server": name, **case._asdict(), **row._asdict()} for (name, case), row in medians.items()],

@@ -14,6 +14,8 @@ from typing import NamedTuple
 from urllib.request import urlopen
 
 from fashion_common.layout import version_directories
+from tests.support.limited_process import Memory
+from tests.support.live import free_port
 
 HERE = Path(__file__).parent
 START_SECONDS = 120
@@ -51,9 +53,8 @@ class Running(NamedTuple):
     seconds: float
 
     def memory(self) -> float:
-        """Resident MiB (proc(5))."""
-        lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
-        return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS:"))
+        """Resident MiB."""
+        return Memory(self.process.pid).resident() / 2**20
 
 
 def yardsticks(base: Path) -> list[Contender]:
@@ -91,7 +92,7 @@ def _model(base: Path) -> list[str]:
 @contextlib.contextmanager
 def running(contender: Contender) -> Iterator[Running]:
     """Starts a contender, waits until it answers, and ends it."""
-    ports = {"gRPC": _free_port(), "REST": _free_port()}
+    ports = {"gRPC": free_port(), "REST": free_port()}
     command = [part.format(grpc=ports["gRPC"], rest=ports["REST"]) for part in contender.command]
     start = time.monotonic()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=contender.folder)
@@ -114,8 +115,3 @@ def _answers(contender: Contender, ports: dict[str, int]) -> bool:
         with socket.create_connection(("127.0.0.1", ports[contender.apis[0]]), 0.2):
             return True
     return False
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])

@@ -9,8 +9,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -25,7 +23,9 @@ import numpy as np
 
 from serving.apis import services, tensors
 from serving.apis.messages import PredictRequest, PredictResponse
+from tests.support.limited_process import Memory
 from tests.support.live import Server, running
+from tests.support.measured import measured_on
 
 RESULTS = Path(__file__).parent / "results" / "memory.json"
 LIMIT = 1.10
@@ -47,8 +47,7 @@ def main() -> int:
         runtimes[runtime] = {"before_mib": round(before / 2**20, 1), "after_mib": round(after / 2**20, 1)}
         print(f"{runtime}: {before} bytes after warm-up, {after} in the end: {after / before:.3f} (bar {LIMIT})")
     result = {
-        "date": time.strftime("%Y-%m-%d"),
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
+        **measured_on(),
         "requests": options.requests,
         "reloads": options.reloads,
         "runtimes": runtimes,
@@ -66,9 +65,10 @@ def measure(toys: Path, runtime: str, requests: int, reloads: int, warm_up: floa
     flags = ("--model_name=m", f"--model_base_path={base}", "--file_system_poll_wait_seconds=0.05")
     with running(*flags, f"--runtime={runtime}") as server:
         work(server, publisher, round(requests * warm_up), max(2, round(reloads * warm_up)))
-        before = resident(server)
+        memory = Memory(server.process.pid)
+        before = memory.resident()
         work(server, publisher, requests, reloads)
-        return before, resident(server)
+        return before, memory.resident()
 
 
 class Publisher:
@@ -135,14 +135,6 @@ def ask_rest(server: Server, count: int) -> None:
             rows = [float(row) for row in range(1 + number % 10)]
             body = {"instances": rows if number % 50 else ["wrong"]}
             assert http.post("/v1/models/m:predict", json=body).status_code == (200 if number % 50 else 400)
-
-
-def resident(server: Server) -> int:
-    """The resident size of the server's process (proc(5))."""
-    for line in Path(f"/proc/{server.process.pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) * 1024
-    raise AssertionError("no VmRSS")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ import argparse
 import contextlib
 import json
 import os
-import platform
 import random
 import shutil
 import signal
@@ -35,6 +34,7 @@ from tests.hostile.grounds import FLAGS, HELD, LONGEST_WAIT_SECONDS, attack_for,
 from tests.support.asking import call, predict_request
 from tests.support.innocent import Innocent, WrongAnswerError, check_grpc, innocent_callers
 from tests.support.live import Server, free_port, running
+from tests.support.measured import measured_on
 from tests.support.toys import write_toys
 from tests.support.workers import is_listening, workers_of
 
@@ -231,8 +231,7 @@ class Soak:
         second, last = self._medians(1), self._medians(PARTS - 1)
         kinds = Counter(_kind(failure) for each in self._rounds for failure in each.failures)
         return {
-            "date": time.strftime("%Y-%m-%d"),
-            "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
+            **measured_on(),
             "minutes": round(self._seconds / 60, 1),
             "answers": self._answers,
             "wrong": kinds["WrongAnswerError"],

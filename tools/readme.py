@@ -9,7 +9,9 @@ import json
 import re
 import shutil
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 README = Path("README.md")
 DEMO_OUTPUT = Path("build/demo.txt")
@@ -24,12 +26,8 @@ def demo() -> str | None:
     return f"\n```console\n$ make demo\n{DEMO_OUTPUT.read_text().strip()}\n```\n"
 
 
-def client() -> str | None:
+def client(result: Mapping[str, Any]) -> str:
     """What `make bench-client` measured."""
-    file = RESULTS / "client.json"
-    if not file.is_file():
-        return None
-    result = json.loads(file.read_text())
     return CLIENT_TABLES.format(**result["single"], **result["bulk"])
 
 
@@ -51,12 +49,8 @@ CLIENT_TABLES = """
 """
 
 
-def training() -> str | None:
+def training(result: Mapping[str, Any]) -> str:
     """What `make bench-training` measured."""
-    file = RESULTS / "training.json"
-    if not file.is_file():
-        return None
-    result = json.loads(file.read_text())
     rows = {key: key for key in ("textbook", "fast", "accurate")} | {"fast_in_the_textbooks_time": "fast --epochs N"}
     lines = [
         f"| `{name}` | {run['epochs']:.0f} | {run['fit_seconds']:.1f} s | {run['validation_accuracy']:.4f} "
@@ -71,12 +65,8 @@ def training() -> str | None:
     )
 
 
-def server() -> str | None:
+def server(result: Mapping[str, Any]) -> str:
     """What `make bench-server` measured under load."""
-    file = RESULTS / "server.json"
-    if not file.is_file():
-        return None
-    result = json.loads(file.read_text())
     servers = list(dict.fromkeys(row["server"] for row in result["medians"]))
     cells: dict[str, dict[str, str]] = {}
     for row in result["medians"]:
@@ -96,12 +86,8 @@ def server() -> str | None:
     )
 
 
-def runtimes() -> str | None:
+def runtimes(result: Mapping[str, Any]) -> str:
     """What `make bench-server` measured of a server's start and memory, and of its model alone."""
-    file = RESULTS / "server.json"
-    if not file.is_file():
-        return None
-    result = json.loads(file.read_text())
     runs = {(run["server"], run["images"]): f"{run['us']:,.0f} us" for run in result["runs"]}
     sizes = sorted({images for _, images in runs})
     rows = [
@@ -120,12 +106,8 @@ def runtimes() -> str | None:
     )
 
 
-def hostile() -> str | None:
+def hostile(result: Mapping[str, Any]) -> str:
     """What `pytest tests/hostile --hostile-results` measured."""
-    file = RESULTS / "hostile.json"
-    if not file.is_file():
-        return None
-    result = json.loads(file.read_text())
     rows = [
         f"| {row['attack']} | {row['what']} | {row['grpc_seconds']:.2f} s | {row['rest_seconds']:.2f} s "
         f"| {row['peak_mib']:,} MiB |"
@@ -141,12 +123,8 @@ def hostile() -> str | None:
     )
 
 
-def soak() -> str | None:
+def soak(result: Mapping[str, Any]) -> str:
     """What `make soak` measured."""
-    file = RESULTS / "soak.json"
-    if not file.is_file():
-        return None
-    result = json.loads(file.read_text())
     events = ", ".join(f"{count} x {event}" for event, count in sorted(result["events"].items()))
     return SOAK_TABLE.format(**result, happened=events, before=result["second_sixth"], after=result["last_sixth"])
 
@@ -166,12 +144,8 @@ Measured on {date} ({machine}) in {minutes} minutes, with 2 workers: {happened}.
 """
 
 
-def memory() -> str | None:
+def memory(result: Mapping[str, Any]) -> str:
     """What `python -m benchmarks.server_memory` measured."""
-    file = RESULTS / "memory.json"
-    if not file.is_file():
-        return None
-    result = json.loads(file.read_text())
     rows = [
         f"| {runtime} | {size['before_mib']:,.1f} MiB | {size['after_mib']:,.1f} MiB |"
         for runtime, size in result["runtimes"].items()
@@ -187,11 +161,30 @@ def memory() -> str | None:
     )
 
 
+def measured(name: str, block: Callable[[Mapping[str, Any]], str]) -> Callable[[], str | None]:
+    """What gives the block of a benchmark's results, or None where there are none."""
+
+    def text() -> str | None:
+        file = RESULTS / f"{name}.json"
+        return block(json.loads(file.read_text())) if file.is_file() else None
+
+    return text
+
+
 # By the page that they are in.
 PAGES = {
-    README: {"demo": demo, "server": server, "client": client, "training": training},
-    Path("docs/security.md"): {"hostile": hostile},
-    Path("docs/operations.md"): {"runtimes": runtimes, "memory": memory, "soak": soak},
+    README: {
+        "demo": demo,
+        "server": measured("server", server),
+        "client": measured("client", client),
+        "training": measured("training", training),
+    },
+    Path("docs/security.md"): {"hostile": measured("hostile", hostile)},
+    Path("docs/operations.md"): {
+        "runtimes": measured("server", runtimes),
+        "memory": measured("memory", memory),
+        "soak": measured("soak", soak),
+    },
 }
 
 

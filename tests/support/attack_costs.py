@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.support.measured import measured_on
 
 # What a test of an attack reports: its name, what it is, how memory is limited, and its Cost.
 PROPERTY = "cost"
@@ -46,6 +45,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
             }
             for cost in _COSTS
         ]
-        machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
-        result = {"date": time.strftime("%Y-%m-%d"), "machine": machine, "means": means, "attacks": rows}
+        result = {**measured_on(), "means": means, "attacks": rows}
         RESULTS.write_text(json.dumps(result, indent=1) + "\n")

@@ -19,7 +19,7 @@ _RESERVED_BYTES = 2**30
 class Memory:
     """The memory of a process. means: what keeps it within its limit."""
 
-    def __init__(self, pid: int, means: str) -> None:
+    def __init__(self, pid: int, means: str = "") -> None:
         self.means = means
         self._process = Path(f"/proc/{pid}")
 

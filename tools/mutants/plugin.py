@@ -20,6 +20,7 @@ import pytest
 CHILD = "child:"
 # And so what a fixture does that tests share: coverage sees only the first of them do it.
 SHARED = "shared:"
+MARKS = (CHILD, SHARED)
 _CONFIGURATION = "COVERAGE_PROCESS_CONFIG"
 
 
@@ -40,6 +41,11 @@ class _Chosen:
         chosen = [item for item in items if item.nodeid in self._place]
         config.hook.pytest_deselected(items=[item for item in items if item.nodeid not in self._place])
         items[:] = sorted(chosen, key=lambda item: self._place[item.nodeid])
+
+
+def unmarked(name: str) -> str:
+    """A file's name in the recording without its mark."""
+    return name.removeprefix(CHILD).removeprefix(SHARED)
 
 
 class _Recorded:

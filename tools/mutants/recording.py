@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import coverage
 
-from tools.mutants.plugin import CHILD, SHARED
+from tools.mutants.plugin import MARKS, unmarked
 from tools.mutants.project import Project
 from tools.mutants.tree import Tree
 
@@ -86,12 +86,12 @@ class Recording:
         for test, taken in seconds.items():
             self.runs[test] = Run(taken, lines.get(test, {}))
             # A server that a test started may serve the later tests of its file too; what a shared fixture made does.
-            for mark in (CHILD, SHARED):
+            for mark in MARKS:
                 others = lines.get(mark + test, {})
                 self.runs[test].lines.update({mark + name: numbers for name, numbers in others.items()})
         reached = {test: {test} for test in tests}
         for test in seconds:
-            reached[file_of(test)] |= {name.removeprefix(CHILD).removeprefix(SHARED) for name in self.runs[test].lines}
+            reached[file_of(test)] |= {unmarked(name) for name in self.runs[test].lines}
         self._digests |= {test: self._digests_of(sorted(names)) for test, names in reached.items()}
         self._digests = {test: digests for test, digests in self._digests.items() if test in self._test_files()}
 

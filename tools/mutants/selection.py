@@ -13,7 +13,7 @@ from parso.python.tree import Class, ExprStmt, Function
 from parso.tree import NodeOrLeaf
 
 from tools.mutants.mutant import Mutant
-from tools.mutants.plugin import CHILD, SHARED
+from tools.mutants.plugin import CHILD, MARKS, unmarked
 from tools.mutants.project import Project
 from tools.mutants.recording import Recording, file_of
 
@@ -37,8 +37,8 @@ class Selection:
         for test, run in self._runs.items():
             for name, lines in run.lines.items():
                 # A started process, or what a fixture made, may have served any test of the file.
-                tests = tests_of_file[file_of(test)] if name.startswith((CHILD, SHARED)) else {test}
-                by_line = self._by_line[name.removeprefix(CHILD).removeprefix(SHARED)]
+                tests = tests_of_file[file_of(test)] if name.startswith(MARKS) else {test}
+                by_line = self._by_line[unmarked(name)]
                 for line in lines:
                     by_line[line] |= tests
         self._tests_of_file = tests_of_file
