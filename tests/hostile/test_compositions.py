@@ -21,6 +21,7 @@ FOUND = {
     "27,000 calls gave way in one turn": ("many_streams", "dear_json"),
     "more than 1 GiB": ("large_batches", "large_tensors"),
     "4,200 sockets waited for the interpreter, 1.1 s": ("dear_messages", "packed_messages", "bodies_that_never_come"),
+    "4,000 waited to be accepted, 0.7 s": ("bodies_that_never_come", "large_bodies_that_stop", "reflections"),
 }
 
 
