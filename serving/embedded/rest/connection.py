@@ -69,7 +69,6 @@ class Connection:
         self._body: bytes | bytearray = b""
         self._received = 0
         self._complete = 0
-        self._is_last = False
 
     def receive_data(self, data: bytes) -> None:
         """Takes bytes of the client."""
@@ -177,8 +176,7 @@ class Connection:
         self.requests.append(request)
         self.interim = b""
         self._body = b""
-        self._is_last = not request.keeps_alive
-        self.phase = Phase.NOTHING if self._is_last else Phase.REQUEST
+        self.phase = Phase.REQUEST if request.keeps_alive else Phase.NOTHING
 
     def _feed(self, data: bytes) -> None:
         while data and self.phase != Phase.NOTHING:
@@ -191,9 +189,9 @@ class Connection:
                 raise cast("Refusal", error.__context__) from None
             except httptools.HttpParserError as error:
                 # After a request that ends its connection, whatever comes is an error.
-                if not self._is_last:
-                    raise _malformed(self._parser.get_http_version(), str(error)) from error
-                data = b""
+                if self.requests and not self.requests[-1].keeps_alive:
+                    return
+                raise _malformed(self._parser.get_http_version(), str(error)) from error
 
     def _decline_upgrade(self) -> bytes:
         """The request's head without its offer, for a new parser: this one would take the body for another protocol.

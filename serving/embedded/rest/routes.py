@@ -108,7 +108,7 @@ class Routes:
             _probe("Health", "/healthz", _always(Reply(b'{"status": "ok"}\n'))),
             _probe("Readiness", "/readyz", self._readiness),
             *([_probe("Metrics", metrics_path, self._exposition)] if metrics else ()),
-            Route(Operation("REST", "NotFound", counts=False), _ANY, re.compile(".*", re.DOTALL), _always(not_found)),
+            Route(Operation("REST", "NotFound", counts=False), _ANY, re.compile(".*"), _always(not_found)),
         ]
 
     async def _predict(self, request: Request) -> Reply:
@@ -198,7 +198,7 @@ class Routes:
 
 def _api(name: str, methods: Collection[str], path: str, handler: Handler, *, measured: bool = False) -> Route:
     """A route of TF Serving's API, which takes paths in any case."""
-    pattern = re.compile(path, re.IGNORECASE | re.ASCII | re.DOTALL)
+    pattern = re.compile(path, re.IGNORECASE)
     return Route(Operation("REST", name, measured), methods, pattern, handler)
 
 

@@ -127,6 +127,25 @@ def test_a_garment_is_light_on_black_on_whichever_side_of_its_background_it_is(
     assert pixels[27].max() > 100
 
 
+def test_a_garment_of_a_third_of_its_picture_is_looked_at_from_nearby() -> None:
+    """It becomes what it becomes alone, give or take a pixel of its place."""
+    shirt = _shirt((20, 20, 25), (255, 255, 255))
+    far = Image.new("RGB", (2000, 2000), "white")
+    far.paste(shirt.resize((825, 1100)), (350, 450))
+    (alone, _), (small, texts) = _read(_png(shirt)), _read(_png(far))
+    assert texts == []
+    assert np.abs(alone.astype(int) - small).mean() < 20
+
+
+def test_a_garment_that_reaches_the_frame_is_found_before_one_colour() -> None:
+    """A fifth of the frame is the garment's; no curve is laid through it."""
+    picture = Image.new("RGB", (600, 600), (240, 235, 230))
+    ImageDraw.Draw(picture).rectangle((100, 300, 499, 599), fill=(30, 30, 40))
+    pixels, texts = _read(_png(picture), "photo")
+    assert not any("no plain background" in text for text in texts)
+    assert pixels[5:23, 1:27].min() == 255
+
+
 @pytest.mark.parametrize("size", [(4000, 1), (1, 4000)], ids=["wide", "high"])
 def test_a_line_is_a_picture_too(size: tuple[int, int]) -> None:
     """However it is reduced, a pixel of its shorter side is left."""

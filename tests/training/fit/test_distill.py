@@ -14,10 +14,10 @@ import pytest
 
 from training.data import synthetic
 from training.data.dataset import Dataset
-from training.fit import checkpoint, distill, models
+from training.fit import checkpoint, distill, models, optimizers
 from training.fit.batches import UNMOVED
 from training.fit.evaluate import predict
-from training.fit.stages import Watch
+from training.fit.stages import Watch, run_stage
 from training.recipes import resolve
 from training.train import train
 
@@ -54,6 +54,17 @@ def test_soft_labels_mix_labels_and_answers(small: Dataset, tmp_path: Path, monk
     monkeypatch.setattr(distill, "_teach", lambda *_: pytest.fail("trained again"))
     again, _ = distill.soft_labels(config, small, tmp_path, Watch())
     assert np.array_equal(again, soft)
+
+
+def test_a_stage_learns_the_soft_labels_in_the_place_of_the_labels(small: Dataset, tmp_path: Path) -> None:
+    """Those of other classes, here: the model answers with them."""
+    model, config = models.build(), resolve("fast", dataset="synthetic", epochs=10, batch_size=100)
+    model.compile(optimizer=optimizers.build(config, len(small.train_labels)))
+    model.optimizer.build(model.trainable_variables)
+    shifted = (small.train_labels + 1) % 10
+    soft = np.tile(np.eye(10, dtype=np.float32)[shifted], (9, 1, 1))
+    run_stage(model, config, small, Watch(), checkpoint_path=tmp_path / "checkpoint", soft_labels=soft)
+    assert (predict(model, small.train_images).argmax(axis=1) == shifted).mean() > 0.5
 
 
 def test_a_run_with_a_teacher_leaves_the_model_alone(

@@ -41,12 +41,20 @@ MiB = 2**20
 
 
 class Server:
-    """A model whose answer has `size` floats, behind a budget of 16 MiB. seen: what it was fed, and what was paid."""
+    """A model whose answer has `size` floats, behind a budget of 16 MiB.
 
-    def __init__(self, size: int = 10, data_type: int = DT_FLOAT, alias: str = "x", output: str = "y") -> None:
+    optional: letters, which are inputs with defaults. paid: of the budget, when the model ran.
+    """
+
+    def __init__(
+        self, size: int = 10, data_type: int = DT_FLOAT, alias: str = "x", output: str = "y", optional: str = ""
+    ) -> None:
         definition = SignatureDef(method_name="tensorflow/serving/classify")
         definition.inputs[alias].name, definition.inputs[alias].dtype = "x:0", data_type
         definition.outputs[output].name, definition.outputs[output].dtype = "y:0", DT_FLOAT
+        for name in optional:
+            definition.inputs[name].name, definition.inputs[name].dtype = f"{name}:0", DT_FLOAT
+            definition.defaults[name].CopyFrom(tensors.make_tensor_proto(np.ones(1, np.float32), tensor_content=False))
         servable: Any = SimpleNamespace(
             signatures={"serving_default": definition}, loop_free=frozenset(), runtime="none", run=None, close=None
         )
@@ -179,3 +187,13 @@ def test_as_many_rows_as_there_may_be() -> None:
         check_rows("x", rows, Limits(max_request_rows=limit))
     with pytest.raises(InvalidArgument, match=r"^Input x has 6 rows: the limit is --max_request_rows=5$"):
         check_rows("x", 6, Limits(max_request_rows=5))
+
+
+def test_an_input_that_the_signature_does_not_have_in_the_place_of_one_with_a_default() -> None:
+    """The error says which of the inputs were used, and which were sent."""
+    server = Server(optional="de")
+    assert server.predict(request_of({"x": np.ones(1, np.float32)})).outputs["y"].float_val
+    with pytest.raises(
+        InvalidArgument, match=r"^Inputs contains invalid name\. Used request inputs: d,x, request input: [dxz,]{5}$"
+    ):
+        server.predict(request_of({name: np.ones(1, np.float32) for name in "xdz"}))

@@ -286,6 +286,14 @@ def test_requests_that_have_not_arrived_take_no_place_and_probes_are_never_refus
     assert status(port.connect().ask(request("/healthz", method="GET"))) == 200
 
 
+def test_what_is_no_http_is_refused_as_such_whatever_is_under_way(port: Port) -> None:
+    """It is no call, and is noted all the same."""
+    for _ in range(2):
+        port.connect().send(request("/wait"))
+    assert status(port.connect().ask(b"what?\r\n\r\n")) == 400
+    assert port.calls == [("Refused", Code.INVALID_ARGUMENT)]
+
+
 def test_unfinished_bodies_give_way_when_they_stall_and_others_need_their_bytes(port: Port) -> None:
     """The one that has stalled for longest is refused; one that goes on arriving is not."""
     stalled = [port.connect() for _ in range(4)]
@@ -337,6 +345,15 @@ def test_a_client_that_goes_away_is_not_waited_for(port: Port) -> None:
     assert port.calls == [("Wait", Code.CANCELLED)]
     assert port.admission.budget.used == 0
     assert len(port.admission.connections) == 0
+
+
+def test_a_client_that_goes_away_after_it_was_told_to_is_forgotten(port: Port) -> None:
+    """Nothing is done to its connection when its last chance to ask is over."""
+    client = port.connect()
+    client.protocol.drain()
+    client.transport.close()
+    port.loop.pass_time(0.5)
+    assert client.protocol not in port.connections
 
 
 @pytest.mark.parametrize(
