@@ -61,9 +61,7 @@ class LazyGroup(click.Group):
         command: click.Command = getattr(importlib.import_module(_COMMANDS[cmd_name].module), cmd_name)
         if not any(parameter.name == "verbose" for parameter in command.params):
             text = "Show what the libraries print, and tracebacks."
-            verbose = click.Option(
-                ["--verbose"], is_flag=True, is_eager=True, expose_value=False, callback=_set_verbose, help=text
-            )
+            verbose = click.Option(["--verbose"], is_flag=True, expose_value=False, callback=_set_verbose, help=text)
             command.params.append(verbose)
         for parameter in command.params:
             if isinstance(parameter, click.Option) and not parameter.envvar:

@@ -74,7 +74,6 @@ class _TensorBoard(keras.callbacks.TensorBoard):  # type: ignore[misc]  # Keras 
 
     def set_model(self, model: keras.Model) -> None:
         super().set_model(model)
-        self._should_write_train_graph = False
         images = tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)
         with self._train_writer.as_default():
             tf.summary.graph(tf.function(model.call).get_concrete_function(images).graph)

@@ -30,8 +30,11 @@ def test_a_model_trained_elsewhere_is_measured_and_exported(
 ) -> None:
     """From HDF5, .keras, or JSON with the weights beside it; its accuracy is measured on the test images."""
     monkeypatch.setattr("training.export.trained.dataset.load", lambda _: synthetic_data)
+    # As on a terminal, where it says on stderr what it does.
+    monkeypatch.setenv("FORCE_COLOR", "1")
     result = invoke("export", "--from", run / form, "--model-base-path", base)
     assert (result.exit_code, result.stdout) == (0, f"{base / '1'}\n")
+    assert "Writing the SavedModel" in result.stderr
     record = manifest(base / "1")
     expected = evaluate(small_model(), synthetic_data.test_images, synthetic_data.test_labels)
     assert (record["run"], record["recipe"], record["data"]["name"]) == (form, None, "synthetic")
