@@ -61,7 +61,7 @@ class ModelServices:
             _rpc(services.HANDLE_RELOAD_CONFIG_REQUEST, self._reload, lambda _: ""),
         ]
 
-    async def _predict(self, request: PredictRequest, call: Call) -> Message | bytes:
+    async def _predict(self, request: PredictRequest, call: Call) -> bytes:
         if not request.HasField("model_spec"):
             raise InvalidArgument("Missing ModelSpec")
         engine = self._api.engine

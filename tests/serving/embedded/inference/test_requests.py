@@ -6,10 +6,10 @@ import asyncio
 import re
 import sys
 import threading
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -19,6 +19,7 @@ from serving.apis.messages import (
     DT_FLOAT,
     DT_STRING,
     ClassificationRequest,
+    MultiInferenceRequest,
     PredictRequest,
     PredictResponse,
     SignatureDef,
@@ -39,15 +40,22 @@ from serving.errors import InvalidArgument, ResourceExhausted
 
 MiB = 2**20
 
+T = TypeVar("T")
+
 
 class Server:
-    """A model whose answer has `size` floats, behind a budget of 16 MiB.
+    """A model whose answer is of so many floats, behind a budget of 16 MiB.
 
     optional: letters, which are inputs with defaults. paid: of the budget, when the model ran.
     """
 
     def __init__(
-        self, size: int = 10, data_type: int = DT_FLOAT, alias: str = "x", output: str = "y", optional: str = ""
+        self,
+        size: int | tuple[int, ...] = 10,
+        data_type: int = DT_FLOAT,
+        alias: str = "x",
+        output: str = "y",
+        optional: str = "",
     ) -> None:
         definition = SignatureDef(method_name="tensorflow/serving/classify")
         definition.inputs[alias].name, definition.inputs[alias].dtype = "x:0", data_type
@@ -85,17 +93,23 @@ class Server:
 
     def predict(self, request: PredictRequest, size: int = 1000) -> PredictResponse:
         """The answer to a request that came as so many bytes."""
-        self._request = [request]
+        requests = [request]
+        del request
+        answer = self.ask(requests, lambda requests, call: self._services._predict(requests.pop(), call), size)
+        return PredictResponse.FromString(answer)
+
+    def ask(
+        self, requests: list[Any], method: Callable[[list[Any], Call], Coroutine[Any, Any, T]], size: int = 1000
+    ) -> T:
+        """What a method answers, which takes the request out of the list: nobody else has it."""
+        self._request = list(requests)
         call = self.call(size)
 
-        async def ask(requests: list[PredictRequest]) -> Any:
+        async def asked() -> T:
             with call:
-                return await self._services._predict(requests.pop(), call)
+                return await method(requests, call)
 
-        holder = [request]
-        del request
-        answer = asyncio.run(ask(holder))
-        return PredictResponse.FromString(answer) if isinstance(answer, bytes) else answer
+        return asyncio.run(asked())
 
     def call(self, size: int = 1000) -> Call:
         """A call of a request of so many bytes."""
@@ -121,6 +135,24 @@ def test_a_request_is_let_go_of_before_its_model_runs(count: int) -> None:
     assert server.request_references <= 1
     assert server.paid == 4 * count
     assert server.budget.used == 0
+
+
+@pytest.mark.parametrize(
+    ("method", "output"), [("classify", "scores"), ("regress", "outputs"), ("multi_inference", "scores")]
+)
+def test_a_request_of_examples_is_let_go_of_before_its_model_runs(method: str, output: str) -> None:
+    """Whoever asks for what."""
+    server = Server((2, 1), DT_STRING, "inputs", output)
+    requests: list[Any] = [MultiInferenceRequest() if method == "multi_inference" else ClassificationRequest()]
+    if method == "multi_inference":
+        requests[0].tasks.add(method_name="tensorflow/serving/classify").model_spec.name = "m"
+    else:
+        requests[0].model_spec.name = "m"
+    for _ in range(2):
+        requests[0].input.example_list.examples.add()
+    server.ask(requests, lambda requests, call: getattr(examples, method)(server.engine, requests.pop(), None, call))
+    assert server.paid > 0
+    assert server.request_references == 0
 
 
 def test_a_large_answer_is_paid_for_before_it_is_written() -> None:
