@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import threading
 import time
@@ -44,7 +45,9 @@ class BenchResult:
     def percentile(self, share: float) -> float:
         """The latency, in seconds, that `share` percent of the requests do not exceed (nearest rank); NaN for none."""
         latencies = sorted(self.latencies)
-        return latencies[min(len(latencies) - 1, int(len(latencies) * share / 100))] if latencies else float("nan")
+        # 99.9 percent of 1,000 are 999, and 999.0000000000001 as a float.
+        rank = math.ceil(round(len(latencies) * share / 100, 6))
+        return latencies[max(0, rank - 1)] if latencies else float("nan")
 
     def summary(self) -> dict[str, float | dict[str, int]]:
         """Requests and images a second, latency percentiles in ms, errors by code."""
@@ -115,12 +118,12 @@ def measure(
 ) -> BenchResult:
     """Calls `request` in `concurrency` threads for `duration` seconds, after `warm_up` seconds that do not count.
 
-    Raises ServerError when the very first request fails; later errors are counted. Ctrl-C ends the measurement early;
-    while nothing was measured, KeyboardInterrupt is raised.
+    Raises ServerError when the very first request fails; errors are counted after the warm-up. Ctrl-C ends the
+    measurement early; while nothing was measured, KeyboardInterrupt is raised.
     """
     request()
-    latencies: list[float] = []
-    codes: list[str] = []
+    # When each began, how long it took, and the code of its error.
+    requests: list[tuple[float, float, str]] = []
     stopped = threading.Event()
     begin = time.perf_counter() + warm_up
 
@@ -128,15 +131,14 @@ def measure(
         # After Ctrl-C the connection is closed.
         with suppress(ClientUsageError):
             while (start := time.perf_counter()) < begin + duration and not stopped.is_set():
+                code = ""
                 try:
                     request()
                 except ServerError as error:
-                    codes.append(error.code)
+                    code = error.code
                     # A dead server answers at once: a busy loop would only count how fast it is dead.
                     time.sleep(0.01)
-                else:
-                    if start >= begin:
-                        latencies.append(time.perf_counter() - start)
+                requests.append((start, time.perf_counter() - start, code))
 
     # A request without an answer must not keep the program from ending.
     threads = [threading.Thread(target=loop, daemon=True) for _ in range(concurrency)]
@@ -147,6 +149,9 @@ def measure(
             thread.join()
     except KeyboardInterrupt:
         stopped.set()
-        if not (latencies or codes):
+        if not any(start >= begin for start, *_ in requests):
             raise
-    return BenchResult(max(time.perf_counter() - begin, 0.001), batch_size, [*latencies], Counter(codes))
+    counted = [(seconds, code) for start, seconds, code in requests if start >= begin]
+    latencies = [seconds for seconds, code in counted if not code]
+    errors = Counter(code for _, code in counted if code)
+    return BenchResult(max(time.perf_counter() - begin, 0.001), batch_size, latencies, errors)

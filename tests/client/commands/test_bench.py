@@ -42,7 +42,8 @@ def test_it_measures_a_closed_loop(road: Road, api: str, tmp_path: Path) -> None
 def test_percentiles_are_latencies_that_were_measured() -> None:
     """Nearest rank; NaN when nothing was measured."""
     result = BenchResult(1, 1, [0.004, 0.001, 0.003, 0.002])
-    assert [result.percentile(share) for share in (0, 50, 99, 100)] == [0.001, 0.003, 0.004, 0.004]
+    assert [result.percentile(share) for share in (0, 50, 50.1, 99, 100)] == [0.001, 0.002, 0.003, 0.004, 0.004]
+    assert BenchResult(1, 1, [*range(1, 1001)]).percentile(99.9) == 999
     assert math.isnan(BenchResult(1, 1).percentile(50))
 
 
@@ -53,7 +54,7 @@ def test_the_summary_has_its_units() -> None:
         "requests": 4,
         "requests_per_second": 2,
         "images_per_second": 6,
-        "p50_ms": pytest.approx(3),
+        "p50_ms": pytest.approx(2),
         "p90_ms": pytest.approx(4),
         "p99_ms": pytest.approx(4),
         "p99.9_ms": pytest.approx(4),
@@ -62,13 +63,26 @@ def test_the_summary_has_its_units() -> None:
 
 
 def test_what_begins_in_the_warm_up_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By a clock that goes on by a second at each look: requests begin in the seconds 1 to 9, 10, 12, ..., 28."""
+    """By a clock that goes on by a second at each look: requests begin in the seconds 1, 3, ..., 29."""
     clock = itertools.count()
     monkeypatch.setattr(bench, "time", SimpleNamespace(perf_counter=lambda: next(clock), sleep=time.sleep))
     calls: list[int] = []
     result = measure(lambda: calls.append(1), 1, concurrency=1, duration=20, warm_up=10)
-    assert len(calls) == 1 + 9 + 10
-    assert (result.latencies, result.seconds) == ([1] * 10, 21)
+    assert len(calls) == 1 + 5 + 10
+    assert (result.latencies, result.seconds) == ([1] * 10, 22)
+
+
+def test_errors_of_the_warm_up_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the same clock."""
+    clock = itertools.count()
+    monkeypatch.setattr(bench, "time", SimpleNamespace(perf_counter=lambda: next(clock), sleep=lambda _: None))
+    answers = itertools.chain([None], itertools.repeat(server_error("UNAVAILABLE", "died")))
+
+    def request() -> None:
+        if error := next(answers):
+            raise error
+
+    assert measure(request, 1, concurrency=1, duration=20, warm_up=10).errors == {"UNAVAILABLE": 10}
 
 
 def test_errors_are_counted_but_for_the_first_requests() -> None:
