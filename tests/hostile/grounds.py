@@ -20,8 +20,8 @@ from tests.support.live import Server, running
 
 # A pod, by the runtime.
 TOTAL_BYTES = {"tensorflow": 2**30, "litert": 2**29}
-# A quarter of what such a pod has left once its models are loaded.
-BUDGET_BYTES = 100 * 2**20
+# A quarter of what such a pod has left once its models are loaded: what the start takes differs by 70 MiB.
+BUDGET_BYTES = 80 * 2**20
 LONGEST_WAIT_SECONDS = 0.5
 # What the allocator may keep after an attack, and how soon the rest is back.
 KEPT_BYTES = 256 * 2**20
