@@ -35,9 +35,10 @@ def rpcs() -> list[Rpc]:
 
     async def reflect(requests: AsyncIterator[ServerReflectionRequest], _: Call) -> AsyncIterator[Message]:
         async for request in requests:
+            data = request.SerializeToString()
             # What is long is no name of ours, and its answer repeats it.
-            answer = answers if request.ByteSize() <= _KEPT_REQUEST_BYTES else answers.__wrapped__
-            for response in answer(request.SerializeToString()):
+            answer = answers if len(data) <= _KEPT_REQUEST_BYTES else answers.__wrapped__
+            for response in answer(data):
                 yield response
 
     return [
