@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 
 from fashion_common.layout import MAX_WARMUP_RECORDS
 from fashion_common.served_model import IMAGE_SHAPE
@@ -26,6 +25,7 @@ from serving.apis.messages import (
     TensorShapeProto,
 )
 from serving.apis.tensors import make_tensor_proto
+from serving.apis.tfrecord import framed
 from training.errors import TrainingUsageError
 from training.export.golden import image_example, image_file
 
@@ -42,9 +42,7 @@ def write_warmup(path: Path, model_name: str, sizes: Sequence[int]) -> int:
             f"TensorFlow Serving takes {MAX_WARMUP_RECORDS}"
         )
     path.parent.mkdir(exist_ok=True)
-    with tf.io.TFRecordWriter(str(path)) as writer:
-        for record in records:
-            writer.write(record.SerializeToString(deterministic=True))
+    path.write_bytes(b"".join(framed(record.SerializeToString(deterministic=True)) for record in records))
     return len(records)
 
 

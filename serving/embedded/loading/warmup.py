@@ -6,6 +6,7 @@ https://www.tensorflow.org/tfx/serving/saved_model_warmup
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from pathlib import Path
 
 from google.protobuf.message import DecodeError
@@ -13,13 +14,14 @@ from google.protobuf.message import DecodeError
 from fashion_common.layout import MAX_WARMUP_RECORDS, WARMUP_FILE
 from serving.apis import tensors
 from serving.apis.messages import ModelSpec, PredictionLog
+from serving.apis.status import Code
 from serving.apis.tensors import Array
+from serving.apis.tfrecord import RecordError, read_records
 from serving.embedded.inference import examples
 from serving.embedded.inference.model import LoadedModel
 from serving.embedded.inference.predict import Engine, predict
 from serving.embedded.inference.runner import Run
 from serving.embedded.limits import Limits
-from serving.embedded.loading.tfrecord import read_records
 from serving.embedded.models.versions import Version
 from serving.errors import InvalidArgument, ServingError
 
@@ -44,7 +46,7 @@ async def _replay(version: Version[LoadedModel], file: Path, iterations: int) ->
 
     engine = Engine(use, _run, _LIMITS)
     count = 0
-    for record in read_records(file):
+    for record in _records(file):
         count += 1
         if count > MAX_WARMUP_RECORDS:
             raise InvalidArgument(f"Number of warmup records exceeds the maximum ({MAX_WARMUP_RECORDS}) at {file}")
@@ -58,6 +60,16 @@ async def _replay(version: Version[LoadedModel], file: Path, iterations: int) ->
         except ServingError as error:
             raise ServingError(f"Warmup request {count} of {file} failed: {error}", error.code) from error
     return count
+
+
+def _records(file: Path) -> Iterator[bytes]:
+    """The file's records. Raises ServingError: DATA_LOSS for a file that is damaged or cut."""
+    try:
+        yield from read_records(file)
+    except RecordError as error:
+        raise ServingError(f"{error}: copy the file again", Code.DATA_LOSS) from error
+    except OSError as error:
+        raise ServingError(f"{file} cannot be read: {error.strerror}", Code.FAILED_PRECONDITION) from error
 
 
 async def _run(run: Run) -> list[Array]:

@@ -238,6 +238,19 @@ def test_a_self_test_that_fails(tmp_path: Path, arrays: dict[str, Array], messag
         load(tmp_path)
 
 
+@pytest.mark.parametrize(("cut", "reason"), [(True, "truncated record at 20"), (False, "corrupted record at 0")])
+def test_a_damaged_warmup_file(tmp_path: Path, cut: bool, reason: str) -> None:
+    """One that is cut, or differs in a byte: the text says what to do."""
+    file = tmp_path / WARMUP_FILE
+    write_records(file, [b"a record"])
+    content = file.read_bytes()
+    file.write_bytes(content[:-1] if cut else b"\xff" + content[1:])
+
+    with pytest.raises(ServingError, match=rf"{reason}: copy the file again$") as error:
+        load(tmp_path)
+    assert error.value.code == Code.DATA_LOSS
+
+
 def test_an_archive_that_cannot_be_read(tmp_path: Path) -> None:
     """It fails the load too."""
     (tmp_path / SELF_TEST_FILE).parent.mkdir()

@@ -1,4 +1,4 @@
-"""TFRecord files, read without TensorFlow.
+"""TFRecord files, read and written without TensorFlow.
 
 A record is its length (uint64), the length's checksum, its bytes and their checksum, all little-endian:
 https://www.tensorflow.org/tutorials/load_data/tfrecord#tfrecords_format_details
@@ -16,9 +16,6 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from serving.apis.status import Code
-from serving.errors import ServingError
-
 _LENGTH = struct.Struct("<QI")
 _CHECKSUM = struct.Struct("<I")
 _MASK = 0xFFFFFFFF
@@ -29,22 +26,33 @@ _POLYNOMIAL = 0x82F63B78
 _BLOCK = 1024
 
 
+class RecordError(ValueError):
+    """A record whose checksum is wrong; the text names the file and the place."""
+
+
+class TruncatedRecordError(RecordError):
+    """A file that ends within a record, as one whose writer was killed does."""
+
+
 def read_records(path: Path) -> Iterator[bytes]:
     """The records of a TFRecord file without compression, their checksums verified.
 
-    Raises ServingError: DATA_LOSS for a file that is damaged or cut.
+    Raises OSError; RecordError for a file that is damaged, TruncatedRecordError for one that is cut.
     """
-    try:
-        with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            while (start := file.tell()) < size:
-                length, checksum = _LENGTH.unpack(_read(file, path, _LENGTH.size, size))
-                _check(path, start, struct.pack("<Q", length), checksum)
-                record = _read(file, path, length, size)
-                _check(path, start, record, *_CHECKSUM.unpack(_read(file, path, _CHECKSUM.size, size)))
-                yield record
-    except OSError as error:
-        raise ServingError(f"{path} cannot be read: {error.strerror}", Code.FAILED_PRECONDITION) from error
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        while (start := file.tell()) < size:
+            length, checksum = _LENGTH.unpack(_read(file, path, _LENGTH.size, size))
+            _check(path, start, struct.pack("<Q", length), checksum)
+            record = _read(file, path, length, size)
+            _check(path, start, record, *_CHECKSUM.unpack(_read(file, path, _CHECKSUM.size, size)))
+            yield record
+
+
+def framed(record: bytes) -> bytes:
+    """A record as it is in a file."""
+    length = struct.pack("<Q", len(record))
+    return b"".join((length, _CHECKSUM.pack(_masked_crc32c(length)), record, _CHECKSUM.pack(_masked_crc32c(record))))
 
 
 def crc32c(data: bytes) -> int:
@@ -64,14 +72,18 @@ def crc32c(data: bytes) -> int:
 def _read(file: BinaryIO, path: Path, count: int, size: int) -> bytes:
     # A damaged length must not ask for more memory than the file has bytes.
     if count > size - file.tell():
-        raise ServingError(f"{path}: truncated record at {file.tell()}: copy the file again", Code.DATA_LOSS)
+        raise TruncatedRecordError(f"{path}: truncated record at {file.tell()}")
     return file.read(count)
 
 
 def _check(path: Path, start: int, data: bytes, checksum: int) -> None:
+    if _masked_crc32c(data) != checksum:
+        raise RecordError(f"{path}: corrupted record at {start}")
+
+
+def _masked_crc32c(data: bytes) -> int:
     crc = crc32c(data)
-    if ((crc >> 15 | crc << 17) + _MASK_DELTA) & _MASK != checksum:
-        raise ServingError(f"{path}: corrupted record at {start}: copy the file again", Code.DATA_LOSS)
+    return ((crc >> 15 | crc << 17) + _MASK_DELTA) & _MASK
 
 
 @functools.cache
