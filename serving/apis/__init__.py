@@ -1,6 +1,6 @@
 """TF Serving's wire API without TensorFlow, and what the files beside a model mean, for training, client and servers.
 
-`messages` and `services`, the `tensors` codec, the `status` codes and the `self_test` archive. Source of the API:
+`messages` and `services`, the `tensors` codec, the `status` codes, the `self_test` archive and `recordings`. Source:
 https://github.com/tensorflow/serving/tree/master/tensorflow_serving/apis
 """
 

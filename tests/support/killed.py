@@ -1,4 +1,4 @@
-"""An export that is killed at a named step: run in a process of its own."""
+"""A process that is killed at a named step: an export, and whatever else leaves files."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def export_killed_at(step: Step, run: Path, base: Path) -> None:
         ("self_test_process", "training.export.export", "run_self_test"),
     ):
         patch.setattr(f"training.export.export.{process}", partial(_here, module, function))
-    _kill_at(step)
+    kill_at(step)
     export_saved_model(load_run(run), base, max_regression=0.01, with_copies=True, keep=1)
     os._exit(99)
 
@@ -74,7 +74,8 @@ def _here(module: str, function: str) -> Iterator[Callable[[Path], Any]]:
     yield vars(importlib.import_module(module))[function]
 
 
-def _kill_at(step: Step) -> None:
+def kill_at(step: Step) -> None:
+    """Kills this process when it comes to the step."""
     *owner, name = step.function.split(".")
     target: Any = reduce(getattr, owner, importlib.import_module(step.module))
     function = getattr(target, name)

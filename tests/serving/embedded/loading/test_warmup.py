@@ -15,11 +15,13 @@ from google.protobuf import text_format
 
 from fashion_common.layout import MANIFEST_FILE, SELF_TEST_FILE, WARMUP_FILE
 from serving.apis.messages import PredictionLog, SignatureDef
+from serving.apis.recording_files import RecordingFile
 from serving.apis.status import Code
 from serving.embedded.inference.model import Servable
 from serving.embedded.loading.load import version_load
 from serving.embedded.models.storage import VersionDirectory
 from serving.errors import FailedPrecondition, InvalidArgument, ServingError
+from tests.support.records import predict_log
 from tests.support.tfrecords import write_records
 
 Array = npt.NDArray[Any]
@@ -140,6 +142,14 @@ def test_every_kind_of_request_is_replayed(tmp_path: Path, kind: str) -> None:
 
     assert servable.fetched == [fetches] * 2
     assert not servable.closed
+
+
+def test_a_recording_is_a_warmup_file(tmp_path: Path) -> None:
+    """Whatever model and version its records name."""
+    with RecordingFile(tmp_path / WARMUP_FILE) as file:
+        for number in range(3):
+            file.write(predict_log(number))
+    assert load(tmp_path).fetched == [("name:0", "y:0")] * 3
 
 
 def test_these_are_all_kinds() -> None:

@@ -1,0 +1,143 @@
+"""Recordings: requests and their answers as PredictionLog messages in TFRecord files.
+
+That is the format of TF Serving's request log and of its warmup file, so a recording can be a warmup file:
+https://github.com/tensorflow/serving/blob/master/tensorflow_serving/apis/prediction_log.proto
+`recording_files` writes them.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from google.protobuf.message import DecodeError, Message
+
+from fashion_common.errors import FashionError
+from serving.apis.messages import LogMetadata, ModelSpec, PredictionLog, SamplingConfig
+from serving.apis.tfrecord import RecordError, TruncatedRecordError, read_records
+
+TRACEPARENT_HEADER = "traceparent"
+# https://www.w3.org/TR/trace-context/#traceparent-header, version 00.
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+# By the request's message.
+_LOGS = {
+    "PredictRequest": "predict_log",
+    "ClassificationRequest": "classify_log",
+    "RegressionRequest": "regress_log",
+    "MultiInferenceRequest": "multi_inference_log",
+}
+_TAGS = ("serve",)
+
+
+class RecordingError(FashionError):
+    """A recording that cannot be read or written; the text names the file, the place and the fix."""
+
+
+class Origin(NamedTuple):
+    """Where a request came from: its id, and its place in a distributed trace, empty where there is none.
+
+    `LogMetadata.request_origin` has both, since the message has no field for either: `ID`, or `ID;TRACEPARENT`. An id
+    that has a semicolon itself is followed by one in any case, so that the last one ends the id.
+    """
+
+    request_id: str = ""
+    traceparent: str = ""
+
+    @property
+    def text(self) -> str:
+        """As `request_origin` has it."""
+        return (
+            f"{self.request_id};{self.traceparent}" if self.traceparent or ";" in self.request_id else self.request_id
+        )
+
+    @classmethod
+    def of(cls, log: PredictionLog) -> Origin:
+        """That of a record."""
+        request_id, has_trace, traceparent = log.log_metadata.request_origin.rpartition(";")
+        return cls(request_id, traceparent) if has_trace else cls(traceparent)
+
+
+def traceparent(text: str) -> str:
+    """A header's value if it is a traceparent, else an empty text: whoever gets another is to ignore it."""
+    return text if _TRACEPARENT.fullmatch(text) else ""
+
+
+def prediction_log(
+    request: Message,
+    response: Message,
+    origin: Origin = Origin(),  # noqa: B008 - a tuple
+    *,
+    sampling_rate: float = 1.0,
+    timestamp_secs: int | None = None,
+) -> PredictionLog:
+    """A record of a request to PredictionService and its answer.
+
+    Its metadata name the model, version and signature that answered; where the answer does not tell (REST's does not),
+    those that were asked for. sampling_rate: the share of requests that are recorded. timestamp_secs: of the Unix
+    epoch; now, if not given.
+    """
+    metadata = LogMetadata(
+        model_spec=_model_spec(response) or _model_spec(request),
+        sampling_config=SamplingConfig(sampling_rate=sampling_rate),
+        saved_model_tags=_TAGS,
+        timestamp_secs=int(time.time()) if timestamp_secs is None else timestamp_secs,
+        request_origin=origin.text,
+    )
+    log = PredictionLog(log_metadata=metadata)
+    exchange = getattr(log, _LOGS[request.DESCRIPTOR.name])
+    exchange.request.CopyFrom(request)
+    exchange.response.CopyFrom(response)
+    return log
+
+
+def exchange(log: PredictionLog) -> Any:
+    """The PredictLog, ClassifyLog, RegressLog or MultiInferenceLog of a record: its request and response."""
+    return getattr(log, log.WhichOneof("log_type") or "predict_log")
+
+
+def has_inputs(log: PredictionLog) -> bool:
+    """Whether a record can be sent again: not when it was made with answers only."""
+    request = exchange(log).request
+    return any(field.name in {"inputs", "input", "feed"} for field, _ in request.ListFields())
+
+
+def read_recording(path: Path) -> Iterator[PredictionLog]:
+    """The records of a file, in order. A last record that is torn, as a killed writer leaves it, is passed over.
+
+    Raises RecordingError for a file that cannot be read, is damaged, or is no recording.
+    """
+    records = read_records(path)
+    number = 0
+    while True:
+        number += 1
+        try:
+            log = PredictionLog.FromString(next(records))
+        except (StopIteration, TruncatedRecordError):
+            return
+        except RecordError as error:
+            raise RecordingError(f"{error} (record {number}): copy the file again, or record anew") from error
+        except OSError as error:
+            raise RecordingError(f"{path} cannot be read: {error.strerror}: give a recording's path") from error
+        except DecodeError as error:
+            raise _no_recording(path, number) from error
+        if log.WhichOneof("log_type") is None:
+            raise _no_recording(path, number)
+        yield log
+
+
+def _model_spec(message: Any) -> ModelSpec | None:
+    """That of a request or an answer; of several, the first."""
+    for field in ("tasks", "results"):
+        if field in message.DESCRIPTOR.fields_by_name:
+            return _model_spec(getattr(message, field)[0]) if getattr(message, field) else None
+    spec: ModelSpec = message.model_spec
+    return spec if spec.name else None
+
+
+def _no_recording(path: Path, number: int) -> RecordingError:
+    return RecordingError(
+        f"{path}: record {number} is no PredictionLog with a request: give a file that was recorded, or a warmup file"
+    )

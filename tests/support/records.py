@@ -1,0 +1,24 @@
+"""Records for tests that read or write recordings."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from serving.apis import messages, tensors
+from serving.apis.messages import PredictionLog
+from serving.apis.recordings import Origin, prediction_log
+
+TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+def predict_log(number: int, size: int = 1) -> PredictionLog:
+    """A record of half_plus_two's: x = [number] * size. Its id is `id-NUMBER`."""
+    request = messages.PredictRequest(model_spec=messages.ModelSpec(name="half_plus_two"))
+    x = np.full(size, number, np.float32)
+    request.inputs["x"].CopyFrom(tensors.make_tensor_proto(x))
+    response = messages.PredictResponse(model_spec=messages.ModelSpec(name="half_plus_two"))
+    response.model_spec.version.value = 2
+    response.model_spec.signature_name = "serving_default"
+    response.outputs["y"].CopyFrom(tensors.make_tensor_proto(x / 2 + 2))
+    origin = Origin(f"id-{number}", TRACEPARENT)
+    return prediction_log(request, response, origin, sampling_rate=0.25, timestamp_secs=1_700_000_000 + number)
