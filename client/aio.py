@@ -23,8 +23,10 @@ _R = TypeVar("_R")
 class AsyncConnection(BaseConnection):
     """`Connection`, awaited: an async context manager for any number of tasks of one event loop."""
 
-    def __init__(self, transports: Sequence[Transport], model: ModelSpec, *, timeout: float = TIMEOUT) -> None:
-        super().__init__(transports, model, timeout=timeout)
+    def __init__(
+        self, transports: Sequence[Transport], model: ModelSpec, *, timeout: float = TIMEOUT, retry: bool = True
+    ) -> None:
+        super().__init__(transports, model, timeout=timeout, retry=retry)
         self._metadata_lock = asyncio.Lock()
 
     async def predict(self, images: Images, *, signature_name: str | None = None) -> list[Prediction]:
@@ -81,8 +83,12 @@ class AsyncConnection(BaseConnection):
 
 
 def connect(
-    *servers: str, model: ModelSpec | None = None, timeout: float = TIMEOUT, security: Security | None = None
+    *servers: str,
+    model: ModelSpec | None = None,
+    timeout: float = TIMEOUT,
+    security: Security | None = None,
+    retry: bool = True,
 ) -> AsyncConnection:
     """`client.connect` for asyncio: the same arguments, the same errors."""
     transports = open_transports(servers, timeout, security, asynchronous=True)
-    return AsyncConnection(transports, model or ModelSpec(), timeout=timeout)
+    return AsyncConnection(transports, model or ModelSpec(), timeout=timeout, retry=retry)

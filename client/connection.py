@@ -25,9 +25,11 @@ _R = TypeVar("_R")
 class BaseConnection:
     """What a Connection and an AsyncConnection are made of: one model, its servers in turn, its metadata once read."""
 
-    def __init__(self, transports: Sequence[Transport], model: ModelSpec, *, timeout: float = TIMEOUT) -> None:
+    def __init__(
+        self, transports: Sequence[Transport], model: ModelSpec, *, timeout: float = TIMEOUT, retry: bool = True
+    ) -> None:
         self.model = model
-        self._round_robin = RoundRobin(transports)
+        self._round_robin = RoundRobin(transports, retry=retry)
         self._timeout = timeout
         self._metadata: Metadata | None = None
         self._closed = False
@@ -41,8 +43,10 @@ class BaseConnection:
 class Connection(BaseConnection):
     """One model on one server, or on several that serve the same; a context manager, safe to share between threads."""
 
-    def __init__(self, transports: Sequence[Transport], model: ModelSpec, *, timeout: float = TIMEOUT) -> None:
-        super().__init__(transports, model, timeout=timeout)
+    def __init__(
+        self, transports: Sequence[Transport], model: ModelSpec, *, timeout: float = TIMEOUT, retry: bool = True
+    ) -> None:
+        super().__init__(transports, model, timeout=timeout, retry=retry)
         self._metadata_lock = threading.Lock()
 
     def predict(self, images: Images, *, signature_name: str | None = None) -> list[Prediction]:
@@ -112,7 +116,11 @@ class Connection(BaseConnection):
 
 
 def connect(
-    *servers: str, model: ModelSpec | None = None, timeout: float = TIMEOUT, security: Security | None = None
+    *servers: str,
+    model: ModelSpec | None = None,
+    timeout: float = TIMEOUT,
+    security: Security | None = None,
+    retry: bool = True,
 ) -> Connection:
     """A connection to a served model; nothing is sent yet.
 
@@ -121,10 +129,11 @@ def connect(
     model: which model and version; the newest version of `fashion_mnist` by default.
     timeout: the deadline of every call, in seconds.
     security: certificates and headers.
+    retry: whether UNAVAILABLE is tried again, and several servers are asked for one call; False to measure them.
     Raises ClientUsageError for a bad address, deadline or certificate.
     """
     transports = open_transports(servers, timeout, security, asynchronous=False)
-    return Connection(transports, model or ModelSpec(), timeout=timeout)
+    return Connection(transports, model or ModelSpec(), timeout=timeout, retry=retry)
 
 
 def open_transports(

@@ -10,6 +10,8 @@ BATCH_SIZE = 256
 CONCURRENCY = 4
 # A thread each; more than this on one connection only wait for each other.
 MAX_CONCURRENCY = 256
+# Requests a second of an open loop: far above what a process of the client sends.
+MAX_RATE = 100_000
 
 # A gRPC peer accepts 4 MiB a message by default (gRPC's GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH); 64 KiB of them are kept
 # for names and lengths.

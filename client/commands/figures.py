@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from client.commands.bench import BenchResult
+    from client.load import LoadResult
     from client.pipeline import Answer
 
 _COLUMNS = 3
@@ -38,7 +38,7 @@ def save_predictions(answers: Sequence[Answer], path: Path) -> None:
     _save(figure, path)
 
 
-def save_latencies(result: BenchResult, path: Path, title: str) -> None:
+def save_latencies(result: LoadResult, path: Path, title: str) -> None:
     """The distribution of the latencies in ms, with two percentiles. Raises ClientUsageError as save_predictions."""
     from matplotlib.figure import Figure
 

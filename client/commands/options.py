@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -38,6 +38,29 @@ concurrency_option = click.option(
     help="Requests in flight.",
 )
 
+rate_option = click.option(
+    "--rate",
+    type=click.FloatRange(0, limits.MAX_RATE, min_open=True),
+    help="Requests a second that are due, sent by --concurrency threads.",
+)
+
+arrivals_option = click.option(
+    "--arrivals",
+    type=click.Choice(["constant", "poisson"]),
+    help="When the requests of --rate are due: evenly spaced, or by chance, every time the same.  [default: constant]",
+)
+
+
+def due_times(rate: float | None, arrivals: str | None) -> Iterator[float] | None:
+    """When the requests of `--rate` and `--arrivals` are due; None without a rate. Raises click.UsageError."""
+    from client.load import constant, poisson
+
+    if rate is None:
+        if arrivals:
+            raise click.UsageError(f"--arrivals {arrivals} is for requests that are due at a rate: give --rate too")
+        return None
+    return poisson(rate) if arrivals == "poisson" else constant(rate)
+
 
 def batch_size_option(default: int = limits.BATCH_SIZE) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """The option `--batch-size`."""
@@ -63,8 +86,11 @@ def _shared(option: str, *names: str, **settings: Any) -> Callable[[Callable[...
     return click.option(option, *names, envvar=variable, **settings)
 
 
-def with_connection(command: Callable[..., None]) -> Callable[..., None]:
-    """Gives a command the options of a connection, and calls it with the open `connection`."""
+def with_connection(command: Callable[..., None], *, retry: bool = True) -> Callable[..., None]:
+    """Gives a command the options of a connection, and calls it with the open `connection`.
+
+    retry: as of `client.connect`.
+    """
 
     @_shared(
         "--server",
@@ -120,13 +146,17 @@ def with_connection(command: Callable[..., None]) -> Callable[..., None]:
             raise click.UsageError("--model-version and --version-label exclude each other: give one")
         model = ModelSpec(model_name, model_version, version_label)
         security = Security(tls_ca, tls_certificate, tls_key, tls_server_name, parse_headers(headers))
-        with connect(*servers, model=model, timeout=timeout, security=security) as connection:
+        with connect(*servers, model=model, timeout=timeout, security=security, retry=retry) as connection:
             try:
                 command(connection=connection, **options)
             except ServerError as error:
                 raise explained(error, connection) from error
 
     return wrapper
+
+
+# For commands that measure: an error that is tried again would not be counted.
+with_connection_without_retry = functools.partial(with_connection, retry=False)
 
 
 def explained(error: ServerError, connection: Connection) -> ServerError:

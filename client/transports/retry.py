@@ -22,10 +22,15 @@ from client.transports.base import Transport
 
 
 class RoundRobin:
-    """Several transports to the same model, taken in turn; safe to use from several threads."""
+    """Several transports to the same model, taken in turn; safe to use from several threads.
 
-    def __init__(self, transports: Sequence[Transport]) -> None:
+    retry: whether a call that failed goes to the next one; without, each call is sent once.
+    """
+
+    def __init__(self, transports: Sequence[Transport], *, retry: bool = True) -> None:
         self.transports = tuple(transports)
+        self.rounds = ROUNDS if retry else 1
+        self._retry = retry
         # Until when, by time.monotonic, a transport is asked last.
         self.hung_until = [0.0] * len(transports)
         self._turns = itertools.count()
@@ -34,7 +39,7 @@ class RoundRobin:
         """The attempts of one call, the deadline `timeout` seconds from now."""
         size = len(self.transports)
         turn, now = next(self._turns), time.monotonic()
-        order = [(turn + offset) % size for offset in range(size)]
+        order = [(turn + offset) % size for offset in range(size if self._retry else 1)]
         return Attempts(self, sorted(order, key=lambda index: self.hung_until[index] > now), now + timeout)
 
 
@@ -69,7 +74,7 @@ class Attempts:
         if isinstance(error, DeadlineExceededError) and rounds == 0:
             self._round_robin.hung_until[index] = time.monotonic() + HUNG_SECONDS
             return 0.0
-        if not isinstance(error, ServerUnreachableError) or rounds == ROUNDS:
+        if not isinstance(error, ServerUnreachableError) or rounds == self._round_robin.rounds:
             raise error
         seconds = 0.0 if position else random.uniform(0.5, 1) * FIRST_PAUSE * 2**rounds  # noqa: S311 - not a secret
         if time.monotonic() + seconds > self._deadline:

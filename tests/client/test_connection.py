@@ -161,6 +161,19 @@ def test_unavailable_is_tried_again_and_other_errors_are_not() -> None:
         _connection(FakeTransport(errors=[unavailable]), timeout=0.01).status()
 
 
+@pytest.mark.parametrize("code", ["UNAVAILABLE", "DEADLINE_EXCEEDED"])
+def test_without_retry_each_call_is_sent_once(code: str) -> None:
+    """To the server whose turn it is, with the whole deadline."""
+    first, second = FakeTransport(errors=[server_error(code, "gone")] * 2), FakeTransport()
+    connection = Connection([first, second], ModelSpec(), retry=False)
+    for _ in range(2):
+        with pytest.raises(ServerError, match="gone"):
+            connection.status()
+        assert connection.status()
+    assert first.errors == []
+    assert RoundRobin([first, second], retry=False).attempts(timeout=60).timeout == pytest.approx(60, rel=0.1)
+
+
 def test_the_pauses_between_rounds_grow() -> None:
     """Each is at least as long as the longest that the one before could be; the third round is the last."""
     unavailable = server_error("UNAVAILABLE", "gone")

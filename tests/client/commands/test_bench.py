@@ -1,22 +1,21 @@
-"""`fashion bench` against a live server, and its measurement without one."""
+"""`fashion bench` against a live server, and against one that stalls."""
 
 from __future__ import annotations
 
-import itertools
 import json
-import math
 import re
+import threading
 import time
-from collections import Counter
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
+from click.testing import CliRunner
 
-from client.commands import bench
-from client.commands.bench import BenchResult, measure
-from client.errors import ServerError, server_error
-from tests.support.client_commands import APIS, run
+from client.cli import fashion
+from client.connection import Connection
+from client.transports.fake import FakeTransport
+from client.types import Call, ModelSpec, Output
+from tests.support.client_commands import APIS, NOBODY, run
 from tests.support.road import Road
 
 
@@ -30,6 +29,7 @@ def test_it_measures_a_closed_loop(road: Road, api: str, tmp_path: Path) -> None
     assert report["images_per_second"] == pytest.approx(3 * report["requests_per_second"])
     assert 0 < report["p50_ms"] <= report["p90_ms"] <= report["p99_ms"] <= report["p99.9_ms"]
     assert report["errors"] == {}
+    assert "rate_due" not in report
     assert figure.stat().st_size > 0
     text = run(road, api, "bench", *options).output
     assert re.fullmatch(
@@ -39,62 +39,75 @@ def test_it_measures_a_closed_loop(road: Road, api: str, tmp_path: Path) -> None
     )
 
 
-def test_percentiles_are_latencies_that_were_measured() -> None:
-    """Nearest rank; NaN when nothing was measured."""
-    result = BenchResult(1, 1, [0.004, 0.001, 0.003, 0.002])
-    assert [result.percentile(share) for share in (0, 50, 50.1, 99, 100)] == [0.001, 0.002, 0.003, 0.004, 0.004]
-    assert BenchResult(1, 1, [*range(1, 1001)]).percentile(99.9) == 999
-    assert math.isnan(BenchResult(1, 1).percentile(50))
+@APIS
+@pytest.mark.parametrize("arrivals", ["constant", "poisson"])
+def test_it_measures_an_open_loop(road: Road, api: str, arrivals: str, tmp_path: Path) -> None:
+    """As many requests as are due, whatever the server does; the rate asked for and the rate reached."""
+    figure = tmp_path / "latency.png"
+    options = ("--duration", 0.5, "--warm-up", 0.1, "--rate", 50, "--concurrency", 8, "--arrivals", arrivals)
+    report = json.loads(run(road, api, "bench", "--json", "--save-figure", figure, *options).output)
+    assert report["requests"] == 25 if arrivals == "constant" else 5 < report["requests"] < 40
+    assert report["rate_due"] == report["rate_reached"] == pytest.approx(2 * report["requests"])
+    assert (report["unsent"], report["errors"]) == (0, {})
+    assert figure.stat().st_size > 0
+    text = run(road, api, "bench", *options).output
+    assert re.search(r"\nrate [\d.]+ requests/s due, [\d.]+ reached; \d+ queued, longest wait [\d.]+ ms\nerrors", text)
 
 
-def test_the_summary_has_its_units() -> None:
-    """A second for rates, milliseconds for latencies."""
-    result = BenchResult(2, 3, [0.004, 0.001, 0.003, 0.002], Counter(UNAVAILABLE=5))
-    assert result.summary() == {
-        "requests": 4,
-        "requests_per_second": 2,
-        "images_per_second": 6,
-        "p50_ms": pytest.approx(2),
-        "p90_ms": pytest.approx(4),
-        "p99_ms": pytest.approx(4),
-        "p99.9_ms": pytest.approx(4),
-        "errors": {"UNAVAILABLE": 5},
-    }
+class _Stalling(FakeTransport):
+    """A server of four requests at a time, that answers none for half a second, once."""
+
+    stall = threading.Lock()
+
+    def outputs(self, call: Call) -> dict[str, Output]:
+        with self.stall:
+            if len(self.asked) == 80:
+                time.sleep(0.5)
+            return super().outputs(call)
 
 
-def test_what_begins_in_the_warm_up_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By a clock that goes on by a second at each look: requests begin in the seconds 1, 3, ..., 29."""
-    clock = itertools.count()
-    monkeypatch.setattr(bench, "time", SimpleNamespace(perf_counter=lambda: next(clock), sleep=time.sleep))
-    calls: list[int] = []
-    result = measure(lambda: calls.append(1), 1, concurrency=1, duration=20, warm_up=10)
-    assert len(calls) == 1 + 5 + 10
-    assert (result.latencies, result.seconds) == ([1] * 10, 22)
+def _bench_of_a_stall(monkeypatch: pytest.MonkeyPatch, *options: object) -> dict[str, float]:
+    connection = Connection([_Stalling()], ModelSpec())
+    monkeypatch.setattr("client.connection.connect", lambda *_servers, **_settings: connection)
+    arguments = ["bench", "--json", "--warm-up", "0", "--duration", "2", "--concurrency", "4", *map(str, options)]
+    report: dict[str, float] = json.loads(CliRunner().invoke(fashion, arguments).output)
+    return report
 
 
-def test_errors_of_the_warm_up_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the same clock."""
-    clock = itertools.count()
-    monkeypatch.setattr(bench, "time", SimpleNamespace(perf_counter=lambda: next(clock), sleep=lambda _: None))
-    answers = itertools.chain([None], itertools.repeat(server_error("UNAVAILABLE", "died")))
-
-    def request() -> None:
-        if error := next(answers):
-            raise error
-
-    assert measure(request, 1, concurrency=1, duration=20, warm_up=10).errors == {"UNAVAILABLE": 10}
+def test_a_stall_is_in_the_latency_of_all_requests_that_were_due_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A quarter of the time is a quarter of the requests; only the four in flight would carry it in a closed loop."""
+    report = _bench_of_a_stall(monkeypatch, "--rate", 100)
+    assert (report["requests"], report["unsent"]) == (200, 0)
+    assert 200 < report["p90_ms"] < 450
+    assert report["queued"] > 40
+    assert report["p50_ms"] < 100
+    assert report["longest_wait_ms"] > 400
+    assert _bench_of_a_stall(monkeypatch)["p99_ms"] < 100
 
 
-def test_errors_are_counted_but_for_the_first_requests() -> None:
-    """A server that never answered is no measurement; one that dies while it is measured is."""
-    errors = iter([None, *[server_error("UNAVAILABLE", "died")] * 1000])
+def test_errors_are_counted_and_not_tried_again(road: Road) -> None:
+    """Exit code 1; the very first request's error is the command's own."""
+    nobody = CliRunner().invoke(fashion, ["bench", "--server", NOBODY])
+    assert (nobody.exit_code, nobody.stdout) == (1, "")
+    assert "UNAVAILABLE" in nobody.stderr
+    # Metadata and the first request go to the first two, then 20 requests to all three in turn.
+    servers = [word for server in (*[road.servers["grpc"]] * 2, NOBODY) for word in ("--server", server)]
+    options = ["--rate", "40", "--duration", "0.5", "--warm-up", "0", "--concurrency", "1", "--json"]
+    mixed = CliRunner().invoke(fashion, ["bench", *servers, *options])
+    assert mixed.exit_code == 1
+    assert json.loads(mixed.stdout)["errors"] == {"UNAVAILABLE": 7}
 
-    def request() -> None:
-        if error := next(errors):
-            raise error
 
-    result = measure(request, 1, concurrency=2, duration=0.05, warm_up=0)
-    assert result.errors.keys() == {"UNAVAILABLE"}
-    assert f"errors: {result.errors['UNAVAILABLE']} UNAVAILABLE" in str(result)
-    with pytest.raises(ServerError, match="died"):
-        measure(request, 1, concurrency=2, duration=0.05, warm_up=0)
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (["--arrivals", "poisson"], "--arrivals poisson is for requests that are due at a rate: give --rate too"),
+        (["--rate", "0"], "0.0 is not in the range 0<x<=100000"),
+        (["--rate", "100001"], "100001.0 is not in the range 0<x<=100000"),
+    ],
+)
+def test_wrong_rates_are_refused(options: list[str], why: str) -> None:
+    """Before anything is sent."""
+    result = CliRunner().invoke(fashion, ["bench", "--server", NOBODY, *options])
+    assert result.exit_code == 2
+    assert why in result.stderr
