@@ -37,11 +37,13 @@ _COMMANDS = {
     "metadata": _Command("client.commands.metadata", None, "Print the served model's signatures."),
     "evaluate": _Command("client.commands.evaluate", None, "Measure a live server's accuracy on the test set."),
     "bench": _Command("client.commands.bench", None, "Measure a live server's throughput and latency."),
+    "label": _Command("rollout.commands.label", None, "List which version each label names, or move labels."),
+    "rollback": _Command("rollout.commands.rollback", None, "Return a label to the version that it named before."),
     "explain": _Command("client.commands.explain", None, "Show what the model saw of a picture."),
     "doctor": _Command("client.commands.doctor", None, "Check a server, each failure with its fix."),
 }
 # This project's packages; any other that cannot be imported belongs to an extra.
-_PACKAGES = frozenset({"training", "serving", "client", "fashion_common"})
+_PACKAGES = frozenset({"rollout", "training", "serving", "client", "fashion_common"})
 
 
 class LazyGroup(click.Group):

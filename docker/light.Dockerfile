@@ -52,7 +52,7 @@ STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 CMD ["/usr/local/bin/healthcheck.sh"]
 ENTRYPOINT ["/usr/local/bin/entrypoint.sh"]
 CMD ["--model_config_file=/config/models.config", \
-     "--model_config_file_poll_wait_seconds=10", \
+     "--model_config_file_poll_wait_seconds=3", \
      "--allow_version_labels_for_unavailable_models=true", \
      "--enable_batching=true", \
      "--batching_parameters_file=/config/batching.config", \

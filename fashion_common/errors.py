@@ -1,9 +1,10 @@
-"""The root of every package's errors, the exit codes, and the errors of a model base path.
+"""The root of every package's errors, the exit codes, and the errors of a model base path and its labels.
 
 FashionError
-└── BasePathError                 exit code 2: a model base path without versions
-    ├── UnreadableBasePathError   nobody knows whether there are any
-    └── MisplacedModelError       a SavedModel where its versions should be
+├── BasePathError                 exit code 2: a model base path without versions
+│   ├── UnreadableBasePathError   nobody knows whether there are any
+│   └── MisplacedModelError       a SavedModel where its versions should be
+└── LabelsError                   the labels of a model base path cannot be read or moved
 
 Each package draws its own family below FashionError: `training.errors`, `serving.errors`, `serving.launch.errors` and
 `client.errors`. An error is raised where the fact is known, and becomes one line on stderr and an exit code in one
@@ -37,3 +38,7 @@ class UnreadableBasePathError(BasePathError):
 
 class MisplacedModelError(BasePathError):
     """A model base path that holds a SavedModel itself, where numbered versions are expected."""
+
+
+class LabelsError(FashionError):
+    """The labels of a model base path cannot be read or moved."""

@@ -23,7 +23,8 @@ CONTAINER_REST_PORT = 8501
 # No container may write to its root file system, have capabilities, gain privileges, or run as root.
 RESTRICTIONS = ("--read-only", "--tmpfs=/tmp", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--user=1000:1000")
 STOP_SECONDS = 10
-_CONFIG_POLL_SECONDS = 10
+# A label that moves to a version that has to be loaded takes two looks, and is to be there in ten seconds.
+_CONFIG_POLL_SECONDS = 3
 # Where a client on this machine finds a server that listens on all addresses.
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}  # noqa: S104 - to connect to, not to listen on
 

@@ -11,16 +11,19 @@ import click
 from click.core import ParameterSource
 
 from fashion_common.installation import CONFIG_FOLDER, MODELS_FILE
+from fashion_common.labels import STABLE
 from fashion_common.layout import version_number
 from serving.launch import detached
 from serving.launch.backends import BACKENDS, MODEL_SERVER, ServeOptions
 from serving.launch.choose import AUTO, ENGINES, choose
+from serving.launch.errors import LaunchError
+from serving.launch.follow import following
 from serving.launch.prepare import (
     check_readable,
     check_server_flags,
-    complete_labels,
     config_files,
-    newest_versions,
+    keep_labels,
+    served_labels,
     temporary_config,
     versions_to_serve,
     with_free_ports,
@@ -85,11 +88,11 @@ def _labels(_ctx: click.Context, _option: click.Parameter, values: tuple[str, ..
 @click.option("--gpu", is_flag=True, help="Container with the GPU image and all GPUs.")
 @click.option(
     "--label",
-    "labels",
+    "given",
     multiple=True,
     metavar="LABEL=VERSION",
     callback=_labels,
-    help="Name for an exact version; again for more.  [default: canary, the newest; stable, the one before]",
+    help="Move a label first, as `fashion label` does; again for more.",
 )
 @click.option("--wait", type=click.FloatRange(min=0), default=120, help="Seconds to get AVAILABLE.")
 @click.option("--print-command", is_flag=True, help="Print the exact command line and start nothing.")
@@ -103,7 +106,7 @@ def serve(
     *,
     backend: str,
     engine: str | None,
-    labels: dict[str, int],
+    given: dict[str, int],
     wait: float,
     print_command: bool,
     detach: bool,
@@ -125,12 +128,12 @@ def serve(
         return
     check_server_flags(options)
     versions = versions_to_serve(options)
-    labels = complete_labels(labels, versions)
+    labels = served_labels(options, given, versions)
     options, reason = choose(backend, options, engine, only_show=print_command)
     if 0 in (options.port, options.rest_port) or not print_command:
         options = with_free_ports(options)
-    options = replace(options, versions=newest_versions(versions))
-    files = config_files(options, labels)
+    options = replace(options, versions=sorted({*labels.values(), max(versions)}))
+    files = config_files(options, labels, versions)
     if print_command:
         _print_command(options, files)
         return
@@ -140,7 +143,9 @@ def serve(
         check_readable(options.model_base_path, versions[max(versions)])
         if not options.init:
             click.echo("Note: podman has no init process here (install catatonit): stopping may take 10 s", err=True)
-    click.echo(f"Loading {options.model_name} from {options.model_base_path} ...")
+    keep_labels(options, given, labels[STABLE])
+    names = ", ".join(f"{label}={version}" for label, version in sorted(labels.items()))
+    click.echo(f"Loading {options.model_name} from {options.model_base_path} ({names}) ...")
     # A signature that mixes rows would answer differently: it is never silent.
     click.echo("Waiting requests are merged into one run (serving/config/batching.config)")
     if detach:
@@ -149,7 +154,7 @@ def serve(
         _echo_addresses(options, f"fashion serve --stop{port}")
         click.echo(f"Log   {log_command}")
         return
-    with temporary_config(options, files) as configured:
+    with temporary_config(options, files) as configured, following(configured, _record_directory(options.port)):
         run_until_stopped(configured, wait, lambda: _echo_addresses(options, "Ctrl-C"))
     click.echo("Stopped.")
 
@@ -172,14 +177,21 @@ def _check_contradictions(ctx: click.Context) -> None:
 
 def _print_command(options: ServeOptions, files: Mapping[str, str]) -> None:
     """Shows the command line, and on stderr what it reads that is not there yet: nothing is written."""
-    if files:
-        directory = detached.port_directory(options.port) / CONFIG_FOLDER
-        options = replace(options, config_dir=directory)
-        models_file = directory / MODELS_FILE
-        if not models_file.is_file() or models_file.read_text(encoding="utf-8") != files[MODELS_FILE]:
-            content = " ".join(map(str.strip, files[MODELS_FILE].splitlines()))
-            click.echo(f"Note: nothing was written. --detach would write {models_file}: {content}", err=True)
+    directory = detached.port_directory(options.port) / CONFIG_FOLDER
+    options = replace(options, config_dir=directory)
+    models_file = directory / MODELS_FILE
+    if not models_file.is_file() or models_file.read_text(encoding="utf-8") != files[MODELS_FILE]:
+        content = " ".join(map(str.strip, files[MODELS_FILE].splitlines()))
+        click.echo(f"Note: nothing was written. --detach would write {models_file}: {content}", err=True)
     click.echo(shlex.join(BACKENDS[options.backend](options)))
+
+
+def _record_directory(port: int) -> Path | None:
+    """Where the server on a port is recorded; None for a user without a home directory."""
+    try:
+        return detached.port_directory(port)
+    except LaunchError:
+        return None
 
 
 def _echo_addresses(options: ServeOptions, stop: str) -> None:

@@ -13,13 +13,16 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, NamedTuple
 
 from fashion_common.files import write_whole
 from fashion_common.installation import CONFIG_FOLDER, state_directory
+from fashion_common.running import forget
 from serving.launch.backends import BACKENDS, STOP_SECONDS, ServeOptions, container, stop_container
 from serving.launch.errors import LaunchError, ServerEndedError
+from serving.launch.follow import start_follower
 from serving.launch.log import last_line
 from serving.launch.prepare import with_config
 from serving.launch.run import KEPT_LINES, POLL_SECONDS, print_end, print_failures, wait_until_available
@@ -114,6 +117,7 @@ def start(options: ServeOptions, files: Mapping[str, str], wait_seconds: float) 
     try:
         write_whole(directory / _RECORD, json.dumps(server._asdict(), default=str) + "\n")
         print_failures(wait_until_available(server, options, wait_seconds))
+        start_follower(options, directory)
     except BaseException as error:
         # Ctrl-C too: the user was not told yet how to stop it.
         if isinstance(error, LaunchError):
@@ -181,9 +185,17 @@ def _start_process(command: Sequence[str], directory: Path) -> _Process:
     return _Process(process.pid, directory)
 
 
+def is_alive(directory: Path) -> bool:
+    """Whether the server that is recorded in a directory runs."""
+    with suppress(OSError, ValueError, subprocess.TimeoutExpired):
+        server = _recorded(directory)
+        return server is not None and server.alive()
+    return True
+
+
 def _end(server: _Container | _Process, directory: Path) -> None:
     server.stop()
-    # Versions that only the configuration of an ended server names need not stay.
+    forget(directory)
     shutil.rmtree(directory / CONFIG_FOLDER, ignore_errors=True)
     (directory / _RECORD).unlink(missing_ok=True)
 

@@ -14,15 +14,14 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from google.protobuf import text_format
-
-from fashion_common.errors import BasePathError
+from fashion_common.errors import BasePathError, LabelsError
 from fashion_common.files import write_whole
 from fashion_common.installation import CONFIG_FOLDER, MODELS_FILE
+from fashion_common.labels import STABLE, labels_writer, read_labels
 from fashion_common.layout import LITE_MODEL_FILE, MODEL_FILES, SAVED_MODEL_FILE, check_base_path
-from serving.apis.messages import ModelServerConfig
 from serving.launch.backends import ServeOptions
 from serving.launch.errors import LaunchError, ServeUsageError
+from serving.launch.models_config import derived
 
 # The server's flags that `fashion serve` sets itself, and the option that does so.
 _OWN_FLAGS = {
@@ -79,45 +78,53 @@ def with_free_ports(options: ServeOptions) -> ServeOptions:
         return replace(options, port=port, rest_port=rest_port)
 
 
-def newest_versions(versions: Collection[int]) -> list[int]:
-    """The versions that are loaded, as models.config has it: the newest two."""
-    return sorted(versions)[-2:]
+def served_labels(options: ServeOptions, given: Mapping[str, int], versions: Collection[int]) -> dict[str, int]:
+    """The version of every label: of --label, else as they are at the model base path.
 
-
-def complete_labels(labels: Mapping[str, int], versions: Collection[int]) -> dict[str, int]:
-    """These labels over the default ones: `canary` is the newest version, and `stable` the newest but one.
-
-    With one version that is stable, and canary the next to come.
-    Raises ServeUsageError for a version that will not be loaded: neither one of the newest two nor the next to come.
+    Raises ServeUsageError for a version that is not there; LabelsError when the labels cannot be read.
     """
-    newest = newest_versions(versions)
-    coming = newest[-1] + 1
-    for label, version in labels.items():
-        if version not in (*newest, coming):
-            reason = "is not served, only the newest two are" if version < coming else "is not there, only these are"
+    named = read_labels(options.model_base_path).named(versions)
+    for label, version in {**named, **given}.items():
+        if version not in versions:
+            source = f"--label {label}={version}" if label in given else f"the label {label}={version}"
             raise ServeUsageError(
-                f"--label {label}={version}: version {version} {reason}: {', '.join(map(str, newest))} "
-                f"(or {coming}, the next to come)"
+                f"{source}: version {version} is not there, only these are: {', '.join(map(str, sorted(versions)))}. "
+                f"`fashion label {label}=N` moves a label"
             )
-    stable, canary, *_ = *newest, coming
-    return {"stable": stable, "canary": canary, **labels}
+    return {**named, **given}
 
 
-def config_files(options: ServeOptions, labels: Mapping[str, int]) -> dict[str, str]:
-    """The text of each file that the backend's config_dir must hold, by name; none where the present one has it.
+def keep_labels(options: ServeOptions, given: Mapping[str, int], stable: int) -> None:
+    """Writes down the labels that were given, and that `stable` names its version from now on.
 
-    models.config has the policy of the present one, with the served name, base path and labels.
+    Raises LabelsError when that cannot be written; a model base path may be read-only when nothing was given.
     """
+    moved = read_labels(options.model_base_path).moved
+    changes = {label: version for label, version in given.items() if moved.get(label) != version}
+    if STABLE not in moved:
+        changes[STABLE] = stable
+    try:
+        if changes:
+            with labels_writer(options.model_base_path) as writer:
+                writer.move(changes, action="serve")
+    except LabelsError:
+        if given:
+            raise
+
+
+def config_files(options: ServeOptions, labels: Mapping[str, int], versions: Collection[int]) -> dict[str, str]:
+    """The text of each file that the backend's config_dir must hold, by name."""
     files = {file.name: file.read_text(encoding="utf-8") for file in sorted(options.config_dir.glob("*.config"))}
-    present = text_format.Parse(files[MODELS_FILE], ModelServerConfig())
-    config = text_format.Parse(files[MODELS_FILE], ModelServerConfig())
-    model = config.model_config_list.config[0]
-    model.name = options.model_name
-    path = options.container_base_path if options.backend == "container" else options.model_base_path.absolute()
-    model.base_path = str(path)
-    model.version_labels.clear()
-    model.version_labels.update(labels)
-    return {} if config == present else {**files, MODELS_FILE: text_format.MessageToString(config)}
+    container = options.backend == "container"
+    files[MODELS_FILE] = derived(
+        files[MODELS_FILE],
+        name=options.model_name,
+        base_path=options.container_base_path if container else str(options.model_base_path.absolute()),
+        labels=labels,
+        versions=versions,
+        available=versions,
+    )
+    return files
 
 
 def with_config(options: ServeOptions, files: Mapping[str, str], directory: Path) -> ServeOptions:
@@ -127,7 +134,7 @@ def with_config(options: ServeOptions, files: Mapping[str, str], directory: Path
             write_whole(directory / name, text)
     except OSError as error:
         raise LaunchError(f"the server's configuration cannot be written to {directory}: {error.strerror}") from error
-    return replace(options, config_dir=directory) if files else options
+    return replace(options, config_dir=directory)
 
 
 @contextmanager

@@ -1,24 +1,22 @@
 """A server in the foreground, from its start over AVAILABLE to its end: it ends with us, and we with it.
 
-Readiness is asked over REST, whatever server it is: https://www.tensorflow.org/tfx/serving/api_rest#model_status_api
+Readiness is asked over REST, whatever server it is.
 """
 
 from __future__ import annotations
 
 import collections
-import http.client
-import json
 import re
 import signal
 import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Sequence
 from types import FrameType
-from typing import IO, Any, Protocol
+from typing import IO, Protocol
 
+from fashion_common.running import version_states
 from serving.launch.backends import BACKENDS, ServeOptions, stop_container, usage_command
 from serving.launch.errors import LaunchError, ServerEndedError, ServeUsageError
 from serving.launch.log import is_about_flags, last_line, load_failures, wrong_flag
@@ -27,15 +25,12 @@ POLL_SECONDS = 0.05
 # How much of a server's log is kept, and how much of that is shown when it fails.
 KEPT_LINES = 1000
 _SHOWN_LINES = 20
-_STATUS_SECONDS = 2
 _LISTENING = ("Running gRPC ModelServer at ", "Exporting HTTP/REST API at:", "Exporting metrics at:")
 # What the embedded server's log says of every start and stop.
 _ROUTINE = re.compile("Successfully loaded servable version|Done unloading servable version| is served by ")
 # Of a server that was asked to stop: ended well, or by a signal, as itself (-n) or as a container (128 + n).
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, 9)  # SIGKILL, which has no name on Windows
 _STOPPED = frozenset({0, *(-number for number in _SIGNALS), *(128 + number for number in _SIGNALS)})
-# Not over a proxy: the server is on this machine.
-_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class Server(Protocol):
@@ -105,7 +100,7 @@ def wait_until_available(server: Server, options: ServeOptions, seconds: float) 
     deadline = time.monotonic() + seconds
     while True:
         # In this order: a server that is AVAILABLE has logged what it does not take, one that has ended has logged all.
-        states, alive, log = _states(options), server.alive(), server.log()
+        states, alive, log = version_states(options.status_url), server.alive(), server.log()
         complaint = wrong_flag(log, ended=not alive)
         if complaint is not None:
             raise ServeUsageError(f"the server does not take what comes after --: {complaint}")
@@ -144,16 +139,6 @@ def print_end(server: Server, failure: LaunchError) -> None:
     """Shows the end of a server's log, unless that is the usage that a wrong flag is answered with."""
     if not isinstance(failure, ServeUsageError):
         print(*server.log()[-_SHOWN_LINES:], sep="\n", file=sys.stderr, flush=True)
-
-
-def _states(options: ServeOptions) -> dict[int, dict[str, Any]]:
-    """The status of each version; empty while nobody listens or the model is not known."""
-    try:
-        with _OPENER.open(options.status_url, timeout=_STATUS_SECONDS) as answer:
-            return {int(status["version"]): status for status in json.load(answer)["model_version_status"]}
-    except (OSError, http.client.HTTPException, ValueError, KeyError):
-        # OSError has urllib's own errors.
-        return {}
 
 
 class _Process:

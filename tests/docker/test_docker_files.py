@@ -15,7 +15,6 @@ from google.protobuf import text_format
 from serving.apis.messages import BatchingParameters, ModelServerConfig, MonitoringConfig
 from serving.embedded.observe import metrics
 from serving.launch.backends import RESTRICTIONS, TF_SERVING_VERSION, config_flags
-from serving.launch.prepare import complete_labels
 
 ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "docker"
@@ -25,11 +24,11 @@ SERVERS = ("serving", "serving-gpu", "embedded", "light")
 
 
 def test_the_configuration_files_parse_and_say_what_the_images_need() -> None:
-    """Paths of the images, labels that `fashion serve` would give after the first export, a metrics path."""
+    """Paths of the images, the labels of the first two versions, a metrics path."""
     models = text_format.Parse((ROOT / "serving/config/models.config").read_text(), ModelServerConfig())
     (model,) = models.model_config_list.config
     assert (model.name, model.base_path) == ("fashion_mnist", "/models/fashion_mnist")
-    assert dict(model.version_labels) == complete_labels({}, [1])
+    assert dict(model.version_labels) == {"stable": 1, "canary": 2}
     assert model.model_version_policy.latest.num_versions == 2
     assert text_format.Parse((ROOT / "serving/config/batching.config").read_text(), BatchingParameters())
     monitoring = text_format.Parse((ROOT / "serving/config/monitoring.config").read_text(), MonitoringConfig())

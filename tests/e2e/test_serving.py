@@ -17,6 +17,7 @@ import pytest
 from fashion_common.served_model import CLASS_NAMES
 from tests.support.console import FASHION, fashion
 from tests.support.containers import run
+from tests.support.live import wait_until
 from tests.support.live_backend import STOP_SECONDS, LiveBackend, addresses
 
 # The first of them builds an image.
@@ -77,21 +78,36 @@ def test_metrics_are_where_the_configuration_says(live: LiveBackend, images: np.
     assert ':tensorflow:serving:request_count{model_name="fashion_mnist",status="OK"}' in answer.text
 
 
+def version_of(backend: LiveBackend, label: str) -> int:
+    """The version that answers for a label, over REST."""
+    url = f"{backend.servers['rest']}/v1/models/fashion_mnist/labels/{label}/metadata"
+    return int(httpx.get(url, timeout=30).json()["model_spec"]["version"])
+
+
 def test_a_second_version_is_picked_up_and_labels_lead_to_both(ours: LiveBackend, images: np.ndarray) -> None:
     """Without a restart: the newest by default, `stable` and `canary` by name; both stay loaded."""
     ours.add_version(2)
     ours.wait_for(2)
-    labels = {}
+    wait_until(lambda: version_of(ours, "canary") == 2)
+    assert version_of(ours, "stable") == 1
     for label in ("stable", "canary"):
         request = {"instances": images[:1].tolist()}
         url = f"{ours.servers['rest']}/v1/models/fashion_mnist/labels/{label}"
         assert httpx.post(f"{url}:predict", json=request, timeout=30).status_code == 200
-        metadata = httpx.get(f"{url}/metadata", timeout=30).json()
-        labels[label] = int(metadata["model_spec"]["version"])
-    assert labels == {"stable": 1, "canary": 2}
     with ours.connect() as connection:
         assert [(one.version, one.state) for one in connection.status()] == [(2, "AVAILABLE"), (1, "AVAILABLE")]
         assert connection.metadata().version == 2
+
+
+def test_labels_move_and_a_third_version_takes_none_away(ours: LiveBackend) -> None:
+    """`fashion label` and `rollback` end when the server answers by the new version."""
+    assert ours.fashion("label", "stable=2") == "stable went from 1 to 2\n"
+    assert version_of(ours, "stable") == 2
+    assert ours.fashion("rollback") == "stable went from 2 to 1\n"
+    assert version_of(ours, "stable") == 1
+    ours.add_version(3)
+    wait_until(lambda: version_of(ours, "canary") == 3)
+    assert version_of(ours, "stable") == 1
 
 
 def test_it_stops_within_seconds_and_starts_again(

@@ -47,7 +47,13 @@ def install(directory: Path, lock: str) -> Environment:
     subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
     [wheel] = directory.glob("*.whl")
     packages = {name.partition("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
-    assert {name for name in packages if "." not in name} == {"training", "serving", "client", "fashion_common"}
+    assert {name for name in packages if "." not in name} == {
+        "rollout",
+        "training",
+        "serving",
+        "client",
+        "fashion_common",
+    }
     subprocess.run([*pip, "--no-deps", str(wheel)], check=True)
     variables = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     return Environment(programs, variables, _size(environment) - before)

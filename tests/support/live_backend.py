@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -72,11 +73,32 @@ class LiveBackend:
             *more,
         ]
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """The server is recorded in its own directory."""
+        return os.environ | {"XDG_STATE_HOME": str(self._directory / "state")}
+
+    def fashion(self, *arguments: str) -> str:
+        """What a command prints that finds the server's models, and its record."""
+        done = subprocess.run(
+            [FASHION, *arguments],
+            cwd=self.directory,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
     def start(self) -> None:
         """Starts the server; returns when it says where it listens, which is when the model is AVAILABLE."""
         began = time.monotonic()
         with self.log.open("wb") as output:
-            self.process = subprocess.Popen(self.command(), cwd=self.directory, stdout=output, stderr=subprocess.STDOUT)
+            self.process = subprocess.Popen(
+                self.command(), cwd=self.directory, stdout=output, stderr=subprocess.STDOUT, env=self.environment
+            )
         try:
             while not (servers := addresses(self.log.read_text())):
                 assert self.process.poll() is None, self.log.read_text()[-4000:]

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from training.commands.options import json_option, model_base_path_option, model_config_file_option, print_json
+from fashion_common.labels import read_labels
+from training.commands.options import json_option, model_base_path_option, print_json
 from training.errors import TrainingUsageError
 
 _file = click.Path(dir_okay=False, path_type=Path)
@@ -40,7 +41,6 @@ _file = click.Path(dir_okay=False, path_type=Path)
     type=click.Path(dir_okay=False, exists=True, path_type=Path),
     help="Batch sizes of the warmup requests.  [default: serving/config/batching.config]",
 )
-@model_config_file_option
 @click.option("--verify", type=click.Path(path_type=Path), help="Export nothing: test the version at PATH.")
 @json_option
 def export(
@@ -57,7 +57,6 @@ def export(
     with_copies: bool,
     no_lite: bool,
     batching_config: Path | None,
-    model_config_file: Path,
     verify: Path | None,
     as_json: bool,
 ) -> None:
@@ -77,11 +76,13 @@ def export(
     from serving.apis import CONFIG_DIR
     from training import runs
     from training.export.export import export_saved_model
-    from training.export.server_config import batch_sizes, versions_in_use
     from training.export.trained import load_file, load_run
+    from training.export.warmup import batch_sizes
 
     sizes = batch_sizes(batching_config or CONFIG_DIR / "batching.config")
-    in_use = versions_in_use(model_config_file, model_base_path)
+    if keep is not None:
+        # A file that is damaged is told before anything is written.
+        read_labels(model_base_path)
     with Console(stderr=True).status("Loading the model") as status:
         trained = load_file(from_, weights, data_dir) if from_ else load_run(run or runs.RUNS_DIR / runs.LATEST)
         exported = export_saved_model(
@@ -94,7 +95,6 @@ def export(
             with_copies=with_copies,
             with_lite=not no_lite,
             keep=keep,
-            in_use=in_use,
             report=status.update,
         )
     if as_json:

@@ -7,9 +7,7 @@ from pathlib import Path
 
 import click
 
-from fashion_common.installation import MODELS_FILE
 from fashion_common.layout import MODEL_BASE_PATH
-from serving.apis import CONFIG_DIR
 
 model_base_path_option = click.option(
     "--model-base-path",
@@ -17,12 +15,6 @@ model_base_path_option = click.option(
     default=MODEL_BASE_PATH,
     show_default=True,
     help="Directory of the model's numbered versions.",
-)
-model_config_file_option = click.option(
-    "--model-config-file",
-    type=click.Path(dir_okay=False, exists=True, path_type=Path),
-    default=CONFIG_DIR / MODELS_FILE,
-    help="The server's model configuration, for its version labels.  [default: serving/config/models.config]",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 

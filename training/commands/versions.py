@@ -8,24 +8,22 @@ from typing import TYPE_CHECKING
 
 import click
 
-from training.commands.options import json_option, model_base_path_option, model_config_file_option, print_json
+from training.commands.options import json_option, model_base_path_option, print_json
 
 if TYPE_CHECKING:
     from training.export.versions import Version
 
-_HEADER = ("version", "accuracy", "recipe", "exported", "size", "self-test", "runtimes", "labels")
+_HEADER = ("version", "accuracy", "recipe", "exported", "size", "self-test", "runtimes", "labels", "promoted", "loaded")
 
 
 @click.command(epilog="Example: fashion versions --json")
 @model_base_path_option
-@model_config_file_option
 @json_option
-def versions(*, model_base_path: Path, model_config_file: Path, as_json: bool) -> None:
-    """List the exported versions, newest first: number, accuracy, recipe, date, size, self-test, runtimes, labels."""
-    from training.export.server_config import version_labels
+def versions(*, model_base_path: Path, as_json: bool) -> None:
+    """List the exported versions, newest first: their facts, labels, and which of this machine's servers answer."""
     from training.export.versions import list_versions
 
-    exported = list_versions(model_base_path, version_labels(model_config_file, model_base_path))
+    exported = list_versions(model_base_path)
     if as_json:
         print_json([dataclasses.asdict(version) for version in exported])
         return
@@ -40,9 +38,15 @@ def _cells(version: Version) -> tuple[str, ...]:
         str(version.version),
         "-" if version.accuracy is None else f"{version.accuracy:.4f}",
         version.recipe or "-",
-        (version.exported_at or "-").replace("T", " ")[:16],
+        _minute(version.exported_at),
         f"{version.size / 1000:.0f} kB",
         version.self_test,
         ", ".join(version.runtimes) or "-",
         ", ".join(version.labels) or "-",
+        _minute(version.promoted_at),
+        ", ".join(version.loaded) or "-",
     )
+
+
+def _minute(time: str | None) -> str:
+    return (time or "-").replace("T", " ")[:16]

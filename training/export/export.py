@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from collections.abc import Set as AbstractSet
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import tensorflow as tf
 
+from fashion_common.errors import LabelsError
 from fashion_common.layout import ASSETS_EXTRA, SELF_TEST_FILE, WARMUP_FILE
 from fashion_common.served_model import CLASS_NAMES
 from serving.apis.self_test import TOLERANCE, write_archive
@@ -56,7 +56,6 @@ def export_saved_model(
     with_copies: bool = False,
     with_lite: bool = True,
     keep: int | None = None,
-    in_use: AbstractSet[int] = frozenset(),
     report: Report = lambda _: None,
 ) -> ExportedVersion:
     """Writes the model as the next version under the base path, and publishes it when it answers as Keras does.
@@ -64,8 +63,8 @@ def export_saved_model(
     base_path: the directory of the versions; its name is the model's name. batch_sizes: of the warmup requests.
     min_accuracy, max_regression, force: as in `accept`. with_copies: Keras's own files go into `assets.extra/`.
     with_lite: `model.tflite` goes beside the SavedModel. keep: how many of the newest versions stay (None: all),
-    besides those in `in_use`. report: gets a line of text before each step. Raises TrainingError for a model that is
-    not good enough or that LiteRT cannot run, SelfTestError when an output differs from Keras's, TrainingUsageError
+    besides those that labels use. report: gets a line of text before each step. Raises TrainingError for a model that
+    is not good enough or that LiteRT cannot run, SelfTestError when an output differs from Keras's, TrainingUsageError
     when the base path cannot be read or written.
     """
     model_name = base_path.absolute().name
@@ -123,10 +122,11 @@ def export_saved_model(
         write_manifest(staging, facts)
         path = publish(staging, base_path)
     try:
-        removed = [] if keep is None else remove_old_versions(base_path, keep, in_use)
-    except OSError as error:
+        removed = [] if keep is None else remove_old_versions(base_path, keep)
+    except (OSError, LabelsError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise TrainingError(
-            f"{path} is published, but no old version could be removed ({error.strerror or error}): make {base_path} "
+            f"{path} is published, but no old version could be removed ({reason}): make {base_path} "
             "writable, or remove them yourself"
         ) from error
     return ExportedVersion(

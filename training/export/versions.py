@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
-from collections.abc import Set as AbstractSet
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from fashion_common.errors import BasePathError
+from fashion_common.labels import STABLE, Labels, labels_writer, read_labels
 from fashion_common.layout import (
     LITE_MODEL_FILE,
     SAVED_MODEL_FILE,
@@ -18,6 +17,7 @@ from fashion_common.layout import (
     check_base_path,
     version_directories,
 )
+from fashion_common.running import running_servers
 from training.errors import DamagedVersionError, TrainingUsageError
 from training.export.manifest import Manifest, check_files, read_manifest, recorded_accuracy
 from training.export.publish import PREFIX, remove_leftovers
@@ -34,7 +34,8 @@ _MODELS = {"tensorflow": (SAVED_MODEL_FILE, SAVED_MODEL_TEXT_FILE), "litert": (L
 class Version:
     """A version on disk. accuracy: 0 to 1; exported_at: ISO 8601 in UTC; None without a manifest.
 
-    size: bytes. runtimes: those that it holds a model for.
+    size: bytes. runtimes: those that it holds a model for. promoted_at: when it last became `stable`, in UTC. loaded:
+    the URLs of the running servers on this machine that answer with it.
     """
 
     version: int
@@ -46,15 +47,28 @@ class Version:
     self_test: SelfTestState
     runtimes: tuple[str, ...]
     labels: tuple[str, ...]
+    promoted_at: str | None
+    loaded: tuple[str, ...]
 
 
-def list_versions(model_base_path: Path, labels: Mapping[str, int]) -> list[Version]:
-    """All versions, newest first. Raises TrainingUsageError when there are none."""
+def list_versions(model_base_path: Path) -> list[Version]:
+    """All versions, newest first. Raises TrainingUsageError when there are none, LabelsError."""
     try:
         directories = check_base_path(model_base_path.name, model_base_path)
     except BasePathError as error:
         raise TrainingUsageError(f"{error}. `fashion export` writes the first version") from error
-    return [_describe(number, directories[number], labels) for number in sorted(directories, reverse=True)]
+    labels = read_labels(model_base_path)
+    named = labels.named(directories)
+    loaded = {server.url: server.available() for server in running_servers(model_base_path)}
+    return [
+        replace(
+            _describe(number, directories[number]),
+            labels=tuple(sorted(label for label, version in named.items() if version == number)),
+            promoted_at=_promoted_at(labels, number),
+            loaded=tuple(url for url, versions in loaded.items() if number in versions),
+        )
+        for number in sorted(directories, reverse=True)
+    ]
 
 
 def newest_with_manifest(model_base_path: Path) -> tuple[int, Manifest] | None:
@@ -67,22 +81,30 @@ def newest_with_manifest(model_base_path: Path) -> tuple[int, Manifest] | None:
     return None
 
 
-def remove_old_versions(model_base_path: Path, keep: int, in_use: AbstractSet[int]) -> list[int]:
-    """Removes all but the newest `keep` versions and those in use; gives the removed numbers, ascending.
+def remove_old_versions(model_base_path: Path, keep: int) -> list[int]:
+    """Removes all but the newest `keep` versions and those that labels use; gives the removed numbers, ascending.
 
-    A version vanishes with one rename, so that no server loads half of it. Raises OSError.
+    A version vanishes with one rename, so that no server loads half of it. Raises OSError, LabelsError.
     """
-    directories = version_directories(model_base_path)
-    old = [number for number in sorted(directories)[:-keep] if number not in in_use]
-    for number in old:
-        # Renamed, it is a leftover, as of a killed export, and removed with those. Another export may have been faster.
-        with suppress(FileNotFoundError):
-            directories[number].rename(tempfile.mkdtemp(dir=model_base_path, prefix=PREFIX))
+    # No label moves to a version that is about to go.
+    with labels_writer(model_base_path) as writer:
+        directories = version_directories(model_base_path)
+        in_use = writer.labels.in_use()
+        old = [number for number in sorted(directories)[:-keep] if number not in in_use]
+        for number in old:
+            # Renamed, it is a leftover, as of a killed export, and removed with those. Another export may be faster.
+            with suppress(FileNotFoundError):
+                directories[number].rename(tempfile.mkdtemp(dir=model_base_path, prefix=PREFIX))
     remove_leftovers(model_base_path)
     return old
 
 
-def _describe(number: int, path: Path, labels: Mapping[str, int]) -> Version:
+def _promoted_at(labels: Labels, number: int) -> str | None:
+    moves = (move.time for move in labels.history if (move.label, move.after) == (STABLE, number))
+    return max(moves, default=None)
+
+
+def _describe(number: int, path: Path) -> Version:
     state: SelfTestState
     try:
         manifest = read_manifest(path) or {}
@@ -100,5 +122,7 @@ def _describe(number: int, path: Path, labels: Mapping[str, int]) -> Version:
         size=sum(file.stat().st_size for file in path.rglob("*") if file.is_file()),
         self_test=state,
         runtimes=tuple(name for name, files in _MODELS.items() if any((path / file).is_file() for file in files)),
-        labels=tuple(sorted(label for label, version in labels.items() if version == number)),
+        labels=(),
+        promoted_at=None,
+        loaded=(),
     )

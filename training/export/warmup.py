@@ -9,10 +9,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from google.protobuf import text_format
 
 from fashion_common.layout import MAX_WARMUP_RECORDS
 from fashion_common.served_model import IMAGE_SHAPE
 from serving.apis.messages import (
+    BatchingParameters,
     ClassificationRequest,
     ClassifyLog,
     ExampleList,
@@ -28,6 +30,29 @@ from serving.apis.tensors import make_tensor_proto
 from serving.apis.tfrecord import framed
 from training.errors import TrainingUsageError
 from training.export.golden import image_example, image_file
+
+_GREATEST = 128
+
+
+def batch_sizes(batching_config: Path) -> list[int]:
+    """The batch sizes that a server with this configuration runs: `allowed_batch_sizes`, else 1 and the greatest.
+
+    The greatest is 128 at most: larger batches run the same code, and every warmup request is replayed at each load.
+
+    Raises TrainingUsageError when the file cannot be read as BatchingParameters in text protobuf.
+    """
+    try:
+        # Read leniently, since the server is the one that checks it: fields of a newer server's are passed over.
+        text = batching_config.read_text(encoding="utf-8")
+        parameters = text_format.Parse(text, BatchingParameters(), allow_unknown_field=True)
+    except OSError as error:
+        raise TrainingUsageError(f"Cannot read {batching_config}: {error.strerror}") from error
+    except (text_format.ParseError, UnicodeDecodeError) as error:
+        raise TrainingUsageError(f"{batching_config} is not BatchingParameters in text protobuf: {error}") from error
+    sizes = sorted(set(parameters.allowed_batch_sizes) or {1, min(parameters.max_batch_size.value or 1, _GREATEST)})
+    if sizes[0] < 1:
+        raise TrainingUsageError(f"{batching_config} has the batch size {sizes[0]}: at least 1")
+    return sizes
 
 
 def write_warmup(path: Path, model_name: str, sizes: Sequence[int]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import os
 import platform
@@ -15,18 +16,27 @@ import pytest
 from click.testing import CliRunner, Result
 
 from client.cli import fashion
+from fashion_common.errors import LabelsError
 from fashion_common.installation import module_command
+from fashion_common.labels import labels_writer, read_labels
 from serving.launch import choose
 from serving.launch.backends import ServeOptions, usage_command
 from serving.launch.choose import find_engine
 from serving.launch.errors import BackendUnavailableError, ServeUsageError
-from serving.launch.prepare import check_readable, complete_labels, config_files, versions_to_serve, with_config
+from serving.launch.prepare import (
+    check_readable,
+    config_files,
+    keep_labels,
+    served_labels,
+    versions_to_serve,
+    with_config,
+)
 from tests.support.live import KITCHEN
 
 ROOT = Path(__file__).parents[3]
 CONFIG = ROOT / "serving" / "config"
 CONFIG_FLAGS = (
-    "--model_config_file={0}/models.config --model_config_file_poll_wait_seconds=10 "
+    "--model_config_file={0}/models.config --model_config_file_poll_wait_seconds=3 "
     "--allow_version_labels_for_unavailable_models=true --enable_batching=true "
     "--batching_parameters_file={0}/batching.config --monitoring_config_file={0}/monitoring.config"
 )
@@ -63,16 +73,19 @@ def serve(*arguments: str) -> Result:
     return CliRunner().invoke(fashion, ["serve", *arguments])
 
 
-def command_line(*arguments: str, note: str = "") -> str:
-    """The command line that `--print-command` prints, with a line on stderr that begins with the note, if any.
+NOTE = "Note: nothing was written. --detach would write "
+
+
+def command_line(*arguments: str) -> str:
+    """The command line that `--print-command` prints, with a line on stderr that says what is not there yet.
 
     Nothing is written: every file is what it was, and no other is there.
     """
     before = contents(Path())
     result = serve("--print-command", *arguments)
     assert result.exit_code == 0, result.stderr
-    assert len(result.stderr.splitlines()) == (1 if note else 0)
-    assert result.stderr.startswith(note)
+    assert len(result.stderr.splitlines()) == 1
+    assert result.stderr.startswith(NOTE)
     assert contents(Path()) == before
     return result.stdout
 
@@ -83,11 +96,12 @@ def contents(directory: Path) -> dict[Path, bytes | None]:
 
 
 def test_the_container(tmp_path: Path) -> None:
-    """The official image, restricted, on loopback, with our configuration as it is."""
+    """The official image, restricted, on loopback, with a configuration that names the labelled versions."""
     assert command_line() == (
         f"docker run --rm --init --name=fashion-serving-8500 {RESTRICTIONS} "
         "--publish=127.0.0.1:8500:8500 --publish=127.0.0.1:8501:8501 "
-        f"--volume={tmp_path}/models/fashion_mnist:/models/fashion_mnist:ro --volume={CONFIG}:/config:ro "
+        f"--volume={tmp_path}/models/fashion_mnist:/models/fashion_mnist:ro "
+        f"--volume={tmp_path}/state/fashion-serving/8500/config:/config:ro "
         f"tensorflow/serving:2.21.0 {CONFIG_FLAGS.format('/config')}\n"
     )
 
@@ -98,6 +112,8 @@ def test_the_docker_run_of_readme_is_the_one_that_is_run() -> None:
     assert block, "README.md shows no docker run"
     readme = shlex.split(block[1].replace("\\\n", " ").replace("$PWD", str(ROOT)))
     ours = shlex.split(command_line("--backend", "container"))
+    # What docker runs by itself reads the configuration of the repository.
+    ours = [word.replace(f"{Path.cwd()}/state/fashion-serving/8500/config", str(CONFIG)) for word in ours]
     models = f"--volume={Path.cwd()}/models"
     assert readme == [word.replace(models, f"--volume={ROOT}/models") for word in ours]
 
@@ -111,7 +127,8 @@ def test_the_gpu_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engi
     assert command_line("--gpu", "--port", "9500", "--rest-port", "9501", "--host", "0.0.0.0") == (
         f"{engine} run --rm --init --name=fashion-serving-9500 {RESTRICTIONS} {flag} "
         "--publish=0.0.0.0:9500:8500 --publish=0.0.0.0:9501:8501 "
-        f"--volume={tmp_path}/models/fashion_mnist:/models/fashion_mnist:ro --volume={CONFIG}:/config:ro "
+        f"--volume={tmp_path}/models/fashion_mnist:/models/fashion_mnist:ro "
+        f"--volume={tmp_path}/state/fashion-serving/9500/config:/config:ro "
         f"tensorflow/serving:2.21.0-gpu {CONFIG_FLAGS.format('/config')}\n"
     )
 
@@ -119,7 +136,7 @@ def test_the_gpu_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engi
 def test_the_binary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """tensorflow_model_server with a models.config of its own: the base path is another one."""
     monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
-    assert command_line("--backend", "binary", note="Note: nothing was written. --detach would write ") == (
+    assert command_line("--backend", "binary") == (
         "tensorflow_model_server --port=8500 --rest_api_port=8501 "
         f"{CONFIG_FLAGS.format(tmp_path / 'state/fashion-serving/8500/config')}\n"
     )
@@ -127,7 +144,7 @@ def test_the_binary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_embedded_server(tmp_path: Path) -> None:
     """The same flags, the address to listen on, and whatever comes after --."""
-    line = command_line("--backend", "embedded", "--", "--workers=2", note="Note: nothing was written.")
+    line = command_line("--backend", "embedded", "--", "--workers=2")
     assert line == (
         f"{shlex.join(module_command('serving.embedded'))} --host=127.0.0.1 --port=8500 --rest_api_port=8501 "
         f"{CONFIG_FLAGS.format(tmp_path / 'state/fashion-serving/8500/config')} --workers=2\n"
@@ -147,14 +164,15 @@ def test_each_server_prints_its_own_flags(backend: str, command: list[str]) -> N
     assert usage_command(ServeOptions(backend=backend, engine="podman", image="fashion-serving")) == command
 
 
-def test_the_written_configuration_has_path_name_and_labels(tmp_path: Path) -> None:
+def test_the_written_configuration_has_path_name_versions_and_labels(tmp_path: Path) -> None:
     """models.config as this server needs it, and the other two files as they are."""
     shutil.copytree(KITCHEN / "1", tmp_path / "models/fashion_mnist/7")
     options = ServeOptions(backend="embedded", model_name="coats")
-    labels = complete_labels({"stable": 7, "blue": 8}, versions_to_serve(options))
+    versions = versions_to_serve(options)
+    labels = served_labels(options, {"stable": 1}, versions)
     directory = tmp_path / "config"
 
-    assert with_config(options, config_files(options, labels), directory).config_dir == directory
+    assert with_config(options, config_files(options, labels, versions), directory).config_dir == directory
 
     assert (directory / "models.config").read_text() == (
         "model_config_list {\n"
@@ -162,27 +180,63 @@ def test_the_written_configuration_has_path_name_and_labels(tmp_path: Path) -> N
         '    name: "coats"\n'
         f'    base_path: "{tmp_path}/models/fashion_mnist"\n'
         '    model_platform: "tensorflow"\n'
-        "    model_version_policy {\n      latest {\n        num_versions: 2\n      }\n    }\n"
-        '    version_labels {\n      key: "blue"\n      value: 8\n    }\n'
+        "    model_version_policy {\n      specific {\n        versions: 1\n        versions: 7\n      }\n    }\n"
         '    version_labels {\n      key: "canary"\n      value: 7\n    }\n'
-        '    version_labels {\n      key: "stable"\n      value: 7\n    }\n'
+        '    version_labels {\n      key: "stable"\n      value: 1\n    }\n'
         "  }\n}\n"
     )
     for name in ("batching.config", "monitoring.config"):
         assert (directory / name).read_text() == (CONFIG / name).read_text()
 
 
+def test_serving_writes_down_what_stable_is_and_what_was_given() -> None:
+    """Once: `stable` is the newest but one at the first start, and stays it; `canary` follows the newest."""
+    options = ServeOptions()
+    keep_labels(options, {}, 1)
+    keep_labels(options, {}, 2)
+    keep_labels(options, {"blue": 2, "stable": 1}, 1)
+    labels = read_labels(options.model_base_path)
+    assert labels.moved == {"stable": 1, "blue": 2}
+    assert [(move.label, move.after, move.action) for move in labels.history] == [
+        ("stable", 1, "serve"), ("blue", 2, "serve"),
+    ]  # fmt: skip
+
+
+def test_a_model_base_path_that_cannot_be_written_is_served_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a volume that is mounted for reading; but what was given with --label is not lost in silence."""
+    monkeypatch.setattr("fashion_common.labels.write_whole", cannot_write)
+    keep_labels(ServeOptions(), {}, 1)
+    with pytest.raises(LabelsError, match=r"labels\.json cannot be written: Read-only file system$"):
+        keep_labels(ServeOptions(), {"stable": 2}, 2)
+
+
+def cannot_write(*_: object) -> None:
+    """What a file system that is mounted for reading does."""
+    raise OSError(errno.EROFS, "Read-only file system")
+
+
+def test_a_label_of_a_version_that_is_gone_is_named() -> None:
+    """With the command that moves it."""
+    with labels_writer(Path("models/fashion_mnist")) as writer:
+        writer.move({"stable": 2}, action="label")
+    shutil.rmtree("models/fashion_mnist/2")
+    result = serve("--print-command")
+    assert result.exit_code == 2
+    assert result.stderr.endswith(
+        "the label stable=2: version 2 is not there, only these are: 1. `fashion label stable=N` moves a label\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--label", "stable"], "stable: expected LABEL=VERSION, such as stable=3"),
-        (["--label", "old=0"], "version 0 is not served, only the newest two are: 1, 2"),
-        (["--label", "stable=99"], "version 99 is not there, only these are: 1, 2 (or 3, the next to come)"),
+        (["--label", "stable=99"], "--label stable=99: version 99 is not there, only these are: 1, 2. "),
         (["--gpu", "--backend", "embedded"], "--gpu chooses TF Serving's GPU image: it needs --backend container"),
         (["--engine", "podman", "--backend", "container"], "no container engine"),
         (["--backend", "binary"], "tensorflow_model_server is not on the PATH"),
     ],
-    ids=["label", "old version", "no such version", "gpu", "engine", "binary"],
+    ids=["label", "no such version", "gpu", "engine", "binary"],
 )
 def test_what_cannot_be_is_one_line_and_exit_code_2(arguments: list[str], message: str) -> None:
     """Said before anything starts."""
@@ -217,7 +271,7 @@ def test_what_the_environment_says_contradicts_nothing(monkeypatch: pytest.Monke
     """SERVING_IMAGE and ENGINE are for the containers that there may be."""
     monkeypatch.setenv("SERVING_IMAGE", "mine")
     monkeypatch.setenv("ENGINE", "podman")
-    assert "serving.embedded" in command_line("--backend", "embedded", note="Note: ")
+    assert "serving.embedded" in command_line("--backend", "embedded")
 
 
 @pytest.mark.parametrize(
@@ -242,16 +296,16 @@ def test_a_command_is_shown_where_it_cannot_run(
 
 def test_a_binary_that_is_not_there_is_shown() -> None:
     """It may be on the machine that the line is for."""
-    assert command_line("--backend", "binary", note="Note: ").startswith("tensorflow_model_server --port=8500 ")
+    assert command_line("--backend", "binary").startswith("tensorflow_model_server --port=8500 ")
 
 
 def test_showing_a_command_leaves_a_running_servers_configuration_alone(tmp_path: Path) -> None:
-    """The server reads it again every ten seconds: another base path in it would unload the model."""
+    """The server reads it again every few seconds: another base path in it would unload the model."""
     models_file = tmp_path / "state/fashion-serving/8500/config/models.config"
     models_file.parent.mkdir(parents=True)
     models_file.write_text("of the server that runs")
     shutil.copytree(KITCHEN, tmp_path / "other")
-    command_line("--backend", "embedded", "--model-base-path", "other", note="Note: nothing was written.")
+    command_line("--backend", "embedded", "--model-base-path", "other")
     assert models_file.read_text() == "of the server that runs"
 
 

@@ -31,7 +31,7 @@ class Looks:
         self._states = states
         self._ends = ends
         self._lines = lines
-        monkeypatch.setattr(run, "_states", lambda _: self._look())
+        monkeypatch.setattr(run, "version_states", lambda _: self._look())
         monkeypatch.setattr(run, "POLL_SECONDS", 0)
 
     def _look(self) -> dict[int, dict[str, Any]]:
@@ -176,6 +176,6 @@ def test_available_never_hides_a_wrong_flag(monkeypatch: pytest.MonkeyPatch) -> 
         def log(self) -> Sequence[str]:
             return list(lines)
 
-    monkeypatch.setattr(run, "_states", states)
+    monkeypatch.setattr(run, "version_states", states)
     with pytest.raises(ServeUsageError, match=r"unknown argument: --bogus_flag=3$"):
         run.wait_until_available(Server(), ServeOptions(), seconds=10)

@@ -17,10 +17,9 @@ import trustme
 from click.testing import CliRunner
 
 from client import cli
-from serving.apis import CONFIG_DIR
+from fashion_common.labels import labels_writer, read_labels
 from tests.support.console import FASHION, fashion
 from tests.support.live import KITCHEN, wait_until
-from training.export.server_config import version_labels, versions_in_use
 
 
 class Secure(NamedTuple):
@@ -46,7 +45,7 @@ def test_it_says_where_it_listens_and_stops_cleanly(tmp_path: Path) -> None:
         assert process.stderr.read() == ""
     assert rest == "Stopped.\n"
     assert re.fullmatch(
-        rf"Loading kitchen from {tmp_path}/kitchen \.\.\.\n"
+        rf"Loading kitchen from {tmp_path}/kitchen \(canary=1, stable=1\) \.\.\.\n"
         r"Waiting requests are merged into one run \(serving/config/batching\.config\)\n"
         r"gRPC  grpc://(127\.0\.0\.1:\d+)\n"
         r"REST  http://127\.0\.0\.1:\d+/v1/models/kitchen\n"
@@ -121,33 +120,39 @@ def test_the_try_line_of_a_server_with_tls_works(secure: Secure) -> None:
     assert re.search(r"^gRPC  grpcs://127\.0\.0\.1:\d+$", secure.stdout, re.MULTILINE)
 
 
-def test_the_versions_that_a_detached_server_names_are_safe_from_an_export(secure: Secure) -> None:
-    """`fashion export --keep` reads the labels where `fashion serve --detach` has written them."""
-    labels = version_labels(secure.state / "config/models.config", secure.directory / "kitchen")
-    assert labels == {"stable": 1, "canary": 2}
-    assert versions_in_use(CONFIG_DIR / "models.config", secure.directory / "kitchen") == {1, 2}
+def test_what_a_server_serves_as_stable_stays_stable(secure: Secure) -> None:
+    """Written down at the start, so that neither a third version nor `fashion export --keep` takes it away."""
+    assert read_labels(secure.directory / "kitchen").moved == {"stable": 1}
 
 
 def test_the_log_of_a_detached_server_says_what_comes_and_goes(secure: Secure) -> None:
     """Loads, reloads and unloads have a line each, with the time."""
-    log, models_file = secure.state / "server.log", secure.state / "config/models.config"
+    log = secure.state / "server.log"
 
     shutil.copytree(KITCHEN / "2", secure.directory / ".2")
     (secure.directory / ".2").rename(secure.directory / "kitchen/2")
     wait_until(lambda: log.read_text().count("Successfully loaded") == 2)
-    models_file.write_text(models_file.read_text().replace("num_versions: 2", "num_versions: 1"))
+    wait_until(lambda: "canary=2" in log.read_text())
+    with labels_writer(secure.directory / "kitchen") as writer:
+        writer.move({"stable": 2}, action="label")
     wait_until(lambda: "Done unloading" in log.read_text())
 
     times, lines = zip(
         *(line.split(" ", 2)[1:] for line in log.read_text().splitlines() if line[:2] == "20"), strict=True
     )
     assert all(re.fullmatch(r"\d\d:\d\d:\d\d,\d{3}", time) for time in times)
-    served = "is served by tensorflow: the version has no model.tflite"
-    assert lines == (
-        f"{secure.directory}/kitchen/1 {served}",
+    served = [line for line in lines if " is served by " in line]
+    assert served == [
+        f"{secure.directory}/kitchen/{version} is served by tensorflow: the version has no model.tflite"
+        for version in (1, 2)
+    ]
+    reloaded = f"Reloaded the configuration: kitchen from {secure.directory}/kitchen"
+    # It asks for version 2 first, moves `canary` when that is there, and `stable` when it was told to.
+    assert [line for line in lines if line not in served] == [
         "Successfully loaded servable version {name: kitchen version: 1}",
-        f"{secure.directory}/kitchen/2 {served}",
+        f"{reloaded} (canary=1, stable=1)",
         "Successfully loaded servable version {name: kitchen version: 2}",
-        f"Reloaded the configuration: kitchen from {secure.directory}/kitchen (canary=2, stable=1)",
+        f"{reloaded} (canary=2, stable=1)",
+        f"{reloaded} (canary=2, stable=2)",
         "Done unloading servable version {name: kitchen version: 1}",
-    )
+    ]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from fashion_common.labels import labels_writer
 from tests.support.exports import (
     PASSED,
     children,
@@ -70,31 +71,24 @@ def test_a_version_without_manifest_is_replaced_without_comparison(run: Path, ba
     assert (result.exit_code, result.stdout) == (0, f"{base / '4'}\n")
 
 
-def test_keep_removes_old_versions_but_never_what_the_server_names(
-    run: Path, base: Path, version: Path, tmp_path: Path
-) -> None:
-    """Of six versions the newest two, the one labelled stable and the one pinned by the policy stay."""
+def test_keep_removes_old_versions_but_never_what_a_label_needs(run: Path, base: Path, version: Path) -> None:
+    """Of six versions the newest two, the one labelled stable, and the one that stable would go back to stay."""
     for number in range(2, 6):
         shutil.copytree(version, base / str(number))
-    config = tmp_path / "models.config"
-    config.write_text(
-        'model_config_list { config { name: "fashion_mnist" base_path: "/models/fashion_mnist" '
-        "model_version_policy { specific { versions: 3 versions: 5 } } "
-        'version_labels { key: "stable" value: 2 } } '
-        'config { name: "other" base_path: "/models/other" version_labels { key: "stable" value: 1 } } }'
-    )
-    options = ("--model-base-path", base, "--keep", 2, "--model-config-file", config)
-    result = invoke("export", run, *options)
+    with labels_writer(base) as writer:
+        writer.move({"stable": 3}, action="label")
+        writer.move({"stable": 2}, action="label")
+    result = invoke("export", run, "--model-base-path", base, "--keep", 2)
     assert (result.exit_code, result.stdout) == (0, f"{base / '6'}\n")
     assert re.fullmatch(f"{PASSED}Removed: 1, 4\n", result.stderr)
-    assert children(base) == ["2", "3", "5", "6"]
+    assert children(base) == ["2", "3", "5", "6", "labels.json"]
 
 
-def test_an_unreadable_model_configuration_removes_nothing(run: Path, base: Path, tmp_path: Path) -> None:
-    """Which version is labelled is not known then: asked wrongly, before anything is written."""
-    config = tmp_path / "models.config"
-    config.write_text("model_config_list { config {")
-    result = invoke("export", run, "--model-base-path", base, "--keep", 1, "--model-config-file", config)
-    assert (result.exit_code, result.stdout) == (2, "")
-    assert result.stderr.startswith(f"Error: {config} is not a ModelServerConfig in text protobuf: ")
-    assert not base.exists()
+def test_damaged_labels_remove_nothing(run: Path, base: Path) -> None:
+    """Which version is labelled is not known then: told before anything is written."""
+    base.mkdir()
+    (base / "labels.json").write_text("{")
+    result = invoke("export", run, "--model-base-path", base, "--keep", 1)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith(f"Error: {base / 'labels.json'} is damaged (")
+    assert children(base) == ["labels.json"]

@@ -8,18 +8,11 @@ from typing import Any
 
 import pytest
 
+from fashion_common.labels import labels_writer
 from fashion_common.layout import version_directories
 from tests.support.exports import invoke
 from training.export.manifest import write_manifest
 from training.export.versions import remove_old_versions
-
-CONFIG = """
-model_config_list { config {
-  name: "fashion_mnist" base_path: "/models/fashion_mnist" model_platform: "tensorflow"
-  version_labels { key: "stable" value: 2 } version_labels { key: "canary" value: 10 }
-  version_labels { key: "first" value: 2 }
-} }
-"""
 
 
 @pytest.fixture
@@ -63,21 +56,30 @@ def described(base: Path, number: int, **facts: Any) -> dict[str, Any]:
         "self_test": "unknown",
         "runtimes": ["tensorflow"],
         "labels": [],
+        "promoted_at": None,
+        "loaded": [],
     }
     return unknown | {"version": number, "path": str(path), "size": size} | facts
 
 
-def test_versions_are_listed_newest_first(base: Path, tmp_path: Path) -> None:
-    """Number, accuracy, recipe, date, size, self-test, runtimes, labels; what is not known is a dash."""
-    (tmp_path / "models.config").write_text(CONFIG)
-    result = invoke("versions", "--model-base-path", base, "--model-config-file", tmp_path / "models.config")
+def test_versions_are_listed_newest_first(base: Path) -> None:
+    """Number, accuracy, recipe, date, size, self-test, runtimes, labels, and when; what is not known is a dash."""
+    move = {"time": "2026-03-04T05:06:07+00:00", "before": None, "after": 2, "action": "label", "reason": ""}
+    labels = {"labels": {"stable": 2, "first": 2}, "history": [move | {"label": "stable"}, move | {"label": "first"}]}
+    (base / "labels.json").write_text(json.dumps(labels))
+    result = invoke("versions", "--model-base-path", base)
     assert (result.exit_code, result.stderr) == (0, "")
+    head = "version  accuracy  recipe  exported          size    self-test  runtimes            labels         "
     assert result.stdout == (
-        "version  accuracy  recipe  exported          size    self-test  runtimes            labels\n"
-        "10       0.8853    fast    2026-01-02 03:04  500 kB  passed     tensorflow, litert  canary\n"
-        "7        -         -       -                 500 kB  unknown    tensorflow          -\n"
-        "3        -         -       -                 1 kB    damaged    tensorflow          -\n"
-        "2        0.8712    fast    2026-01-02 03:04  500 kB  passed     tensorflow          first, stable\n"
+        f"{head}promoted          loaded\n"
+        "10       0.8853    fast    2026-01-02 03:04  500 kB  passed     tensorflow, litert  canary         "
+        "-                 -\n"
+        "7        -         -       -                 500 kB  unknown    tensorflow          -              "
+        "-                 -\n"
+        "3        -         -       -                 1 kB    damaged    tensorflow          -              "
+        "-                 -\n"
+        "2        0.8712    fast    2026-01-02 03:04  500 kB  passed     tensorflow          first, stable  "
+        "2026-03-04 05:06  -\n"
     )
 
 
@@ -87,11 +89,10 @@ def test_versions_as_json(base: Path) -> None:
     assert (result.exit_code, result.stderr) == (0, "")
     exported = {"recipe": "fast", "exported_at": "2026-01-02T03:04:05+00:00", "self_test": "passed"}
     assert json.loads(result.stdout) == [
-        described(base, 10, accuracy=0.8853, runtimes=["tensorflow", "litert"], **exported),
-        described(base, 7),
+        described(base, 10, accuracy=0.8853, runtimes=["tensorflow", "litert"], labels=["canary"], **exported),
+        described(base, 7, labels=["stable"]),
         described(base, 3, self_test="damaged"),
-        # serving/config/models.config labels it.
-        described(base, 2, accuracy=0.8712, labels=["canary"], **exported),
+        described(base, 2, accuracy=0.8712, **exported),
     ]
 
 
@@ -115,12 +116,14 @@ def test_no_versions_says_what_is_expected(tmp_path: Path, exists: bool, reason:
 
 def test_removing_keeps_the_newest_and_those_in_use(base: Path) -> None:
     """By number, not by name: 10 is newer than 7."""
-    assert remove_old_versions(base, keep=1, in_use={3}) == [2, 7]
+    with labels_writer(base) as writer:
+        writer.move({"blue": 3}, action="label")
+    assert remove_old_versions(base, keep=1) == [2, 7]
     assert sorted(version_directories(base)) == [3, 10]
     assert not list(base.glob(".export-*"))
 
 
 def test_removing_fewer_than_there_are_to_keep_removes_nothing(base: Path) -> None:
     """Four versions, ten to keep."""
-    assert remove_old_versions(base, keep=10, in_use=set()) == []
+    assert remove_old_versions(base, keep=10) == []
     assert sorted(version_directories(base)) == [2, 3, 7, 10]

@@ -1,0 +1,123 @@
+"""The servers that `fashion serve` runs on this machine, and what they answer about their versions and labels.
+
+Each has a record in the state directory, and whoever keeps its configuration up to date holds a lock beside it for as
+long as it runs. What is asked is asked over REST, whatever server it is:
+https://www.tensorflow.org/tfx/serving/api_rest
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+from fashion_common.files import write_whole
+from fashion_common.installation import state_directory
+
+RECORD_FILE = "running.json"
+_LOCK_FILE = "running.lock"
+_STATUS_SECONDS = 2
+# Not over a proxy: the servers are on this machine.
+_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+# OSError has urllib's own errors.
+_NO_ANSWER = (OSError, http.client.HTTPException, ValueError, KeyError, TypeError)
+
+
+class RunningServer(NamedTuple):
+    """A server of one model.
+
+    model_base_path: absolute, on this machine. served_base_path: the same as the server sees it. url: of the model's
+    status. config_dir: the directory of its models.config.
+    """
+
+    model_base_path: str
+    served_base_path: str
+    model_name: str
+    backend: str
+    url: str
+    config_dir: str
+
+    def states(self) -> dict[int, dict[str, Any]]:
+        """Each version's `model_version_status` of the REST API; empty while nobody listens or the model is unknown."""
+        return version_states(self.url)
+
+    def available(self) -> set[int]:
+        """The versions that answer."""
+        return {version for version, status in self.states().items() if status["state"] == "AVAILABLE"}
+
+    def version_of(self, label: str) -> int | None:
+        """The version that answers for a label; None where none does."""
+        try:
+            with _OPENER.open(f"{self.url}/labels/{urllib.parse.quote(label, safe='')}/metadata", timeout=5) as answer:
+                return int(json.load(answer)["model_spec"]["version"])
+        except _NO_ANSWER:
+            return None
+
+
+def version_states(url: str) -> dict[int, dict[str, Any]]:
+    """Each version's `model_version_status` at the URL of a model's status; empty where nothing answers."""
+    try:
+        with _OPENER.open(url, timeout=_STATUS_SECONDS) as answer:
+            return {int(status["version"]): status for status in json.load(answer)["model_version_status"]}
+    except _NO_ANSWER:
+        return {}
+
+
+@contextmanager
+def recorded(server: RunningServer, directory: Path) -> Iterator[IO[bytes]]:
+    """Records a server in its directory for as long as the lock that this gives is held, by us or who inherits it.
+
+    Raises OSError.
+    """
+    import fcntl
+
+    directory.mkdir(parents=True, exist_ok=True)
+    # Another file than before: whoever still holds that one has nothing to do with this server.
+    (directory / _LOCK_FILE).unlink(missing_ok=True)
+    with (directory / _LOCK_FILE).open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        write_whole(directory / RECORD_FILE, json.dumps(server._asdict()) + "\n")
+        yield lock
+
+
+def forget(directory: Path) -> None:
+    """Removes the record of a server that has ended."""
+    for name in (RECORD_FILE, _LOCK_FILE):
+        (directory / name).unlink(missing_ok=True)
+
+
+def read_record(directory: Path) -> RunningServer | None:
+    """The server that is recorded in a directory, whether it runs or not."""
+    with suppress(OSError, ValueError, TypeError):
+        return RunningServer(**json.loads((directory / RECORD_FILE).read_text(encoding="utf-8")))
+    return None
+
+
+def running_servers(model_base_path: Path) -> list[RunningServer]:
+    """The servers of a model base path that run on this machine, in the order of their ports."""
+    # Without a home directory, and without XDG_STATE_HOME, none was recorded.
+    with suppress(RuntimeError, OSError):
+        wanted = os.path.realpath(model_base_path)
+        directories = sorted(state_directory().glob(f"*/{RECORD_FILE}"))
+        servers = [read_record(path.parent) for path in directories if _is_locked(path.parent / _LOCK_FILE)]
+        return [server for server in servers if server and os.path.realpath(server.model_base_path) == wanted]
+    return []
+
+
+def _is_locked(path: Path) -> bool:
+    import fcntl
+
+    try:
+        with path.open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False

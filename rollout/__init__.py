@@ -1,0 +1,1 @@
+"""The next version: labels that move, with what speaks for it, while servers answer."""

@@ -1,0 +1,1 @@
+"""`fashion label` and `fashion rollback`."""

@@ -1,0 +1,117 @@
+"""A running server's models.config follows the labels and the versions of its model base path.
+
+In the foreground a thread of `fashion serve` sees to it; for a detached server a process of its own does.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fashion_common.errors import FashionError
+from fashion_common.files import write_whole
+from fashion_common.installation import MODELS_FILE, module_command
+from fashion_common.labels import read_labels
+from fashion_common.layout import version_directories
+from fashion_common.running import RunningServer, forget, recorded
+from serving.launch.backends import ServeOptions
+from serving.launch.models_config import derived
+
+POLL_SECONDS = 1.0
+
+
+def running_server(options: ServeOptions) -> RunningServer:
+    """The record of a server with these options."""
+    base_path = options.model_base_path.absolute()
+    return RunningServer(
+        model_base_path=str(base_path),
+        served_base_path=options.container_base_path if options.backend == "container" else str(base_path),
+        model_name=options.model_name,
+        backend=options.backend,
+        url=options.status_url,
+        config_dir=str(options.config_dir),
+    )
+
+
+def follow(server: RunningServer) -> None:
+    """Writes the server's models.config anew when it differs. Raises OSError, FashionError."""
+    base_path = Path(server.model_base_path)
+    path = Path(server.config_dir) / MODELS_FILE
+    text = path.read_text(encoding="utf-8")
+    versions = version_directories(base_path)
+    labels = read_labels(base_path).named(versions)
+    if not versions:
+        # The server says that there are none; an empty policy would be refused.
+        return
+
+    def config(available: set[int]) -> str:
+        return derived(
+            text,
+            name=server.model_name,
+            base_path=server.served_base_path,
+            labels=labels,
+            versions=versions,
+            available=available,
+        )
+
+    # Only a label that has to move needs the server's word.
+    wanted = config(set(versions))
+    if wanted != text:
+        wanted = config(server.available())
+    if wanted != text:
+        write_whole(path, wanted)
+
+
+@contextmanager
+def following(options: ServeOptions, directory: Path | None) -> Iterator[None]:
+    """Follows in a thread for the length of a block, and records the server in its directory where it has one."""
+    server = running_server(options)
+    stopping = threading.Event()
+    thread = threading.Thread(
+        target=repeat, args=(server, lambda: not stopping.wait(POLL_SECONDS)), name="follow", daemon=True
+    )
+    thread.start()
+    try:
+        if directory is None:
+            yield
+        else:
+            with recorded(server, directory):
+                yield
+    finally:
+        stopping.set()
+        thread.join()
+        if directory is not None:
+            forget(directory)
+
+
+def start_follower(options: ServeOptions, directory: Path) -> None:
+    """Starts the process that follows for a detached server. Raises OSError."""
+    with recorded(running_server(options), directory) as lock, (directory / "follow.log").open("wb") as log:
+        process = subprocess.Popen(
+            [*module_command("serving.launch.follower"), str(directory)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            pass_fds=[lock.fileno()],
+        )
+    # It is not waited for: it ends when the server does.
+    process.returncode = 0
+
+
+def repeat(server: RunningServer, goes_on: Callable[[], bool]) -> None:
+    """Follows while `goes_on`, which waits."""
+    complaint = ""
+    while goes_on():
+        try:
+            follow(server)
+            complaint = ""
+        except (OSError, FashionError) as error:
+            # Said once; what is wrong on the disk may be mended.
+            if str(error) != complaint:
+                complaint = str(error)
+                print(f"Note: models.config does not follow the labels: {error}", file=sys.stderr, flush=True)

@@ -1,0 +1,96 @@
+"""The record of the servers that run on this machine."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from fashion_common.installation import state_directory
+from fashion_common.running import RunningServer, forget, read_record, recorded, running_servers, version_states
+from tests.support.live import free_port
+from tests.support.status_servers import http_server
+
+
+@pytest.fixture(autouse=True)
+def _state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A state directory of the test's own."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
+def server(base: Path, url: str = "http://127.0.0.1:1/v1/models/m") -> RunningServer:
+    """The record of a server of a base path."""
+    return RunningServer(str(base), str(base), "m", "embedded", url, "/config")
+
+
+def test_a_server_is_known_as_long_as_its_lock_is_held(tmp_path: Path) -> None:
+    """By its base path, however that is written; a record without the lock is that of a killed one."""
+    directory = state_directory() / "8500"
+    (tmp_path / "models").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "models")
+    with recorded(server(tmp_path / "models"), directory):
+        assert running_servers(tmp_path / "link") == [server(tmp_path / "models")]
+        assert running_servers(tmp_path / "other") == []
+    assert read_record(directory) == server(tmp_path / "models")
+    assert running_servers(tmp_path / "models") == []
+    forget(directory)
+    forget(directory)
+    assert list(directory.iterdir()) == []
+    assert read_record(directory) is None
+
+
+def test_a_new_server_of_a_port_takes_the_place_of_the_last(tmp_path: Path) -> None:
+    """Although something of the last one still holds its lock."""
+    directory = state_directory() / "8500"
+    with recorded(server(tmp_path / "a"), directory), recorded(server(tmp_path / "b"), directory):
+        assert running_servers(tmp_path / "a") == []
+        assert running_servers(tmp_path / "b") == [server(tmp_path / "b")]
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"url": 1}'])
+def test_a_record_that_is_none_is_passed_over(tmp_path: Path, text: str) -> None:
+    """As a newer version may write it."""
+    directory = state_directory() / "8500"
+    with recorded(server(tmp_path), directory):
+        (directory / "running.json").write_text(text)
+        assert running_servers(tmp_path) == []
+
+
+def test_without_a_home_no_server_was_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As for a container's user."""
+
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_STATE_HOME")
+    monkeypatch.setattr(Path, "home", no_home)
+    assert running_servers(tmp_path) == []
+
+
+def test_what_a_server_says_of_its_versions_and_labels(tmp_path: Path) -> None:
+    """Over REST: the states of the versions, and the version that answers for a label."""
+    paths: list[str] = []
+
+    def answer(headers: Mapping[str, str]) -> tuple[int, bytes]:
+        paths.append(headers[":path"])
+        if paths[-1].endswith("/metadata"):
+            return (200, b'{"model_spec": {"version": "7"}}') if "canary" in paths[-1] else (400, b'{"error": "none"}')
+        states = [{"version": "7", "state": "AVAILABLE"}, {"version": "8", "state": "LOADING"}]
+        return 200, json.dumps({"model_version_status": states}).encode()
+
+    with http_server(answer) as port:
+        asked = server(tmp_path, f"http://127.0.0.1:{port}/v1/models/m")
+        assert asked.available() == {7}
+        assert asked.states()[8]["state"] == "LOADING"
+        assert asked.version_of("canary") == 7
+        assert asked.version_of("a?b") is None
+    assert paths[-1] == "/v1/models/m/labels/a%3Fb/metadata"
+
+
+def test_nobody_answers(tmp_path: Path) -> None:
+    """No versions then, and no label."""
+    url = f"http://127.0.0.1:{free_port()}/v1/models/m"
+    assert version_states(url) == {}
+    assert server(tmp_path, url).version_of("stable") is None
