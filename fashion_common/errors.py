@@ -1,10 +1,11 @@
-"""The root of every package's errors, the exit codes, and the errors of a model base path and its labels.
+"""The root of every package's errors, the exit codes, and the errors of what all packages share.
 
 FashionError
 ├── BasePathError                 exit code 2: a model base path without versions
 │   ├── UnreadableBasePathError   nobody knows whether there are any
 │   └── MisplacedModelError       a SavedModel where its versions should be
-└── LabelsError                   the labels of a model base path cannot be read or moved
+├── LabelsError                   the labels of a model base path cannot be read or moved
+└── EvidenceError                 exit code 2: a record that is no evidence of a comparison
 
 Each package draws its own family below FashionError: `training.errors`, `serving.errors`, `serving.launch.errors` and
 `client.errors`. An error is raised where the fact is known, and becomes one line on stderr and an exit code in one
@@ -42,3 +43,9 @@ class MisplacedModelError(BasePathError):
 
 class LabelsError(FashionError):
     """The labels of a model base path cannot be read or moved."""
+
+
+class EvidenceError(FashionError):
+    """A record that is no evidence; the text says why."""
+
+    exit_code = EXIT_USAGE
