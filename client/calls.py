@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import array
 import functools
-import io
 import sys
 from collections.abc import Iterator
 from math import prod
@@ -99,7 +98,10 @@ def _as_floats(pixels: bytes) -> bytes:
 def _strings(batch: Batch, signature: Signature) -> Tensor:
     if batch.dtype != "DT_UINT8":
         raise ClientUsageError("floats cannot be sent as picture files: --signature float_images takes them")
-    files = [_png(image) for image in batch.images()]
+    # Pillow is not needed for pixels.
+    from client.pictures.images import png
+
+    files = [png(image) for image in batch.images()]
     if signature.method_name == _CLASSIFY:
         from serving.apis import messages
 
@@ -110,11 +112,3 @@ def _strings(batch: Batch, signature: Signature) -> Tensor:
             for file in files
         ]
     return Tensor("DT_STRING", (len(files),), files)
-
-
-def _png(pixels: bytes) -> bytes:
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.frombytes("L", IMAGE_SHAPE, pixels).save(buffer, "PNG")
-    return buffer.getvalue()

@@ -37,6 +37,7 @@ _COMMANDS = {
     "metadata": _Command("client.commands.metadata", None, "Print the served model's signatures."),
     "evaluate": _Command("client.commands.evaluate", None, "Measure a live server's accuracy on the test set."),
     "bench": _Command("client.commands.bench", None, "Measure a live server's throughput and latency."),
+    "compare": _Command("client.commands.compare", None, "Put two versions side by side on the same inputs."),
     "label": _Command("rollout.commands.label", None, "List which version each label names, or move labels."),
     "rollback": _Command("rollout.commands.rollback", None, "Return a label to the version that it named before."),
     "explain": _Command("client.commands.explain", None, "Show what the model saw of a picture."),

@@ -10,6 +10,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from itertools import chain
 from typing import NamedTuple, TypeAlias, TypeVar
 
@@ -34,7 +35,7 @@ class Answer(NamedTuple):
 
 
 # A block that was read: the names of its images, and their batch or the error.
-_Images: TypeAlias = "tuple[Sequence[str], Batch | ImageError]"
+Images: TypeAlias = "tuple[Sequence[str], Batch | ImageError]"
 
 
 def answers(
@@ -49,13 +50,21 @@ def answers(
 
     Close it when it is not taken to its end: its threads would end whenever the garbage is collected, in any thread.
     """
-    decoders = os.cpu_count() or 1
-    with ThreadPoolExecutor(decoders) as decoding, ThreadPoolExecutor(concurrency) as sending:
-        # The windows count images and batches: a block may be one picture or thousands of rows.
-        images = in_order(decoding, _load, blocks, window=2 * batch_size, size=lambda block: len(block.names))
+    with closing(groups(blocks, batch_size)) as decoded, ThreadPoolExecutor(concurrency) as sending:
         send = functools.partial(_send, connection, signature_name)
-        for group in in_order(sending, send, _groups(images, batch_size), window=2 * concurrency):
+        for group in in_order(sending, send, decoded, window=2 * concurrency):
             yield from group
+
+
+def groups(blocks: Iterable[Block], batch_size: int = BATCH_SIZE) -> Generator[list[Images], None, None]:
+    """The blocks, read by as many threads as there are CPUs, in groups of one dtype and `batch_size` images.
+
+    A larger block stays whole. Close it, as `answers`.
+    """
+    with ThreadPoolExecutor(os.cpu_count() or 1) as decoding:
+        # The window counts images: a block may be one picture or thousands of rows.
+        images = in_order(decoding, _load, blocks, window=2 * batch_size, size=lambda block: len(block.names))
+        yield from _groups(images, batch_size)
 
 
 def in_order(
@@ -87,16 +96,16 @@ def in_order(
             future.cancel()
 
 
-def _load(block: Block) -> _Images:
+def _load(block: Block) -> Images:
     try:
         return block.names, block.load()
     except ImageError as error:
         return block.names, error
 
 
-def _groups(blocks: Iterable[_Images], batch_size: int) -> Iterator[list[_Images]]:
-    """Neighbours of one dtype, `batch_size` images together; a larger block stays whole."""
-    group: list[_Images] = []
+def _groups(blocks: Iterable[Images], batch_size: int) -> Iterator[list[Images]]:
+    """Neighbours of one dtype, `batch_size` images together."""
+    group: list[Images] = []
     count, dtype = 0, ""
     for names, batch in blocks:
         if isinstance(batch, Batch):
@@ -113,7 +122,7 @@ def _groups(blocks: Iterable[_Images], batch_size: int) -> Iterator[list[_Images
         yield group
 
 
-def _send(connection: Connection, signature_name: str | None, group: list[_Images]) -> Iterator[Answer]:
+def _send(connection: Connection, signature_name: str | None, group: list[Images]) -> Iterator[Answer]:
     """Sends the group's images as one batch; each Answer is made when it is taken."""
     batches = [batch for _, batch in group if isinstance(batch, Batch)]
     predictions: Iterator[Prediction] = iter(())

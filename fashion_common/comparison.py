@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from typing import NamedTuple
@@ -54,9 +54,18 @@ class Comparison:
         self._kept: list[_Kept] = []
 
     def add(
-        self, name: str, baseline: Answer, candidate: Answer, *, label: int | None = None, pixels: bytes = b""
+        self,
+        name: str,
+        baseline: Answer,
+        candidate: Answer,
+        *,
+        label: int | None = None,
+        pixels: Callable[[], bytes] = bytes,
     ) -> None:
-        """Counts the two answers to one input. pixels: uint8 [28, 28] for the picture of a flip, b"" where unknown."""
+        """Counts the two answers to one input.
+
+        label: its class, where that is known. pixels: gives uint8 [28, 28] for the picture of a flip, b"" for none.
+        """
         classes = baseline.class_name, candidate.class_name
         for side, class_name in enumerate(classes):
             self._not_numbers[side] += class_name == NO_NUMBER
@@ -72,7 +81,7 @@ class Comparison:
             self._agreeing += 1
         else:
             self._flips[classes] += 1
-            self._keep(name, baseline, candidate, difference, label, pixels)
+            self._keep(difference, _example(name, label, baseline, candidate, difference), pixels)
         if label is not None:
             right = CLASS_NAMES[label]
             self._right[classes[0] == right, classes[1] == right] += 1
@@ -113,28 +122,29 @@ class Comparison:
     def _examples(self) -> list[_Kept]:
         return sorted(self._kept, reverse=True)
 
-    def _keep(
-        self, name: str, baseline: Answer, candidate: Answer, difference: float, label: int | None, pixels: bytes
-    ) -> None:
-        example = Example(
-            name,
-            None if label is None else CLASS_NAMES[label],
-            baseline.class_name,
-            _finite(baseline.probabilities[baseline.class_id]),
-            candidate.class_name,
-            _finite(candidate.probabilities[candidate.class_id]),
-            _finite(difference),
-        )
-        # The order is of one use only, so that no two examples are compared themselves.
-        kept = _Kept(difference, -self.compared, example, pixels)
+    def _keep(self, difference: float, example: Example, pixels: Callable[[], bytes]) -> None:
+        # No two orders are equal, so that examples themselves are not compared.
+        order = -self.compared
         if len(self._kept) < EXAMPLES:
-            heapq.heappush(self._kept, kept)
-        else:
-            heapq.heappushpop(self._kept, kept)
+            heapq.heappush(self._kept, _Kept(difference, order, example, pixels()))
+        elif (difference, order) > self._kept[0][:2]:
+            heapq.heapreplace(self._kept, _Kept(difference, order, example, pixels()))
 
     def _accuracy(self) -> Accuracy | None:
         right = self._right
         return Accuracy(right.total(), right[True, True], right[True, False], right[False, True]) if right else None
+
+
+def _example(name: str, label: int | None, baseline: Answer, candidate: Answer, difference: float) -> Example:
+    return Example(
+        name,
+        None if label is None else CLASS_NAMES[label],
+        baseline.class_name,
+        _finite(baseline.probabilities[baseline.class_id]),
+        candidate.class_name,
+        _finite(candidate.probabilities[candidate.class_id]),
+        _finite(difference),
+    )
 
 
 def _finite(value: float) -> float | None:

@@ -8,6 +8,7 @@ import pytest
 
 from serving.launch.backends import BACKENDS
 from tests.support.attack_costs import pytest_runtest_logreport, pytest_terminal_summary
+from tests.support.classifiers import classifiers
 from tests.support.containers import LIGHT_CONTAINER, build_context, embedded_image, engine, light_image, serving_image
 from tests.support.real_data import real_data
 from tests.support.road import pictures, road
@@ -15,8 +16,8 @@ from tests.support.toys import lite_toys, toys
 from tests.support.turns import group, turn
 
 __all__ = [
-    "build_context", "embedded_image", "engine", "light_image", "lite_toys", "pictures", "pytest_runtest_logreport",
-    "pytest_terminal_summary", "real_data", "road", "serving_image", "toys",
+    "build_context", "classifiers", "embedded_image", "engine", "light_image", "lite_toys", "pictures",
+    "pytest_runtest_logreport", "pytest_terminal_summary", "real_data", "road", "serving_image", "toys",
 ]  # fmt: skip
 
 

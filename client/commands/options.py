@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -17,6 +19,7 @@ from fashion_common.served_model import MODEL_NAME
 
 if TYPE_CHECKING:
     from client.connection import Connection
+    from client.transports.security import Security
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -86,25 +89,53 @@ def _shared(option: str, *names: str, **settings: Any) -> Callable[[Callable[...
     return click.option(option, *names, envvar=variable, **settings)
 
 
-def with_connection(command: Callable[..., None], *, retry: bool = True) -> Callable[..., None]:
-    """Gives a command the options of a connection, and calls it with the open `connection`.
+@dataclass(frozen=True)
+class Servers:
+    """What the options say of servers: their URLs, the model there, and how it is asked."""
 
-    retry: as of `client.connect`.
-    """
+    urls: tuple[str, ...]
+    model_name: str
+    timeout: float
+    security: Security
+
+    @contextmanager
+    def connection(
+        self,
+        model_version: int | None = None,
+        version_label: str | None = None,
+        *,
+        url: str | None = None,
+        retry: bool = True,
+    ) -> Iterator[Connection]:
+        """A connection to a version there, by default the newest.
+
+        url: of another server. retry: as of `client.connect`. A ServerError that passes through it says what is wrong
+        with the connection, where it is that.
+        """
+        from client.connection import connect
+        from client.types import ModelSpec
+
+        urls = (url,) if url else self.urls
+        model = ModelSpec(self.model_name, model_version, version_label)
+        with connect(*urls, model=model, timeout=self.timeout, security=self.security, retry=retry) as connection:
+            try:
+                yield connection
+            except ServerError as error:
+                raise explained(error, connection) from error
+
+
+def with_servers(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command the options of connections but for the version, and calls it with the `servers`."""
 
     @_shared(
         "--server",
-        "servers",
+        "urls",
         multiple=True,
         show_envvar=True,
         metavar="URL",
         help=f"grpc[s]:// or http[s]://HOST:PORT, or unix:///PATH; several are balanced.  [default: {DEFAULT_SERVER}]",
     )
     @_shared("--model-name", default=MODEL_NAME, show_default=True, help="The served model.")
-    @_shared(
-        "--model-version", type=click.IntRange(min=0), metavar="N", help="A version by its number; else the newest."
-    )
-    @_shared("--version-label", help="A version by its label, such as stable.")
     @_shared(
         "--timeout",
         type=float,
@@ -126,10 +157,8 @@ def with_connection(command: Callable[..., None], *, retry: bool = True) -> Call
     @_shared("--tls-server-name", help="The name in the server's certificate.")
     @functools.wraps(command)
     def wrapper(
-        servers: tuple[str, ...],
+        urls: tuple[str, ...],
         model_name: str,
-        model_version: int | None,
-        version_label: str | None,
         timeout: float,
         headers: tuple[str, ...],
         tls_ca: Path | None,
@@ -138,19 +167,31 @@ def with_connection(command: Callable[..., None], *, retry: bool = True) -> Call
         tls_server_name: str | None,
         **options: object,
     ) -> None:
-        from client.connection import connect
         from client.transports.security import Security, parse_headers
-        from client.types import ModelSpec
 
+        security = Security(tls_ca, tls_certificate, tls_key, tls_server_name, parse_headers(headers))
+        command(servers=Servers(urls, model_name, timeout, security), **options)
+
+    return wrapper
+
+
+def with_connection(command: Callable[..., None], *, retry: bool = True) -> Callable[..., None]:
+    """Gives a command the options of a connection, and calls it with the open `connection`.
+
+    retry: as of `client.connect`.
+    """
+
+    @_shared(
+        "--model-version", type=click.IntRange(min=0), metavar="N", help="A version by its number; else the newest."
+    )
+    @_shared("--version-label", help="A version by its label, such as stable.")
+    @with_servers
+    @functools.wraps(command)
+    def wrapper(servers: Servers, model_version: int | None, version_label: str | None, **options: object) -> None:
         if model_version is not None and version_label is not None:
             raise click.UsageError("--model-version and --version-label exclude each other: give one")
-        model = ModelSpec(model_name, model_version, version_label)
-        security = Security(tls_ca, tls_certificate, tls_key, tls_server_name, parse_headers(headers))
-        with connect(*servers, model=model, timeout=timeout, security=security, retry=retry) as connection:
-            try:
-                command(connection=connection, **options)
-            except ServerError as error:
-                raise explained(error, connection) from error
+        with servers.connection(model_version, version_label, retry=retry) as connection:
+            command(connection=connection, **options)
 
     return wrapper
 

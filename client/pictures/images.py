@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import threading
 import warnings
 from pathlib import Path
@@ -52,6 +53,13 @@ def picture_pixels(picture: Image.Image, name: str, preprocess: Preprocess = "au
     if doubt := doubt or _doubt(pixels):
         warnings.warn(f"{name}: {doubt}", ImageWarning, stacklevel=2)
     return pixels
+
+
+def png(pixels: bytes) -> bytes:
+    """uint8 [28, 28] as a PNG file."""
+    buffer = io.BytesIO()
+    Image.frombytes("L", IMAGE_SHAPE, pixels).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def statistics(pixels: bytes) -> tuple[float, float]:

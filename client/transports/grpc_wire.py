@@ -43,7 +43,7 @@ class Request(NamedTuple):
 
 def predict(model: ModelSpec, calls: Calls) -> Exchange[dict[str, Output]]:
     """The first of the calls; read as output name -> shape and flat values."""
-    return Exchange(Request(services.PREDICT, predict_request(model, next(calls()))), _outputs)
+    return Exchange(Request(services.PREDICT, predict_request(model, next(calls()))), outputs)
 
 
 def status(model: ModelSpec) -> Exchange[list[VersionStatus]]:
@@ -73,7 +73,8 @@ def predict_request(model: ModelSpec, call: Call) -> messages.PredictRequest:
     return request
 
 
-def _outputs(response: messages.PredictResponse) -> dict[str, Output]:
+def outputs(response: messages.PredictResponse) -> dict[str, Output]:
+    """The outputs of an answer by name. Raises ServerError for what is no classifier's."""
     return {name: _output(name, proto) for name, proto in response.outputs.items()}
 
 

@@ -49,6 +49,13 @@ def read_records(path: Path) -> Iterator[bytes]:
             yield record
 
 
+def is_tfrecord(path: Path) -> bool:
+    """Whether a file begins with a record's length and its checksum. Raises OSError."""
+    with path.open("rb") as file:
+        head = file.read(_LENGTH.size)
+    return len(head) == _LENGTH.size and _masked_crc32c(head[:8]) == _LENGTH.unpack(head)[1]
+
+
 def framed(record: bytes) -> bytes:
     """A record as it is in a file."""
     length = struct.pack("<Q", len(record))

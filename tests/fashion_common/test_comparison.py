@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from functools import partial
 from typing import Any
 
 import pytest
@@ -59,7 +60,8 @@ def test_flips_are_counted_and_the_largest_are_kept_with_their_pictures() -> Non
     comparison = Comparison()
     for count in range(30):
         probability = 0.92 + 0.005 * (count // 2)
-        comparison.add(f"{count}", _answer(6), _answer(2 if count % 3 else 4, probability), pixels=bytes([count]))
+        candidate = _answer(2 if count % 3 else 4, probability)
+        comparison.add(f"{count}", _answer(6), candidate, pixels=partial(bytes, [count]))
     evidence = _evidence(comparison)
     assert [(flip.baseline, flip.candidate, flip.count) for flip in evidence.flips] == [
         ("Shirt", "Pullover", 20),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from serving.apis.tfrecord import RecordError, TruncatedRecordError, crc32c, framed, read_records
+from serving.apis.tfrecord import RecordError, TruncatedRecordError, crc32c, framed, is_tfrecord, read_records
 from tests.support.tfrecords import write_records
 
 RECORDS = [
@@ -74,3 +74,12 @@ def test_a_length_that_no_file_has(file: Path) -> None:
     file.write_bytes(length + framed(length)[-4:])
     with pytest.raises(TruncatedRecordError, match="truncated record at 12"):
         list(read_records(file))
+
+
+def test_a_tfrecord_file_is_known_by_its_first_bytes(file: Path, tmp_path: Path) -> None:
+    """A length and its checksum; neither another file, nor one that is shorter than that."""
+    assert is_tfrecord(file)
+    head = file.read_bytes()[:12]
+    for content, is_one in ((head, True), (head[:11], False), (bytes(12), False), (b"", False)):
+        (tmp_path / "other").write_bytes(content)
+        assert is_tfrecord(tmp_path / "other") == is_one

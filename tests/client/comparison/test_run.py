@@ -1,0 +1,92 @@
+"""Both sides get the same questions; what they refuse is counted, what is broken ends it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import pytest
+
+from client.comparison.latency import latencies
+from client.comparison.questions import ImageQuestion, Question
+from client.comparison.run import compare
+from client.comparison.sides import LiveSide, RecordedSide
+from client.connection import Connection
+from client.errors import ClientUsageError, ServerError, server_error
+from client.pictures.batch import Batch
+from client.transports.fake import FakeTransport
+from client.types import ModelSpec
+
+
+def _side(*errors: ServerError, class_id: int = 0, label: str | None = None) -> tuple[LiveSide, FakeTransport]:
+    transport = FakeTransport(class_id=class_id)
+    side = LiveSide.of(Connection([transport], ModelSpec(version_label=label)), label or "newest", "grpc://a:1")
+    transport.errors.extend(errors)
+    return side, transport
+
+
+def _questions(count: int) -> Iterator[Question]:
+    for number in range(count):
+        yield ImageQuestion([f"{number}"], Batch("DT_UINT8", bytes([number % 256]) * 784))
+
+
+def test_a_label_is_pinned_to_the_version_that_it_names_at_first() -> None:
+    """What answers cannot change in the middle."""
+    side, _ = _side(label="stable")
+    assert side.connection.model == ModelSpec(version=1)
+    assert (side.side.name, side.side.version, side.side.server) == ("stable", 1, "grpc://a:1")
+
+
+def test_every_question_goes_to_both() -> None:
+    """In order, and their answers are counted."""
+    (baseline, first), (candidate, second) = _side(class_id=1), _side(class_id=2)
+    evidence, pictures = compare("m", baseline, candidate, _questions(3), inputs=["x"], concurrency=1)
+    assert [call.inputs for call in first.asked] == [call.inputs for call in second.asked]
+    assert (evidence.model_name, evidence.compared, evidence.agreeing) == ("m", 3, 0)
+    assert pictures == [bytes([number]) * 784 for number in range(3)]
+
+
+def test_memory_does_not_grow_with_the_inputs() -> None:
+    """Of 1,000 questions no more are made than are in flight or wait to be counted."""
+    (baseline, first), (candidate, _) = _side(), _side()
+    ahead = []
+
+    def counted() -> Iterator[Question]:
+        for number, question in enumerate(_questions(1000)):
+            ahead.append(number - len(first.asked))
+            yield question
+
+    evidence, pictures = compare("m", baseline, candidate, counted(), inputs=["x"], concurrency=3)
+    assert (evidence.compared, pictures) == (1000, [])
+    assert max(ahead) <= 6
+
+
+@pytest.mark.parametrize("code", ["INVALID_ARGUMENT", "FAILED_PRECONDITION", "INTERNAL"])
+def test_what_a_version_refuses_is_counted_with_its_first_error(code: str) -> None:
+    """And is in no other count."""
+    (baseline, _), (candidate, _) = _side(), _side(server_error(code, "no"), server_error("UNKNOWN", "later"))
+    evidence, _ = compare("m", baseline, candidate, _questions(5), inputs=["x"], concurrency=1)
+    assert (evidence.compared, evidence.baseline.refused, evidence.candidate.refused) == (3, 0, 2)
+    assert evidence.candidate.refusal == f"{code}: no"
+
+
+@pytest.mark.parametrize("code", ["NOT_FOUND", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "UNAUTHENTICATED"])
+def test_a_version_that_cannot_be_asked_ends_the_comparison(code: str) -> None:
+    """It says nothing of the inputs."""
+    (baseline, _), (candidate, _) = _side(), _side(server_error(code, "gone"))
+    with pytest.raises(ServerError, match=f"{code}: gone"):
+        compare("m", baseline, candidate, _questions(5), inputs=["x"], concurrency=1)
+
+
+def test_only_records_have_recorded_answers() -> None:
+    """An image has none."""
+    candidate, _ = _side()
+    with pytest.raises(ClientUsageError, match="0 is no record, and recorded are the answers in a recording"):
+        compare("m", RecordedSide(), candidate, _questions(1), inputs=["x"])
+
+
+def test_a_side_that_answers_nothing_while_its_latency_is_measured_is_an_error() -> None:
+    """There is no latency to tell."""
+    (baseline, _), (candidate, _) = _side(), _side(*itertools.repeat(server_error("RESOURCE_EXHAUSTED", "full"), 9))
+    with pytest.raises(ServerError, match="RESOURCE_EXHAUSTED: no request was answered while the latency"):
+        list(latencies(baseline, candidate, next(_questions(1)), concurrency=1, duration=0.06))
