@@ -161,6 +161,24 @@ def memory(result: Mapping[str, Any]) -> str:
     )
 
 
+def recording(result: Mapping[str, Any]) -> str:
+    """What `python -m benchmarks.recording` measured."""
+    rows = [
+        f"| {row['api']} | {row['sampling_rate']:.0%} | {row['rate']:,.0f} | {row['rate_ratio']:.3f} "
+        f"| {row['p99'] / 1000:.1f} ms | {row['cpu']:.0f} us | {row['written']:,} | {row['dropped']:,} |"
+        for row in result["rows"]
+    ]
+    return "\n".join(
+        [
+            f"\nMeasured on {result['date']} ({result['machine']}) on {result['runtime']}, {result['rounds']} rounds:",
+            "\n| API | recorded | requests/s | to those without | p99 | CPU a request | records | dropped |",
+            "| --- | --- | --- | --- | --- | --- | --- | --- |",
+            *rows,
+            "",
+        ]
+    )
+
+
 def measured(name: str, block: Callable[[Mapping[str, Any]], str]) -> Callable[[], str | None]:
     """What gives the block of a benchmark's results, or None where there are none."""
 
@@ -183,6 +201,7 @@ PAGES = {
     Path("docs/operations.md"): {
         "runtimes": measured("server", runtimes),
         "memory": measured("memory", memory),
+        "recording": measured("recording", recording),
         "soak": measured("soak", soak),
     },
 }

@@ -59,10 +59,10 @@ class RecordingFile:
 
     def write(self, log: PredictionLog) -> None:
         """Adds a record. Raises RecordingError, and leaves the file as it was, when it cannot be."""
-        self.append(serialized(log))
+        self.append(framed(serialized(log)))
 
     def append(self, record: bytes) -> None:
-        """Adds what `serialized` gave; as `write`."""
+        """Adds the bytes of a record as they are in a file; as `write`."""
         with self._lock:
             written = 0
             try:
@@ -83,8 +83,8 @@ class RecordingFile:
 
 
 def serialized(log: PredictionLog) -> bytes:
-    """A record as it is in a file; the same message gives the same bytes."""
-    return framed(log.SerializeToString(deterministic=True))
+    """The bytes of a record; the same message gives the same bytes."""
+    return log.SerializeToString(deterministic=True)
 
 
 class RecordingWriter:
@@ -124,7 +124,11 @@ class RecordingWriter:
 
     def write(self, log: PredictionLog) -> None:
         """Adds a record. Raises RecordingError when it cannot be, or is larger than a file."""
-        record = serialized(log)
+        self.append(serialized(log))
+
+    def append(self, log: bytes) -> None:
+        """Adds what `serialized` gave; as `write`."""
+        record = framed(log)
         if len(record) > self._max_file_bytes:
             raise RecordingError(
                 f"a record has {len(record)} bytes, and a file has room for {self._max_file_bytes}: allow larger files"

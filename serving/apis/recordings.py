@@ -7,9 +7,10 @@ https://github.com/tensorflow/serving/blob/master/tensorflow_serving/apis/predic
 
 from __future__ import annotations
 
+import functools
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ from google.protobuf.message import DecodeError, Message
 
 from fashion_common.errors import FashionError
 from serving.apis.messages import LogMetadata, ModelSpec, PredictionLog, SamplingConfig
+from serving.apis.tensors import varint
 from serving.apis.tfrecord import RecordError, TruncatedRecordError, read_records
 
 TRACEPARENT_HEADER = "traceparent"
@@ -76,21 +78,44 @@ def prediction_log(
     """A record of a request to PredictionService and its answer.
 
     Its metadata name the model, version and signature that answered; where the answer does not tell (REST's does not),
-    those that were asked for. sampling_rate: the share of requests that are recorded. timestamp_secs: of the Unix
-    epoch; now, if not given.
+    those that were asked for. sampling_rate, timestamp_secs: as `log_metadata` has them; now, if not given.
     """
-    metadata = LogMetadata(
-        model_spec=_model_spec(response) or _model_spec(request),
-        sampling_config=SamplingConfig(sampling_rate=sampling_rate),
-        saved_model_tags=_TAGS,
+    metadata = log_metadata(
+        _model_spec(response) or _model_spec(request) or ModelSpec(),
+        origin,
+        sampling_rate=sampling_rate,
         timestamp_secs=int(time.time()) if timestamp_secs is None else timestamp_secs,
-        request_origin=origin.text,
     )
     log = PredictionLog(log_metadata=metadata)
     exchange = getattr(log, _LOGS[request.DESCRIPTOR.name])
     exchange.request.CopyFrom(request)
     exchange.response.CopyFrom(response)
     return log
+
+
+def log_metadata(model_spec: ModelSpec, origin: Origin, *, sampling_rate: float, timestamp_secs: int) -> LogMetadata:
+    """A record's metadata.
+
+    model_spec: what answered. sampling_rate: the share of requests that are recorded. timestamp_secs: when the request
+    came, of the Unix epoch.
+    """
+    return LogMetadata(
+        model_spec=model_spec,
+        sampling_config=SamplingConfig(sampling_rate=sampling_rate),
+        saved_model_tags=_TAGS,
+        timestamp_secs=timestamp_secs,
+        request_origin=origin.text,
+    )
+
+
+def log_bytes(metadata: LogMetadata, request_name: str, request: Sequence[bytes], response: Sequence[bytes]) -> bytes:
+    """The bytes of a PredictionLog, from those of its parts in pieces: without messages, which take copies and time.
+
+    request_name: of the request's message.
+    """
+    exchange = [*_field(1, request), *_field(2, response)]
+    head = _field(1, [metadata.SerializeToString(deterministic=True)])
+    return b"".join([*head, *_field(_log_field(request_name), exchange)])
 
 
 def exchange(log: PredictionLog) -> Any:
@@ -135,6 +160,17 @@ def _model_spec(message: Any) -> ModelSpec | None:
             return _model_spec(getattr(message, field)[0]) if getattr(message, field) else None
     spec: ModelSpec = message.model_spec
     return spec if spec.name else None
+
+
+@functools.cache
+def _log_field(request_name: str) -> int:
+    """The number of a request's log in PredictionLog."""
+    return PredictionLog.DESCRIPTOR.fields_by_name[_LOGS[request_name]].number
+
+
+def _field(number: int, pieces: Sequence[bytes]) -> list[bytes]:
+    """A message as a field of another one (https://protobuf.dev/programming-guides/encoding)."""
+    return [bytes((number << 3 | 2,)), varint(sum(map(len, pieces))), *pieces]
 
 
 def _no_recording(path: Path, number: int) -> RecordingError:

@@ -23,7 +23,7 @@ _MASK_DELTA = 0xA282EAD8
 # CRC-32C's polynomial (RFC 3720, appendix B.4), its lowest bit first.
 _POLYNOMIAL = 0x82F63B78
 # So many bytes are one look into the tables.
-_BLOCK = 1024
+_BLOCK = 2048
 
 
 class RecordError(ValueError):
@@ -58,21 +58,21 @@ def is_tfrecord(path: Path) -> bool:
 
 def framed(record: bytes) -> bytes:
     """A record as it is in a file."""
-    length = struct.pack("<Q", len(record))
-    return b"".join((length, _CHECKSUM.pack(_masked_crc32c(length)), record, _CHECKSUM.pack(_masked_crc32c(record))))
+    return b"".join((_head(len(record)), record, _CHECKSUM.pack(_masked_crc32c(record))))
 
 
 def crc32c(data: bytes) -> int:
     """The CRC-32C of some bytes."""
+    tables, places = _tables()
     crc = _MASK
     for start in range(0, len(data), _BLOCK):
-        block = np.frombuffer(data[start : start + _BLOCK], np.uint8).copy()
+        block = data[start : start + _BLOCK]
         # The checksum so far is that of the same bytes with itself laid over their beginning; what is longer than they
         # are stays.
-        head = np.frombuffer(struct.pack("<I", crc), np.uint8)[: block.size]
-        block[: head.size] ^= head
-        rest = crc >> 8 * head.size
-        crc = int(np.bitwise_xor.reduce(_tables()[np.arange(block.size - 1, -1, -1), block])) ^ rest
+        size = min(len(block), _CHECKSUM.size)
+        head = int.from_bytes(block[:size], "little") ^ crc & (1 << 8 * size) - 1
+        values = np.frombuffer(head.to_bytes(size, "little") + block[size:], np.uint8)
+        crc = int(np.bitwise_xor.reduce(tables[places[-values.size :] + values])) ^ crc >> 8 * size
     return crc ^ _MASK
 
 
@@ -88,14 +88,23 @@ def _check(path: Path, start: int, data: bytes, checksum: int) -> None:
         raise RecordError(f"{path}: corrupted record at {start}")
 
 
+@functools.lru_cache(1024)
+def _head(length: int) -> bytes:
+    """What is before a record of this length."""
+    return _LENGTH.pack(length, _masked_crc32c(struct.pack("<Q", length)))
+
+
 def _masked_crc32c(data: bytes) -> int:
     crc = crc32c(data)
     return ((crc >> 15 | crc << 17) + _MASK_DELTA) & _MASK
 
 
 @functools.cache
-def _tables() -> npt.NDArray[np.uint32]:
-    """For each byte and each number of zeros behind it, what it adds to the checksum: uint32 [_BLOCK, 256]."""
+def _tables() -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]:
+    """For each number of zeros behind a byte and each byte, what it adds to the checksum, uint32 [_BLOCK * 256].
+
+    And the places of the first of them, for all bytes of a block: int64 [_BLOCK].
+    """
     tables = np.empty((_BLOCK, 256), np.uint32)
     row: npt.NDArray[np.uint32] = np.arange(256, dtype=np.uint32)
     for _ in range(8):
@@ -103,4 +112,4 @@ def _tables() -> npt.NDArray[np.uint32]:
     tables[0] = row
     for zeros in range(1, _BLOCK):
         tables[zeros] = tables[zeros - 1] >> 8 ^ row[tables[zeros - 1] & 0xFF]
-    return tables
+    return tables.ravel(), np.arange(_BLOCK - 1, -1, -1) * 256

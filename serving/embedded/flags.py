@@ -159,6 +159,16 @@ class Flags:
     workers: int = _flag(1, "Processes that share the ports.", least=1, most=_MAX_WORKERS)
     worker_timeout_seconds: float = _flag(30.0, "A worker without a sign of life for so long is replaced; 0 = never.")
     access_log: bool = _flag(False, "Write one line of JSON for each request to stdout.")
+    record_filename_prefix: str = _flag(
+        "", "Record requests and answers in files whose names begin so, where no logging_config says otherwise."
+    )
+    record_sampling_rate: float = _flag(0.01, "Share of the requests that are recorded, by chance.", most=1)
+    record_answers_only: bool = _flag(False, "Leave the inputs out of all records.")
+    record_max_file_bytes: int = _flag(64 * 2**20, "Larger files of records are ended.", least=2**10, most=_INT64_MAX)
+    record_max_file_seconds: float = _flag(3600.0, "Older files of records are ended.", least=1)
+    record_max_total_bytes: int = _flag(
+        2**30, "Of all files of records: the oldest are removed.", least=2**12, most=_INT64_MAX
+    )
     shutdown_grace_seconds: float = _flag(10.0, "Time for the requests in flight after SIGTERM.")
     reload_deadline_seconds: float = _flag(120.0, "How long a reload may take before it is answered DEADLINE_EXCEEDED.")
     reload_from: str = _flag(
@@ -237,6 +247,8 @@ def notices(flags: Flags) -> list[str]:
             raise ServerConfigError(f"--{field.name} cannot be followed: {field.metadata['reason']}")
     if flags.batching_parameters_file and not flags.enable_batching:
         raise ServerConfigError("--batching_parameters_file is given without --enable_batching")
+    if not flags.record_filename_prefix and "record_sampling_rate" in {field.name for field in changed}:
+        raise ServerConfigError("--record_sampling_rate is given without --record_filename_prefix")
     _check_ports(flags)
     return [
         f"--{field.name} is ignored: {field.metadata['reason']}"

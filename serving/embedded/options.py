@@ -9,6 +9,7 @@ import socket
 import ssl
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,12 +18,14 @@ from google.protobuf.message import Message
 
 from fashion_common.layout import BATCHING_FILE
 from serving.apis.messages import BatchingParameters, ConfigProto, ModelServerConfig, MonitoringConfig, SSLConfig
+from serving.apis.recording_files import RecordingWriter
 from serving.embedded.flags import Flags
 from serving.embedded.grpc.options import ConnectionOptions
 from serving.embedded.inference.batch_queue import BatchingOptions, batching_options
 from serving.embedded.limits import Limits
 from serving.embedded.loading.runtimes import RuntimeOptions
 from serving.embedded.models.core import PLATFORM
+from serving.embedded.models.request_logging import RequestLogging
 from serving.embedded.models.storage import VersionDirectory
 from serving.embedded.observe import metrics
 from serving.errors import InvalidArgument, ServerConfigError
@@ -62,6 +65,23 @@ def model_server_config(flags: Flags) -> ModelServerConfig:
         name=flags.model_name, base_path=str(Path(flags.model_base_path).absolute()), model_platform=PLATFORM
     )
     return config
+
+
+def request_logging(flags: Flags) -> RequestLogging | None:
+    """What is recorded of models whose configuration does not say: what the flags say, or nothing."""
+    prefix = flags.record_filename_prefix
+    # The end counts: one that is a slash names a directory.
+    return RequestLogging(os.path.join(Path.cwd(), prefix), flags.record_sampling_rate) if prefix else None  # noqa: PTH118
+
+
+def recording_writer(flags: Flags) -> Callable[[str], RecordingWriter]:
+    """What makes the writer of a filename_prefix. Each worker has a file, and there is room for as many more."""
+    return partial(
+        RecordingWriter,
+        max_file_bytes=min(flags.record_max_file_bytes, flags.record_max_total_bytes // (2 * flags.workers)),
+        max_age_seconds=flags.record_max_file_seconds,
+        max_total_bytes=flags.record_max_total_bytes,
+    )
 
 
 def check(flags: Flags) -> None:

@@ -33,10 +33,12 @@ from serving.embedded.inference.runner import Runner
 from serving.embedded.loading.load import Load
 from serving.embedded.models.core import ServerCore
 from serving.embedded.models.manager import Manager
+from serving.embedded.models.request_logging import RequestLogs
 from serving.embedded.models.source import FileSystemSource
 from serving.embedded.observe.access_log import AccessLog
 from serving.embedded.observe.calls import Interceptor
 from serving.embedded.observe.metrics import Metrics
+from serving.embedded.observe.recording import Recording
 from serving.embedded.observe.tracer import Tracer
 from serving.embedded.offload import Offload
 from serving.embedded.polling import ConfigWatch, Poller
@@ -100,11 +102,19 @@ class ModelServer:
             settle_seconds=min(1.0, flags.file_system_poll_wait_seconds or 1.0),
             stopping=self._stopping.is_set,
         )
+        self._recording = Recording(
+            config.recording_writer(flags),
+            self._admission.budget,
+            self.call_soon,
+            answers_only=flags.record_answers_only,
+            **({"count": self._metrics.record} if self._metrics else {}),
+        )
         self._core = ServerCore(
             self._manager,
             source,
             labels_for_unavailable=flags.allow_version_labels_for_unavailable_models,
             reload_deadline_seconds=flags.reload_deadline_seconds,
+            request_logs=RequestLogs(config.request_logging(flags), self._recording.set_models),
         )
         self._runner = Runner(config.run_threads(flags), self._metrics.run if self._metrics else None)
         self._offload = Offload()
@@ -115,6 +125,7 @@ class ModelServer:
             budget=self._admission.budget,
             metrics=self._metrics,
             access_log=self._access_log.write if self._access_log else None,
+            recording=self._recording,
         )
         batching = BatchingRunner(self._runner, self._metrics.batch if self._metrics else None)
         run = batching.run if flags.enable_batching else self._runner.run
@@ -186,6 +197,7 @@ class ModelServer:
         if self._thread.is_alive():
             closing = asyncio.run_coroutine_threadsafe(self._close(), self._loop)
             concurrent.futures.wait([closing], grace + _STOP_SECONDS)
+        self._recording.close()
         self._manager.stop(max(_STOP_SECONDS, end - time.monotonic()))
         self._runner.stop()
         self._offload.stop()

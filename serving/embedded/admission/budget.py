@@ -11,6 +11,8 @@ _SHARE_OF_PEERS = 0.75
 # What waits for peers, and a large request or answer, may fill this much of the whole: small ones go on beside them.
 _SHARE_OF_LARGE = 0.9
 _SMALL_BYTES = 2**16
+# What can be gone without is taken up to this much of the whole.
+_SHARE_OF_SPARE = 0.5
 # A peer that has been silent for so long gives way to others when the budget is spent.
 _STALLED_SECONDS = 0.25
 # Each takes some microseconds of the event loop. Whoever needs more than these have is refused, and tries again.
@@ -56,6 +58,13 @@ class Budget:
     def take(self, size: int) -> None:
         """Takes bytes, whether or not there are as many."""
         self.used += size
+
+    def take_spare(self, size: int) -> bool:
+        """Takes bytes for what can be gone without, if no more than half of the limit is used then; whether it did."""
+        if self.limit and self.used + size > self.limit * _SHARE_OF_SPARE:
+            return False
+        self.used += size
+        return True
 
     def refund(self, size: int) -> None:
         """Gives bytes back."""

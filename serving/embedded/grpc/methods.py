@@ -138,8 +138,9 @@ class Methods:
     def _call(self, operation: Operation, stream: Stream, size: int) -> Call:
         own_id = stream.metadata.get(_REQUEST_ID, b"")
         call = stream.call = Call(
-            self._interceptor, operation, stream.path, stream.peer, own_id.decode("latin-1"), stream.deadline, size
-        )
+            self._interceptor, operation, stream.path, stream.peer, own_id.decode("latin-1"), stream.deadline, size,
+            stream.metadata,
+        )  # fmt: skip
         if own_id or self._interceptor.logs:
             stream.trailers = header(_REQUEST_ID, call.request_id.encode())
         return call

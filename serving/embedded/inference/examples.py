@@ -15,6 +15,7 @@ from google.protobuf import text_format
 from serving.apis import messages, tensors
 from serving.apis.messages import DT_FLOAT, DT_STRING
 from serving.apis.tensors import Array
+from serving.embedded.inference.exchange import Exchange, answer_examples, ask_examples
 from serving.embedded.inference.model import DEFAULT_SIGNATURE, Signature
 from serving.embedded.inference.predict import (
     CLASSIFY_METHOD,
@@ -55,10 +56,12 @@ async def classify(
     running = _run(engine, request, CLASSIFY_METHOD, deadline, account)
     # `_run` lets go of it once it is read.
     del request
-    spec, outputs, count = await running
+    spec, outputs, count, exchange = await running
     response = messages.ClassificationResponse(model_spec=spec)
     size = _answer_bytes(outputs, account)
     await engine.offload(size, lambda: _fill_classes(response.result, outputs, count))
+    if exchange is not None:
+        answer_examples(exchange, spec, size, response)
     return response
 
 
@@ -71,10 +74,12 @@ async def regress(
     """Runs one Regress call. deadline: in seconds of `time.monotonic`. account: pays. Raises ServingError."""
     running = _run(engine, request, REGRESS_METHOD, deadline, account)
     del request
-    spec, outputs, count = await running
+    spec, outputs, count, exchange = await running
     response = messages.RegressionResponse(model_spec=spec)
     size = _answer_bytes(outputs, account)
     await engine.offload(size, lambda: _fill_values(response.result, outputs["outputs"], count))
+    if exchange is not None:
+        answer_examples(exchange, spec, size, response)
     return response
 
 
@@ -89,8 +94,12 @@ async def multi_inference(
     with engine.use(request.tasks[0].model_spec if request.tasks else messages.ModelSpec()) as version:
         tasks = _tasks(engine, version.servable.signatures, request)
         kinds = [inference.method_name for inference in request.tasks]
+        exchange = None if account is None else account.exchange(version.name)
+        asked = messages.MultiInferenceRequest(tasks=request.tasks) if exchange is not None else None
         examples = await _read_examples(engine, request.input, account)
         del request
+        if exchange is not None and asked is not None:
+            ask_examples(exchange, asked, examples)
         count = len(examples)
         feeds = dict.fromkeys([task.feed for task in tasks], examples)
         del examples
@@ -106,7 +115,10 @@ async def multi_inference(
             else:
                 _fill_values(result.regression_result, outputs["outputs"], count)
 
-    await engine.offload(_answer_bytes(values, account), fill)
+    size = _answer_bytes(values, account)
+    await engine.offload(size, fill)
+    if exchange is not None:
+        answer_examples(exchange, tasks[0].spec, size, response)
     return response
 
 
@@ -116,8 +128,8 @@ async def _run(
     method_name: str,
     deadline: float | None,
     account: Account | None,
-) -> tuple[messages.ModelSpec, dict[str, Array], int]:
-    """The ModelSpec of the answer, the outputs by name, and the number of examples."""
+) -> tuple[messages.ModelSpec, dict[str, Array], int, Exchange | None]:
+    """The ModelSpec of the answer, the outputs by name, the number of examples, and what the call is recorded with."""
     if not request.HasField("model_spec"):
         raise InvalidArgument("Missing ModelSpec")
     with engine.use(request.model_spec) as version:
@@ -125,13 +137,17 @@ async def _run(
         if name not in version.servable.signatures:
             raise InvalidArgument(f"No signature was found with the name: {quoted(name)}")
         task = _task(engine, version.servable.signatures[name], method_name)
+        exchange = None if account is None else account.exchange(version.name)
+        asked = type(request)(model_spec=request.model_spec) if exchange is not None else None
         examples = await _read_examples(engine, request.input, account)
         del request
+        if exchange is not None and asked is not None:
+            ask_examples(exchange, asked, examples)
         count = len(examples)
         run = Run(version, {task.feed: examples}, tuple(task.fetches.values()), deadline)
         del examples
         values = await engine.run(run)
-    return task.spec, dict(zip(task.fetches, values, strict=True)), count
+    return task.spec, dict(zip(task.fetches, values, strict=True)), count, exchange
 
 
 async def _read_examples(engine: Engine, source: messages.Input, account: Account | None) -> Array:

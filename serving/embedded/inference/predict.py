@@ -14,8 +14,9 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from serving.apis import tensors
-from serving.apis.messages import DT_STRING, ModelSpec, SignatureDef, TensorProto
+from serving.apis.messages import DT_STRING, ModelSpec, PredictRequest, SignatureDef, TensorProto
 from serving.apis.tensors import Array, NdarraySize
+from serving.embedded.inference.exchange import Exchange, answer_predict, ask_predict
 from serving.embedded.inference.model import DEFAULT_SIGNATURE, LoadedModel, Signature
 from serving.embedded.inference.runner import Run
 from serving.embedded.limits import Limits
@@ -44,6 +45,9 @@ class Account(Protocol):
 
     def refund(self, size: int) -> None:
         """Gives bytes back."""
+
+    def exchange(self, model: str) -> Exchange | None:
+        """What to record the request to a model with, or None where it is not recorded."""
 
 
 def _inline(_: int, work: Callable[[], Any]) -> Awaitable[Any]:
@@ -83,13 +87,23 @@ async def predict(
     inputs: Mapping[str, TensorProto | Array],
     output_filter: Sequence[str] = (),
     deadline: float | None = None,
+    account: Account | None = None,
+    spec: ModelSpec | None = None,
 ) -> tuple[Signature, dict[str, Array]]:
     """Runs a version that its caller has in use; gives the signature that did it, and the outputs by name.
 
-    inputs: by the signature's names, arrays or messages. deadline: in seconds of `time.monotonic`. Raises ServingError.
+    inputs: by the signature's names, arrays or messages. deadline: in seconds of `time.monotonic`. account: the call,
+    which may be recorded. spec: what it asked for. Raises ServingError.
     """
     plan = planned(engine, version, find_signature(engine, version, signature_name), inputs, output_filter, deadline)
-    return plan.signature, dict(zip(plan.aliases, await engine.run(plan.run), strict=True))
+    exchange = None if account is None else account.exchange(version.name)
+    if exchange is not None:
+        request = PredictRequest(model_spec=spec, output_filter=output_filter)
+        ask_predict(exchange, request, plan.signature, plan.run.feeds)
+    outputs = dict(zip(plan.aliases, await engine.run(plan.run), strict=True))
+    if exchange is not None:
+        answer_predict(exchange, plan.signature, outputs)
+    return plan.signature, outputs
 
 
 def find_signature(engine: Engine, version: Version[LoadedModel], signature_name: str) -> Signature:

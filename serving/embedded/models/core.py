@@ -17,6 +17,7 @@ from typing import Generic
 from serving.apis.messages import TENSORFLOW, ModelConfig, ModelServerConfig, ModelSpec
 from serving.embedded.models import storage
 from serving.embedded.models.manager import Manager
+from serving.embedded.models.request_logging import RequestLogs
 from serving.embedded.models.source import FileSystemSource
 from serving.embedded.models.versions import S, Version
 from serving.errors import (
@@ -49,7 +50,7 @@ class ServerCore(Generic[S]):
 
     labels_for_unavailable: whether a new label may name a version that is not AVAILABLE yet
     (https://www.tensorflow.org/tfx/serving/serving_config). reload_deadline_seconds: how long a reload waits for its
-    models.
+    models. request_logs: which requests are recorded.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class ServerCore(Generic[S]):
         *,
         labels_for_unavailable: bool = False,
         reload_deadline_seconds: float = 120.0,
+        request_logs: RequestLogs | None = None,
     ) -> None:
         self.manager = manager
         self._source = source
@@ -66,6 +68,7 @@ class ServerCore(Generic[S]):
         self._models: dict[str, ModelConfig] = {}
         self._own_base_paths: frozenset[str] = frozenset()
         self._labels_for_unavailable = labels_for_unavailable
+        self._request_logs = request_logs or RequestLogs()
         self._reloading = threading.Lock()
 
     @property
@@ -103,6 +106,10 @@ class ServerCore(Generic[S]):
         """
         models = _checked_models(reloaded or own)
         _check_supported(models)
+        own_logging = self._request_logs.checked(_checked_models(own), own=True)
+        self._request_logs.take_over(own_logging, own=True)
+        if reloaded is not None:
+            self._request_logs.take_over(self._request_logs.checked(models, own=False), own=False)
         self._own_base_paths = _base_paths(own)
         self._models = models
         self._source.set_models(models)
@@ -115,8 +122,8 @@ class ServerCore(Generic[S]):
         own: whether it is the operator's own, and not a caller's. before: called when nothing speaks against it any
         more; what it raises does. Raises InvalidArgument, FailedPrecondition, NotFound
         or PermissionDenied, and changes nothing, for a configuration that cannot be, that names a new base path without
-        versions, or, for a caller, one that is not below the parent of an own one; DeadlineExceeded, or UNKNOWN with TF
-        Serving's text, when a model does not become available.
+        versions, or, for a caller, one that is not below the parent of an own one, or a place of records that is not an
+        own one; DeadlineExceeded, or UNKNOWN with TF Serving's text, when a model does not become available.
         """
         if config.WhichOneof("config") != "model_config_list":
             raise InvalidArgument(
@@ -135,7 +142,9 @@ class ServerCore(Generic[S]):
             for name, model in models.items():
                 if name not in self._models or self._models[name].base_path != model.base_path:
                     self._source.bounded(partial(storage.versions, name, model.base_path))
+            logging = self._source.bounded(partial(self._request_logs.checked, models, own=own))
             before()
+            self._request_logs.take_over(logging, own=own)
             if own:
                 self._own_base_paths = _base_paths(config)
             self._models = models

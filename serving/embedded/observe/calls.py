@@ -6,17 +6,21 @@ import itertools
 import logging
 import secrets
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
+from serving.apis.recordings import TRACEPARENT_HEADER, Origin, traceparent
 from serving.apis.status import Code
 from serving.embedded.admission.budget import Budget
 from serving.embedded.observe.metrics import Metrics
+from serving.embedded.observe.recording import Exchange, Recording
 from serving.errors import Internal, ResourceExhausted, ServingError
 
 log = logging.getLogger(__name__)
 
 REQUEST_ID_HEADER = "x-request-id"
+_TRACEPARENT = TRACEPARENT_HEADER.encode()
+_NO_METADATA: Mapping[bytes, bytes] = {}
 # A client's own id that is longer is not taken over: it would fill the log.
 _MAX_REQUEST_ID = 128
 _UNKNOWN_MODEL = "unknown"
@@ -45,11 +49,12 @@ class Call:
     ServingError leaves it as Internal. request_id: the client's own, or empty. begin: by `time.perf_counter`. deadline:
     by `time.monotonic`. size: of the request, in bytes; they are the call's until it ends, or gives them back. code: OK
     unless the call's handler sets another or an error says so. header: one more for the answer, its name and value.
+    metadata: the request's headers. recorded: what it is recorded with, if it is.
     """
 
     __slots__ = (
-        "_interceptor", "_request_id", "begin", "code", "deadline", "header", "model", "operation", "path", "peer",
-        "size",
+        "_interceptor", "_metadata", "_request_id", "begin", "code", "deadline", "header", "model", "operation", "path",
+        "peer", "recorded", "size",
     )  # fmt: skip
 
     def __init__(
@@ -61,6 +66,7 @@ class Call:
         request_id: str,
         deadline: float | None = None,
         size: int = 0,
+        metadata: Mapping[bytes, bytes] = _NO_METADATA,
     ) -> None:
         self.begin = time.perf_counter()
         self.operation = operation
@@ -73,6 +79,8 @@ class Call:
         self._interceptor = interceptor
         self._request_id = request_id
         self.size = size
+        self._metadata = metadata
+        self.recorded: Exchange | None = None
 
     @property
     def request_id(self) -> str:
@@ -96,6 +104,18 @@ class Call:
         """Gives all bytes back."""
         self.refund(self.size)
 
+    def exchange(self, model: str) -> Exchange | None:
+        """What to record this request to a model with, or None where it is not recorded."""
+        recording = self._interceptor.recording
+        if recording is not None:
+            self.recorded = recording.exchange(model)
+        return self.recorded
+
+    @property
+    def origin(self) -> Origin:
+        """Where it came from, as it is recorded."""
+        return Origin(self.request_id, traceparent(self._metadata.get(_TRACEPARENT, b"").decode("latin-1")))
+
     def __enter__(self) -> Call:
         self._interceptor.enter(self)
         return self
@@ -118,8 +138,8 @@ class Call:
 class Interceptor:
     """Lets calls in up to a limit, counts and times them, and logs how each was answered.
 
-    max_concurrent: 0 = no limit. budget: of their bytes; None for no limit. metrics, access_log: None for none; the log
-    is called with each call that has ended. logs: whether there is one.
+    max_concurrent: 0 = no limit. budget: of their bytes; None for no limit. metrics, access_log, recording: None for
+    none; the log is called with each call that has ended. logs: whether there is one.
     """
 
     def __init__(
@@ -130,6 +150,7 @@ class Interceptor:
         budget: Budget | None = None,
         metrics: Metrics | None = None,
         access_log: Callable[[Call], None] | None = None,
+        recording: Recording | None = None,
     ) -> None:
         self._model_names = model_names
         self._max_concurrent = max_concurrent
@@ -137,6 +158,7 @@ class Interceptor:
         self._metrics = metrics
         self._access_log = access_log
         self.logs = access_log is not None
+        self.recording = recording
         self._under_way = 0
 
     def enter(self, call: Call) -> None:
@@ -152,9 +174,17 @@ class Interceptor:
         """Ends a call that has its code."""
         self.budget.refund(call.size)
         call.size = 0
+        if call.recorded is not None:
+            self._end_exchange(call, call.recorded)
+            call.recorded = None
         if call.operation.counts:
             self._under_way -= 1
         self._record(call)
+
+    def _end_exchange(self, call: Call, exchange: Exchange) -> None:
+        assert self.recording is not None
+        origin = call.origin if call.code == Code.OK else None
+        self.recording.end(exchange, origin, time.perf_counter() - call.begin)
 
     def _let_in(self, call: Call) -> None:
         if not call.operation.counts:

@@ -1,4 +1,4 @@
-"""Prometheus metrics under TF Serving's names.
+"""Prometheus metrics under TF Serving's names, and those of our own under `:fashion:`.
 
 https://github.com/tensorflow/serving/blob/master/tensorflow_serving/servables/tensorflow/util.cc has the names and the
 buckets; times are in microseconds.
@@ -25,7 +25,7 @@ DEFAULT_PATH = "/monitoring/prometheus/metrics"
 # Scale 10, growth 1.8, 33 buckets: up to about 20 minutes.
 _LATENCY_BUCKETS = tuple(10 * 1.8**k for k in range(33))
 _BATCH_BUCKETS = tuple(2.0**k for k in range(15))
-_TOTAL = re.compile(r"(:tensorflow:serving:\w+)_total\b")
+_TOTAL = re.compile(r"(:(?:tensorflow:serving|fashion:\w+):\w+)_total\b")
 
 # Of a worker's file, when it begins; its size doubles when it is full.
 _FILE_BYTES = 2**16
@@ -103,6 +103,12 @@ class Metrics:
             ["model_name"],
             _BATCH_BUCKETS,
         )
+        self._records = Counter(
+            ":fashion:recording:record_count",
+            "The total number of requests that were chosen to be recorded.",
+            ["model_name", "outcome"],
+            registry=self._registry,
+        )
         # By what they count, None for what cannot be: prometheus_client's own look-up costs more than all else here.
         self._series: dict[tuple[object, ...], Counter | Histogram | None] = {}
 
@@ -122,6 +128,11 @@ class Metrics:
         """One batch that was run."""
         if (sizes := self._labelled(self._batch, model_name)) is not None:
             sizes.observe(size)
+
+    def record(self, model_name: str, outcome: str) -> None:
+        """One request that was chosen to be recorded. outcome: `written`, `dropped` or `failed`."""
+        if (count := self._labelled(self._records, model_name, outcome)) is not None:
+            count.inc()
 
     def exposition(self) -> bytes:
         """All metrics as text; those of all worker processes where there are several."""

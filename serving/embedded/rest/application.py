@@ -50,7 +50,8 @@ class RestApplication:
         headers = request.headers
         own_id = headers[_REQUEST_ID].decode("latin-1") if _REQUEST_ID in headers else ""
         route, match, model = self._route(request.method, request.target)
-        call = Call(self._interceptor, route.operation, request.target, peer, own_id, size=len(request.body))
+        size = len(request.body)
+        call = Call(self._interceptor, route.operation, request.target, peer, own_id, size=size, metadata=headers)
         call.model = model
         try:
             with call:

@@ -132,7 +132,7 @@ class Routes:
             if answer_bytes:
                 # A large answer is there as soon as the model has run: one as large, for its inputs, as the last.
                 call.charge(int(answer_bytes.get(key, 0.0) * input_bytes))
-            running = predict(self._api.engine, version, name, inputs, deadline=deadline)
+            running = predict(self._api.engine, version, name, inputs, deadline=deadline, account=call, spec=spec)
             del inputs
             _, arrays = await running
         if answer_bytes:

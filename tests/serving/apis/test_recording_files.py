@@ -16,11 +16,12 @@ import pytest
 from serving.apis.messages import PredictionLog
 from serving.apis.recording_files import RecordingFile, RecordingWriter, serialized
 from serving.apis.recordings import Origin, RecordingError, read_recording
+from serving.apis.tfrecord import framed
 from tests.support.killed import Step, kill_at
 from tests.support.records import predict_log
 
 # All records of one digit have the same length.
-RECORD_BYTES = len(serialized(predict_log(0)))
+RECORD_BYTES = len(framed(serialized(predict_log(0))))
 
 
 class Clock:
@@ -114,7 +115,7 @@ def test_a_file_ends_when_it_is_full(tmp_path: Path) -> None:
 
 def test_a_record_that_is_larger_than_a_file(tmp_path: Path) -> None:
     """It is not written; one of just that size is."""
-    large = serialized(predict_log(1, size=1000))
+    large = framed(serialized(predict_log(1, size=1000)))
     for room, fits in ((len(large), True), (len(large) - 1, False)):
         each = RecordingWriter(
             str(tmp_path / f"{room}"), max_file_bytes=room, max_age_seconds=9, max_total_bytes=9 * len(large)

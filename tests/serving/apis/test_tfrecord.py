@@ -13,7 +13,8 @@ from serving.apis.tfrecord import RecordError, TruncatedRecordError, crc32c, fra
 from tests.support.tfrecords import write_records
 
 RECORDS = [
-    np.random.default_rng(size).bytes(size) for size in (0, 1, 2, 3, 4, 5, 7, 1023, 1024, 1025, 1027, 2048, 300_001)
+    np.random.default_rng(size).bytes(size)
+    for size in (0, 1, 2, 3, 4, 5, 7, 1023, 1024, 1025, 1027, 2047, 2048, 2049, 2051, 300_001)
 ]
 
 

@@ -20,7 +20,8 @@ DEFAULTS = {
     "reload_from": "loopback", "max_concurrent_requests": 4096, "max_request_bytes": 256 * 2**20,
     "max_tensor_bytes": 256 * 2**20, "max_request_elements": 2**20, "max_connections": 4096,
     "max_connections_per_address": 1024, "header_timeout_seconds": 20.0, "stall_timeout_seconds": 20.0,
-    "idle_timeout_seconds": 75.0, "worker_index": -1,
+    "idle_timeout_seconds": 75.0, "worker_index": -1, "record_sampling_rate": 0.01, "record_max_file_bytes": 64 * 2**20,
+    "record_max_file_seconds": 3600.0, "record_max_total_bytes": 2**30,
 }  # fmt: skip
 
 
@@ -97,6 +98,10 @@ RANGES: dict[tuple[float, float], list[str]] = {
         "worker_timeout_seconds", "shutdown_grace_seconds", "reload_deadline_seconds",
     ],
     (-1, 10**9): ["model_config_file_poll_wait_seconds"],
+    (0, 1): ["record_sampling_rate"],
+    (1, 10**9): ["record_max_file_seconds"],
+    (2**10, 2**63 - 1): ["record_max_file_bytes"],
+    (2**12, 2**63 - 1): ["record_max_total_bytes"],
     (0.1, 10**9): ["header_timeout_seconds", "stall_timeout_seconds", "idle_timeout_seconds"],
     (-1, 65535): ["port", "rest_api_port"],
     (0, 65535): ["metrics_port"],

@@ -23,6 +23,7 @@ from serving.embedded.grpc.answers import predict_response
 from serving.embedded.grpc.methods import Rpc, Unary
 from serving.embedded.grpc.services.peers import check_reload
 from serving.embedded.inference import examples
+from serving.embedded.inference.exchange import answer_predict, ask_predict
 from serving.embedded.inference.predict import Plan, find_signature, input_size, planned
 from serving.embedded.observe.calls import Call
 from serving.embedded.offload import LARGE_BYTES, work_size
@@ -70,6 +71,9 @@ class ModelServices:
             # The arrays are the call's from here on, the message is not.
             size = call.size
             plan: Plan
+            exchange = call.exchange(version.name)
+            if exchange is not None:
+                asked = PredictRequest(model_spec=request.model_spec, output_filter=request.output_filter)
             read = partial(planned, engine, version, signature, request.inputs, request.output_filter, call.deadline)
             if size <= LARGE_BYTES:
                 # What it takes as a message pays for small arrays too.
@@ -80,6 +84,8 @@ class ModelServices:
                 plan = await engine.offload(work_size(size + array_size.nbytes, array_size.converted), read)
                 call.refund(size)
             del request, read
+            if exchange is not None:
+                ask_predict(exchange, asked, signature, plan.run.feeds)
             aliases, fetches, answer_bytes = plan.aliases, plan.run.fetches, version.servable.answer_bytes
             request_bytes = call.size
             if answer_bytes:
@@ -88,6 +94,8 @@ class ModelServices:
             running = engine.run(plan.run)
             del plan
             outputs = dict(zip(aliases, await running, strict=True))
+        if exchange is not None:
+            answer_predict(exchange, signature, outputs)
         size = _answer_bytes(outputs.values(), tensor_content=self._tensor_content)
         if size <= LARGE_BYTES:
             if answer_bytes:

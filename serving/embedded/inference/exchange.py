@@ -1,0 +1,97 @@
+"""What is recorded of a request and its answer: arrays are kept, and become bytes when they are written."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Protocol
+
+from google.protobuf.message import Message
+
+from serving.apis import tensors
+from serving.apis.messages import ModelSpec
+from serving.apis.tensors import Array
+from serving.embedded.inference.model import Signature
+
+# PredictRequest.inputs, PredictResponse.outputs, `input` of the other requests, Input.example_list and
+# ExampleList.examples, as on the wire.
+_INPUTS, OUTPUTS, _INPUT, _EXAMPLE_LIST, _EXAMPLE = b"\x12", b"\x0a", b"\x12", b"\x0a", b"\x0a"
+# A slice that is so much smaller than what it keeps alive is copied.
+_MAX_SLICE_FACTOR = 2
+
+# The bytes of a message, in pieces.
+Pieces = Callable[[], list[bytes]]
+
+
+class Exchange(Protocol):
+    """A request that is recorded."""
+
+    def ask(self, request: Message, size: int, inputs: Pieces) -> None:
+        """Takes the request. request: without its inputs. inputs: their fields, of about `size` bytes."""
+
+    def answer(self, spec: ModelSpec, size: int, response: Pieces) -> None:
+        """Takes the answer, of about `size` bytes. spec: of what answered."""
+
+
+def ask_predict(exchange: Exchange, request: Message, signature: Signature, feeds: Mapping[str, Array]) -> None:
+    """Takes a Predict request. request: without its inputs. feeds: by tensor name."""
+    inputs = {alias: (_own(feeds[tensor]), dtype) for alias, tensor, dtype in signature.inputs if tensor in feeds}
+    exchange.ask(request, _size(inputs), partial(_entries, _INPUTS, inputs))
+
+
+def answer_predict(exchange: Exchange, signature: Signature, outputs: Mapping[str, Array]) -> None:
+    """Takes the answer to a Predict request. outputs: by alias."""
+    arrays = {alias: (_own(outputs[alias]), signature.output_types[alias]) for alias in sorted(outputs)}
+    exchange.answer(signature.spec, _size(arrays), partial(_predict_response, signature.spec_field, arrays))
+
+
+def ask_examples(exchange: Exchange, request: Message, examples: Array) -> None:
+    """Takes a request of examples. request: without its input. examples: strings [N] of serialized tf.Example."""
+    exchange.ask(request, tensors.array_bytes(examples), partial(_input, examples))
+
+
+def answer_examples(exchange: Exchange, spec: ModelSpec, size: int, response: Message) -> None:
+    """Takes the answer to a request of examples."""
+    exchange.answer(spec, size, lambda: [response.SerializeToString(deterministic=True)])
+
+
+def _own(array: Array) -> Array:
+    """The array, or a copy where it keeps much more memory than it has: a row of a merged batch does."""
+    base = array.base
+    return array.copy() if base is not None and getattr(base, "nbytes", 0) > _MAX_SLICE_FACTOR * array.nbytes else array
+
+
+def _size(arrays: Mapping[str, tuple[Array, int]]) -> int:
+    return sum(tensors.array_bytes(array) for array, _ in arrays.values())
+
+
+def _predict_response(spec_field: bytes, outputs: Mapping[str, tuple[Array, int]]) -> list[bytes]:
+    return [*_entries(OUTPUTS, outputs), spec_field]
+
+
+def _entries(tag: bytes, arrays: Mapping[str, tuple[Array, int]]) -> list[bytes]:
+    pieces: list[bytes] = []
+    for alias, (array, dtype) in arrays.items():
+        tensor = tensors.tensor_proto_pieces(array, dtype, tensor_content=True)
+        pieces.append(map_entry(tag, alias, sum(map(len, tensor))))
+        pieces += tensor
+    return pieces
+
+
+@functools.lru_cache(1024)
+def map_entry(tag: bytes, name: str, size: int) -> bytes:
+    """The beginning of an entry of a map of messages, before the bytes of its message; an entry has key = 1, value = 2.
+
+    tag: of the map. https://protobuf.dev/programming-guides/encoding/#maps
+    """
+    key = name.encode()
+    begin = b"\x0a" + tensors.varint(len(key)) + key + b"\x12" + tensors.varint(size)
+    return tag + tensors.varint(len(begin) + size) + begin
+
+
+def _input(examples: Array) -> list[bytes]:
+    fields = [piece for each in examples for piece in (_EXAMPLE, tensors.varint(len(each)), each)]
+    size = sum(map(len, fields))
+    head = _EXAMPLE_LIST + tensors.varint(size)
+    return [_INPUT, tensors.varint(len(head) + size), head, *fields]

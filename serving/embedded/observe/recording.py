@@ -1,0 +1,228 @@
+"""Recording: a share of the requests that were answered, and their answers, in files, away from the request's path."""
+
+from __future__ import annotations
+
+import collections
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from random import random
+
+from google.protobuf.message import Message
+
+from serving.apis.messages import ModelSpec
+from serving.apis.recording_files import RecordingWriter
+from serving.apis.recordings import Origin, RecordingError, log_bytes, log_metadata
+from serving.embedded.admission.budget import Budget
+from serving.embedded.models.request_logging import RequestLogging
+
+log = logging.getLogger(__name__)
+
+# What recorded requests and answers may hold until they are written, beside --max_bytes_in_flight.
+MAX_HELD_BYTES = 16 * 2**20
+# Records are gathered for so long: each time that the thread wakes up costs the event loop as much as a record.
+_GATHER_SECONDS = 0.25
+# How often it is looked whether a file is old, how often an error of the disk is logged, how long the last records may
+# take.
+_LOOK_SECONDS = 1.0
+_ERROR_SECONDS = 60.0
+_CLOSE_SECONDS = 5.0
+
+WRITTEN, DROPPED, FAILED = "written", "dropped", "failed"
+
+# The bytes of a message, in pieces.
+Pieces = Callable[[], list[bytes]]
+# Counts records: the model's name, and one of the three.
+Count = Callable[[str, str], None]
+
+
+class Exchange:
+    """A request that was chosen, and its answer. What it holds is bounded: it is dropped where there is no room."""
+
+    __slots__ = (
+        "_recording", "inputs", "is_dropped", "logging", "model", "origin", "request", "response", "seconds", "size",
+        "spec",
+    )  # fmt: skip
+
+    def __init__(self, recording: Recording, model: str, logging: RequestLogging) -> None:
+        self._recording = recording
+        self.model = model
+        self.logging = logging
+        self.size = 0
+        self.is_dropped = False
+        self.request: Message | None = None
+        self.inputs: Pieces | None = None
+        self.response: Pieces | None = None
+        self.spec: ModelSpec | None = None
+        # When it is whole: where it came from, and when, in seconds of the Unix epoch.
+        self.origin = Origin()
+        self.seconds = 0
+
+    def ask(self, request: Message, size: int, inputs: Pieces) -> None:
+        """Takes the request. request: without its inputs. inputs: their fields, of about `size` bytes."""
+        self.request = request
+        if not self._recording.answers_only and self._hold(size):
+            self.inputs = inputs
+
+    def answer(self, spec: ModelSpec, size: int, response: Pieces) -> None:
+        """Takes the answer, of about `size` bytes. spec: of what answered."""
+        if self._hold(size):
+            self.spec, self.response = spec, response
+
+    def let_go(self) -> int:
+        """Keeps nothing any more; gives the bytes that it held."""
+        size, self.size = self.size, 0
+        self.inputs = self.response = None
+        return size
+
+    def _hold(self, size: int) -> bool:
+        if not self.is_dropped and self._recording.hold(size):
+            self.size += size
+            return True
+        self.is_dropped = True
+        self._recording.release(self.let_go())
+        return False
+
+
+class Recording:
+    """Chooses requests by chance, and has a thread write them. Lives on the event loop, but for its thread.
+
+    writer: makes one for a filename_prefix. budget: of requests; records take what is spare. call_soon: does something
+    on the event loop. answers_only: whether inputs are left out. count: of records.
+    """
+
+    def __init__(
+        self,
+        writer: Callable[[str], RecordingWriter],
+        budget: Budget,
+        call_soon: Callable[[Callable[[], object]], object],
+        *,
+        answers_only: bool = False,
+        count: Count = lambda *_: None,
+    ) -> None:
+        self.answers_only = answers_only
+        self._new_writer = writer
+        self._budget = budget
+        self._call_soon = call_soon
+        self._count = count
+        self._logging: Mapping[str, RequestLogging] = {}
+        self._held = 0
+        self._queue: collections.deque[Exchange] = collections.deque()
+        self._writers: dict[str, RecordingWriter] = {}
+        self._wake = threading.Event()
+        # Set when the thread must not gather any more records.
+        self._is_urgent = threading.Event()
+        self._is_closing = False
+        self._thread: threading.Thread | None = None
+        self._next_error = 0.0
+
+    def set_models(self, logging: Mapping[str, RequestLogging]) -> None:
+        """Records these models' requests from now on; files of places that are none any more are ended."""
+        self._logging = {name: each for name, each in logging.items() if each.sampling_rate > 0}
+        if self._thread is not None:
+            self._wake.set()
+        elif self._logging:
+            self._thread = threading.Thread(target=self._run, name="recording", daemon=True)
+            self._thread.start()
+
+    def exchange(self, model: str) -> Exchange | None:
+        """What to record a request to a model with, or None: most are not chosen."""
+        if not self._logging:
+            return None
+        logging = self._logging.get(model)
+        return Exchange(self, model, logging) if logging is not None and random() < logging.sampling_rate else None  # noqa: S311
+
+    def hold(self, size: int) -> bool:
+        """Takes bytes, if there is room for them."""
+        if self._held + size > MAX_HELD_BYTES or not self._budget.take_spare(size):
+            return False
+        self._held += size
+        return True
+
+    def release(self, size: int) -> None:
+        """Gives bytes back."""
+        self._held -= size
+        self._budget.refund(size)
+
+    def end(self, exchange: Exchange, origin: Origin | None, seconds: float = 0.0) -> None:
+        """Has it written, or lets go of it. origin: None for a request that failed. seconds: how long it took."""
+        if origin is None or (exchange.response is None and not exchange.is_dropped):
+            self.release(exchange.let_go())
+        elif exchange.is_dropped:
+            self._count(exchange.model, DROPPED)
+        else:
+            exchange.origin = origin
+            exchange.seconds = int(time.time() - seconds)
+            self._queue.append(exchange)
+            if not self._wake.is_set():
+                self._wake.set()
+            if self._held > MAX_HELD_BYTES // 4:
+                self._is_urgent.set()
+
+    def close(self) -> None:
+        """Writes what is left, and ends the files; a disk that hangs is given five seconds."""
+        self._is_closing = True
+        self._is_urgent.set()
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join(_CLOSE_SECONDS)
+
+    def _run(self) -> None:
+        while True:
+            self._wake.wait(_LOOK_SECONDS if self._writers else None)
+            self._is_urgent.wait(_GATHER_SECONDS)
+            self._is_urgent.clear()
+            self._wake.clear()
+            # After that: what is asked for from now on wakes it up again.
+            is_last = self._is_closing
+            self._write_all()
+            self._end_files(() if is_last else {each.filename_prefix for each in self._logging.values()})
+            if is_last:
+                return
+
+    def _write_all(self) -> None:
+        size = 0
+        while self._queue:
+            exchange = self._queue.popleft()
+            outcome = self._write(exchange)
+            self._count(exchange.model, outcome)
+            size += exchange.let_go()
+            if size > MAX_HELD_BYTES // 4 or not self._queue:
+                self._call_soon(partial(self.release, size))
+                size = 0
+
+    def _write(self, exchange: Exchange) -> str:
+        """Writes a record; whether that worked."""
+        prefix, rate = exchange.logging
+        try:
+            writer = self._writers.get(prefix) or self._new_writer(prefix)
+            self._writers[prefix] = writer
+            writer.append(_record(exchange, rate))
+        except Exception as error:
+            # Whatever it is, the next one may be written.
+            if time.monotonic() >= self._next_error:
+                self._next_error = time.monotonic() + _ERROR_SECONDS
+                is_known = isinstance(error, RecordingError)
+                log.error("A request was not recorded: %s", error, exc_info=None if is_known else error)  # noqa: TRY400
+            return FAILED
+        return WRITTEN
+
+    def _end_files(self, prefixes: Iterable[str]) -> None:
+        """Ends the files of all other places, and those that are old."""
+        for prefix, writer in list(self._writers.items()):
+            if prefix in prefixes:
+                writer.end_old()
+            else:
+                writer.close()
+                del self._writers[prefix]
+
+
+def _record(exchange: Exchange, rate: float) -> bytes:
+    assert exchange.request is not None
+    assert exchange.response is not None
+    assert exchange.spec is not None
+    metadata = log_metadata(exchange.spec, exchange.origin, sampling_rate=rate, timestamp_secs=exchange.seconds)
+    request = [exchange.request.SerializeToString(deterministic=True), *(exchange.inputs() if exchange.inputs else ())]
+    return log_bytes(metadata, exchange.request.DESCRIPTOR.name, request, exchange.response())

@@ -1,0 +1,248 @@
+"""Which requests are recorded, what that may hold, and what becomes of errors."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections import Counter
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from serving.apis.messages import ModelSpec, PredictRequest
+from serving.apis.recording_files import RecordingWriter
+from serving.apis.recordings import Origin, read_recording
+from serving.apis.status import Code
+from serving.embedded.admission.budget import Budget
+from serving.embedded.inference.exchange import ask_examples
+from serving.embedded.models.request_logging import RequestLogging
+from serving.embedded.observe.calls import Call, Interceptor, Operation
+from serving.embedded.observe.recording import MAX_HELD_BYTES, Exchange, Recording
+from serving.errors import Internal
+from tests.support.live import wait_until
+from tests.support.records import TRACEPARENT
+
+WRITER = partial(RecordingWriter, max_file_bytes=2**20, max_age_seconds=3600, max_total_bytes=2**30)
+PREDICT = Operation("GRPC", "Predict")
+
+
+class Server:
+    """A recording of model `m`, all of whose requests are recorded unless said otherwise, and its counts."""
+
+    def __init__(self, directory: Path, rate: float = 1.0, *, limit: int = 0, answers_only: bool = False) -> None:
+        self.directory = directory
+        self.counts: Counter[tuple[str, str]] = Counter()
+        self.budget = Budget(limit, time.monotonic)
+        self.recording = Recording(
+            WRITER,
+            self.budget,
+            lambda work: work(),
+            answers_only=answers_only,
+            count=lambda *labels: self.counts.update([labels]),
+        )
+        self.interceptor = Interceptor(lambda: ["m"], budget=self.budget, recording=self.recording)
+        self.set_rate(rate)
+
+    def set_rate(self, rate: float, name: str = "r") -> None:
+        """Records `m` at another rate, or another place."""
+        self.recording.set_models({"m": RequestLogging(str(self.directory / name), rate)})
+
+    def chosen(self) -> Exchange:
+        """What a request is recorded with."""
+        exchange = self.recording.exchange("m")
+        assert exchange is not None
+        return exchange
+
+    def call(self, request_id: str = "", **metadata: str) -> Call:
+        """A call."""
+        headers = {name.encode(): value.encode() for name, value in metadata.items()}
+        return Call(self.interceptor, PREDICT, "/p", str, request_id, metadata=headers)
+
+    def answered(self, call: Call, size: int = 100, code: Code = Code.OK) -> None:
+        """A call that is answered after a request of `size` bytes."""
+        with call:
+            exchange = call.exchange("m")
+            assert exchange is not None
+            fill(exchange, size)
+            call.code = code
+
+    def ids(self) -> list[str]:
+        """The request ids of all files, once they are closed."""
+        self.recording.close()
+        paths = sorted(self.directory.iterdir())
+        return [Origin.of(log).request_id for path in paths for log in read_recording(path)]
+
+
+def fill(exchange: Exchange, size: int) -> None:
+    """Has it hold a request of `size` bytes and an empty answer. Raises ValueError for a negative size, halfway."""
+    exchange.ask(PredictRequest(model_spec=ModelSpec(name="m")), abs(size), list)
+    if size < 0:
+        raise ValueError
+    exchange.answer(ModelSpec(name="m"), 0, list)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    """A recording of everything."""
+    server = Server(tmp_path)
+    yield server
+    server.recording.close()
+
+
+def test_nothing_is_recorded_unless_asked_for(tmp_path: Path) -> None:
+    """No thread, no file; a call has no more than a look at an attribute."""
+    server = Server(tmp_path, rate=0)
+    assert server.recording.exchange("m") is None
+    assert server.recording._thread is None
+    with server.call() as call:
+        assert call.exchange("m") is None
+        assert call.recorded is None
+    with Call(Interceptor(list), PREDICT, "/p", str, "") as call:
+        assert call.exchange("m") is None
+    server.recording.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_requests_are_chosen_by_chance(tmp_path: Path) -> None:
+    """As many as the rate says, within five standard deviations; of other models none."""
+    random.seed(15)
+    server = Server(tmp_path, rate=0.25)
+    count = sum(server.recording.exchange("m") is not None for _ in range(20_000))
+    assert abs(count - 5000) < 5 * (20_000 * 0.25 * 0.75) ** 0.5
+    assert server.recording.exchange("other") is None
+    server.recording.close()
+
+
+def test_a_record_says_where_it_came_from(server: Server) -> None:
+    """The id and the traceparent of its headers, whether they are text or not, and when it came."""
+    server.answered(server.call("first", traceparent=TRACEPARENT))
+    server.answered(server.call("", traceparent="\u00e9"))
+    first, second = server.ids()
+    (path,) = server.directory.iterdir()
+    log, other = read_recording(path)
+    assert Origin.of(log) == ("first", TRACEPARENT)
+    assert abs(log.log_metadata.timestamp_secs - time.time()) < 60
+    assert first == "first"
+    assert second
+    assert Origin.of(other) == (second, "")
+    assert server.counts == {("m", "written"): 2}
+    assert server.budget.used == 0
+
+
+def test_a_request_that_failed_is_not_recorded(server: Server) -> None:
+    """Whether its handler says so, or raises; nothing stays held."""
+    server.answered(server.call("no"), code=Code.INVALID_ARGUMENT)
+    with pytest.raises(Internal):
+        server.answered(server.call("no"), size=-100)
+    server.answered(server.call("yes"))
+    assert server.ids() == ["yes"]
+    assert server.budget.used == 0
+
+
+def test_what_waits_is_bounded(server: Server) -> None:
+    """To the byte: what is more is dropped and counted, and keeps nothing."""
+    held, more = server.chosen(), server.chosen()
+    fill(held, MAX_HELD_BYTES)
+    fill(more, 1)
+    assert server.budget.used == MAX_HELD_BYTES
+    assert (more.is_dropped, more.inputs, more.response) == (True, None, None)
+    server.recording.end(more, Origin("more"))
+    server.recording.end(held, None)
+    assert server.counts == {("m", "dropped"): 1}
+    fill(held, MAX_HELD_BYTES)
+    assert server.ids() == []
+
+
+def test_an_answer_that_does_not_fit_drops_its_request(server: Server) -> None:
+    """Its bytes are there for others at once."""
+    exchange = server.chosen()
+    exchange.ask(PredictRequest(), MAX_HELD_BYTES, list)
+    exchange.answer(ModelSpec(), 1, list)
+    assert exchange.is_dropped
+    assert server.budget.used == 0
+
+
+def test_records_take_what_is_spare(tmp_path: Path) -> None:
+    """No more than half of the budget is used while they hold something: requests go first."""
+    server = Server(tmp_path, limit=1000)
+    first, second = server.chosen(), server.chosen()
+    server.budget.charge(300)
+    fill(first, 200)
+    fill(second, 1)
+    assert (first.is_dropped, second.is_dropped) == (False, True)
+    server.budget.charge(500)
+    server.recording.end(first, None)
+    assert server.budget.used == 800
+    server.recording.close()
+
+
+def test_answers_only(tmp_path: Path) -> None:
+    """Inputs are not even held."""
+    server = Server(tmp_path, answers_only=True)
+    exchange = server.chosen()
+    exchange.ask(PredictRequest(model_spec=ModelSpec(name="m")), 10**9, list)
+    assert server.budget.used == 0
+    exchange.answer(ModelSpec(name="m"), 10, list)
+    server.recording.end(exchange, Origin("id"))
+    assert server.ids() == ["id"]
+
+
+def test_a_slice_of_a_merged_answer_keeps_no_more_than_itself(server: Server) -> None:
+    """One row of a batch would hold all others, for which nobody pays."""
+    from serving.embedded.inference.exchange import _own
+
+    batch = np.zeros((100, 10))
+    assert _own(batch[:50]).base is batch
+    assert _own(batch[:49]).base is None
+    exchange = server.chosen()
+    ask_examples(exchange, PredictRequest(), np.array([b"abc", b""], object))
+    assert exchange.inputs is not None
+    assert b"".join(exchange.inputs()) == b"\x12\x09\x0a\x07\x0a\x03abc\x0a\x00"
+    server.recording.end(exchange, None)
+
+
+def test_errors_of_the_disk_reach_nobody(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """They are counted, and logged once a minute; records go on once the disk does."""
+    server = Server(tmp_path)
+    (tmp_path / "d").touch()
+    server.set_rate(1.0, "d/r")
+    with caplog.at_level(logging.ERROR):
+        for number in range(5):
+            server.answered(server.call(f"lost-{number}"))
+        wait_until(lambda: server.counts["m", "failed"] == 5)
+        assert [record.getMessage() for record in caplog.records] == [caplog.records[0].getMessage()]
+        assert "A request was not recorded: " in caplog.text
+        assert "cannot be made: Not a directory: give a path that can be written" in caplog.text
+    (tmp_path / "d").unlink()
+    server.answered(server.call("kept"))
+    server.recording.close()
+    assert server.counts == {("m", "failed"): 5, ("m", "written"): 1}
+    assert server.budget.used == 0
+    (path,) = (tmp_path / "d").iterdir()
+    assert [Origin.of(log).request_id for log in read_recording(path)] == ["kept"]
+
+
+def test_a_record_that_is_larger_than_a_file_is_counted(server: Server) -> None:
+    """As an error, whose text says what to do."""
+    exchange = server.chosen()
+    exchange.ask(PredictRequest(), 100, lambda: [b"\x1a\x80\x80\x40" + bytes(2**20)])
+    exchange.answer(ModelSpec(), 0, list)
+    server.recording.end(exchange, Origin("large"))
+    assert server.ids() == []
+    assert server.counts == {("m", "failed"): 1}
+
+
+def test_a_new_place_ends_the_files_of_the_old_one(server: Server) -> None:
+    """While the server runs; what was chosen before is still written."""
+    server.answered(server.call("old"))
+    wait_until(lambda: server.counts["m", "written"] == 1)
+    writer = server.recording._writers[str(server.directory / "r")]
+    server.set_rate(1.0, "new")
+    wait_until(lambda: writer._file is None)
+    server.answered(server.call("new"))
+    assert sorted(server.ids()) == ["new", "old"]
+    assert len(list(server.directory.iterdir())) == 2
