@@ -39,6 +39,7 @@ _COMMANDS = {
     "bench": _Command("client.commands.bench", None, "Measure a live server's throughput and latency."),
     "compare": _Command("client.commands.compare", None, "Put two versions side by side on the same inputs."),
     "label": _Command("rollout.commands.label", None, "List which version each label names, or move labels."),
+    "promote": _Command("rollout.commands.promote", None, "Make a version stable when what speaks for it holds."),
     "rollback": _Command("rollout.commands.rollback", None, "Return a label to the version that it named before."),
     "explain": _Command("client.commands.explain", None, "Show what the model saw of a picture."),
     "doctor": _Command("client.commands.doctor", None, "Check a server, each failure with its fix."),

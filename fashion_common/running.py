@@ -23,6 +23,8 @@ from fashion_common.installation import state_directory
 RECORD_FILE = "running.json"
 _LOCK_FILE = "running.lock"
 _STATUS_SECONDS = 2
+# serving/config/monitoring.config has it.
+_METRICS_PATH = "/monitoring/prometheus/metrics"
 # Not over a proxy: the servers are on this machine.
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 # OSError has urllib's own errors.
@@ -58,6 +60,15 @@ class RunningServer(NamedTuple):
                 return int(json.load(answer)["model_spec"]["version"])
         except _NO_ANSWER:
             return None
+
+    def metrics(self) -> str:
+        """What Prometheus reads; empty where nothing answers."""
+        origin = self.url.partition("/v1/")[0]
+        try:
+            with _OPENER.open(f"{origin}{_METRICS_PATH}", timeout=_STATUS_SECONDS) as answer:
+                return str(answer.read(), "utf-8")
+        except _NO_ANSWER:
+            return ""
 
 
 def version_states(url: str) -> dict[int, dict[str, Any]]:

@@ -24,11 +24,13 @@ from client.commands.options import (
     with_servers,
 )
 from client.errors import ClientError
+from client.limits import BATCH_SIZE, CONCURRENCY
 from client.transports.address import DEFAULT_SERVER
 from fashion_common.evidence import RECORDED
 
 if TYPE_CHECKING:
     from client.comparison.questions import Question
+    from client.comparison.run import Result
     from client.comparison.sides import AnySide, LiveSide
     from client.types import Preprocess
 
@@ -90,38 +92,70 @@ def compare(
     an array, an IDX file. A version is named by its label, its number, or the URL of a server, whose newest it then is.
     A label that moves meanwhile changes nothing: the version that it named in the beginning answers.
     """
-    from client.comparison.questions import image_questions, questions
-    from client.comparison.run import compare as run
-
     if bool(inputs) == test_set:
         raise click.UsageError("give either inputs or --test-set")
     if candidate == RECORDED:
         raise click.UsageError(f"--candidate {RECORDED}: recorded answers are a baseline: name a version")
-    if test_set:
-        from client.commands.evaluate import test_set as labelled_images
-
-        images, labels = labelled_images(data_dir, batch_size)
-        asked: Iterator[Question] = image_questions(images, batch_size, signature_name, labels)
-        names, total = ["test set"], len(labels)
-    else:
-        asked = questions(inputs, preprocess=preprocess, batch_size=batch_size, signature_name=signature_name)
-        names, total = _names(inputs), None
-    with (
-        open_side(baseline, servers) as first,
-        open_live_side(candidate, servers) as second,
-        _progress(asked, total) as progress,
-    ):
-        evidence, pictures = run(
-            servers.model_name, first, second, progress, inputs=names, concurrency=concurrency, duration=duration
-        )
-    if not evidence.compared:
-        refusal = evidence.candidate.refusal or evidence.baseline.refusal
-        raise ClientError(f"nothing was compared: {refusal or 'the inputs hold no Predict request'}")
+    evidence, pictures = compared(
+        servers,
+        inputs,
+        baseline,
+        candidate,
+        data_dir=data_dir,
+        signature_name=signature_name,
+        preprocess=preprocess,
+        batch_size=batch_size,
+        concurrency=concurrency,
+        duration=duration,
+    )
     if html:
         from client.commands.evidence_page import write_page
 
         write_page(html, evidence, pictures)
     click.echo(json.dumps(evidence.to_json(), indent=2) if as_json else evidence_text(evidence))
+
+
+def compared(
+    servers: Servers,
+    inputs: Sequence[str],
+    baseline: str,
+    candidate: str,
+    *,
+    data_dir: Path | None = None,
+    signature_name: str | None = None,
+    preprocess: Preprocess = "auto",
+    batch_size: int = BATCH_SIZE,
+    concurrency: int = CONCURRENCY,
+    duration: float = 1.0,
+) -> Result:
+    """What the comparison of two versions shows, each by what the options call it; on the test set without inputs.
+
+    Raises ClientError, also where nothing was compared.
+    """
+    from client.comparison.questions import image_questions, questions
+    from client.comparison.run import compare as run
+
+    if inputs:
+        asked = questions(inputs, preprocess=preprocess, batch_size=batch_size, signature_name=signature_name)
+        names, total = _names(inputs), None
+    else:
+        from client.commands.evaluate import test_set
+
+        images, labels = test_set(data_dir, batch_size)
+        asked = image_questions(images, batch_size, signature_name, labels)
+        names, total = ["test set"], len(labels)
+    with (
+        open_side(baseline, servers) as first,
+        open_live_side(candidate, servers) as second,
+        _progress(asked, total) as progress,
+    ):
+        result = run(
+            servers.model_name, first, second, progress, inputs=names, concurrency=concurrency, duration=duration
+        )
+    if not result.evidence.compared:
+        refusal = result.evidence.candidate.refusal or result.evidence.baseline.refusal
+        raise ClientError(f"nothing was compared: {refusal or 'the inputs hold no Predict request'}")
+    return result
 
 
 @contextmanager

@@ -47,6 +47,7 @@ def test_help_lists_the_commands_in_the_order_of_their_use() -> None:
         "bench",
         "compare",
         "label",
+        "promote",
         "rollback",
         "explain",
         "doctor",

@@ -7,7 +7,6 @@ import re
 import shutil
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +20,8 @@ from client.errors import ServerError
 from client.types import ModelSpec
 from fashion_common.labels import read_labels
 from serving.apis.messages import ModelServerConfig
-from tests.support.console import fashion as run
+from tests.support.detached import DetachedServer, detached_server
 from tests.support.live import KITCHEN, wait_until
-
-LISTENING = re.compile(r"gRPC  grpc://(127\.0\.0\.1:(\d+))\nREST  (http://\S+)\n")
 
 
 @pytest.fixture
@@ -162,50 +159,19 @@ def test_a_patch_for_kubernetes_is_printed() -> None:
     assert (config.base_path, dict(config.version_labels)) == ("/models/fashion_mnist", {"stable": 2, "canary": 7})
 
 
-class Live:
-    """A detached server of the versions 1 and 2 of the recorded model, `stable` and `canary`."""
-
-    def __init__(self, directory: Path) -> None:
-        self.base = directory / "kitchen"
-        for version in ("1", "2"):
-            shutil.copytree(KITCHEN / version, self.base / version)
-        self.options = ("--model-base-path", self.base)
-        names = ("--model-name=kitchen", "--port=0", "--rest-port=0")
-        started = run("serve", "--backend=embedded", "--detach", *self.options, *names)
-        match = LISTENING.search(started.stdout)
-        assert match, started.stderr
-        self.address, self.port, self.url = match.groups()
-
-    def version(self, label: str) -> int | None:
-        """The version that answers for a label; None where none does."""
-        with (
-            suppress(ServerError),
-            connect(f"grpc://{self.address}", model=ModelSpec("kitchen", version_label=label)) as connection,
-        ):
-            return connection.metadata().version
-        return None
-
-    def label(self, *arguments: object) -> Any:
-        """`fashion label`, as a user calls it."""
-        return run("label", *arguments, *self.options)
-
-
 @pytest.fixture(scope="module")
-def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    """Stopped at the end; nothing of it is recorded then."""
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DetachedServer]:
+    """It serves the versions 1 and 2 of the recorded model, `stable` and `canary`."""
     directory = tmp_path_factory.mktemp("live")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_STATE_HOME", str(directory / "state"))
-        live = Live(directory)
-        yield live
-        assert run("serve", "--stop", "--port", live.port).returncode == 0
-        state = directory / "state/fashion-serving" / live.port
-        assert not (state / "running.json").exists()
+    for version in ("1", "2"):
+        shutil.copytree(KITCHEN / version, directory / "kitchen" / version)
+    with detached_server(directory / "kitchen", directory / "state") as server:
+        yield server
 
 
-def test_a_label_has_moved_when_the_server_answers_by_it(live: Live) -> None:
+def test_a_label_has_moved_when_the_server_answers_by_it(live: DetachedServer) -> None:
     """When the command ends, and no request fails meanwhile."""
-    live.label("stable=1")
+    live.fashion("label", "stable=1")
     failures: list[ServerError] = []
     versions: list[int] = []
     moved = threading.Event()
@@ -222,7 +188,7 @@ def test_a_label_has_moved_when_the_server_answers_by_it(live: Live) -> None:
     thread = threading.Thread(target=ask)
     thread.start()
     try:
-        done = live.label("stable=2", "--reason", "it is better")
+        done = live.fashion("label", "stable=2", "--reason", "it is better")
         assert (done.returncode, done.stdout) == (0, "stable went from 1 to 2\n"), done.stderr
         assert done.stderr == f"{live.url} answers by it\n"
         assert live.version("stable") == 2
@@ -231,44 +197,44 @@ def test_a_label_has_moved_when_the_server_answers_by_it(live: Live) -> None:
         thread.join()
     assert failures == []
     assert versions == sorted(versions)
-    listed = live.label()
+    listed = live.fashion("label")
     assert re.search(rf"^stable  2  since \S+ by label  {live.url}: 2$", listed.stdout, re.MULTILINE)
-    done = run("rollback", *live.options)
+    done = live.fashion("rollback")
     assert (done.returncode, done.stdout) == (0, "stable went from 2 to 1\n"), done.stderr
     assert live.version("stable") == 1
 
 
-def test_a_third_version_leaves_the_labelled_one_loaded(live: Live) -> None:
+def test_a_third_version_leaves_the_labelled_one_loaded(live: DetachedServer) -> None:
     """`canary` goes to the new one, `stable` stays what it is, and a label may pin one that is neither."""
-    live.label("stable=1")
+    live.fashion("label", "stable=1")
     shutil.copytree(KITCHEN / "2", live.base / ".3")
     (live.base / ".3").rename(live.base / "3")
     try:
         wait_until(lambda: live.version("canary") == 3)
         assert live.version("stable") == 1
-        done = live.label("blue=2")
+        done = live.fashion("label", "blue=2")
         assert done.returncode == 0, done.stderr
         assert live.version("blue") == 2
-        versions = json.loads(run("versions", *live.options, "--json").stdout)
+        versions = json.loads(live.fashion("versions", "--json").stdout)
         assert [(row["version"], row["labels"], row["loaded"]) for row in versions] == [
             (3, ["canary"], [live.url]),
             (2, ["blue"], [live.url]),
             (1, ["stable"], [live.url]),
         ]
     finally:
-        assert live.label("blue=").returncode == 0
+        assert live.fashion("label", "blue=").returncode == 0
         shutil.rmtree(live.base / "3")
     wait_until(lambda: live.version("canary") == 2)
 
 
-def test_a_label_is_put_back_when_its_version_cannot_be_loaded(live: Live) -> None:
+def test_a_label_is_put_back_when_its_version_cannot_be_loaded(live: DetachedServer) -> None:
     """With the server's reason; what it answered before, it goes on to answer."""
-    live.label("stable=1")
+    live.fashion("label", "stable=1")
     shutil.copytree(KITCHEN / "2", live.base / ".4")
     (live.base / ".4/saved_model.pb").write_bytes(b"no model")
     (live.base / ".4").rename(live.base / "4")
     try:
-        done = live.label("stable=4", "--wait", "50")
+        done = live.fashion("label", "stable=4", "--wait", "50")
         assert (done.returncode, done.stdout) == (1, "")
         assert re.fullmatch(
             rf"Error: {live.url} cannot follow: version 4 cannot be loaded: .+; put back: stable=1\n", done.stderr
@@ -280,10 +246,10 @@ def test_a_label_is_put_back_when_its_version_cannot_be_loaded(live: Live) -> No
         shutil.rmtree(live.base / "4")
 
 
-def test_a_label_is_put_back_when_the_server_takes_too_long(live: Live) -> None:
+def test_a_label_is_put_back_when_the_server_takes_too_long(live: DetachedServer) -> None:
     """The time is in the text, and what the server answers instead."""
-    live.label("stable=1")
-    done = live.label("stable=2", "--wait", "0")
+    live.fashion("label", "stable=1")
+    done = live.fashion("label", "stable=2", "--wait", "0")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
         f"Error: {live.url} does not follow in 0 s (--wait takes more): stable is version 1 there, not 2; "

@@ -1,0 +1,131 @@
+"""A promoted version is watched for a while: what its servers count of errors and latency, beside what was before."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from fashion_common.running import RunningServer, running_servers
+
+_SECONDS = 1.0
+# Fewer requests say nothing.
+_MIN_REQUESTS = 20
+# So much more of the requests may fail than did before.
+_MAX_ERROR_RISE = 0.01
+# https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format
+_SAMPLE = re.compile(r":tensorflow:serving:(request_count|request_latency_sum|request_latency_count)\{(.*)\} (\S+)")
+_MICROSECONDS = 1e6
+
+
+class Counts(NamedTuple):
+    """What a server counts of a model's requests: all of them, those with an error; of those timed, their seconds."""
+
+    requests: float = 0.0
+    errors: float = 0.0
+    timed: float = 0.0
+    seconds: float = 0.0
+
+    def since(self, before: Counts) -> Counts:
+        """What was counted since then."""
+        return Counts(*(now - then for now, then in zip(self, before, strict=True)))
+
+    @property
+    def error_share(self) -> float:
+        """Of all requests; 0 without any."""
+        return self.errors / self.requests if self.requests else 0.0
+
+    @property
+    def mean_ms(self) -> float:
+        """Of the timed requests; 0 without any."""
+        return 1000 * self.seconds / self.timed if self.timed else 0.0
+
+    @classmethod
+    def of(cls, metrics: str, model_name: str) -> Counts:
+        """Those of a model in the text of TF Serving's metrics, over all methods and both APIs."""
+        requests = errors = timed = microseconds = 0.0
+        for line in metrics.splitlines():
+            sample = _SAMPLE.match(line)
+            if not sample or f'model_name="{model_name}"' not in sample[2]:
+                continue
+            value = float(sample[3])
+            if sample[1] == "request_count":
+                requests += value
+                errors += 0.0 if 'status="OK"' in sample[2] else value
+            elif sample[1] == "request_latency_count":
+                timed += value
+            else:
+                microseconds += value
+        return cls(requests, errors, timed, microseconds / _MICROSECONDS)
+
+
+def counts(servers: Iterable[RunningServer]) -> dict[str, Counts]:
+    """What each server has counted, by its URL; zeros where it tells no metrics."""
+    return {server.url: Counts.of(server.metrics(), server.model_name) for server in servers}
+
+
+def watch(
+    model_base_path: Path,
+    label: str,
+    version: int,
+    before: Mapping[str, Counts],
+    *,
+    seconds: float,
+    max_latency_ratio: float | None,
+) -> tuple[str, Counts]:
+    """Watches the running servers of a model for so long; ends early when something is wrong.
+
+    before: what each had counted when the version was promoted. Gives why the version must go back, empty when nothing
+    speaks against it, and what all servers counted meanwhile.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        rest = deadline - time.monotonic()
+        time.sleep(max(0.0, min(_SECONDS, rest)))
+        servers = running_servers(model_base_path)
+        now = counts(servers)
+        seen = [now[url].since(before.get(url, Counts())) for url in now]
+        reasons = [
+            *(_state(server, label, version) for server in servers),
+            *(
+                _breach(server.url, before.get(server.url, Counts()), since, max_latency_ratio)
+                for server, since in zip(servers, seen, strict=True)
+            ),
+        ]
+        reason = next(filter(None, reasons), "")
+        if reason or rest <= 0:
+            return reason, Counts(*map(sum, zip(*seen, strict=True))) if seen else Counts()
+
+
+def _state(server: RunningServer, label: str, version: int) -> str:
+    """What is wrong with the version on a server."""
+    states = server.states()
+    if not states:
+        # It may have been stopped; when it does not come back, no request can say more.
+        return ""
+    state = states.get(version)
+    if state is None or state["state"] != "AVAILABLE":
+        return f"version {version} is {state['state'] if state else 'not loaded'} at {server.url}"
+    answering = server.version_of(label)
+    return "" if answering == version else f"{label} is version {answering} at {server.url}, not {version}"
+
+
+def _breach(url: str, before: Counts, since: Counts, max_latency_ratio: float | None) -> str:
+    """What the counts say against the version."""
+    if since.requests < _MIN_REQUESTS:
+        return ""
+    if since.error_share > before.error_share + _MAX_ERROR_RISE:
+        return (
+            f"{since.errors:.0f} of {since.requests:.0f} requests to {url} failed, {since.error_share:.1%}; "
+            f"before it were {before.error_share:.1%}"
+        )
+    if max_latency_ratio is None or before.timed < _MIN_REQUESTS or since.timed < _MIN_REQUESTS:
+        return ""
+    if since.mean_ms > max_latency_ratio * before.mean_ms:
+        return (
+            f"requests to {url} take {since.mean_ms:.2f} ms on average, {since.mean_ms / before.mean_ms:.2f} of "
+            f"{before.mean_ms:.2f} ms before, more than {max_latency_ratio:g}"
+        )
+    return ""
