@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import jsonschema
 import kubernetes_validate
 import pytest
+import yaml
 from google.protobuf import text_format
 
 from serving.apis.messages import ModelServerConfig, MonitoringConfig
@@ -46,6 +48,19 @@ def test_the_inference_service_fits_what_is_written_down() -> None:
     claim, _, path = model["storageUri"].removeprefix("pvc://").partition("/")
     assert claim == resources(KUBERNETES / "base")["PersistentVolumeClaim"]["metadata"]["name"]
     assert path == "fashion_mnist"
+
+
+def test_the_canary_that_the_inference_service_shows_fits_too() -> None:
+    """Its comment, uncommented: another directory, a share of the requests, no autoscaling of its own."""
+    schema = json.loads((Path(__file__).parent / "kserve.schema.json").read_text())
+    text = (KUBERNETES / "kserve/inferenceservice.yaml").read_text()
+    head, _, comment = text.partition("  # canary:")
+    service = yaml.safe_load(head + re.sub(r"^  # ", "  ", f"  # canary:{comment}", flags=re.MULTILINE))
+    jsonschema.validate(service, schema)
+    [canary] = service["spec"]["canary"]
+    stable, candidate = service["spec"]["predictor"]["model"], canary["predictor"]["model"]
+    assert candidate["storageUri"] != stable["storageUri"]
+    assert all(stable[name] == value for name, value in candidate.items() if name != "storageUri")
 
 
 @VARIANTS
