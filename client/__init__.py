@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from client.connection import Connection, connect
     from client.errors import ClientError, ClientUsageError, ImageError, ImageWarning, ServerError
+    from client.recorder import Recorder
     from client.transports.security import Security
     from client.types import Metadata, ModelSpec, Prediction, VersionStatus
 
@@ -28,12 +29,13 @@ __all__ = [
     "Metadata",
     "ModelSpec",
     "Prediction",
+    "Recorder",
     "Security",
     "ServerError",
     "VersionStatus",
     "connect",
 ]
-_MODULES = ("client.errors", "client.types", "client.transports.security", "client.connection")
+_MODULES = ("client.errors", "client.types", "client.transports.security", "client.connection", "client.recorder")
 
 
 def __getattr__(name: str) -> object:

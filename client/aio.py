@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from client.calls import parts
 from client.connection import BaseConnection, open_transports
@@ -17,6 +17,9 @@ from client.transports.base import Exchange, Transport, Wire
 from client.transports.security import Security
 from client.types import Metadata, ModelSpec, Prediction, VersionStatus
 
+if TYPE_CHECKING:
+    from client.recorder import Recorder
+
 _R = TypeVar("_R")
 
 
@@ -24,9 +27,15 @@ class AsyncConnection(BaseConnection):
     """`Connection`, awaited: an async context manager for any number of tasks of one event loop."""
 
     def __init__(
-        self, transports: Sequence[Transport], model: ModelSpec, *, timeout: float = TIMEOUT, retry: bool = True
+        self,
+        transports: Sequence[Transport],
+        model: ModelSpec,
+        *,
+        timeout: float = TIMEOUT,
+        retry: bool = True,
+        recorder: Recorder | None = None,
     ) -> None:
-        super().__init__(transports, model, timeout=timeout, retry=retry)
+        super().__init__(transports, model, timeout=timeout, retry=retry, recorder=recorder)
         self._metadata_lock = asyncio.Lock()
 
     async def predict(self, images: Images, *, signature_name: str | None = None) -> list[Prediction]:
@@ -77,9 +86,13 @@ class AsyncConnection(BaseConnection):
                 exchange = exchange_of(transport.wire)
                 with transport.client_errors(timeout):
                     response = await transport.send(exchange.request, timeout)
-                return exchange.read(response)
+                result = exchange.read(response)
             except ServerError as error:
                 await asyncio.sleep(attempts.pause(error))
+                continue
+            if self.recorder is not None and exchange.messages is not None:
+                self.recorder.write(*exchange.messages(response, await self.metadata()))
+            return result
 
 
 def connect(
@@ -88,7 +101,8 @@ def connect(
     timeout: float = TIMEOUT,
     security: Security | None = None,
     retry: bool = True,
+    recorder: Recorder | None = None,
 ) -> AsyncConnection:
     """`client.connect` for asyncio: the same arguments, the same errors."""
     transports = open_transports(servers, timeout, security, asynchronous=True)
-    return AsyncConnection(transports, model or ModelSpec(), timeout=timeout, retry=retry)
+    return AsyncConnection(transports, model or ModelSpec(), timeout=timeout, retry=retry, recorder=recorder)

@@ -6,7 +6,7 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from client.calls import parts
 from client.errors import ClientUsageError, ServerError
@@ -19,16 +19,29 @@ from client.transports.retry import Attempts, RoundRobin
 from client.transports.security import Security
 from client.types import Call, Metadata, ModelSpec, Output, Prediction, VersionStatus
 
+if TYPE_CHECKING:
+    from client.recorder import Recorder
+
 _R = TypeVar("_R")
 
 
 class BaseConnection:
-    """What a Connection and an AsyncConnection are made of: one model, its servers in turn, its metadata once read."""
+    """What a Connection and an AsyncConnection are made of: one model, its servers in turn, its metadata once read.
+
+    recorder: records what is predicted, if there is one.
+    """
 
     def __init__(
-        self, transports: Sequence[Transport], model: ModelSpec, *, timeout: float = TIMEOUT, retry: bool = True
+        self,
+        transports: Sequence[Transport],
+        model: ModelSpec,
+        *,
+        timeout: float = TIMEOUT,
+        retry: bool = True,
+        recorder: Recorder | None = None,
     ) -> None:
         self.model = model
+        self.recorder = recorder
         self._round_robin = RoundRobin(transports, retry=retry)
         self._timeout = timeout
         self._metadata: Metadata | None = None
@@ -44,9 +57,15 @@ class Connection(BaseConnection):
     """One model on one server, or on several that serve the same; a context manager, safe to share between threads."""
 
     def __init__(
-        self, transports: Sequence[Transport], model: ModelSpec, *, timeout: float = TIMEOUT, retry: bool = True
+        self,
+        transports: Sequence[Transport],
+        model: ModelSpec,
+        *,
+        timeout: float = TIMEOUT,
+        retry: bool = True,
+        recorder: Recorder | None = None,
     ) -> None:
-        super().__init__(transports, model, timeout=timeout, retry=retry)
+        super().__init__(transports, model, timeout=timeout, retry=retry, recorder=recorder)
         self._metadata_lock = threading.Lock()
 
     def predict(self, images: Images, *, signature_name: str | None = None) -> list[Prediction]:
@@ -114,9 +133,13 @@ class Connection(BaseConnection):
                 exchange = exchange_of(transport.wire)
                 with transport.client_errors(timeout):
                     response = transport.send(exchange.request, timeout)
-                return exchange.read(response)
+                result = exchange.read(response)
             except ServerError as error:
                 time.sleep(attempts.pause(error))
+                continue
+            if self.recorder is not None and exchange.messages is not None:
+                self.recorder.write(*exchange.messages(response, self.metadata()))
+            return result
 
 
 def connect(
@@ -125,6 +148,7 @@ def connect(
     timeout: float = TIMEOUT,
     security: Security | None = None,
     retry: bool = True,
+    recorder: Recorder | None = None,
 ) -> Connection:
     """A connection to a served model; nothing is sent yet.
 
@@ -134,10 +158,11 @@ def connect(
     timeout: the deadline of every call, in seconds.
     security: certificates and headers.
     retry: whether UNAVAILABLE is tried again, and several servers are asked for one call; False to measure them.
+    recorder: records every Predict request that is answered, and its answer; its maker closes it.
     Raises ClientUsageError for a bad address, deadline or certificate.
     """
     transports = open_transports(servers, timeout, security, asynchronous=False)
-    return Connection(transports, model or ModelSpec(), timeout=timeout, retry=retry)
+    return Connection(transports, model or ModelSpec(), timeout=timeout, retry=retry, recorder=recorder)
 
 
 def open_transports(

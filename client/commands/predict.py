@@ -53,6 +53,7 @@ _STEP = 50
 @click.option("--strict", is_flag=True, help="Stop at the first bad picture.")
 @click.option("--show", is_flag=True, help="Draw each picture and its ten probabilities in the terminal.")
 @figure_option("Draw a grid of pictures with bars (.png, .svg).")
+@click.option("--record", type=FILE, help="Record requests and answers in this new file.")
 @with_connection
 def predict(
     connection: Connection,
@@ -68,6 +69,7 @@ def predict(
     strict: bool,
     show: bool,
     save_figure: Path | None,
+    record: Path | None,
 ) -> None:
     """Print the class names of images: file, class name, probability.
 
@@ -86,7 +88,7 @@ def predict(
         concurrency=concurrency,
     )
     sorter = _Sorter(strict=strict, keep=FIGURE_IMAGES if save_figure else 0)
-    with closing(results), _writer(output) as write, _progress(results) as progress:
+    with _recorded(connection, record), closing(results), _writer(output) as write, _progress(results) as progress:
         good = sorter.good(progress)
         for text in _drawings(good) if show else lines(good, form, top_k):
             write(text)
@@ -101,6 +103,18 @@ def predict(
         raise sorter.failure
     if sorter.errors:
         click.get_current_context().exit(EXIT_USAGE)
+
+
+@contextmanager
+def _recorded(connection: Connection, file: Path | None) -> Iterator[None]:
+    """Has a connection's requests and answers recorded, if there is a file for them."""
+    if file is None:
+        yield
+        return
+    from client.recorder import Recorder
+
+    with Recorder(file) as connection.recorder:
+        yield
 
 
 def _format(form: str | None, output: Path | None, *, as_json: bool, show: bool) -> str:

@@ -5,19 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from client.types import Calls, Metadata, ModelSpec, Output, VersionStatus
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
 
 _R = TypeVar("_R")
 
 
 @dataclass(frozen=True)
 class Exchange(Generic[_R]):
-    """A request as its API sends it, and `read`, which makes the client's types of the API's response."""
+    """A request as its API sends it, and `read`, which makes the client's types of the API's response.
+
+    messages: of a Predict request, which makes its PredictRequest and PredictResponse of the response, for a recording.
+    """
 
     request: Any
     read: Callable[[Any], _R]
+    messages: Callable[[Any, Metadata], tuple[Message, Message]] | None = None
 
 
 class Wire(Protocol):

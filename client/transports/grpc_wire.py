@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import array
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from google.protobuf.message import DecodeError, Message
@@ -43,7 +43,8 @@ class Request(NamedTuple):
 
 def predict(model: ModelSpec, calls: Calls) -> Exchange[dict[str, Output]]:
     """The first of the calls; read as output name -> shape and flat values."""
-    return Exchange(Request(services.PREDICT, predict_request(model, next(calls()))), outputs)
+    request = predict_request(model, next(calls()))
+    return Exchange(Request(services.PREDICT, request), outputs, lambda response, _: (request, response))
 
 
 def status(model: ModelSpec) -> Exchange[list[VersionStatus]]:
@@ -71,6 +72,27 @@ def predict_request(model: ModelSpec, call: Call) -> messages.PredictRequest:
         else:
             proto.string_val.extend(tensor.content)
     return request
+
+
+def predict_response(values: Mapping[str, Output], signature: Signature) -> messages.PredictResponse:
+    """The answer that has these outputs, as the signature declares them; it does not say which version gave it.
+
+    Raises ServerError for outputs that the signature does not declare.
+    """
+    import numpy as np
+
+    from serving.apis import tensors
+
+    response = messages.PredictResponse()
+    for name, output in values.items():
+        # REST does not name a single output.
+        alias = name or next(iter(signature.outputs), "")
+        if alias not in signature.outputs:
+            raise ServerError("INTERNAL", f"the output {alias!r} is not in the metadata: has another version answered?")
+        data_type = _DATA_TYPES.values_by_name[signature.outputs[alias].dtype].number
+        array = np.array(output.values, tensors.numpy_dtype(data_type)).reshape(output.shape)
+        response.outputs[alias].CopyFrom(tensors.make_tensor_proto(array, dtype=data_type))
+    return response
 
 
 def outputs(response: messages.PredictResponse) -> dict[str, Output]:

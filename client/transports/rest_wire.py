@@ -7,6 +7,7 @@ Source: https://www.tensorflow.org/tfx/serving/api_rest
 from __future__ import annotations
 
 import base64
+import functools
 import gzip
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,6 +36,8 @@ from serving.apis.status import Code
 if TYPE_CHECKING:
     import httpx
 
+    from serving.apis import messages
+
 _OK = 200
 # memoryview's format codes for the dtypes of a call.
 _FORMATS: dict[str, Literal["B", "f"]] = {"DT_UINT8": "B", "DT_FLOAT": "f"}
@@ -54,8 +57,9 @@ def predict(model: ModelSpec, calls: Calls) -> Exchange[dict[str, Output]]:
 
     TF Serving sends a single output without its name: here its name is "".
     """
-    requests = (predict_request(model, call) for call in calls())
-    return Exchange(min(requests, key=lambda request: len(request.body or b"")), _outputs)
+    requests = ((predict_request(model, call), call) for call in calls())
+    request, call = min(requests, key=lambda pair: len(pair[0].body or b""))
+    return Exchange(request, _outputs, functools.partial(_messages, model, call))
 
 
 def status(model: ModelSpec) -> Exchange[list[VersionStatus]]:
@@ -84,6 +88,16 @@ def _outputs(response: httpx.Response) -> dict[str, Output]:
     columns = outputs if isinstance(outputs, dict) else {"": outputs}
     with _expecting("a prediction"):
         return {name: _output(values) for name, values in columns.items()}
+
+
+def _messages(
+    model: ModelSpec, call: Call, response: httpx.Response, metadata: Metadata
+) -> tuple[messages.PredictRequest, messages.PredictResponse]:
+    """What gRPC would have sent and received, but for the version that answered, which REST does not tell."""
+    from client.transports.grpc_wire import predict_request, predict_response
+
+    signature = metadata.signatures.get(call.signature_name, Signature({}, {}, ""))
+    return predict_request(model, call), predict_response(_outputs(response), signature)
 
 
 def _version_statuses(response: httpx.Response) -> list[VersionStatus]:

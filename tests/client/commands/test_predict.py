@@ -11,10 +11,13 @@ import threading
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
+from client.cli import fashion
 from client.types import Prediction
 from fashion_common.served_model import CLASS_NAMES
+from serving.apis.recordings import read_recording
 from tests.support.client_commands import APIS, NOBODY, run
 from tests.support.console import FASHION
 from tests.support.road import Road
@@ -167,3 +170,24 @@ def test_one_of_several_servers_may_be_dead(road: Road, predictions: dict[Path, 
 def test_class_names_are_the_data_sets(predictions: dict[Path, Prediction]) -> None:
     """As the server gives them."""
     assert {prediction.class_name for prediction in predictions.values()} <= set(CLASS_NAMES)
+
+
+@APIS
+def test_fashion_predict_records(road: Road, predictions: dict[Path, Prediction], api: str, tmp_path: Path) -> None:
+    """Every request of the command; a second one needs another file."""
+    file, pictures = tmp_path / "r", list(predictions)[:3]
+    result = run(road, api, "predict", "--record", file, "--batch-size", 2, "--json", *pictures)
+    assert [record["class_name"] for record in json.loads(result.output)] == [
+        predictions[picture].class_name for picture in pictures
+    ]
+    assert len(list(read_recording(file))) == 2
+    result = run(road, api, "predict", "--record", file, *pictures)
+    assert (result.exit_code, "exists, and a recording is a new file" in result.output) == (2, True)
+    assert len(list(read_recording(file))) == 2
+
+
+def test_no_server_leaves_no_file(tmp_path: Path, predictions: dict[Path, Prediction]) -> None:
+    """The same command works once there is one."""
+    command = ["predict", "--server", NOBODY, "--record", str(tmp_path / "r"), str(next(iter(predictions)))]
+    assert CliRunner().invoke(fashion, command).exit_code == 1
+    assert list(tmp_path.iterdir()) == []

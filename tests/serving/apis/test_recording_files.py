@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import multiprocessing
 import os
-import resource
 import signal
 import stat
 from multiprocessing.context import ForkServerContext
@@ -18,7 +17,7 @@ from serving.apis.recording_files import RecordingFile, RecordingWriter, seriali
 from serving.apis.recordings import Origin, RecordingError, read_recording
 from serving.apis.tfrecord import framed
 from tests.support.killed import Step, kill_at
-from tests.support.records import predict_log
+from tests.support.records import file_size_limit, predict_log
 
 # All records of one digit have the same length.
 RECORD_BYTES = len(framed(serialized(predict_log(0))))
@@ -73,19 +72,15 @@ def test_a_file_is_its_owners_and_new(tmp_path: Path) -> None:
 def test_a_full_disk_tears_no_record(tmp_path: Path) -> None:
     """What does not fit is told, and leaves the file as it was; the next record that fits follows."""
     path = tmp_path / "one"
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    try:
-        with RecordingFile(path) as file:
-            file.write(predict_log(1))
-            resource.setrlimit(resource.RLIMIT_FSIZE, (RECORD_BYTES * 2, hard))
-            with pytest.raises(RecordingError, match=f"one cannot be written to: {os.strerror(errno.EFBIG)}"):
-                file.write(predict_log(2, size=1000))
-            assert path.stat().st_size == RECORD_BYTES
-            file.write(predict_log(3))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        signal.signal(signal.SIGXFSZ, ignored)
+    with RecordingFile(path) as file:
+        file.write(predict_log(1))
+        with (
+            file_size_limit(RECORD_BYTES * 2),
+            pytest.raises(RecordingError, match=f"one cannot be written to: {os.strerror(errno.EFBIG)}"),
+        ):
+            file.write(predict_log(2, size=1000))
+        assert path.stat().st_size == RECORD_BYTES
+        file.write(predict_log(3))
     assert ids(path) == ["id-1", "id-3"]
 
 
