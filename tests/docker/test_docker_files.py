@@ -35,6 +35,16 @@ def test_the_configuration_files_parse_and_say_what_the_images_need() -> None:
     assert monitoring.prometheus_config.enable
 
 
+@pytest.mark.parametrize("name", ["client", "embedded", "light"])
+def test_images_are_made_of_every_package(name: str) -> None:
+    """Of those that the wheel has: it cannot be built without one."""
+    wheel = re.search(r"^packages = (\[.*\])$", (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    assert wheel
+    packages = json.loads(wheel[1])
+    assert set(re.findall(r"^COPY (\w+)/ /src/\1/$", DOCKERFILES[name], re.MULTILINE)) == set(packages)
+    assert {f"!{package}/" for package in packages} <= set((ROOT / ".dockerignore").read_text().splitlines())
+
+
 @pytest.mark.parametrize("name", ["serving", "embedded", "light"])
 def test_server_images_have_the_same_contract(name: str) -> None:
     """Ports, user, environment, health check, entry point and the flags of every backend."""
