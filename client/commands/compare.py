@@ -41,7 +41,7 @@ _STEP = 50
 _NAMED_INPUTS = 20
 
 
-@click.command(epilog="Example: fashion compare recordings/*.tfrecord --candidate 7 --html compare.html")
+@click.command(epilog="Example: fashion compare recordings/ --candidate 7 --html compare.html")
 @click.argument("inputs", nargs=-1, metavar="[INPUT]...")
 @click.option("--test-set", is_flag=True, help="Compare on the 10,000 labelled test images instead.")
 @click.option(
@@ -88,9 +88,10 @@ def compare(
 ) -> None:
     """Put two versions side by side on the same inputs: agreement, flips, accuracy, latency.
 
-    INPUT is a recording (the Predict requests in it), or what `fashion predict` takes: a picture, a directory, a glob,
-    an array, an IDX file. A version is named by its label, its number, or the URL of a server, whose newest it then is.
-    A label that moves meanwhile changes nothing: the version that it named in the beginning answers.
+    INPUT is a recording or a directory of them (the Predict requests), or what `fashion predict` takes: a picture,
+    a directory, a glob, an array, an IDX file. A version is named by its label, its number, or the URL of a server,
+    whose newest it then is. A label that moves meanwhile changes nothing: the version that it named in the
+    beginning answers.
     """
     if bool(inputs) == test_set:
         raise click.UsageError("give either inputs or --test-set")

@@ -20,7 +20,7 @@ from client.pipeline import Images, groups
 from client.predictions import predictions
 from client.transports.grpc_wire import outputs
 from client.types import IMAGE_BYTES, Call, Prediction, Preprocess, Tensor
-from serving.apis.recordings import has_inputs, read_recording
+from serving.apis.recordings import RecordingError, has_inputs, read_recording, recordings_at
 from serving.apis.tensors import TensorError, data_type_name, make_ndarray
 from serving.apis.tfrecord import is_tfrecord
 
@@ -137,17 +137,18 @@ def questions(
     batch_size: int = BATCH_SIZE,
     signature_name: str | None = None,
 ) -> Iterator[Question]:
-    """The inputs of files, in order: recordings, or whatever `client.pictures.sources.blocks` reads.
+    """The inputs of files, in order: recordings, directories of them, or what `client.pictures.sources.blocks` reads.
 
     Raises ClientUsageError, RecordingError or ImageError for one that cannot be used: a comparison of fewer inputs than
     were named would mislead.
     """
-    for is_recording, files in groupby(paths, _is_recording):
-        if is_recording:
-            for file in files:
-                yield from recorded_questions(Path(file))
+    for has_recordings, group in groupby(paths, _has_recordings):
+        if has_recordings:
+            for path in group:
+                for file in recordings_at(Path(path)):
+                    yield from recorded_questions(file)
         else:
-            yield from image_questions(blocks(list(files), preprocess, batch_size), batch_size, signature_name)
+            yield from image_questions(blocks(list(group), preprocess, batch_size), batch_size, signature_name)
 
 
 def image_questions(
@@ -197,10 +198,10 @@ def _joined(group: Sequence[Images]) -> tuple[Sequence[str], Batch]:
     return names, Batch(batches[0].dtype, b"".join(batch.content for batch in batches))
 
 
-def _is_recording(path: str) -> bool:
+def _has_recordings(path: str) -> bool:
     try:
-        return Path(path).is_file() and is_tfrecord(Path(path))
-    except OSError:
+        return any(file.is_file() and is_tfrecord(file) for file in recordings_at(Path(path)))
+    except (OSError, RecordingError):
         # Whoever reads it says so.
         return False
 

@@ -19,7 +19,7 @@ from google.protobuf.message import DecodeError, Message
 from fashion_common.errors import FashionError
 from serving.apis.messages import LogMetadata, ModelSpec, PredictionLog, SamplingConfig
 from serving.apis.tensors import varint
-from serving.apis.tfrecord import RecordError, TruncatedRecordError, read_records
+from serving.apis.tfrecord import RecordError, TruncatedRecordError, is_tfrecord, read_records
 
 TRACEPARENT_HEADER = "traceparent"
 # https://www.w3.org/TR/trace-context/#traceparent-header, version 00.
@@ -151,6 +151,16 @@ def read_recording(path: Path) -> Iterator[PredictionLog]:
         if log.WhichOneof("log_type") is None:
             raise _no_recording(path, number)
         yield log
+
+
+def recordings_at(path: Path) -> list[Path]:
+    """The recordings in a directory, the oldest first; a path that is no directory is itself. Raises RecordingError."""
+    if not path.is_dir():
+        return [path]
+    try:
+        return sorted(file for file in path.iterdir() if file.is_file() and is_tfrecord(file))
+    except OSError as error:
+        raise RecordingError(f"{path} cannot be read: {error.strerror}: give a recording's path") from error
 
 
 def _model_spec(message: Any) -> ModelSpec | None:

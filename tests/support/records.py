@@ -5,13 +5,17 @@ from __future__ import annotations
 import contextlib
 import resource
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from serving.apis import messages, tensors
-from serving.apis.messages import PredictionLog
+from serving.apis.messages import ModelSpec, PredictionLog, PredictRequest, PredictResponse
+from serving.apis.recording_files import RecordingFile
 from serving.apis.recordings import Origin, prediction_log
+from serving.apis.tensors import make_tensor_proto
 
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
@@ -40,3 +44,33 @@ def predict_log(number: int, size: int = 1) -> PredictionLog:
     response.outputs["y"].CopyFrom(tensors.make_tensor_proto(x / 2 + 2))
     origin = Origin(f"id-{number}", TRACEPARENT)
     return prediction_log(request, response, origin, sampling_rate=0.25, timestamp_secs=1_700_000_000 + number)
+
+
+def image_log(
+    inputs: npt.ArrayLike,
+    answers: Mapping[str, npt.ArrayLike] | None = None,
+    *,
+    name: str = "images",
+    signature: str = "serving_default",
+    version: int = 6,
+) -> PredictionLog:
+    """A record of one request to an image classifier. answers: the outputs; none for a request that got no answer."""
+    spec = ModelSpec(name="recorded_model", signature_name=signature, version_label="stable")
+    request = PredictRequest(model_spec=spec, inputs={name: make_tensor_proto(inputs)})
+    answered_by = ModelSpec(name="recorded_model", signature_name=signature)
+    answered_by.version.value = version
+    outputs = {key: make_tensor_proto(value) for key, value in (answers or {}).items()}
+    return prediction_log(request, PredictResponse(model_spec=answered_by, outputs=outputs))
+
+
+def write_recording(path: Path, *logs: PredictionLog) -> Path:
+    """A recording of these records."""
+    with RecordingFile(path) as file:
+        for log in logs:
+            file.write(log)
+    return path
+
+
+def sure_of(*classes: int) -> npt.NDArray[np.float32]:
+    """Probabilities float32 [N, 10] of these classes: 0.91, and 0.01 for each other."""
+    return (0.01 + 0.9 * np.eye(10)[list(classes)]).astype(np.float32)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
@@ -12,6 +13,7 @@ from training.commands.options import json_option, model_base_path_option, print
 from training.errors import TrainingUsageError
 
 _file = click.Path(dir_okay=False, path_type=Path)
+_recordings = click.Path(exists=True, path_type=Path)
 
 
 @click.command(epilog="Example: fashion export runs/latest --min-accuracy 0.86 --keep 3")
@@ -32,7 +34,19 @@ _file = click.Path(dir_okay=False, path_type=Path)
     show_default=True,
     help="Refuse a test accuracy that much below the newest version's.",
 )
-@click.option("--force", is_flag=True, help="Export what these two refuse; the manifest records it.")
+@click.option(
+    "--replay",
+    "recordings",
+    type=_recordings,
+    multiple=True,
+    help="Hold the model to the recorded answers in a file, or in a directory's recordings; again for more.",
+)
+@click.option(
+    "--min-agreement",
+    type=click.FloatRange(0, 1),
+    help="With --replay, refuse a lower share of inputs with the recorded class.  [default: 0.9]",
+)
+@click.option("--force", is_flag=True, help="Export what these refuse; the manifest records it.")
 @click.option("--keep", type=click.IntRange(min=1), help="Then remove old versions but the newest N and labelled ones.")
 @click.option("--with-copies", is_flag=True, help="Put Keras's own files into the version's assets.extra/.")
 @click.option("--no-lite", is_flag=True, help="Leave out model.tflite, which the light server runs.")
@@ -40,6 +54,12 @@ _file = click.Path(dir_okay=False, path_type=Path)
     "--batching-config",
     type=click.Path(dir_okay=False, exists=True, path_type=Path),
     help="Batch sizes of the warmup requests.  [default: serving/config/batching.config]",
+)
+@click.option(
+    "--warmup-from",
+    type=_recordings,
+    multiple=True,
+    help="Warm up with recorded requests, which may be personal data: the first of each signature and batch size.",
 )
 @click.option("--verify", type=click.Path(path_type=Path), help="Export nothing: test the version at PATH.")
 @json_option
@@ -52,11 +72,14 @@ def export(
     data_dir: Path | None,
     min_accuracy: float | None,
     max_regression: float,
+    recordings: tuple[Path, ...],
+    min_agreement: float | None,
     force: bool,
     keep: int | None,
     with_copies: bool,
     no_lite: bool,
     batching_config: Path | None,
+    warmup_from: tuple[Path, ...],
     verify: Path | None,
     as_json: bool,
 ) -> None:
@@ -71,10 +94,13 @@ def export(
         return
     if weights is not None and from_ is None:
         raise TrainingUsageError("--weights belongs to --from: name the model's .json file with --from")
+    if min_agreement is not None and not recordings:
+        raise TrainingUsageError("--min-agreement belongs to --replay: name the recordings with --replay")
     from rich.console import Console
 
     from serving.apis import CONFIG_DIR
     from training import runs
+    from training.export.acceptance import MIN_AGREEMENT
     from training.export.export import export_saved_model
     from training.export.trained import load_file, load_run
     from training.export.warmup import batch_sizes
@@ -91,10 +117,13 @@ def export(
             batch_sizes=sizes,
             min_accuracy=min_accuracy,
             max_regression=max_regression,
+            recordings=_files(recordings),
+            min_agreement=MIN_AGREEMENT if min_agreement is None else min_agreement,
             force=force,
             with_copies=with_copies,
             with_lite=not no_lite,
             keep=keep,
+            warmup_recordings=_files(warmup_from),
             report=status.update,
         )
     if as_json:
@@ -102,10 +131,26 @@ def export(
         return
     click.echo(exported.path)
     click.echo(f"Self-test passed: {_agreement(exported.differences, exported.litert_differences)}", err=True)
+    if exported.replay:
+        agreeing, compared = exported.replay["agreeing"], exported.replay["compared"]
+        click.echo(f"Replayed: {agreeing} of {compared} inputs have the recorded class", err=True)
     for objection in exported.forced:
         click.echo(f"Forced: {objection}", err=True)
     if exported.removed:
         click.echo(f"Removed: {', '.join(map(str, exported.removed))}", err=True)
+
+
+def _files(paths: Iterable[Path]) -> list[Path]:
+    """The recordings at some paths. Raises TrainingUsageError for a directory that holds none."""
+    from serving.apis.recordings import recordings_at
+
+    files: list[Path] = []
+    for path in paths:
+        recordings = recordings_at(path)
+        if not recordings:
+            raise TrainingUsageError(f"no recordings in {path}: name a file that was recorded")
+        files += recordings
+    return files
 
 
 def _verify(path: Path, as_json: bool) -> None:

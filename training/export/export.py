@@ -5,8 +5,9 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 
@@ -16,11 +17,12 @@ from fashion_common.served_model import CLASS_NAMES
 from serving.apis.self_test import TOLERANCE, write_archive
 from training.data.dataset import Report
 from training.errors import DamagedVersionError, TrainingError, TrainingUsageError
-from training.export.acceptance import accept
+from training.export.acceptance import MIN_AGREEMENT, accept
 from training.export.golden import golden_cases
 from training.export.lite import conversion_process
 from training.export.manifest import check_files, read_manifest, recorded_accuracy, write_manifest
 from training.export.publish import publish, staging_directory
+from training.export.replay import replay
 from training.export.self_test import Differences, run_self_test, self_test_process
 from training.export.signatures import describe_signatures, write_saved_model
 from training.export.trained import TrainedModel
@@ -33,7 +35,8 @@ class ExportedVersion:
     """A published version.
 
     differences, litert_differences: each signature's largest absolute difference from Keras, on TensorFlow and on
-    LiteRT. forced: the objections that --force overrode. removed: the old versions that are gone, ascending.
+    LiteRT. forced: the objections that --force overrode. removed: the old versions that are gone, ascending. replay:
+    the evidence of the comparison with recordings, as JSON.
     """
 
     version: int
@@ -43,6 +46,7 @@ class ExportedVersion:
     litert_differences: dict[str, float]
     forced: list[str]
     removed: list[int]
+    replay: dict[str, Any] | None = None
 
 
 def export_saved_model(
@@ -56,12 +60,16 @@ def export_saved_model(
     with_copies: bool = False,
     with_lite: bool = True,
     keep: int | None = None,
+    recordings: Sequence[Path] = (),
+    min_agreement: float = MIN_AGREEMENT,
+    warmup_recordings: Sequence[Path] = (),
     report: Report = lambda _: None,
 ) -> ExportedVersion:
     """Writes the model as the next version under the base path, and publishes it when it answers as Keras does.
 
     base_path: the directory of the versions; its name is the model's name. batch_sizes: of the warmup requests.
-    min_accuracy, max_regression, force: as in `accept`. with_copies: Keras's own files go into `assets.extra/`.
+    min_accuracy, max_regression, force, min_agreement: as in `accept`; recordings: what the model is held to.
+    warmup_recordings: as in `write_warmup`. with_copies: Keras's own files go into `assets.extra/`.
     with_lite: `model.tflite` goes beside the SavedModel. keep: how many of the newest versions stay (None: all),
     besides those that labels use. report: gets a line of text before each step. Raises TrainingError for a model that
     is not good enough or that LiteRT cannot run, SelfTestError when an output differs from Keras's, TrainingUsageError
@@ -75,7 +83,21 @@ def export_saved_model(
             f"Cannot read the versions under {base_path} ({error.strerror or error}): make it readable, "
             "or choose another --model-base-path"
         ) from error
-    objections = accept(candidate, predecessor, min_accuracy=min_accuracy, max_regression=max_regression, force=force)
+    replayed = None
+    if recordings:
+        report("Replaying the recordings")
+        replayed = replay(candidate, model_name, recordings)
+    objections = accept(
+        candidate,
+        predecessor,
+        min_accuracy=min_accuracy,
+        max_regression=max_regression,
+        force=force,
+        replayed=replayed,
+        min_agreement=min_agreement,
+    )
+    # A manifest goes wherever its version goes: single requests are not listed in it.
+    evidence = replace(replayed, examples=()).to_json() if replayed else None
     golden = golden_cases(candidate.model)
     with (
         self_test_process() as self_test,
@@ -86,7 +108,7 @@ def export_saved_model(
         try:
             write_saved_model(candidate.model, staging)
             write_archive(staging / SELF_TEST_FILE, golden)
-            write_warmup(staging / WARMUP_FILE, model_name, batch_sizes)
+            write_warmup(staging / WARMUP_FILE, model_name, batch_sizes, warmup_recordings)
         except tf.errors.OpError as error:
             raise OSError(f"TensorFlow says {error.message}") from error
         for file in candidate.files if with_copies else ():
@@ -117,6 +139,7 @@ def export_saved_model(
                 "litert_largest_differences": litert_differences,
             },
             "replaced": predecessor and {"version": predecessor[0], "accuracy": recorded_accuracy(predecessor[1])},
+            "replay": evidence,
             "forced": objections,
         }
         write_manifest(staging, facts)
@@ -130,7 +153,7 @@ def export_saved_model(
             "writable, or remove them yourself"
         ) from error
     return ExportedVersion(
-        int(path.name), path, candidate.accuracy, differences, litert_differences, objections, removed
+        int(path.name), path, candidate.accuracy, differences, litert_differences, objections, removed, evidence
     )
 
 

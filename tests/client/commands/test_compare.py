@@ -20,11 +20,8 @@ from PIL import Image
 
 from client.cli import fashion
 from fashion_common.evidence import Evidence
-from serving.apis.messages import ModelSpec, PredictRequest, PredictResponse
-from serving.apis.recording_files import RecordingFile
-from serving.apis.recordings import prediction_log
-from serving.apis.tensors import make_tensor_proto
 from tests.support.live import Server, running
+from tests.support.records import image_log, sure_of, write_recording
 
 _CONFIG = """model_config_list {{ config {{
   name: "fashion_mnist" base_path: "{base_path}" model_platform: "tensorflow" model_version_policy {{ all {{}} }}
@@ -62,17 +59,10 @@ def _compare(server: Server, *arguments: object, duration: float = 0) -> Result:
 
 
 def _record(path: Path, *requests: tuple[npt.NDArray[np.uint8], list[int]]) -> Path:
-    """A recording of requests of images and of the classes that were answered by version 6."""
-    with RecordingFile(path) as file:
-        for images, classes in requests:
-            spec = ModelSpec(name="fashion_mnist", signature_name="serving_default")
-            request = PredictRequest(model_spec=spec, inputs={"images": make_tensor_proto(images)})
-            answer = ModelSpec(name="fashion_mnist")
-            answer.version.value = 6
-            rows = 0.01 + 0.9 * np.eye(10, dtype=np.float32)[classes]
-            outputs = {"probabilities": make_tensor_proto(rows)} if classes else {}
-            file.write(prediction_log(request, PredictResponse(model_spec=answer, outputs=outputs)))
-    return path
+    """A recording of requests of images and of the classes that were answered; none for no answer."""
+    answers = ({"probabilities": sure_of(*classes)} if classes else None for _, classes in requests)
+    logs = (image_log(images, answer) for (images, _), answer in zip(requests, answers, strict=True))
+    return write_recording(path, *logs)
 
 
 def test_two_labels_are_put_side_by_side(server: Server, array: Path) -> None:

@@ -142,19 +142,20 @@ def test_records_that_cannot_be_sent_again_are_named(tmp_path: Path) -> None:
 
 
 def test_files_are_told_apart_by_their_content(tmp_path: Path) -> None:
-    """A recording may have any name, and stands between arrays and pictures in the order that was given."""
-    recording = _recording(tmp_path / "recording.png", _IMAGES[:1])
+    """A recording may have any name; the order of what was given stays, a directory of recordings in it."""
+    (tmp_path / "recordings").mkdir()
+    recording = _recording(tmp_path / "recordings" / "recording.png", _IMAGES[:1])
     np.save(tmp_path / "a.npy", _IMAGES[:2])
     gray = np.zeros((28, 28), np.uint8)
     gray[7:21] = 200
     (tmp_path / "b.png").write_bytes(png(gray.tobytes()))
-    paths = [str(tmp_path / "a.npy"), str(tmp_path / "b.png"), str(recording), str(tmp_path / "b.png")]
+    paths = list(map(str, [tmp_path / "a.npy", tmp_path / "b.png", recording, recording.parent, tmp_path / "b.png"]))
     asked = list(questions(paths))
-    assert [len(question.names) for question in asked] == [3, 1, 1]
-    assert [type(question) is RecordedQuestion for question in asked] == [False, True, False]
+    assert [len(question.names) for question in asked] == [3, 1, 1, 1]
+    assert [type(question) is RecordedQuestion for question in asked] == [False, True, True, False]
     assert (
         b"".join(question.content() for question in asked)
-        == np.stack([_IMAGES[0], _IMAGES[1], gray, _IMAGES[0], gray]).tobytes()
+        == np.stack([_IMAGES[0], _IMAGES[1], gray, _IMAGES[0], _IMAGES[0], gray]).tobytes()
     )
 
 

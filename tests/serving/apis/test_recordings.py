@@ -17,6 +17,7 @@ from serving.apis.recordings import (
     has_inputs,
     prediction_log,
     read_recording,
+    recordings_at,
     traceparent,
 )
 from tests.support.records import TRACEPARENT, predict_log
@@ -140,3 +141,15 @@ def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
         list(read_recording(tmp_path / "none"))
     with pytest.raises(RecordingError, match="cannot be read: Is a directory"):
         list(read_recording(tmp_path))
+
+
+def test_a_directory_stands_for_its_recordings(tmp_path: Path) -> None:
+    """By their names, which sort by age; other files are no recordings, and a path that is no directory is itself."""
+    for name in ("2.tfrecord", "1.tfrecord"):
+        with RecordingFile(tmp_path / name) as file:
+            file.write(predict_log(1))
+    (tmp_path / "notes.txt").write_text("of last week")
+    (tmp_path / "older").mkdir()
+    assert recordings_at(tmp_path) == [tmp_path / "1.tfrecord", tmp_path / "2.tfrecord"]
+    assert recordings_at(tmp_path / "older") == []
+    assert recordings_at(tmp_path / "missing") == [tmp_path / "missing"]

@@ -47,7 +47,14 @@ def test_export_as_json(run: Path, base: Path) -> None:
     assert (result.exit_code, result.stderr) == (0, "")
     output = json.loads(result.stdout)
     differences, litert_differences = output.pop("differences"), output.pop("litert_differences")
-    assert output == {"version": 1, "path": str(base / "1"), "accuracy": 0.88, "forced": [], "removed": []}
+    assert output == {
+        "version": 1,
+        "path": str(base / "1"),
+        "accuracy": 0.88,
+        "forced": [],
+        "removed": [],
+        "replay": None,
+    }
     assert list(differences) == ["serving_default", "encoded_images", "float_images", "classify"]
     assert list(litert_differences) == ["serving_default", "float_images"]
     assert max(*differences.values(), *litert_differences.values()) <= 1e-6
@@ -128,6 +135,7 @@ def test_the_manifest_says_where_a_version_comes_from(exported_version: Path) ->
         "class_names": list(CLASS_NAMES),
         "self_test": {"tolerance": 1e-5},
         "replaced": None,
+        "replay": None,
         "forced": [],
         "python": ".".join(map(str, sys.version_info[:3])),
         "packages": {name: metadata.version(name) for name in packages},

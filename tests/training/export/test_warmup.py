@@ -5,13 +5,33 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tensorflow as tf
 from google.protobuf import text_format
 
+from fashion_common.layout import WARMUP_FILE
+from fashion_common.served_model import SIGNATURES
 from serving.apis import CONFIG_DIR
-from serving.apis.messages import BatchingParameters
+from serving.apis.messages import (
+    BatchingParameters,
+    ClassificationRequest,
+    ClassificationResponse,
+    ModelSpec,
+    PredictionLog,
+    PredictRequest,
+    PredictResponse,
+)
+from serving.apis.recordings import prediction_log
+from serving.apis.tensors import make_ndarray
+from serving.apis.tfrecord import read_records
+from serving.embedded.loading.load import version_load
+from serving.embedded.loading.tensorflow.saved_model import load
+from serving.embedded.models.storage import VersionDirectory
+from tests.support.exports import encoded, invoke, pictures
+from tests.support.records import image_log, sure_of, write_recording
 from training.errors import TrainingUsageError
+from training.export.golden import image_example
 from training.export.warmup import batch_sizes, write_warmup
 
 BATCHING_CONFIG = CONFIG_DIR / "batching.config"
@@ -108,3 +128,118 @@ def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     """With the system's reason."""
     with pytest.raises(TrainingUsageError, match=f"^Cannot read {tmp_path / 'none'}: No such file or directory$"):
         batch_sizes(tmp_path / "none")
+
+
+def _keys(path: Path) -> list[tuple[str, int]]:
+    """The signature and the number of rows of each record."""
+    keys = []
+    for log in map(PredictionLog.FromString, read_records(path)):
+        if log.HasField("classify_log"):
+            request = log.classify_log.request
+            keys.append((request.model_spec.signature_name, len(request.input.example_list.examples)))
+        else:
+            [tensor] = log.predict_log.request.inputs.values()
+            keys.append((log.predict_log.request.model_spec.signature_name, tensor.tensor_shape.dim[0].size))
+    return keys
+
+
+def test_recorded_requests_take_the_place_of_made_ones(tmp_path: Path) -> None:
+    """The first of each signature and batch size, its inputs as they were, without labels and answers."""
+    images = pictures(5)
+    answers = {"probabilities": sure_of(0)}
+    recording = write_recording(
+        tmp_path / "a",
+        image_log(images[:1], answers, signature=""),
+        image_log(images[1:2], answers),
+        image_log(images[:5], answers),
+    )
+    path = tmp_path / "1" / "warmup"
+    assert write_warmup(path, "fashion_mnist", [1], [recording]) == 5
+    assert _keys(path) == [(name, 1) for name in SIGNATURES] + [("serving_default", 5)]
+    first = PredictionLog.FromString(next(read_records(path)))
+    request = first.predict_log.request
+    np.testing.assert_array_equal(make_ndarray(request.inputs["images"]), images[:1])
+    assert request.model_spec == ModelSpec(name="fashion_mnist", signature_name="serving_default")
+    assert not first.HasField("log_metadata")
+    assert not first.predict_log.HasField("response")
+
+
+def test_recorded_classify_requests_warm_up_too(tmp_path: Path) -> None:
+    """Those that were answered."""
+    spec = ModelSpec(name="m", signature_name="classify", version_label="canary")
+    request = ClassificationRequest(model_spec=spec)
+    request.input.example_list.examples.extend([image_example(encoded(image, "PNG")) for image in pictures(2)])
+    response = ClassificationResponse()
+    response.result.classifications.add()
+    response.result.classifications.add()
+    recording = write_recording(
+        tmp_path / "a", prediction_log(request, ClassificationResponse()), prediction_log(request, response)
+    )
+    path = tmp_path / "1" / "warmup"
+    assert write_warmup(path, "fashion_mnist", [1], [recording]) == 5
+    assert _keys(path)[-1] == ("classify", 2)
+    *_, last = read_records(path)
+    assert PredictionLog.FromString(last).classify_log.request.input == request.input
+
+
+@pytest.mark.parametrize(
+    "log",
+    [
+        image_log(pictures(1)),
+        image_log(pictures(1), {"y": [0]}, signature="other"),
+        image_log(pictures(1), {"y": [0]}, name="pixels"),
+        image_log(pictures(1).astype(np.float32), {"y": [0]}),
+        image_log(pictures(1)[:, :27], {"y": [0]}),
+        image_log(pictures(1)[:0], {"y": [0]}),
+        image_log(np.uint8(0), {"y": [0]}),
+        prediction_log(PredictRequest(model_spec=ModelSpec(name="m")), PredictResponse()),
+    ],
+    ids=["unanswered", "signature", "name", "dtype", "shape", "no rows", "scalar", "answers only"],
+)
+def test_a_request_that_might_fail_the_load_is_no_warmup(tmp_path: Path, log: PredictionLog) -> None:
+    """A server refuses a version whose warmup fails; recordings of nothing else are asked wrongly."""
+    recording = write_recording(tmp_path / "a", log)
+    with pytest.raises(TrainingUsageError, match=f"no answered request of the served signatures in {recording}"):
+        write_warmup(tmp_path / "1" / "warmup", "fashion_mnist", [1], [recording])
+
+
+def test_no_more_recorded_requests_than_a_server_takes(tmp_path: Path) -> None:
+    """1,000 in all: what would be made comes first, then the recorded batch sizes as they came."""
+    row = pictures(1)[0]
+    logs = [image_log(np.broadcast_to(row, (size, 28, 28)), {"y": [0]}) for size in range(1, 31)]
+    # A tensor of few bytes for many rows: readers repeat the last value.
+    for size in range(31, 1011):
+        log = image_log(row[None], {"y": [0]})
+        tensor = log.predict_log.request.inputs["images"]
+        tensor.tensor_shape.dim[0].size = size
+        tensor.ClearField("tensor_content")
+        tensor.int_val.append(1)
+        logs.append(log)
+    path = tmp_path / "1" / "warmup"
+    assert write_warmup(path, "fashion_mnist", [1, 1010], [write_recording(tmp_path / "a", *logs)]) == 1000
+    keys = _keys(path)
+    assert len(set(keys)) == 1000
+    assert keys[:8] == [(name, size) for size in (1, 1010) for name in SIGNATURES]
+    assert keys[8:] == [("serving_default", size) for size in range(2, 994)]
+    made = list(map(PredictionLog.FromString, read_records(path)))[4]
+    assert list(made.predict_log.request.inputs["images"].int_val) == [1]
+
+
+@pytest.mark.usefixtures("steps_here")
+def test_a_server_warms_up_with_what_was_recorded(run: Path, base: Path, tmp_path: Path) -> None:
+    """`fashion export --warmup-from`: of every signature; the version loads, and has answered them."""
+    images, answers = pictures(3), {"probabilities": sure_of(0, 1, 2)}
+    files = np.array([encoded(image, "PNG") for image in images], object)
+    write_recording(
+        tmp_path / "recordings.tfrecord",
+        image_log(images, answers),
+        image_log((images / 255).astype(np.float32), answers, signature="float_images"),
+        image_log(files, answers, name="image_bytes", signature="encoded_images"),
+    )
+    result = invoke("export", run, "--model-base-path", base, "--no-lite", "--warmup-from", tmp_path)
+    assert result.exit_code == 0, result.stderr
+    directory = base / "1"
+    assert {(name, 3) for name in ("serving_default", "float_images", "encoded_images")} <= set(
+        _keys(directory / WARMUP_FILE)
+    )
+    version_load(load)("fashion_mnist", 1, VersionDirectory(directory)).close()
