@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from client.calls import parts
 from client.connection import BaseConnection, open_transports
@@ -18,6 +18,8 @@ from client.transports.security import Security
 from client.types import Call, Metadata, ModelSpec, Output, Prediction, VersionStatus
 
 if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
     from client.recorder import Recorder
 
 _R = TypeVar("_R")
@@ -53,6 +55,10 @@ class AsyncConnection(BaseConnection):
     async def run(self, call: Call) -> dict[str, Output]:
         """See Connection.run."""
         return await self._call(lambda wire: wire.predict(self.model, lambda: iter([call])))
+
+    async def exchange(self, request: Message) -> Any:
+        """See Connection.exchange."""
+        return await self._call(lambda wire: wire.message(request))
 
     async def status(self) -> list[VersionStatus]:
         """See Connection.status."""

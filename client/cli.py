@@ -37,6 +37,7 @@ _COMMANDS = {
     "metadata": _Command("client.commands.metadata", None, "Print the served model's signatures."),
     "evaluate": _Command("client.commands.evaluate", None, "Measure a live server's accuracy on the test set."),
     "bench": _Command("client.commands.bench", None, "Measure a live server's throughput and latency."),
+    "replay": _Command("client.commands.replay", None, "Send recorded requests to a live server again."),
     "compare": _Command("client.commands.compare", None, "Put two versions side by side on the same inputs."),
     "label": _Command("rollout.commands.label", None, "List which version each label names, or move labels."),
     "promote": _Command("rollout.commands.promote", None, "Make a version stable when what speaks for it holds."),

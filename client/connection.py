@@ -6,7 +6,7 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from client.calls import parts
 from client.errors import ClientUsageError, ServerError
@@ -20,6 +20,8 @@ from client.transports.security import Security
 from client.types import Call, Metadata, ModelSpec, Output, Prediction, VersionStatus
 
 if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
     from client.recorder import Recorder
 
 _R = TypeVar("_R")
@@ -93,6 +95,14 @@ class Connection(BaseConnection):
     def run(self, call: Call) -> dict[str, Output]:
         """A call as it is: the outputs by name; nothing is checked before. Raises ServerError."""
         return self._call(lambda wire: wire.predict(self.model, lambda: iter([call])))
+
+    def exchange(self, request: Message) -> Any:
+        """Sends a request message of PredictionService as it is, model and all, and gives its response message.
+
+        request: PredictRequest, ClassificationRequest, RegressionRequest or MultiInferenceRequest. Raises ServerError;
+        ClientUsageError for what REST cannot carry: MultiInferenceRequest, an output_filter, complex numbers.
+        """
+        return self._call(lambda wire: wire.message(request))
 
     def status(self) -> list[VersionStatus]:
         """The state of the model's versions, the newest first. Raises ServerError."""

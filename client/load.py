@@ -30,7 +30,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from client.errors import ClientError, ServerError
+from client.errors import ServerError
+from fashion_common.errors import FashionError
 
 Request: TypeAlias = Callable[[], int]
 # When a request is due, in seconds from the beginning of the loop; None: at once.
@@ -164,7 +165,7 @@ def closed_loop(
     """Sends requests from `concurrency` threads, each when its last one was answered, latency counted from then.
 
     Ends with the requests, or `duration` seconds after the first `warm_up` seconds, which do not count. Ctrl-C ends it
-    early; while nothing was measured, KeyboardInterrupt is raised. ServerErrors are counted, other ClientErrors raised.
+    early; while nothing was measured, KeyboardInterrupt is raised. Other errors than ServerError are raised.
     """
     return _Loop(((None, request) for request in requests), duration, warm_up).run(concurrency)
 
@@ -191,7 +192,7 @@ class _Loop:
         self._beginning = time.perf_counter()
         self._lock = threading.Lock()
         self._stopped = threading.Event()
-        self._failure: ClientError | None = None
+        self._failure: FashionError | None = None
         self._latencies = array("d")
         self._errors: Counter[str] = Counter()
         self._images = 0
@@ -224,7 +225,7 @@ class _Loop:
         try:
             while arrival := self._take():
                 self._send(*arrival)
-        except ClientError as error:
+        except FashionError as error:
             # After Ctrl-C it is that the connection is closed, and nobody looks.
             self._failure = error
             self._stopped.set()

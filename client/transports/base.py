@@ -36,6 +36,12 @@ class Wire(Protocol):
         REST answers a single output without its name: here its name is "".
         """
 
+    def message(self, request: Message) -> Exchange[Any]:
+        """A request message of PredictionService as it is, read as its response message.
+
+        Raises ClientUsageError for what the API cannot carry.
+        """
+
     def status(self, model: ModelSpec) -> Exchange[list[VersionStatus]]:
         """Read as the state of the model's versions, the newest first."""
 

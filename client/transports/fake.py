@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from client.errors import ServerError
 from client.transports.base import Exchange
-from client.types import Call, Calls, Metadata, ModelSpec, Output, Signature, TensorInfo, VersionStatus
+from client.types import Call, Calls, Metadata, ModelSpec, Output, Signature, Tensor, TensorInfo, VersionStatus
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
 
 _IMAGES = {"images": TensorInfo("DT_UINT8", (-1, 28, 28))}
 _ANSWERS = {"probabilities": TensorInfo("DT_FLOAT", (-1, 10))}
@@ -41,6 +44,10 @@ class FakeTransport:
         """Read as the `outputs` of the first call."""
         return Exchange(next(calls()), self.outputs)
 
+    def message(self, request: Message) -> Exchange[Any]:
+        """Read as the response to a PredictRequest, of any signature."""
+        return Exchange(request, self._response)
+
     def status(self, _model: ModelSpec) -> Exchange[list[VersionStatus]]:
         """Read as the `versions`."""
         return Exchange(None, lambda _: self.versions)
@@ -55,6 +62,20 @@ class FakeTransport:
         [tensor] = call.inputs.values()
         row = [0.91 if class_id == self.class_id else 0.01 for class_id in range(10)]
         return {"probabilities": Output((tensor.shape[0], 10), row * tensor.shape[0])}
+
+    def _response(self, request: Any) -> Message:
+        from serving.apis.messages import PredictResponse
+        from serving.apis.tensors import data_type_name, make_tensor_proto
+
+        inputs = {
+            name: Tensor(
+                data_type_name(proto.dtype), tuple(dim.size for dim in proto.tensor_shape.dim), proto.tensor_content
+            )
+            for name, proto in request.inputs.items()
+        }
+        [(name, output)] = self.outputs(Call(request.model_spec.signature_name, inputs)).items()
+        rows = [output.values[start : start + 10] for start in range(0, len(output.values), 10)]
+        return PredictResponse(model_spec=request.model_spec, outputs={name: make_tensor_proto(rows, dtype=1)})
 
     def send(self, request: Any, _timeout: float) -> Any:
         """The request is its response."""

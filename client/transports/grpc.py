@@ -39,18 +39,11 @@ class GrpcTransport:
             self._channel = library.secure_channel(address.target, _credentials(security), options)
         else:
             self._channel = library.insecure_channel(address.target, options)
-        self._methods = {
-            method: self._channel.unary_unary(
-                method.path,
-                request_serializer=method.request_class.SerializeToString,
-                response_deserializer=method.response_class.FromString,
-            )
-            for method in (services.PREDICT, services.GET_MODEL_STATUS, services.GET_MODEL_METADATA)
-        }
+        self._methods: dict[services.Method, Any] = {}
 
     def send(self, request: grpc_wire.Request, timeout: float) -> Any:
         """See Transport."""
-        method = self._methods[request.method]
+        method = self._methods.get(request.method) or self._callable(request.method)
         if not request.trailers:
             return method(request.message, timeout=timeout, metadata=self._security.headers)
         if self._asynchronous:
@@ -77,6 +70,14 @@ class GrpcTransport:
     def close(self) -> Any:
         """See Transport."""
         return self._channel.close()
+
+    def _callable(self, method: services.Method) -> Any:
+        self._methods[method] = self._channel.unary_unary(
+            method.path,
+            request_serializer=method.request_class.SerializeToString,
+            response_deserializer=method.response_class.FromString,
+        )
+        return self._methods[method]
 
 
 async def _with_trailers(call: Any) -> tuple[Any, Any]:

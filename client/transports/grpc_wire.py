@@ -28,6 +28,13 @@ _FLAT = {
     "DT_INT64": ("int64_val", "q"),
 }
 
+# By the request's message.
+_METHODS = {
+    "PredictRequest": services.PREDICT,
+    "ClassificationRequest": services.CLASSIFY,
+    "RegressionRequest": services.REGRESS,
+    "MultiInferenceRequest": services.MULTI_INFERENCE,
+}
 
 # Names and values.
 Trailers = Sequence[tuple[str, str | bytes]]
@@ -47,16 +54,21 @@ def predict(model: ModelSpec, calls: Calls) -> Exchange[dict[str, Output]]:
     return Exchange(Request(services.PREDICT, request), outputs, lambda response, _: (request, response))
 
 
+def message(request: Message) -> Exchange[Message]:
+    """The message's method; read as what was answered."""
+    return Exchange(Request(_METHODS[request.DESCRIPTOR.name], request), lambda response: response)
+
+
 def status(model: ModelSpec) -> Exchange[list[VersionStatus]]:
     """GetModelStatus; read as the versions in the server's order."""
-    message = messages.GetModelStatusRequest(model_spec=_model_spec(model))
-    return Exchange(Request(services.GET_MODEL_STATUS, message, trailers=True), _version_statuses)
+    request = messages.GetModelStatusRequest(model_spec=_model_spec(model))
+    return Exchange(Request(services.GET_MODEL_STATUS, request, trailers=True), _version_statuses)
 
 
 def metadata(model: ModelSpec) -> Exchange[Metadata]:
     """GetModelMetadata of the signatures, the only field that TF Serving has."""
-    message = messages.GetModelMetadataRequest(model_spec=_model_spec(model), metadata_field=["signature_def"])
-    return Exchange(Request(services.GET_MODEL_METADATA, message), _metadata)
+    request = messages.GetModelMetadataRequest(model_spec=_model_spec(model), metadata_field=["signature_def"])
+    return Exchange(Request(services.GET_MODEL_METADATA, request), _metadata)
 
 
 def predict_request(model: ModelSpec, call: Call) -> messages.PredictRequest:

@@ -10,7 +10,7 @@ import base64
 import functools
 import gzip
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from urllib.parse import quote
@@ -35,6 +35,7 @@ from serving.apis.status import Code
 
 if TYPE_CHECKING:
     import httpx
+    from google.protobuf.message import Message
 
     from serving.apis import messages
 
@@ -62,6 +63,17 @@ def predict(model: ModelSpec, calls: Calls) -> Exchange[dict[str, Output]]:
     return Exchange(request, _outputs, functools.partial(_messages, model, call))
 
 
+def message(request: Any) -> Exchange[Message]:
+    """The message as JSON; read as the response's message, with what JSON tells of it."""
+    from client.transports import rest_messages
+
+    verb = rest_messages.verb(request)
+    http_request = _post(_model(request.model_spec), verb, rest_messages.body(request))
+    if verb == "predict":
+        return Exchange(http_request, lambda response: rest_messages.predict_response(_outputs(response)))
+    return Exchange(http_request, lambda response: _results(response, rest_messages.RESPONSES[verb]))
+
+
 def status(model: ModelSpec) -> Exchange[list[VersionStatus]]:
     """GET of the model's status; read as the versions in the server's order."""
     return Exchange(Request("GET", _path(model), {}, None), _version_statuses)
@@ -75,12 +87,16 @@ def metadata(model: ModelSpec) -> Exchange[Metadata]:
 def predict_request(model: ModelSpec, call: Call) -> Request:
     """The request for a call: bytes as base64, the body gzipped where that pays."""
     columns = {name: _column(tensor) for name, tensor in call.inputs.items()}
-    body = json.dumps({"signature_name": call.signature_name, "inputs": columns}, separators=(",", ":")).encode()
+    return _post(model, "predict", {"signature_name": call.signature_name, "inputs": columns})
+
+
+def _post(model: ModelSpec, verb: str, content: Mapping[str, Any]) -> Request:
+    body = json.dumps(content, separators=(",", ":")).encode()
     headers = {"Content-Type": "application/json"}
     if len(body) > GZIP_BYTES:
         body = gzip.compress(body, compresslevel=1, mtime=0)
         headers["Content-Encoding"] = "gzip"
-    return Request("POST", f"{_path(model)}:predict", headers, body)
+    return Request("POST", f"{_path(model)}:{verb}", headers, body)
 
 
 def _outputs(response: httpx.Response) -> dict[str, Output]:
@@ -98,6 +114,12 @@ def _messages(
 
     signature = metadata.signatures.get(call.signature_name, Signature({}, {}, ""))
     return predict_request(model, call), predict_response(_outputs(response), signature)
+
+
+def _results(response: httpx.Response, message: Callable[[Any], Message]) -> Message:
+    answer = _answer(response)
+    with _expecting("a classification or regression"):
+        return message(answer["results"])
 
 
 def _version_statuses(response: httpx.Response) -> list[VersionStatus]:
@@ -156,6 +178,10 @@ def _answer(response: httpx.Response) -> dict[str, Any]:
     if not isinstance(answer, dict):
         raise ServerError("INTERNAL", "the answer is not a JSON object: is this TF Serving's REST port?")
     return answer
+
+
+def _model(spec: Any) -> ModelSpec:
+    return ModelSpec(spec.name, spec.version.value if spec.HasField("version") else None, spec.version_label or None)
 
 
 def _path(model: ModelSpec) -> str:

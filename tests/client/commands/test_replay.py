@@ -1,0 +1,240 @@
+"""`fashion replay` against live servers: a real TF Serving's answers, and recordings of the embedded server's own."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from google.protobuf import text_format
+
+from client.cli import fashion
+from fashion_common.layout import WARMUP_FILE
+from serving.apis.messages import PredictionLog
+from serving.apis.recordings import prediction_log, read_recording
+from serving.apis.tensors import make_tensor_proto
+from tests.support.asking import METHODS
+from tests.support.client_commands import APIS, NOBODY, run
+from tests.support.fake_console import fake_fashion
+from tests.support.live import KITCHEN, recorded_server, running, wait_until
+from tests.support.records import predict_log
+from tests.support.road import Road
+from tests.support.tfrecords import write_records
+
+CASES = Path(__file__).parents[2] / "contract" / "grpc.json"
+
+
+class Kitchen(NamedTuple):
+    """A server of the kitchen model by API, and what a real TF Serving answered to the same requests."""
+
+    servers: dict[str, str]
+    recording: Path
+    logs: list[PredictionLog]
+
+
+@pytest.fixture(scope="module")
+def kitchen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kitchen]:
+    """Predict, Classify, Regress and MultiInference, of versions and labels too."""
+    directory = tmp_path_factory.mktemp("kitchen")
+    methods = {method.name: method for method in METHODS if method.service.endswith("PredictionService")}
+    logs: list[PredictionLog] = []
+    for case in json.loads(CASES.read_text()):
+        if case["response"]["code"] == "OK" and case["method"] in methods and "GetModel" not in case["method"]:
+            method = methods[case["method"]]
+            request = text_format.Parse(case["request"], method.request_class())
+            response = method.response_class.FromString(bytes.fromhex(case["response"]["serialized"]))
+            logs.append(prediction_log(request, response, timestamp_secs=1_700_000_000 + len(logs) // 10))
+    recording = directory / "kitchen.tfrecord"
+    write_records(recording, [log.SerializeToString() for log in logs])
+    with recorded_server(directory, KITCHEN) as server:
+        yield Kitchen({"grpc": f"grpc://{server.grpc}", "rest": f"http://{server.rest}"}, recording, logs)
+
+
+def _replay(kitchen: Kitchen, api: str, *arguments: object) -> Result:
+    server = ["--server", kitchen.servers[api], "--model-name", "kitchen"]
+    return CliRunner().invoke(fashion, ["replay", *map(str, arguments), *server])
+
+
+def _report(result: Result) -> dict[str, Any]:
+    assert result.exit_code == 0, result.output
+    report: dict[str, Any] = json.loads(result.stdout)
+    assert report["errors"] == {}
+    return report
+
+
+def test_what_a_real_server_answered_is_answered_again(kitchen: Kitchen) -> None:
+    """All four methods, each with the version or label that it names."""
+    arguments = ["replay", str(kitchen.recording), "--server", kitchen.servers["grpc"], "--keep-model", "--json"]
+    report = _report(CliRunner().invoke(fashion, arguments))
+    assert report["as_recorded"] == report["requests"] == len(kitchen.logs) == 14
+    assert (report["different"], report["passed_over"]) == (0, {})
+    assert report["batch_sizes"]["regress+classify"] == {"2": 1}
+    assert sum(count for sizes in report["batch_sizes"].values() for count in sizes.values()) == 14
+
+
+@APIS
+def test_the_commands_version_is_asked(kitchen: Kitchen, api: str, tmp_path: Path) -> None:
+    """Its name, version and label take the place of what the records name; only `regress` differs by version."""
+    logs = [log for log in kitchen.logs if log.WhichOneof("log_type") in ("classify_log", "regress_log")]
+    path = tmp_path / "recording"
+    write_records(path, [log.SerializeToString().replace(b"kitchen", b"another") for log in logs])
+    assert _report(_replay(kitchen, api, path, "--json"))["as_recorded"] == 3
+    for choice in (("--model-version", 1), ("--version-label", "stable")):
+        report = _report(_replay(kitchen, api, path, "--json", *choice))
+        assert (report["as_recorded"], report["different"]) == (2, 1), choice
+    text = _replay(kitchen, api, path, "--version-label", "stable").stdout
+    assert re.search(
+        r"\nerrors: none\nclassify: 2 x 2 images\nregress: 1 x 2 images\n"
+        r"answers: 2 as recorded, 1 not \(fashion compare shows how\)\n$",
+        text,
+    )
+
+
+@APIS
+def test_the_first_requests_error_is_the_commands(kitchen: Kitchen, api: str) -> None:
+    """A server, a model or a version that is not there is no measurement."""
+    label = _replay(kitchen, api, kitchen.recording, "--version-label", "nope")
+    assert (label.exit_code, label.stdout) == (1, "")
+    assert "Unrecognized servable version label: nope" in label.stderr
+    nobody = CliRunner().invoke(fashion, ["replay", str(kitchen.recording), "--server", NOBODY])
+    assert (nobody.exit_code, nobody.stdout) == (1, "")
+    assert "Error: UNAVAILABLE: " in nobody.stderr
+
+
+def test_errors_are_counted_by_code_with_the_first_ones_text(kitchen: Kitchen, tmp_path: Path) -> None:
+    """And the answers beside them; exit code 1."""
+    bad = PredictionLog.FromString(kitchen.logs[0].SerializeToString())
+    bad.predict_log.request.inputs["nonsense"].CopyFrom(make_tensor_proto(np.zeros(1, np.float32)))
+    write_records(tmp_path / "r", [log.SerializeToString() for log in (kitchen.logs[0], bad, bad)])
+    result = _replay(kitchen, "grpc", tmp_path / "r")
+    assert result.exit_code == 1
+    assert re.search(
+        r"^1 requests, .*\nlatency .*\nerrors: 2 INVALID_ARGUMENT\nfirst error: INVALID_ARGUMENT: .*nonsense.*\n"
+        r"serving_default: 1 x \d+ images?\nanswers: 1 as recorded\n$",
+        result.stdout,
+    )
+    report = json.loads(_replay(kitchen, "grpc", tmp_path / "r", "--json").stdout)
+    assert (report["errors"], report["as_recorded"]) == ({"INVALID_ARGUMENT": 2}, 1)
+    assert report["first_error"].startswith("INVALID_ARGUMENT: ")
+
+
+def test_what_rest_cannot_carry_ends_it(kitchen: Kitchen, tmp_path: Path) -> None:
+    """With the reason and the fix."""
+    multi = [log for log in kitchen.logs if log.HasField("multi_inference_log")]
+    write_records(tmp_path / "r", [log.SerializeToString() for log in (kitchen.logs[0], *multi)])
+    result = _replay(kitchen, "rest", tmp_path / "r")
+    assert result.exit_code == 2
+    assert result.stderr.endswith(
+        "Error: REST has no MultiInferenceRequest: name a gRPC server with --server grpc://HOST:PORT\n"
+    )
+
+
+@APIS
+def test_a_warmup_file_is_a_recording(road: Road, api: str) -> None:
+    """Every signature of the exported model, one image and many; it has no answers to compare with, and no times."""
+    warmup = road.directory / "models/fashion_mnist/1" / WARMUP_FILE
+    result = run(road, api, "replay", warmup, "--limit", 4)
+    assert result.exit_code == 0
+    assert re.search(
+        r"^4 requests, .*\nclassify: 1 x 1 image\nencoded_images: 1 x 1 image\nfloat_images: 1 x 1 image\n"
+        r"serving_default: 1 x 1 image\nanswers: not compared, since none is recorded\n$",
+        result.stdout,
+        re.DOTALL,
+    )
+    result = run(road, api, "replay", warmup, "--speed", 1)
+    assert result.exit_code == 2
+    assert "have no time, as those of a warmup file: give --rate instead of --speed" in result.stderr
+
+
+@APIS
+@pytest.mark.usefixtures("pictures")
+def test_what_the_embedded_server_recorded_is_answered_as_recorded(road: Road, api: str, tmp_path: Path) -> None:
+    """By LiteRT what TensorFlow answers, and over the other API; at its own pace and at a rate."""
+    flags = (
+        "--model_name=fashion_mnist",
+        f"--model_base_path={road.directory}/models/fashion_mnist",
+        "--prefer_tflite_model",
+        f"--record_filename_prefix={tmp_path}/recording",
+        "--record_sampling_rate=1",
+    )
+    with running(*flags) as server:
+        servers = {"grpc": f"grpc://{server.grpc}", "rest": f"http://{server.rest}"}
+        for other in servers.values():
+            for signature_name in ("serving_default", "float_images", "encoded_images"):
+                options = ["--server", other, "--signature", signature_name, str(road.directory / "3.png")]
+                assert CliRunner().invoke(fashion, ["predict", *options]).exit_code == 0
+        wait_until(lambda: sum(1 for path in tmp_path.iterdir() for _ in read_recording(path)) == 6)
+    [recording] = tmp_path.iterdir()
+    report = _report(run(road, api, "replay", recording, "--json", "--speed", 20))
+    assert (report["as_recorded"], report["different"], report["unsent"]) == (6, 0, 0)
+    assert report["batch_sizes"] == {name: {"1": 2} for name in ("encoded_images", "float_images", "serving_default")}
+    report = _report(run(road, api, "replay", recording, recording, "--json", "--rate", 100, "--concurrency", 8))
+    assert (report["as_recorded"], report["rate_due"]) == (12, pytest.approx(100))
+
+
+def test_ctrl_c_prints_the_results_so_far(tmp_path: Path) -> None:
+    """In the hour between two requests; exit code 0, as of bench."""
+    logs = [predict_log(0) for _ in range(30)]
+    write_records(tmp_path / "r", [log.SerializeToString() for log in (*logs, predict_log(3600))])
+    with fake_fashion("replay", tmp_path / "r", "--speed", 1) as process:
+        assert process.stderr is not None
+        assert process.stdout is not None
+        assert process.stderr.readline() == b"20 requests\n"
+        process.send_signal(signal.SIGINT)
+        text = process.stdout.read().decode()
+        assert re.match(r"[12]\d requests, ", text)
+        assert re.search(r"\nerrors: none\nserving_default: [12]\d x 1 image\nanswers: 0 as recorded, ", text)
+        assert process.stderr.read() == b""
+        assert process.wait() == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "why"),
+    [
+        (b"", 2, "r: no records in it: give a file that was recorded, or a warmup file"),
+        (b"\0" * 3, 2, "r: no records in it: give a file that was recorded, or a warmup file"),
+        (b"no recording of anything", 1, r"r: corrupted record at 0 \(record 1\): copy the file again, or record anew"),
+        (None, 2, "File '.*r' does not exist."),
+    ],
+    ids=["empty", "torn", "damaged", "missing"],
+)
+def test_a_file_with_nothing_to_send_is_one_line(tmp_path: Path, content: bytes | None, code: int, why: str) -> None:
+    """Whatever is the matter with it, before anything is sent."""
+    if content is not None:
+        (tmp_path / "r").write_bytes(content)
+    result = CliRunner().invoke(fashion, ["replay", str(tmp_path / "r"), "--server", NOBODY])
+    assert (result.exit_code, result.stdout) == (code, "")
+    assert re.search(rf"Error: .*{why}\n$", result.stderr)
+
+
+def test_damage_behind_good_records_is_told_before_anything_is_sent(tmp_path: Path) -> None:
+    """But for what is behind --limit."""
+    write_records(tmp_path / "r", [predict_log(number).SerializeToString() for number in range(3)])
+    content = (tmp_path / "r").read_bytes()
+    (tmp_path / "r").write_bytes(content[:-20] + bytes([content[-20] ^ 1]) + content[-19:])
+    command = ["replay", str(tmp_path / "r"), "--server", NOBODY]
+    assert "(record 3)" in CliRunner().invoke(fashion, command).stderr
+    assert "Error: UNAVAILABLE" in CliRunner().invoke(fashion, [*command, "--limit", "2"]).stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (["--speed", "1", "--rate", "1"], "--speed and --rate exclude each other: give one"),
+        (["--speed", "0"], "0.0 is not in the range x>0"),
+        (["--keep-model", "--model-version", "1"], "--keep-model asks the models that the requests name: leave out"),
+        (["--speed", "1", "--arrivals", "poisson"], "--arrivals poisson is for requests that are due at a rate"),
+    ],
+)
+def test_wrong_options_are_refused(tmp_path: Path, options: list[str], why: str) -> None:
+    """Before anything is sent."""
+    write_records(tmp_path / "r", [predict_log(0).SerializeToString()])
+    result = CliRunner().invoke(fashion, ["replay", str(tmp_path / "r"), "--server", NOBODY, *options])
+    assert result.exit_code == 2
+    assert why in result.stderr
