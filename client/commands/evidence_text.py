@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from client.commands.output import printable
-from fashion_common.evidence import Evidence, Side
+from fashion_common.evidence import RECORDED, Evidence, Side
 
 # So many pairs of classes are shown.
 _FLIPS = 10
@@ -27,6 +27,8 @@ def failures(evidence: Evidence) -> Iterator[tuple[str, str]]:
 
 def place(side: Side) -> str:
     """A side and its server: `stable (version 6) at grpc://127.0.0.1:8500`."""
+    if side.name == RECORDED and side.version is None:
+        return f"{RECORDED} (of no single version)"
     return f"{side} at {side.server}" if side.server and side.server != side.name else str(side)
 
 

@@ -20,6 +20,9 @@ from training.errors import TrainingUsageError
 from training.export.signatures import served_signatures
 from training.export.trained import TrainedModel
 
+# The output of a signature that has them; `classify` has the second.
+_PROBABILITIES = ("probabilities", "scores")
+
 
 def replay(candidate: TrainedModel, model_name: str, recordings: Sequence[Path]) -> Evidence:
     """The recorded Predict requests, row by row: the recorded answers are the baseline; other records are passed over.
@@ -88,7 +91,7 @@ def _request(name: str, log: PredictionLog) -> _Request:
 
 def _recorded(name: str, log: PredictLog) -> list[Answer]:
     outputs = log.response.outputs
-    rows = make_ndarray(outputs["probabilities"]) if "probabilities" in outputs else None
+    rows = next((make_ndarray(outputs[key]) for key in _PROBABILITIES if key in outputs), None)
     if rows is None or rows.shape[1:] != (len(CLASS_NAMES),):
         raise TrainingUsageError(
             f"{name}: an answer without probabilities [N, {len(CLASS_NAMES)}]: give recordings of answered requests"
@@ -101,7 +104,7 @@ def _run(functions: Mapping[str, Any], request: _Request) -> list[Answer]:
     if request.signature not in functions:
         raise ValueError(f"there is no signature {request.signature!r}")
     outputs = functions[request.signature](**{key: tf.constant(value) for key, value in request.inputs.items()})
-    return _answers(outputs["probabilities"].numpy())
+    return _answers(next(outputs[key].numpy() for key in _PROBABILITIES if key in outputs))
 
 
 def _answers(rows: Array, class_ids: Array | None = None) -> list[Answer]:

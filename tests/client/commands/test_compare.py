@@ -154,6 +154,9 @@ def test_recorded_answers_can_be_the_baseline(server: Server, tmp_path: Path) ->
     assert result.stdout.startswith(f"baseline      recorded (version 6)\ncandidate     1 at grpc://{server.grpc}\n")
     assert "    1 Dress -> Bag\n" in result.stdout
     assert "latency" not in result.stdout
+    other = write_recording(tmp_path / "b.tfrecord", image_log(_images(1), {"probabilities": sure_of(1)}, version=7))
+    result = _compare(server, recording, other, "--baseline", "recorded", "--candidate", 1)
+    assert result.stdout.startswith("baseline      recorded (of no single version)\n")
 
 
 def test_latency_is_measured_at_one_and_at_many_in_flight(server: Server, array: Path) -> None:

@@ -24,6 +24,7 @@ from serving.apis.recordings import prediction_log
 from tests.support.exports import encoded, invoke, make_run, manifest, pictures, small_model
 from tests.support.records import image_log, sure_of, write_recording
 from training.errors import TrainingUsageError
+from training.export.golden import image_example
 from training.export.replay import replay
 from training.export.trained import TrainedModel
 from training.fit.evaluate import predict, scale
@@ -69,8 +70,9 @@ def test_answers_are_compared_with_the_recorded_ones(candidate: TrainedModel, re
 def test_every_signature_of_predict_is_replayed(
     candidate: TrainedModel, probabilities: npt.NDArray[np.float32], tmp_path: Path
 ) -> None:
-    """Pixels, floats, and files that the graph decodes; no signature is the default; Classify is passed over."""
+    """Pixels, floats, files, examples; no signature is the default; calls of Classify itself are passed over."""
     files = np.array([encoded(image, "PNG") for image in _IMAGES[:2]], object)
+    examples = np.array([image_example(file).SerializeToString() for file in files], object)
     answers = {"probabilities": probabilities[:2]}
     classify = ClassificationRequest(model_spec=ModelSpec(name="m", signature_name="classify"))
     path = write_recording(
@@ -78,10 +80,11 @@ def test_every_signature_of_predict_is_replayed(
         image_log(_IMAGES[:2], answers, signature=""),
         image_log(scale(_IMAGES[:2]), answers, signature="float_images"),
         image_log(files, answers, name="image_bytes", signature="encoded_images", version=7),
+        image_log(examples, {"scores": probabilities[:2]}, name="inputs", signature="classify"),
         prediction_log(classify, ClassificationResponse()),
     )
     evidence = replay(candidate, "m", [path])
-    assert (evidence.compared, evidence.agreeing, evidence.baseline.version) == (6, 6, None)
+    assert (evidence.compared, evidence.agreeing, evidence.baseline.version) == (8, 8, None)
     assert evidence.largest_difference is not None
     assert evidence.largest_difference < 1e-5
 
