@@ -6,8 +6,11 @@ import base64
 import gzip
 import io
 import json
+import os
+import pty
 import re
 import struct
+import subprocess
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -20,6 +23,7 @@ from PIL import Image
 
 from client.cli import fashion
 from fashion_common.evidence import Evidence
+from tests.support.console import FASHION
 from tests.support.live import Server, running
 from tests.support.records import image_log, sure_of, write_recording
 
@@ -259,3 +263,15 @@ def test_a_label_or_a_server_that_is_not_there_is_named(server: Server, array: P
     result = _compare(server, array, side, "grpc://127.0.0.1:1", "--timeout", 2)
     assert result.exit_code == 1
     assert result.stderr.startswith("Error: UNAVAILABLE: grpc://127.0.0.1:1: ")
+
+
+def test_a_terminal_sees_how_far_it_is(server: Server, array: Path) -> None:
+    """How many inputs were asked, on stderr; nothing of it in stdout."""
+    leader, follower = pty.openpty()
+    command = ["compare", str(array), "--server", f"grpc://{server.grpc}", "--duration", "0"]
+    process = subprocess.run([FASHION, *command], stdout=subprocess.PIPE, stderr=follower, text=True, check=True)
+    os.close(follower)
+    with open(leader, "rb", buffering=0) as terminal:  # noqa: PTH123 - a descriptor
+        shown = terminal.read(10_000).decode()
+    assert re.search(r"inputs .*\b10\b", shown)
+    assert process.stdout.startswith("baseline      stable (version 1) ")
