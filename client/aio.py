@@ -15,7 +15,7 @@ from client.pictures.batch import Batch, Images
 from client.predictions import predictions
 from client.transports.base import Exchange, Transport, Wire
 from client.transports.security import Security
-from client.types import Call, Metadata, ModelSpec, Output, Prediction, VersionStatus
+from client.types import Metadata, ModelSpec, Prediction, VersionStatus
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -51,10 +51,6 @@ class AsyncConnection(BaseConnection):
             outputs = await self._call(lambda wire: wire.predict(self.model, part_calls))  # noqa: B023 - called at once
             answers.append(predictions(outputs, count))
         return itertools.chain.from_iterable(answers)
-
-    async def run(self, call: Call) -> dict[str, Output]:
-        """See Connection.run."""
-        return await self._call(lambda wire: wire.predict(self.model, lambda: iter([call])))
 
     async def exchange(self, request: Message) -> Any:
         """See Connection.exchange."""

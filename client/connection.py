@@ -17,7 +17,7 @@ from client.transports.address import DEFAULT_SERVER, ServerAddress
 from client.transports.base import Exchange, Transport, Wire
 from client.transports.retry import Attempts, RoundRobin
 from client.transports.security import Security
-from client.types import Call, Metadata, ModelSpec, Output, Prediction, VersionStatus
+from client.types import Metadata, ModelSpec, Prediction, VersionStatus
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -91,10 +91,6 @@ class Connection(BaseConnection):
             outputs = self._call(lambda wire: wire.predict(self.model, part_calls))  # noqa: B023 - called at once
             answers.append(predictions(outputs, count))
         return itertools.chain.from_iterable(answers)
-
-    def run(self, call: Call) -> dict[str, Output]:
-        """A call as it is: the outputs by name; nothing is checked before. Raises ServerError."""
-        return self._call(lambda wire: wire.predict(self.model, lambda: iter([call])))
 
     def exchange(self, request: Message) -> Any:
         """Sends a request message of PredictionService as it is, model and all, and gives its response message.

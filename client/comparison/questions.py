@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
 
 from client.errors import ClientUsageError, ImageError, ImageWarning
 from client.limits import BATCH_SIZE
@@ -18,15 +20,17 @@ from client.pictures.images import open_picture, picture_pixels
 from client.pictures.sources import Block, blocks
 from client.pipeline import Images, groups
 from client.predictions import predictions
+from client.replay import Kind, address
 from client.transports.grpc_wire import outputs
-from client.types import IMAGE_BYTES, Call, Prediction, Preprocess, Tensor
+from client.types import IMAGE_BYTES, Prediction, Preprocess
+from serving.apis.messages import PredictRequest
 from serving.apis.recordings import RecordingError, has_inputs, read_recording, recordings_at
-from serving.apis.tensors import TensorError, data_type_name, make_ndarray
+from serving.apis.tensors import Array, TensorError, make_ndarray
 from serving.apis.tfrecord import is_tfrecord
 
 if TYPE_CHECKING:
     from client.connection import Connection
-    from serving.apis.messages import PredictLog, TensorProto
+    from serving.apis.messages import PredictLog, PredictResponse
 
 
 class Question(Protocol):
@@ -85,49 +89,54 @@ class ImageQuestion:
 
 @dataclass(frozen=True)
 class RecordedQuestion:
-    """A recorded Predict request, and the answer that it got; see Question."""
+    """A recorded Predict request, and the answer that it got; see Question. inputs: as arrays."""
 
     names: Sequence[str]
-    call: Call
+    inputs: Mapping[str, Array]
     log: PredictLog
     labels: None = None
 
     def ask(self, connection: Connection) -> list[Prediction]:
         """See Question."""
-        return list(predictions(connection.run(self.call), len(self.names)))
+        request = PredictRequest()
+        request.CopyFrom(self.log.request)
+        # What a caller left out is wanted here.
+        request.ClearField("output_filter")
+        address(request, connection.model)
+        return self._predictions(connection.exchange(request))
 
     def recorded(self) -> list[Prediction]:
         """The answers in the recording. Raises ServerError for what is no classifier's, ClientUsageError for none."""
         if not self.log.response.outputs:
             raise ClientUsageError(f"{self.names[0]}: a request without its answer: name a version as the baseline")
-        return list(predictions(outputs(self.log.response), len(self.names)))
+        return self._predictions(self.log.response)
 
     def content(self) -> bytes:
         """See Question."""
-        return b"".join(
-            tensor.content if isinstance(tensor.content, bytes) else b"".join(tensor.content)
-            for _, tensor in sorted(self.call.inputs.items())
-        )
+        arrays = (array for _, array in sorted(self.inputs.items()))
+        return b"".join(b"".join(array.flat) if array.dtype == object else array.tobytes() for array in arrays)
 
     def pixels(self, row: int) -> bytes:
         """See Question."""
-        tensor, *others = self.call.inputs.values()
+        array, *others = self.inputs.values()
         if others:
             return b""
-        if not isinstance(tensor.content, bytes):
-            return _picture_pixels(tensor.content[row])
-        size = len(tensor.content) // len(self.names)
-        if size != IMAGE_BYTES * (4 if tensor.dtype == "DT_FLOAT" else 1):
+        values = array.reshape(len(self.names), -1)[row]
+        if array.dtype == object:
+            return _picture_pixels(bytes(values[0]))
+        if len(values) != IMAGE_BYTES or array.dtype not in (np.uint8, np.float32):
             return b""
-        values = memoryview(tensor.content[row * size : (row + 1) * size])
-        if tensor.dtype == "DT_UINT8":
-            return bytes(values)
-        # A recorded float need not be from 0 to 1, nor a number.
-        return bytes(round(255 * min(max(value, 0), 1)) if value == value else 0 for value in values.cast("f"))  # noqa: PLR0124
+        if array.dtype == np.float32:
+            # A recorded float need not be from 0 to 1, nor a number.
+            values = np.rint(255 * np.clip(np.nan_to_num(values), 0, 1)).astype(np.uint8)
+        return bytes(values)
 
     def single(self) -> RecordedQuestion:
         """See Question."""
         return self
+
+    def _predictions(self, response: PredictResponse) -> list[Prediction]:
+        return list(predictions(outputs(response), len(self.names)))
 
 
 def questions(
@@ -178,13 +187,14 @@ def recorded_questions(path: Path) -> Iterator[RecordedQuestion]:
         name = f"{path}[{number}]"
         if not has_inputs(log):
             raise ClientUsageError(f"{name}: a request without its inputs, as of a server that records answers only")
-        request = log.predict_log.request
-        inputs = {key: _tensor(name, proto) for key, proto in sorted(request.inputs.items())}
-        shape = next(iter(inputs.values())).shape
-        rows = shape[0] if shape else 1
+        try:
+            inputs = {key: make_ndarray(proto) for key, proto in log.predict_log.request.inputs.items()}
+        except TensorError as error:
+            raise ClientUsageError(f"{name}: {error}") from error
+        rows = Kind.of(log.predict_log.request).batch_size
         names = [name] if rows == 1 else [f"{name}[{row}]" for row in range(rows)]
         if rows:
-            yield RecordedQuestion(names, Call(request.model_spec.signature_name, inputs), log.predict_log)
+            yield RecordedQuestion(names, inputs, log.predict_log)
 
 
 def _joined(group: Sequence[Images]) -> tuple[Sequence[str], Batch]:
@@ -214,16 +224,3 @@ def _picture_pixels(file: bytes) -> bytes:
             return picture_pixels(open_picture(io.BytesIO(file), ""), "", "none")
         except ImageError:
             return b""
-
-
-def _tensor(name: str, proto: TensorProto) -> Tensor:
-    dtype = data_type_name(proto.dtype)
-    if dtype not in ("DT_UINT8", "DT_FLOAT", "DT_STRING"):
-        raise ClientUsageError(f"{name}: an input of {dtype}: images are DT_UINT8, DT_FLOAT or DT_STRING")
-    try:
-        array = make_ndarray(proto)
-    except TensorError as error:
-        raise ClientUsageError(f"{name}: {error}") from error
-    if dtype == "DT_STRING":
-        return Tensor(dtype, array.shape, array.ravel().tolist())
-    return Tensor(dtype, array.shape, array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes())

@@ -15,7 +15,7 @@ from client import ClientError, ClientUsageError, ModelSpec, Prediction, Recorde
 from client.connection import Connection
 from client.transports.fake import FakeTransport
 from client.transports.grpc_wire import predict_response
-from client.types import Call, Output, Signature, Tensor, TensorInfo
+from client.types import Output, Signature, TensorInfo
 from serving.apis import tensors
 from serving.apis.messages import DT_FLOAT, DT_INT64, DT_STRING, PredictionLog
 from serving.apis.recordings import exchange, has_inputs, read_recording
@@ -90,11 +90,12 @@ def test_threads_share_a_recorder(road: Road, tmp_path: Path) -> None:
 
 def test_a_request_that_fails_is_not_recorded(road: Road, tmp_path: Path) -> None:
     """A file without a record is removed: its name can be given again."""
-    wrong = Call("serving_default", {"images": Tensor("DT_FLOAT", (1,), bytes(4))})
     for _ in range(2):
         with Recorder(tmp_path / "r") as recorder, connect(road.servers["grpc"], recorder=recorder) as connection:
+            connection.metadata()
+            connection.model = ModelSpec(version=99)
             with pytest.raises(ServerError):
-                connection.run(wrong)
+                connection.predict(IMAGES)
             assert (tmp_path / "r").exists()
         assert not (tmp_path / "r").exists()
 

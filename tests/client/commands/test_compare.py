@@ -57,8 +57,9 @@ def array(tmp_path: Path) -> Path:
     return path
 
 
-def _compare(server: Server, *arguments: object, duration: float = 0) -> Result:
-    command = ["compare", "--server", f"grpc://{server.grpc}", "--duration", duration, *arguments]
+def _compare(server: Server, *arguments: object, duration: float = 0, api: str = "grpc") -> Result:
+    url = f"grpc://{server.grpc}" if api == "grpc" else f"http://{server.rest}"
+    command = ["compare", "--server", url, "--duration", duration, *arguments]
     return CliRunner().invoke(fashion, list(map(str, command)))
 
 
@@ -142,11 +143,12 @@ def test_the_test_set_has_labels(server: Server, tmp_path: Path) -> None:
     assert "accuracy      0.6000 and 0.4000 of 5; alone right on 2 and 1 inputs, McNemar's p 1\n" in result.stdout
 
 
-def test_recordings_are_sent_again_to_both(server: Server, tmp_path: Path) -> None:
+@pytest.mark.parametrize("api", ["grpc", "rest"])
+def test_recordings_are_sent_again_to_both(server: Server, api: str, tmp_path: Path) -> None:
     """Each record as it was; the answers in it are no third party."""
     first = _record(tmp_path / "1.tfrecord", (_images(0, 8), [3, 3]), (_images(6), [3]))
     second = _record(tmp_path / "2.tfrecord", (_images(1), [1]))
-    record = json.loads(_compare(server, first, second, "--json").stdout)
+    record = json.loads(_compare(server, first, second, "--json", api=api).stdout)
     assert (record["compared"], record["agreeing"]) == (4, 2)
     assert [example["name"] for example in record["examples"]] == [f"{first}[1][1]", f"{first}[2]"]
 
