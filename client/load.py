@@ -189,7 +189,7 @@ class _Loop:
         self._arrivals = arrivals
         self._warm_up = warm_up
         self._end = warm_up + duration
-        self._beginning = time.perf_counter()
+        self._beginning = 0.0
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self._failure: FashionError | None = None
@@ -205,8 +205,11 @@ class _Loop:
         # A request without an answer must not keep the program from ending.
         threads = [threading.Thread(target=self._send_all, daemon=True) for _ in range(concurrency)]
         try:
-            for thread in threads:
-                thread.start()
+            # The senders begin together, and the time with them; Ctrl-C finds no thread half started.
+            with self._lock:
+                for thread in threads:
+                    thread.start()
+                self._beginning = time.perf_counter()
             for thread in threads:
                 thread.join()
         except KeyboardInterrupt:

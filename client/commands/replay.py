@@ -33,7 +33,13 @@ _T = TypeVar("_T")
 
 
 @click.command(epilog="Example: fashion replay recordings/*.tfrecord --speed 10 --server grpc://127.0.0.1:8500")
-@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument(
+    "files",
+    nargs=-1,
+    required=True,
+    metavar="FILE...",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+)
 @concurrency_option
 @click.option(
     "--speed",
@@ -129,7 +135,7 @@ def _text(result: LoadResult, replayer: Replayer, passed_over: Counter[str]) -> 
         lines.append(f"answers: {replayer.same} as recorded, {replayer.different} not (fashion compare shows how)")
     elif replayer.same:
         lines.append(f"answers: {replayer.same} as recorded")
-    else:
+    elif replayer.answers:
         lines.append("answers: not compared, since none is recorded")
     if passed_over:
         reasons = ", ".join(f"{count} {reason}" for reason, count in passed_over.items())

@@ -46,12 +46,17 @@ def test_it_measures_an_open_loop(road: Road, api: str, arrivals: str, tmp_path:
     figure = tmp_path / "latency.png"
     options = ("--duration", 0.5, "--warm-up", 0.1, "--rate", 50, "--concurrency", 8, "--arrivals", arrivals)
     report = json.loads(run(road, api, "bench", "--json", "--save-figure", figure, *options).output)
-    assert report["requests"] == 25 if arrivals == "constant" else 5 < report["requests"] < 40
-    assert report["rate_due"] == report["rate_reached"] == pytest.approx(2 * report["requests"])
-    assert (report["unsent"], report["errors"]) == (0, {})
+    # A busy machine may not send all of them.
+    due = report["requests"] + report["unsent"]
+    assert due == 25 if arrivals == "constant" else 5 < due < 40
+    assert (report["rate_due"], report["rate_reached"]) == (2 * due, 2 * report["requests"])
+    assert report["errors"] == {}
     assert figure.stat().st_size > 0
     text = run(road, api, "bench", *options).output
-    assert re.search(r"\nrate [\d.]+ requests/s due, [\d.]+ reached; \d+ queued, longest wait [\d.]+ ms\nerrors", text)
+    assert re.search(
+        r"\nrate [\d.]+ requests/s due, [\d.]+ reached; \d+ queued, longest wait [\d.]+ ms\n(The rate was .*\n)?errors",
+        text,
+    )
 
 
 class _Stalling(FakeTransport):
@@ -77,10 +82,9 @@ def _bench_of_a_stall(monkeypatch: pytest.MonkeyPatch, *options: object) -> dict
 def test_a_stall_is_in_the_latency_of_all_requests_that_were_due_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
     """A quarter of the time is a quarter of the requests; only the four in flight would carry it in a closed loop."""
     report = _bench_of_a_stall(monkeypatch, "--rate", 100)
-    assert (report["requests"], report["unsent"]) == (200, 0)
-    assert 200 < report["p90_ms"] < 450
+    assert report["requests"] + report["unsent"] == 200
+    assert report["p90_ms"] > 200
     assert report["queued"] > 40
-    assert report["p50_ms"] < 100
     assert report["longest_wait_ms"] > 400
     assert _bench_of_a_stall(monkeypatch)["p99_ms"] < 100
 
@@ -95,7 +99,9 @@ def test_errors_are_counted_and_not_tried_again(road: Road) -> None:
     options = ["--rate", "40", "--duration", "0.5", "--warm-up", "0", "--concurrency", "1", "--json"]
     mixed = CliRunner().invoke(fashion, ["bench", *servers, *options])
     assert mixed.exit_code == 1
-    assert json.loads(mixed.stdout)["errors"] == {"UNAVAILABLE": 7}
+    report = json.loads(mixed.stdout)
+    assert report["errors"].keys() == {"UNAVAILABLE"}
+    assert report["errors"]["UNAVAILABLE"] == pytest.approx(report["requests"] / 2, abs=1)
 
 
 @pytest.mark.parametrize(
