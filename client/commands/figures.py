@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from client.load import LoadResult
+    from client.measurement import LoadResult
     from client.pipeline import Answer
 
 _COLUMNS = 3

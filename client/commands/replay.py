@@ -26,7 +26,7 @@ from fashion_common.errors import EXIT_FAILED
 
 if TYPE_CHECKING:
     from client.connection import Connection
-    from client.load import LoadResult
+    from client.measurement import LoadResult
     from client.replay import Replayer
 
 _T = TypeVar("_T")
