@@ -66,19 +66,29 @@ def counts(servers: Iterable[RunningServer]) -> dict[str, Counts]:
     return {server.url: Counts.of(server.metrics(), server.model_name) for server in servers}
 
 
+def usual(model_base_path: Path, seconds: float) -> dict[str, Counts]:
+    """What each running server counts in so many seconds from now; since its start where those are too few requests."""
+    first = counts(running_servers(model_base_path))
+    time.sleep(seconds)
+    last = counts(running_servers(model_base_path))
+    window = {url: last[url].since(first.get(url, Counts())) for url in last}
+    return {url: window[url] if window[url].requests >= _MIN_REQUESTS else last[url] for url in last}
+
+
 def watch(
     model_base_path: Path,
     label: str,
     version: int,
     before: Mapping[str, Counts],
+    start: Mapping[str, Counts],
     *,
     seconds: float,
     max_latency_ratio: float | None,
 ) -> tuple[str, Counts]:
     """Watches the running servers of a model for so long; ends early when something is wrong.
 
-    before: what each had counted when the version was promoted. Gives why the version must go back, empty when nothing
-    speaks against it, and what all servers counted meanwhile.
+    before: what each usually counts. start: what it had counted when the version was promoted. Gives why the version
+    must go back, empty when nothing speaks against it, and what all servers counted meanwhile.
     """
     deadline = time.monotonic() + seconds
     while True:
@@ -86,7 +96,7 @@ def watch(
         time.sleep(max(0.0, min(_SECONDS, rest)))
         servers = running_servers(model_base_path)
         now = counts(servers)
-        seen = [now[url].since(before.get(url, Counts())) for url in now]
+        seen = [now[url].since(start.get(url, Counts())) for url in now]
         reasons = [
             *(_state(server, label, version) for server in servers),
             *(

@@ -29,6 +29,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--server-address", metavar="URL,URL", help="A server that runs: grpc://HOST:PORT,http://HOST:PORT")
     group.addoption("--keras-model", metavar="FILE", help="The .keras model that --server-address serves.")
     group.addoption("--hostile-results", action="store_true", help="Write benchmarks/results/hostile.json.")
+    group.addoption("--loop-results", action="store_true", help="Write benchmarks/results/loop.json.")
     group.addoption("--require-container", action="store_true", help="Fail, not skip, where no container engine runs.")
 
 

@@ -123,6 +123,12 @@ def hostile(result: Mapping[str, Any]) -> str:
     )
 
 
+def loop(result: Mapping[str, Any]) -> str:
+    """What `pytest tests/e2e/test_loop.py --loop-results` saw."""
+    steps = "\n".join(f"$ {step['command']}\n{step['output'].rstrip()}" for step in result["steps"])
+    return f"\n```console\n{steps}\n```\n"
+
+
 def soak(result: Mapping[str, Any]) -> str:
     """What `make soak` measured."""
     events = ", ".join(f"{count} x {event}" for event, count in sorted(result["events"].items()))
@@ -199,6 +205,7 @@ PAGES = {
     },
     Path("docs/security.md"): {"hostile": measured("hostile", hostile)},
     Path("docs/operations.md"): {
+        "loop": measured("loop", loop),
         "runtimes": measured("server", runtimes),
         "memory": measured("memory", memory),
         "recording": measured("recording", recording),

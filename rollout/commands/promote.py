@@ -28,6 +28,8 @@ from rollout.errors import RolloutError, RolloutUsageError
 if TYPE_CHECKING:
     from fashion_common.evidence import Evidence
 
+# How long is looked at what is usual before a version is promoted.
+_BASELINE_SECONDS = 10.0
 _EXAMPLES = """Example: fashion promote canary --evidence recordings/day.tfrecord
 
 \b
@@ -170,9 +172,11 @@ def _promote(
 ) -> str:
     """Moves `stable` and watches; gives why it was rolled back, else nothing. result: gets what happened."""
     from rollout.move import move_labels, previous
-    from rollout.watch import counts, watch
+    from rollout.watch import counts, usual, watch
 
-    before = counts(running_servers(model_base_path))
+    # Not since their start: that has what was compared, and every promotion before.
+    before = usual(model_base_path, min(watch_seconds, _BASELINE_SECONDS))
+    start = counts(running_servers(model_base_path))
     move_labels(
         model_base_path,
         {STABLE: version},
@@ -186,7 +190,7 @@ def _promote(
     try:
         click.echo(f"Watching for {watch_seconds:g} s; Ctrl-C ends the watch, and {STABLE} stays {version}", err=True)
         fault, seen = watch(
-            model_base_path, STABLE, version, before, seconds=watch_seconds, max_latency_ratio=max_latency_ratio
+            model_base_path, STABLE, version, before, start, seconds=watch_seconds, max_latency_ratio=max_latency_ratio
         )
     except KeyboardInterrupt:
         click.echo(f"The watch ended early: {STABLE} stays {version}", err=True)

@@ -101,9 +101,9 @@ def test_a_second_version_is_picked_up_and_labels_lead_to_both(ours: LiveBackend
 
 def test_labels_move_and_a_third_version_takes_none_away(ours: LiveBackend) -> None:
     """`fashion label` and `rollback` end when the server answers by the new version."""
-    assert ours.fashion("label", "stable=2") == "stable went from 1 to 2\n"
+    assert ours.fashion("label", "stable=2") == "stable went from 1 to 2"
     assert version_of(ours, "stable") == 2
-    assert ours.fashion("rollback") == "stable went from 2 to 1\n"
+    assert ours.fashion("rollback") == "stable went from 2 to 1"
     assert version_of(ours, "stable") == 1
     ours.add_version(3)
     wait_until(lambda: version_of(ours, "canary") == 3)

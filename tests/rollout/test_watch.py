@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ import pytest
 from fashion_common.installation import state_directory
 from fashion_common.running import RunningServer, recorded
 from rollout import watch as watch_module
-from rollout.watch import Counts, counts, watch
+from rollout.watch import Counts, counts, usual, watch
 from tests.support.status_servers import http_server
 
 METRICS = """
@@ -91,7 +92,7 @@ def test_errors_and_latency_are_held_to_what_was_before(tmp_path: Path, figures:
     with recorded_server(tmp_path, simulated) as server:
         before = counts([server])
         simulated.figures |= figures
-        found, since = watch(tmp_path, "stable", 7, before, seconds=0.05, max_latency_ratio=2)
+        found, since = watch(tmp_path, "stable", 7, before, before, seconds=0.05, max_latency_ratio=2)
     assert found == reason.format(url=server.url)
     assert since.requests == sum(simulated.figures[name] for name in ("ok", "failed")) - 100
 
@@ -102,7 +103,7 @@ def test_without_a_ratio_latency_does_not_count(tmp_path: Path) -> None:
     with recorded_server(tmp_path, simulated) as server:
         before = counts([server])
         simulated.figures |= {"ok": 200.0, "microseconds": 1e9}
-        assert watch(tmp_path, "stable", 7, before, seconds=0, max_latency_ratio=None)[0] == ""
+        assert watch(tmp_path, "stable", 7, before, before, seconds=0, max_latency_ratio=None)[0] == ""
 
 
 def test_a_version_that_stops_answering_is_told_at_once(tmp_path: Path) -> None:
@@ -111,18 +112,18 @@ def test_a_version_that_stops_answering_is_told_at_once(tmp_path: Path) -> None:
     with recorded_server(tmp_path, simulated) as server:
         before = counts([server])
         simulated.state = "UNLOADING"
-        found, _ = watch(tmp_path, "stable", 7, before, seconds=1e6, max_latency_ratio=2)
+        found, _ = watch(tmp_path, "stable", 7, before, before, seconds=1e6, max_latency_ratio=2)
         assert found == f"version 7 is UNLOADING at {server.url}"
         simulated.state, simulated.stable = "AVAILABLE", 6
-        found, _ = watch(tmp_path, "stable", 7, before, seconds=1e6, max_latency_ratio=2)
+        found, _ = watch(tmp_path, "stable", 7, before, before, seconds=1e6, max_latency_ratio=2)
         assert found == f"stable is version 6 at {server.url}, not 7"
-        found, _ = watch(tmp_path, "stable", 8, before, seconds=1e6, max_latency_ratio=2)
+        found, _ = watch(tmp_path, "stable", 8, before, before, seconds=1e6, max_latency_ratio=2)
         assert found == f"version 8 is not loaded at {server.url}"
 
 
 def test_without_servers_there_is_nothing_to_watch(tmp_path: Path) -> None:
     """It waits all the same, and finds nothing."""
-    assert watch(tmp_path, "stable", 7, {}, seconds=0.02, max_latency_ratio=2) == ("", Counts())
+    assert watch(tmp_path, "stable", 7, {}, {}, seconds=0.02, max_latency_ratio=2) == ("", Counts())
 
 
 def test_a_server_that_tells_no_metrics_is_watched_by_its_status(tmp_path: Path) -> None:
@@ -135,3 +136,20 @@ def test_a_server_that_tells_no_metrics_is_watched_by_its_status(tmp_path: Path)
     with http_server(answer) as port:
         server = RunningServer(str(tmp_path), "", "m", "embedded", f"http://127.0.0.1:{port}/v1/models/m", "/c")
         assert counts([server]) == {server.url: Counts()}
+
+
+@pytest.mark.parametrize(("more", "expected"), [(19, 119), (20, 20)])
+def test_what_is_usual_is_that_of_a_moment_or_of_all_the_time(tmp_path: Path, more: int, expected: int) -> None:
+    """Where 20 requests come in that moment it counts alone: a comparison before it is left out."""
+    simulated = Simulated()
+    answers = itertools.count()
+
+    def answer(headers: Mapping[str, str]) -> tuple[int, bytes]:
+        if next(answers):
+            simulated.figures["ok"] = 100.0 + more
+        return simulated.answer(headers)
+
+    with http_server(answer) as port:
+        server = RunningServer(str(tmp_path), "", "m", "embedded", f"http://127.0.0.1:{port}/v1/models/m", "/c")
+        with recorded(server, state_directory() / "8500"):
+            assert usual(tmp_path, 0)[server.url].requests == expected

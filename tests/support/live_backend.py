@@ -78,19 +78,24 @@ class LiveBackend:
         """The server is recorded in its own directory."""
         return os.environ | {"XDG_STATE_HOME": str(self._directory / "state")}
 
-    def fashion(self, *arguments: str) -> str:
-        """What a command prints that finds the server's models, and its record."""
-        done = subprocess.run(
+    def call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """A command that finds the server's models, and its record; what it prints, to both streams, is its stdout."""
+        return subprocess.run(
             [FASHION, *arguments],
             cwd=self.directory,
             env=self.environment,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             text=True,
             check=False,
             timeout=120,
         )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+
+    def fashion(self, *arguments: str) -> str:
+        """The last line of such a command that succeeds."""
+        done = self.call(*arguments)
+        assert done.returncode == 0, done.stdout
+        return done.stdout.splitlines()[-1]
 
     def start(self) -> None:
         """Starts the server; returns when it says where it listens, which is when the model is AVAILABLE."""
