@@ -124,11 +124,17 @@ class Comparison:
 
     def _keep(self, difference: float, example: Example, pixels: Callable[[], bytes]) -> None:
         # No two orders are equal, so that examples themselves are not compared.
-        order = -self.compared
+        kept = _Kept(difference, -self.compared, example, b"")
+        if len(self._kept) == EXAMPLES and kept < self._kept[0]:
+            return
+        kept = kept._replace(pixels=pixels())
+        # Recorded traffic asks for some pictures again and again.
+        if kept.pixels and any(kept.pixels == other.pixels for other in self._kept):
+            return
         if len(self._kept) < EXAMPLES:
-            heapq.heappush(self._kept, _Kept(difference, order, example, pixels()))
-        elif (difference, order) > self._kept[0][:2]:
-            heapq.heapreplace(self._kept, _Kept(difference, order, example, pixels()))
+            heapq.heappush(self._kept, kept)
+        else:
+            heapq.heapreplace(self._kept, kept)
 
     def _accuracy(self) -> Accuracy | None:
         right = self._right

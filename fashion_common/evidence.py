@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, get_type_hints
@@ -76,7 +75,10 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class Latency:
-    """Of both with so many requests in flight, each side's in turn: percentiles in ms, and how many were answered."""
+    """Of both with so many requests in flight, in turn: percentiles in ms, and how many were answered.
+
+    ratio: the candidate's to the baseline's, the median of all turns' ratios, each of two medians.
+    """
 
     in_flight: int
     baseline_p50_ms: float
@@ -85,11 +87,7 @@ class Latency:
     candidate_p50_ms: float
     candidate_p99_ms: float
     candidate_requests: int
-
-    @property
-    def ratio(self) -> float:
-        """The candidate's median to the baseline's."""
-        return self.candidate_p50_ms / self.baseline_p50_ms if self.baseline_p50_ms else math.inf
+    ratio: float
 
 
 @dataclass(frozen=True)
@@ -124,7 +122,7 @@ class Evidence:
     date: ISO 8601 in UTC. inputs: what was named; sha256: of all their tensors, one after the other. compared: inputs
     that both answered; agreeing: with the same class. largest_difference, mean_difference: of the probabilities,
     absolute, over answers that are numbers; None without any. flips: the most frequent first; examples: those with the
-    largest difference first. accuracy: None without labels. latencies: empty where they were not measured.
+    largest difference first, each picture once. accuracy: None without labels. latencies: empty if not measured.
     """
 
     model_name: str
@@ -159,8 +157,6 @@ class Evidence:
             accuracy = self.accuracy
             figures = {name: getattr(accuracy, name) for name in ("baseline", "candidate", "p_value")}
             record["accuracy"] = figures | record["accuracy"]
-        for latency, figures in zip(self.latencies, record["latencies"], strict=True):
-            figures["ratio"] = latency.ratio
         return record
 
     @classmethod

@@ -16,7 +16,7 @@ class Thresholds:
     """What evidence is held to; None is not asked.
 
     min_agreement: the share of inputs with the same class. max_accuracy_drop: how much lower the candidate's accuracy
-    may be, where labels are known. max_latency_ratio: its median latency to the baseline's, where they were measured.
+    may be, where labels are known. max_latency_ratio: its latency to the baseline's, where they were measured.
     """
 
     min_agreement: float | None = None
@@ -55,8 +55,8 @@ class Thresholds:
         for latency in evidence.latencies:
             if self.max_latency_ratio is not None and latency.ratio > self.max_latency_ratio:
                 yield (
-                    f"median latency {latency.candidate_p50_ms:.2f} ms is {latency.ratio:.2f} of "
-                    f"{latency.baseline_p50_ms:.2f} ms with {latency.in_flight} in flight, "
+                    f"latency is {latency.ratio:.2f} times the baseline's with {latency.in_flight} in flight "
+                    f"(p50 {latency.candidate_p50_ms:.2f} and {latency.baseline_p50_ms:.2f} ms), "
                     f"more than {self.max_latency_ratio:g}"
                 )
 

@@ -179,7 +179,7 @@ def test_the_loop(
         loop.run("promote", "--evidence", "day", "--min-agreement", "0.5", "--watch", "3", *RATIO)
         assert loop.version("stable") == 2
 
-        refusals = {"permuted": "agreement 0", "NaN": "are not numbers (NaN or infinite)", "slow": "median latency "}
+        refusals = {"permuted": "agreement 0", "NaN": "are not numbers (NaN or infinite)", "slow": "latency is "}
         for version, (kind, refusal) in enumerate(refusals.items(), start=3):
             publish_broken(loop, kind, second_run, version)
             printed = loop.run("promote", "--evidence", "day", *RATIO, code=1)

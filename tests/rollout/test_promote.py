@@ -72,7 +72,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def evidence_file(directory: Path, stable: int, version: int, ratio: float = 1.0) -> Path:
     """What a comparison of ten images prints that all agree. ratio: of the latencies."""
-    latency = Latency(1, 1.0, 1.0, 100, ratio, ratio, 100)
+    latency = Latency(1, 1.0, 1.0, 100, ratio, ratio, 100, ratio)
     sides = Side(str(stable), version=stable), Side(str(version), version=version)
     evidence = Evidence(
         "fashion_mnist", "2026-01-02T03:04:05+00:00", *sides, ("a",), "0", 10, 10, 0.0, 0.0, None, (latency,)
@@ -150,7 +150,7 @@ def test_a_version_that_holds_is_promoted_under_load(
     [
         (PERMUTED, "agreement 0.7000 (95 % interval 0.4810 to 0.8545, 20 inputs) is below 0.9"),
         (NAN, "2 answers of {version} are not numbers (NaN or infinite)"),
-        (SLOW, "median latency "),
+        (SLOW, "latency is "),
     ],
     ids=["permuted", "NaN", "slow"],
 )
@@ -184,7 +184,9 @@ def test_a_forced_version_that_breaks_is_rolled_back(
     assert result["watch"]["requests"] >= 20
     assert live.version("stable") == 1
     promotion, rollback = read_labels(live.base).history[-2:]
-    assert promotion.reason == ("forced: median latency 30.00 ms is 30.00 of 1.00 ms with 1 in flight, more than 1.5")
+    assert promotion.reason == (
+        "forced: latency is 30.00 times the baseline's with 1 in flight (p50 30.00 and 1.00 ms), more than 1.5"
+    )
     assert (rollback.action, rollback.after) == ("rollback", 1)
     assert rollback.reason == result["watch"]["fault"]
     assert (seen.failed, seen.wrong) == ([], [])

@@ -19,7 +19,7 @@ _EVIDENCE = Evidence(
     largest_difference=0.75,
     mean_difference=0.0125,
     accuracy=Accuracy(10_000, 8_800, 20, 5),
-    latencies=(Latency(1, 1.0, 2.0, 900, 1.5, 3.0, 800),),
+    latencies=(Latency(1, 1.0, 2.0, 900, 1.5, 3.0, 800, 1.5),),
     flips=tuple(Flip("Bag", CLASS_NAMES[number % 8], 1) for number in range(12)),
     examples=(
         Example("photos/a<b>.png", "Coat", "Coat", 0.5, "Shirt", 0.625, 0.75),

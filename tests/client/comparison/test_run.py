@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -12,7 +14,7 @@ from client.comparison.questions import ImageQuestion, Question
 from client.comparison.run import compare
 from client.comparison.sides import LiveSide, RecordedSide
 from client.connection import Connection
-from client.errors import ClientUsageError, ServerError, server_error
+from client.errors import ClientError, ClientUsageError, ServerError, server_error
 from client.pictures.batch import Batch
 from client.transports.fake import FakeTransport
 from client.types import ModelSpec
@@ -90,3 +92,29 @@ def test_a_side_that_answers_nothing_while_its_latency_is_measured_is_an_error()
     (baseline, _), (candidate, _) = _side(), _side(*itertools.repeat(server_error("RESOURCE_EXHAUSTED", "full"), 9))
     with pytest.raises(ServerError, match="RESOURCE_EXHAUSTED: no request was answered while the latency"):
         list(latencies(baseline, candidate, next(_questions(1)), concurrency=1, duration=0.06))
+
+
+def test_latency_is_measured_in_turns_with_as_many_requests_in_flight() -> None:
+    """The ratio is that of the turns: of a side that takes four times as long some 4; a time of nothing is an error."""
+
+    class Slow(FakeTransport):
+        seconds = 0.002
+
+        def send(self, request: Any, _timeout: float) -> Any:
+            time.sleep(self.seconds)
+            return super().send(request, _timeout)
+
+    baseline, candidate = (LiveSide.of(Connection([Slow()], ModelSpec()), name, "") for name in "ab")
+    slow = Slow()
+    slow.seconds = 0.008
+    candidate.connection = Connection([slow], ModelSpec())
+    one, three = latencies(baseline, candidate, next(_questions(1)), concurrency=3, duration=0.2)
+    assert (one.in_flight, three.in_flight) == (1, 3)
+    assert 2 < one.ratio < 6
+    assert one.baseline_p50_ms >= 2
+    assert one.candidate_p50_ms >= 8
+    assert three.baseline_requests > one.baseline_requests
+    [only] = latencies(baseline, candidate, next(_questions(1)), concurrency=1, duration=0.03)
+    assert only.in_flight == 1
+    with pytest.raises(ClientError, match=r"no request was answered in a turn of 0\.000 s: --duration gives longer"):
+        list(latencies(baseline, candidate, next(_questions(1)), concurrency=1, duration=1e-9))
