@@ -6,6 +6,7 @@ import itertools
 import math
 from array import array
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from statistics import median
 
 from client.comparison.questions import Question
@@ -56,7 +57,9 @@ def latencies(
 
 
 def _turn(request: Callable[[], int], in_flight: int, seconds: float) -> Sequence[float]:
-    result = closed_loop(itertools.repeat(request), concurrency=in_flight, duration=seconds)
+    # Ctrl-C comes to the main thread, and a loop that ran in it would take it for the end of this turn only.
+    with ThreadPoolExecutor(1) as pool:
+        result = pool.submit(closed_loop, itertools.repeat(request), concurrency=in_flight, duration=seconds).result()
     if result.errors and not result.latencies:
         [(code, _)] = result.errors.most_common(1)
         raise ServerError(code, "no request was answered while the latency was measured")

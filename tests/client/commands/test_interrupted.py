@@ -79,3 +79,14 @@ def test_bench_prints_the_results_so_far_on_ctrl_c() -> None:
         assert text.endswith("errors: none\n")
         assert set(process.stderr.read().splitlines()) <= {b"20 requests"}
         assert process.wait() == 0
+
+
+def test_ctrl_c_ends_a_comparison_while_it_measures(array: Path) -> None:
+    """It is not taken for the end of one turn of 24."""
+    with fake_fashion("compare", "--duration", 60, array) as process:
+        assert process.stderr is not None
+        # 2,000 images are eight requests: the 21st measures latency.
+        assert process.stderr.readline() == b"20 requests\n"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 1
+        assert process.stderr.read().endswith(b"Aborted!\n")
