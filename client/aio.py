@@ -67,6 +67,10 @@ class AsyncConnection(BaseConnection):
                 self._metadata = await self._call(lambda wire: wire.metadata(self.model))
             return self._metadata
 
+    async def metrics(self) -> str:
+        """See Connection.metrics."""
+        return await self._call(lambda wire: wire.metrics())
+
     async def diagnosis(self) -> str:
         """See Connection.diagnosis."""
         texts = [await asyncio.to_thread(transport.diagnosis) for transport in self._round_robin.transports]

@@ -111,6 +111,10 @@ class Connection(BaseConnection):
                 self._metadata = self._call(lambda wire: wire.metadata(self.model))
             return self._metadata
 
+    def metrics(self) -> str:
+        """What Prometheus reads of the server. Raises ServerError; ClientUsageError over gRPC, which has no metrics."""
+        return self._call(lambda wire: wire.metrics())
+
     def diagnosis(self) -> str:
         """Why servers do not answer, with the fix for each; "" where nothing is wrong with the connections.
 

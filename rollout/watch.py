@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from fashion_common.prometheus import samples
 from fashion_common.running import RunningServer, running_servers
 
 _SECONDS = 1.0
@@ -15,8 +15,6 @@ _SECONDS = 1.0
 _MIN_REQUESTS = 20
 # So much more of the requests may fail than did before.
 _MAX_ERROR_RISE = 0.01
-# https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format
-_SAMPLE = re.compile(r":tensorflow:serving:(request_count|request_latency_sum|request_latency_count)\{(.*)\} (\S+)")
 _MICROSECONDS = 1e6
 
 
@@ -45,20 +43,21 @@ class Counts(NamedTuple):
     @classmethod
     def of(cls, metrics: str, model_name: str) -> Counts:
         """Those of a model in the text of TF Serving's metrics, over all methods and both APIs."""
-        requests = errors = timed = microseconds = 0.0
-        for line in metrics.splitlines():
-            sample = _SAMPLE.match(line)
-            if not sample or f'model_name="{model_name}"' not in sample[2]:
-                continue
-            value = float(sample[3])
-            if sample[1] == "request_count":
-                requests += value
-                errors += 0.0 if 'status="OK"' in sample[2] else value
-            elif sample[1] == "request_latency_count":
-                timed += value
-            else:
-                microseconds += value
-        return cls(requests, errors, timed, microseconds / _MICROSECONDS)
+
+        def total(name: str, *, is_error: bool | None = None) -> float:
+            return sum(
+                value
+                for labels, value in samples(metrics, f":tensorflow:serving:{name}")
+                if labels.get("model_name") == model_name
+                and (is_error is None or (labels.get("status") != "OK") == is_error)
+            )
+
+        return cls(
+            total("request_count"),
+            total("request_count", is_error=True),
+            total("request_latency_count"),
+            total("request_latency_sum") / _MICROSECONDS,
+        )
 
 
 def counts(servers: Iterable[RunningServer]) -> dict[str, Counts]:

@@ -62,12 +62,13 @@ def resume(run_dir: Path, *, data_dir: Path | None = None, watch: Watch | None =
 
 
 def metrics(result: TrainingResult) -> dict[str, object]:
-    """A run's accuracies (0 to 1), losses, seconds and counts, as `metrics.json` holds them."""
+    """A run's accuracies (0 to 1), losses, seconds, counts and predictions, as `metrics.json` holds them."""
     return {
         "validation_accuracy": result.validation.accuracy,
         "validation_loss": result.validation.loss,
         "test_accuracy": result.test.accuracy,
         "test_loss": result.test.loss,
+        "test_distribution": result.test.distribution(),
         "fit_seconds": round(result.fit_seconds, 3),
         "epochs": len(result.history["loss"]),
         "parameters": result.model.count_params(),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from client.calls import calls
+from client.commands.drift import MAX_INDEX, MIN_PREDICTIONS, drifts
 from client.commands.options import explained, signature_option, with_connection
 from client.errors import ClientError, ServerError
 from client.pictures.batch import Batch
@@ -151,10 +152,31 @@ def _answer(connection: Connection, signature_name: str | None) -> Iterator[Find
     yield Finding("latency", state, f"{1000 * median:.1f} ms a request (median of {_LATENCY_REQUESTS})", fix)
 
 
+def _drift(connection: Connection, _signature_name: str | None) -> Iterator[Finding]:
+    try:
+        metrics = connection.metrics()
+    except ClientError:
+        # Over gRPC, or where the metrics are elsewhere.
+        return
+    for drift in drifts(metrics, connection.model.name):
+        count = f"version {drift.version}: {drift.predictions} predictions"
+        if drift.predictions < MIN_PREDICTIONS:
+            yield Finding("drift", "ok", f"{count}, fewer than {MIN_PREDICTIONS} say nothing")
+            continue
+        figures = ", ".join(f"{name} {index:.2f}" for name, index in drift.indices.items())
+        is_far = max(drift.indices.values()) > MAX_INDEX
+        text = f"{count}, population stability index to the test set: {figures}"
+        fix = _DRIFT_FIX if is_far else ""
+        yield Finding("drift", "warning" if is_far else "ok", text, fix)
+
+
+_DRIFT_FIX = "look at recent pictures (`fashion explain`): are they other garments, or prepared in another way?"
 _REACHABLE_FIX = "start it with `fashion serve`, or name the server with --server and the model with --model-name"
 # Name -> the check, and the fix for an error that it raises.
 _CHECKS: dict[str, tuple[Callable[[Connection, str | None], Iterator[Finding]], str]] = {
     "reachable": (_reachable, _REACHABLE_FIX),
     "signatures": (_signatures, "serve an export of `fashion export`, or name another signature with --signature"),
+    # Before the answers to this command's own pictures.
+    "drift": (_drift, "look at the server's metrics"),
     "answer": (_answer, "look at the server's log; `fashion export --verify PATH` checks the version on its disk"),
 }

@@ -48,6 +48,9 @@ class Wire(Protocol):
     def metadata(self, model: ModelSpec) -> Exchange[Metadata]:
         """Read as the model's signatures."""
 
+    def metrics(self) -> Exchange[str]:
+        """Read as what Prometheus reads. Raises ClientUsageError for an API that has no metrics."""
+
 
 class Transport(Protocol):
     """One connection to a server; `send` and `close` return awaitables where it is asyncio's.

@@ -56,6 +56,10 @@ class FakeTransport:
         """Read as the `model_metadata`."""
         return Exchange(None, lambda _: self.model_metadata)
 
+    def metrics(self) -> Exchange[str]:
+        """Read as no text."""
+        return Exchange(None, lambda _: "")
+
     def outputs(self, call: Call) -> dict[str, Output]:
         """The answer to a call, which is kept."""
         self.asked.append(call)

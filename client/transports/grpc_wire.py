@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from google.protobuf.message import DecodeError, Message
 
-from client.errors import ServerError
+from client.errors import ClientUsageError, ServerError
 from client.transports.base import Exchange
 from client.types import INTERNAL, Call, Calls, Metadata, ModelSpec, Output, Signature, TensorInfo, VersionStatus
 from serving.apis import messages, runtimes, services
@@ -69,6 +69,11 @@ def metadata(model: ModelSpec) -> Exchange[Metadata]:
     """GetModelMetadata of the signatures, the only field that TF Serving has."""
     request = messages.GetModelMetadataRequest(model_spec=_model_spec(model), metadata_field=["signature_def"])
     return Exchange(Request(services.GET_MODEL_METADATA, request), _metadata)
+
+
+def metrics() -> Exchange[str]:
+    """Raises ClientUsageError: TF Serving's gRPC has none."""
+    raise ClientUsageError("metrics are on the REST port: ask http://HOST:8501")
 
 
 def predict_request(model: ModelSpec, call: Call) -> messages.PredictRequest:

@@ -84,6 +84,11 @@ def metadata(model: ModelSpec) -> Exchange[Metadata]:
     return Exchange(Request("GET", f"{_path(model)}/metadata", {}, None), _metadata)
 
 
+def metrics() -> Exchange[str]:
+    """GET of the metrics, where serving/config/monitoring.config has them."""
+    return Exchange(Request("GET", "/monitoring/prometheus/metrics", {}, None), _text)
+
+
 def predict_request(model: ModelSpec, call: Call) -> Request:
     """The request for a call: bytes as base64, the body gzipped where that pays."""
     columns = {name: _column(tensor) for name, tensor in call.inputs.items()}
@@ -164,6 +169,12 @@ def _expecting(subject: str) -> Iterator[None]:
         yield
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ServerError("INTERNAL", f"the answer is not {subject}: is this TF Serving's REST port?") from error
+
+
+def _text(response: httpx.Response) -> str:
+    if response.status_code != _OK:
+        raise server_error(Code.of_http_status(response.status_code).name, f"HTTP status {response.status_code}")
+    return response.text
 
 
 def _answer(response: httpx.Response) -> dict[str, Any]:

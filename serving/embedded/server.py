@@ -33,8 +33,10 @@ from serving.embedded.inference.runner import Runner
 from serving.embedded.loading.load import Load
 from serving.embedded.models.core import ServerCore
 from serving.embedded.models.manager import Manager
+from serving.embedded.models.manifest import recorded_distribution
 from serving.embedded.models.request_logging import RequestLogs
 from serving.embedded.models.source import FileSystemSource
+from serving.embedded.models.storage import VersionDirectory
 from serving.embedded.observe.access_log import AccessLog
 from serving.embedded.observe.calls import Interceptor
 from serving.embedded.observe.metrics import Metrics
@@ -88,7 +90,7 @@ class ModelServer:
         self._metrics_path = config.metrics_path(flags)
         self._metrics = Metrics(flags.worker_index) if self._metrics_path else None
         self._manager: Manager[LoadedModel] = Manager(
-            load,
+            _counted(load, self._metrics) if self._metrics else load,
             num_load_threads=flags.num_load_threads,
             num_unload_threads=flags.num_unload_threads,
             load_timeout_seconds=flags.load_timeout_seconds,
@@ -116,7 +118,11 @@ class ModelServer:
             reload_deadline_seconds=flags.reload_deadline_seconds,
             request_logs=RequestLogs(config.request_logging(flags), self._recording.set_models),
         )
-        self._runner = Runner(config.run_threads(flags), self._metrics.run if self._metrics else None)
+        self._runner = Runner(
+            config.run_threads(flags),
+            self._metrics.run if self._metrics else None,
+            self._metrics.predictions.add if self._metrics else None,
+        )
         self._offload = Offload()
         self._access_log = AccessLog(sys.stdout.fileno()) if flags.access_log else None
         self._interceptor = Interceptor(
@@ -286,3 +292,15 @@ def _new_event_loop() -> asyncio.AbstractEventLoop:
         return asyncio.new_event_loop()
     loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
     return loop
+
+
+def _counted(load: Load, metrics: Metrics) -> Load:
+    """The load function, which also puts beside the live metrics what a version answered to the test set."""
+
+    def counted(name: str, number: int, directory: VersionDirectory) -> LoadedModel:
+        model = load(name, number, directory)
+        if (distribution := recorded_distribution(directory)) is not None:
+            metrics.distribution("test_set", name, number, *distribution)
+        return model
+
+    return counted

@@ -151,12 +151,19 @@ def test_the_dashboard_asks_for_metrics_that_the_server_has() -> None:
     """Every metric of a query is in what the embedded server exposes, but for the one that is TF Serving's alone."""
     dashboard = json.loads((DOCKER / "grafana/dashboards/fashion.json").read_text())
     queries = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
-    asked = set(re.findall(r":tensorflow:[\w:]+", " ".join(queries)))
+    asked = set(re.findall(r":(?:tensorflow|fashion):[\w:]+", " ".join(queries)))
     exposed = re.findall(r"^# TYPE (\S+) (\w+)$", metrics.Metrics().exposition().decode(), re.MULTILINE)
     names = {f"{name}_bucket" if kind == "histogram" else name for name, kind in exposed}
     assert asked - names == {":tensorflow:cc:saved_model:load_attempt_count"}
     titles = {panel["title"] for panel in dashboard["panels"]}
-    assert {"Requests", "Errors", "Latency of requests", "Batch size", "Versions loaded"} <= titles
+    assert {
+        "Requests",
+        "Errors",
+        "Latency of requests",
+        "Batch size",
+        "Versions loaded",
+        "Predictions by class",
+    } <= titles
     sources = yaml.safe_load((DOCKER / "grafana/provisioning/datasources/prometheus.yaml").read_text())
     assert {panel["datasource"]["uid"] for panel in dashboard["panels"]} == {sources["datasources"][0]["uid"]}
     providers = yaml.safe_load((DOCKER / "grafana/provisioning/dashboards/fashion.yaml").read_text())["providers"]

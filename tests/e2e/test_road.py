@@ -9,10 +9,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import httpx
 import keras
 import numpy as np
 import pytest
 
+from fashion_common.prometheus import samples
 from fashion_common.served_model import CLASS_NAMES
 from tests.support.console import FASHION, fashion, unmeasured
 from tests.support.road import Road
@@ -128,3 +130,23 @@ def _seconds(command: Sequence[str]) -> float:
     began = time.perf_counter()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=unmeasured())
     return time.perf_counter() - began
+
+
+def test_what_is_answered_is_counted_beside_the_test_set(road: Road, pictures: dict[Path, np.ndarray]) -> None:
+    """By class and by confidence, over both APIs: the export has taken the test set's to the server."""
+    origin = road.servers["rest"]
+
+    def count(metric: str, source: str) -> float:
+        text = httpx.get(f"{origin}/monitoring/prometheus/metrics", timeout=30).text
+        named = samples(text, f":fashion:distribution:{metric}")
+        return sum(value for labels, value in named if (labels["version"], labels["source"]) == ("1", source))
+
+    before = count("prediction_count", "live")
+    for server in road.servers.values():
+        done = fashion("predict", "--server", server, *(path.name for path in pictures), cwd=road.directory)
+        assert done.returncode == 0, done.stderr
+    assert count("prediction_count", "live") == before + 20
+    assert count("confidence_count", "live") == before + 20
+    recorded = json.loads((road.run / "metrics.json").read_text())["test_distribution"]
+    assert count("prediction_count", "test_set") == sum(recorded["classes"]) > 0
+    assert count("confidence_count", "test_set") == sum(recorded["confidence"])

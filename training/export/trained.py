@@ -70,7 +70,7 @@ def load_file(file: Path, weights: Path | None = None, data_dir: Path | None = N
     model = _load(*files)
     data = dataset.load(data_dir)
     test = evaluate(model, data.test_images, data.test_labels)
-    metrics = {"test_accuracy": test.accuracy, "test_loss": test.loss}
+    metrics = {"test_accuracy": test.accuracy, "test_loss": test.loss, "test_distribution": test.distribution()}
     return TrainedModel(model, file.name, files, metrics=metrics, data=data.manifest())
 
 

@@ -11,16 +11,26 @@ from numpy.typing import NDArray
 from fashion_common.served_model import CLASS_NAMES
 
 _BATCH = 5_000
+_BINS = 10
 _SMALLEST = 1e-7  # keras.config.epsilon(): Keras clips probabilities there before it takes the logarithm
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A model against labelled images; `confusion` is int64 [10,10], rows the true class, columns the predicted."""
+    """A model against labelled images.
+
+    confusion: int64 [10, 10], rows the true class, columns the predicted. confidence: int64 [10], images by the
+    probability of the predicted class, in tenths.
+    """
 
     loss: float
     accuracy: float
     confusion: NDArray[np.int64]
+    confidence: NDArray[np.int64]
+
+    def distribution(self) -> dict[str, list[int]]:
+        """Images by predicted class, and by confidence."""
+        return {"classes": self.confusion.sum(axis=0).tolist(), "confidence": self.confidence.tolist()}
 
     def per_class(self) -> list[tuple[str, float, float, float, int]]:
         """Name, precision, recall and F1 (0 to 1, 0 where undefined), and images of each class, in label order."""
@@ -54,6 +64,10 @@ def compare(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> Ev
     likelihoods = np.clip(probabilities[np.arange(len(labels)), labels].astype(np.float64), _SMALLEST, 1.0)
     count = len(CLASS_NAMES)
     confusion = np.bincount(labels * count + class_ids, minlength=count * count).reshape(count, count)
+    tenths = np.minimum(np.nan_to_num(probabilities).max(axis=1) * _BINS, _BINS - 1).astype(np.int64)
     return Evaluation(
-        float(-np.log(likelihoods).mean()), float((class_ids == labels).mean()), confusion.astype(np.int64)
+        float(-np.log(likelihoods).mean()),
+        float((class_ids == labels).mean()),
+        confusion.astype(np.int64),
+        np.bincount(tenths, minlength=_BINS).astype(np.int64),
     )

@@ -92,7 +92,8 @@ class BatchingRunner:
         model = run.version.servable
         assert model.batching is not None
         try:
-            joint = run._replace(feeds=merged(batch, model.batching), deadline=None)
+            rows = sum(task.rows for task in batch)
+            joint = run._replace(feeds=merged(batch, model.batching), deadline=None, rows=rows)
             self._count(model, len(batch), _rows(joint))
             values = self._runner.run_now(joint)
         except Exception as error:  # noqa: BLE001 - it becomes the answer of the request that is to blame

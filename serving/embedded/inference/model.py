@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-from serving.apis.messages import ModelSpec, PredictResponse, SignatureDef
+from serving.apis.messages import DT_FLOAT, ModelSpec, PredictResponse, SignatureDef
 from serving.apis.tensors import Array
 from serving.embedded.inference.batch_queue import BatchingOptions, Queue
 
@@ -54,7 +54,7 @@ class LoadedModel:
     loop_free: as `Servable` has them. quick_bytes: of how many bytes the inputs may be for a run that is quick enough
     for the event loop, by the outputs' tensors. queues: the requests that wait, by what they must have in common to be
     merged. runs_alone: how many runs in a row had one request. answer_bytes: what the last answer took for each byte of
-    its inputs, by the outputs' tensors, where it was large.
+    its inputs, by the outputs' tensors, where it was large. probabilities: the tensors of all outputs of this name.
     """
 
     def __init__(self, name: str, number: int, servable: Servable, batching: BatchingOptions | None = None) -> None:
@@ -70,6 +70,11 @@ class LoadedModel:
         self.queues: dict[Hashable, Queue] = {}
         self.runs_alone = 0
         self.answer_bytes: dict[Hashable, float] = {}
+        outputs = [
+            definition.outputs for definition in servable.signatures.values() if "probabilities" in definition.outputs
+        ]
+        infos = [output["probabilities"] for output in outputs]
+        self.probabilities = frozenset(info.name for info in infos if info.dtype == DT_FLOAT)
 
     def spec(self, signature_name: str = "") -> ModelSpec:
         """The ModelSpec of an answer: the version that gave it is always named."""

@@ -31,12 +31,16 @@ _GATE_SECONDS = 1.0
 
 
 class Run(NamedTuple):
-    """One run of a version that its caller has in use. feeds: by tensor name. deadline: in `time.monotonic` seconds."""
+    """One run of a version that its caller has in use.
+
+    feeds: by tensor name. deadline: in `time.monotonic` seconds. rows: of what was asked, where padding is below it.
+    """
 
     version: Version[LoadedModel]
     feeds: Mapping[str, Array]
     fetches: tuple[str, ...]
     deadline: float | None = None
+    rows: int | None = None
 
 
 class Runner:
@@ -46,12 +50,19 @@ class Runner:
     stays in the processor's caches then, which saves a sixth of a small request's time. A run that was alone in its
     turn has waited for nothing, so the next ones are made at once.
 
-    observe: is told the model's name, its runtime's and the seconds of each run.
+    observe: is told the model's name, its runtime's and the seconds of each run. count: is told the model's name, the
+    version and its `probabilities`, float [N, classes], where they are among the outputs.
     """
 
-    def __init__(self, threads: int, observe: Callable[[str, str, float], None] | None = None) -> None:
+    def __init__(
+        self,
+        threads: int,
+        observe: Callable[[str, str, float], None] | None = None,
+        count: Callable[[str, int, Array], None] | None = None,
+    ) -> None:
         self._threads = ThreadPoolExecutor(threads, "run")
         self._observe = observe
+        self._count = count
         # How many runs are made at once, without waiting for others of the same turn.
         self._at_once = 0
         self._quick: deque[tuple[Run, int, asyncio.Future[list[Array]]]] = deque()
@@ -151,6 +162,11 @@ class Runner:
             _learn(model.quick_bytes, run.fetches, size, seconds)
         if self._observe is not None:
             self._observe(model.name, model.runtime, seconds)
+        if self._count is not None and model.probabilities:
+            for fetch, value in zip(run.fetches, values, strict=True):
+                if fetch in model.probabilities:
+                    self._count(model.name, model.number, value[: run.rows])
+                    break
         return values
 
 

@@ -18,6 +18,7 @@ from serving.errors import FailedPrecondition, quoted
 
 _MAX_BYTES = 16 * 2**20
 _PIECE_BYTES = 2**20
+_MAX_CLASSES = 100
 # What is read of a version without being named: TensorFlow takes saved_model.cpb before saved_model.pb.
 _READ_DIRECTORIES = ("variables/", "assets/")
 _READ_FILES = (LITE_MODEL_FILE, WARMUP_FILE, SELF_TEST_FILE, "fingerprint.pb")
@@ -44,6 +45,24 @@ def read_manifest(directory: VersionDirectory) -> dict[str, File] | None:
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or f"{type(error).__name__}: {error}"
         raise FailedPrecondition(f"{MANIFEST_FILE} is damaged ({quoted(reason)}): {_FIX}") from error
+
+
+def recorded_distribution(directory: VersionDirectory) -> tuple[list[int], list[int]] | None:
+    """What the version answered to the test set: images by class, and by confidence in bins of equal width.
+
+    None without a manifest that has it.
+    """
+    path = directory.file(MANIFEST_FILE)
+    try:
+        if path is None:
+            return None
+        with path.open("rb") as file:
+            recorded = json.loads(file.read(_MAX_BYTES))["metrics"]["test_distribution"]
+        classes, confidence = ([int(count) for count in recorded[name]] for name in ("classes", "confidence"))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return None
+    sane = max(len(classes), len(confidence)) <= _MAX_CLASSES and min([*classes, *confidence], default=0) >= 0
+    return (classes, confidence) if sane else None
 
 
 def is_whole(directory: VersionDirectory) -> bool | None:

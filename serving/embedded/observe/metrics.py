@@ -6,10 +6,12 @@ buckets; times are in microseconds.
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import re
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,6 +21,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, multiproces
 from prometheus_client.mmap_dict import MmapedDict
 
 from serving.apis.status import Code
+from serving.embedded.observe.distribution import Distribution
 
 CONTENT_TYPE = b"text/plain"
 DEFAULT_PATH = "/monitoring/prometheus/metrics"
@@ -109,6 +112,19 @@ class Metrics:
             ["model_name", "outcome"],
             registry=self._registry,
         )
+        self._classes = Counter(
+            ":fashion:distribution:prediction_count",
+            "Predictions by class: of requests (live), and of the test set (test_set).",
+            ["model_name", "version", "source", "class_id"],
+            registry=self._registry,
+        )
+        self._confidence = Counter(
+            ":fashion:distribution:confidence_count",
+            "Predictions by the probability of their class, in tenths: 0.9 is from 0.9 to 1.",
+            ["model_name", "version", "source", "confidence"],
+            registry=self._registry,
+        )
+        self.predictions = Distribution(functools.partial(self.distribution, "live"))
         # By what they count, None for what cannot be: prometheus_client's own look-up costs more than all else here.
         self._series: dict[tuple[object, ...], Counter | Histogram | None] = {}
 
@@ -134,8 +150,25 @@ class Metrics:
         if (count := self._labelled(self._records, model_name, outcome)) is not None:
             count.inc()
 
+    def distribution(
+        self, source: str, model_name: str, version: int, classes: Sequence[int], confidence: Sequence[int]
+    ) -> None:
+        """Predictions by class, and by confidence in bins of equal width. source: `live` or `test_set`."""
+        bins = [f"{number / len(confidence):g}" for number in range(len(confidence))]
+        for metric, names, counts in (
+            (self._classes, [str(class_id) for class_id in range(len(classes))], classes),
+            (self._confidence, bins, confidence),
+        ):
+            for name, count in zip(names, counts, strict=True):
+                if count and (series := self._labelled(metric, model_name, str(version), source, name)) is not None:
+                    series.inc(count)
+
     def exposition(self) -> bytes:
-        """All metrics as text; those of all worker processes where there are several."""
+        """All metrics as text; those of all worker processes where there are several.
+
+        Of the others' predictions the last few hundred may be missing.
+        """
+        self.predictions.flush()
         registry = self._registry
         if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
             registry = CollectorRegistry()

@@ -21,6 +21,10 @@ def test_loss_accuracy_and_classes_of_three_predictions() -> None:
     assert result.accuracy == pytest.approx(2 / 3)
     assert result.loss == pytest.approx(-(math.log(0.5) + math.log(0.25) + math.log(1.0)) / 3)
     assert result.confusion[1, 1] == result.confusion[1, 3] == result.confusion[8, 8] == 1
+    assert result.distribution() == {
+        "classes": [0, 1, 0, 1, 0, 0, 0, 0, 1, 0],
+        "confidence": [0, 0, 0, 0, 0, 1, 0, 1, 0, 1],
+    }
     trouser, dress, coat = (result.per_class()[i] for i in (1, 3, 4))
     name, precision, recall, f1, images = trouser
     assert (name, precision, recall, images) == ("Trouser", 1.0, 0.5, 2)
