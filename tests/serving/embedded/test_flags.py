@@ -45,6 +45,15 @@ def test_ways_to_write_a_flag(arguments: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "value"),
+    [("true", True), ("1", True), ("yes", True), ("false", False), ("0", False), ("no", False)],
+)
+def test_ways_to_write_a_boolean(text: str, value: bool) -> None:
+    """Those of TensorFlow's own parser, and two more."""
+    assert parse([f"--verbose={text}"]) == Flags(verbose=value)
+
+
+@pytest.mark.parametrize(
     ("argument", "message"),
     [
         ("--nope=1", "unknown argument: --nope=1"),

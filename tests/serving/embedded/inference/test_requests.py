@@ -183,6 +183,14 @@ def test_a_short_request_for_very_many_strings() -> None:
     request.inputs["x"].tensor_shape.dim[0].size = 2**20
     with pytest.raises(ResourceExhausted, match=r"Input x has 1048576 strings.*--max_request_elements=1048576"):
         Server(data_type=DT_STRING).predict(request)
+    # Each counts as four.
+    request.inputs["x"].tensor_shape.dim[0].size = 2**18 + 1
+    with pytest.raises(ResourceExhausted, match="Input x has 262145 strings"):
+        Server(data_type=DT_STRING).predict(request)
+    # As many as may be: only their bytes are too many here.
+    request.inputs["x"].tensor_shape.dim[0].size = 2**18
+    with pytest.raises(ResourceExhausted, match="--max_bytes_in_flight"):
+        Server(data_type=DT_STRING).predict(request)
 
 
 def test_errors_quote_the_names_of_a_request_only_so_far() -> None:
