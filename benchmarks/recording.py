@@ -1,18 +1,23 @@
-"""What recording costs the embedded server: off, at 1 % and at 100 %, in turns, over both APIs.
+"""What recording and the shadow cost the embedded server: off, 1 % and 100 % recorded, 5 % shadowed, in turns.
 
 `python -m benchmarks.recording`, some minutes, needs h2load and wrk. One image a request on 32 connections is what a
-record weighs most on. Ratios are medians of the ratios of neighbouring rounds: what drifts meanwhile is in both.
+record weighs most on. Each round of a setting has one without beside it, before or after it in turn, and ratios are
+medians of the ratios of such pairs: what drifts meanwhile is in both.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import re
+import shutil
 import statistics
 import sys
 import tempfile
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -23,11 +28,23 @@ from fashion_common.layout import version_directories
 from tests.support.measured import measured_on
 
 RESULTS = HERE / "results" / "recording.json"
-RATES = (0.0, 0.01, 1.0)
+OFF, RECORDED, SHADOWED = "off", "1 % recorded", "5 % shadowed"
+SETTINGS = {
+    OFF: [],
+    RECORDED: ["--record_filename_prefix={directory}/1/", "--record_sampling_rate=0.01"],
+    "all recorded": ["--record_filename_prefix={directory}/100/", "--record_sampling_rate=1"],
+    SHADOWED: ["--shadow_label=canary", "--shadow_rate=0.05"],
+}
 CASES = (Case("gRPC", 1, 32), Case("REST", 1, 32))
-# At 1 %, of the rate without recording.
-BAR_RATE, BAR = 0.01, 0.99
-_RECORDS = re.compile(r':fashion:recording:record_count\{.*outcome="(\w+)"\} (\S+)')
+# Of the rate without recording, where 1 % are recorded.
+BAR = 0.99
+_SAMPLES = re.compile(r':fashion:(?:recording:record|shadow:request)_count\{.*outcome="(\w+)"\} (\S+)')
+_CONFIG = """
+model_config_list {{ config {{
+  name: "fashion_mnist" base_path: "{base}" model_platform: "tensorflow" model_version_policy {{ all {{}} }}
+  version_labels {{ key: "canary" value: 1 }}
+}} }}
+"""
 
 
 def main() -> int:
@@ -35,7 +52,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], epilog="Example: recording.py --rounds 20")
     parser.add_argument("--model-base-path", type=Path, default=Path("models/fashion_mnist"))
     parser.add_argument("--runtime", default="litert", help="the quicker one, of which a record is the larger part")
-    parser.add_argument("--rounds", type=int, default=25, help="rounds of each rate and API")
+    parser.add_argument("--rounds", type=int, default=15, help="rounds of each setting and API, with new servers")
     parser.add_argument("--seconds", type=int, default=2, help="length of a round")
     parser.add_argument("--json", type=Path, default=RESULTS, help="where the figures go as JSON")
     parser.add_argument("--check", action="store_true", help="exit with 1 when the bar is missed")
@@ -44,75 +61,95 @@ def main() -> int:
         print(f"this needs {' and '.join(missing)}", file=sys.stderr)
         return 2
     base = options.model_base_path.absolute()
-    if not (base.is_dir() and version_directories(base)):
+    versions = version_directories(base) if base.is_dir() else {}
+    if not versions:
         print(f"no version under {options.model_base_path}: `make train export`", file=sys.stderr)
         return 2
-    rows = measure(base, options.runtime, options.rounds, options.seconds)
+    rows = measure(versions[max(versions)], options.runtime, options.rounds, options.seconds)
     for row in rows:
         print(
-            f"{row['api']} at {row['sampling_rate']:.0%}: {row['rate']:,.0f} requests/s, {row['rate_ratio']:.3f} of "
-            f"the rate without; CPU {row['cpu']:.1f} us, {row['cpu_ratio']:.3f} times; {row['written']:,} records, "
+            f"{row['api']}, {row['setting']}: {row['rate']:,.0f} requests/s, {row['rate_ratio']:.3f} of "
+            f"the rate without; CPU {row['cpu']:.1f} us, {row['cpu_ratio']:.3f} times; {row['kept']:,} kept, "
             f"{row['dropped']:,} dropped"
         )
     result = {**measured_on(), "runtime": options.runtime, "rounds": options.rounds, "bar": BAR, "rows": rows}
     options.json.write_text(json.dumps(result, indent=1) + "\n")
-    is_missed = any(row["rate_ratio"] < BAR for row in rows if row["sampling_rate"] == BAR_RATE)
+    is_missed = any(row["rate_ratio"] < BAR for row in rows if row["setting"] == RECORDED)
     return 1 if options.check and is_missed else 0
 
 
-def measure(base: Path, runtime: str, rounds: int, seconds: int) -> list[dict[str, Any]]:
-    """The rows of the results, by API and rate; the first round only warms up."""
-    with tempfile.TemporaryDirectory() as directory, contextlib.ExitStack() as stack:
-        write_requests(Path(directory))
-        servers = {rate: stack.enter_context(running(_contender(rate, base, runtime, directory))) for rate in RATES}
-        results: dict[tuple[Case, float], list[Measured]] = {(case, rate): [] for case in CASES for rate in RATES}
-        records: dict[tuple[Case, float], dict[str, int]] = {}
-        for case in CASES:
-            before = {rate: _records(server) for rate, server in servers.items()}
-            for turn in range(rounds + 1):
-                # There and back: what comes first favours nobody.
-                for rate in RATES[:: 1 if turn % 2 else -1]:
-                    server = servers[rate]
-                    row = load(case, server.ports[case.api], server.process.pid, seconds, Path(directory))
-                    if turn:
-                        results[case, rate].append(row)
-            for rate, server in servers.items():
-                after = _records(server)
-                records[case, rate] = {key: after[key] - before[rate].get(key, 0) for key in after}
-    return [_row(case, rate, results, records[case, rate]) for case, rate in results]
+def measure(version: Path, runtime: str, rounds: int, seconds: int) -> list[dict[str, Any]]:
+    """The rows of the results, by API and setting, of a version that is its own canary.
+
+    Each round has new servers: two processes of one program differ by some percent for as long as they live.
+    """
+    results: dict[tuple[Case, str], list[tuple[Measured, Measured]]] = {}
+    samples: dict[tuple[Case, str], Counter[str]] = {}
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        write_requests(directory)
+        for number in ("1", "2"):
+            shutil.copytree(version, directory / "models" / number)
+        (directory / "models.config").write_text(_CONFIG.format(base=directory / "models"))
+        for turn in range(rounds):
+            with contextlib.ExitStack() as stack:
+                servers = {
+                    setting: stack.enter_context(running(_contender(setting, directory, runtime)))
+                    for setting in SETTINGS
+                }
+                for case, setting in itertools.product(CASES, SETTINGS):
+                    before = _samples(servers[setting])
+                    pair = _pair(case, servers, setting, seconds, directory, is_first=turn % 2 == 1)
+                    results.setdefault((case, setting), []).append(pair)
+                    samples.setdefault((case, setting), Counter()).update(_samples(servers[setting]) - before)
+    return [_row(case, setting, pairs, samples[case, setting]) for (case, setting), pairs in results.items()]
 
 
-def _contender(rate: float, base: Path, runtime: str, directory: str) -> Contender:
+def _pair(
+    case: Case, servers: Mapping[str, Running], setting: str, seconds: int, directory: Path, *, is_first: bool
+) -> tuple[Measured, Measured]:
+    """A round without and one with a setting. is_first: the other way round: what comes first favours nobody."""
+    for each in (OFF, setting):
+        load(case, servers[each].ports[case.api], servers[each].process.pid, 1, directory)
+    pair = {
+        each: load(case, servers[each].ports[case.api], servers[each].process.pid, seconds, directory)
+        for each in ((setting, OFF) if is_first else (OFF, setting))
+    }
+    return pair[OFF], pair[setting]
+
+
+def _contender(setting: str, directory: Path, runtime: str) -> Contender:
     monitoring = HERE.parent / "serving" / "config" / "monitoring.config"
-    flags = [f"--runtime={runtime}", f"--monitoring_config_file={monitoring}"]
-    if rate:
-        flags += [f"--record_filename_prefix={directory}/{rate:g}/", f"--record_sampling_rate={rate:g}"]
-    return embedded(f"recording {rate:.0%}", base, HERE.parent, *flags)[0]
+    flags = [
+        f"--runtime={runtime}",
+        f"--monitoring_config_file={monitoring}",
+        f"--model_config_file={directory}/models.config",
+        "--allow_version_labels_for_unavailable_models",
+        *(flag.format(directory=directory) for flag in SETTINGS[setting]),
+    ]
+    return embedded(setting, directory / "models", HERE.parent, *flags)[0]
 
 
-def _row(
-    case: Case, rate: float, results: dict[tuple[Case, float], list[Measured]], records: dict[str, int]
-) -> dict[str, Any]:
-    pairs = list(zip(results[case, 0.0], results[case, rate], strict=True))
-    rows = results[case, rate]
+def _row(case: Case, setting: str, pairs: list[tuple[Measured, Measured]], samples: Counter[str]) -> dict[str, Any]:
+    rows = [row for _, row in pairs]
     return {
         "api": case.api,
-        "sampling_rate": rate,
+        "setting": setting,
         "rate": statistics.median(row.rate for row in rows),
         "rate_ratio": statistics.median(row.rate / off.rate for off, row in pairs),
         "p99": statistics.median(row.p99 for row in rows),
         "cpu": statistics.median(row.cpu for row in rows),
         "cpu_ratio": statistics.median(row.cpu / off.cpu for off, row in pairs),
-        "written": records.get("written", 0),
-        "dropped": records.get("dropped", 0),
+        "kept": samples.total() - samples["dropped"],
+        "dropped": samples["dropped"],
     }
 
 
-def _records(server: Running) -> dict[str, int]:
-    """How many requests were recorded, and how many were not though they were chosen."""
+def _samples(server: Running) -> Counter[str]:
+    """How many requests were recorded or compared, and how many were not though they were chosen."""
     url = f"http://127.0.0.1:{server.ports['REST']}/monitoring/prometheus/metrics"
     with urlopen(url, timeout=5) as answer:
-        return {outcome: int(float(count)) for outcome, count in _RECORDS.findall(answer.read().decode())}
+        return Counter({outcome: int(float(count)) for outcome, count in _SAMPLES.findall(answer.read().decode())})
 
 
 if __name__ == "__main__":

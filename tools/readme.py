@@ -170,14 +170,14 @@ def memory(result: Mapping[str, Any]) -> str:
 def recording(result: Mapping[str, Any]) -> str:
     """What `python -m benchmarks.recording` measured."""
     rows = [
-        f"| {row['api']} | {row['sampling_rate']:.0%} | {row['rate']:,.0f} | {row['rate_ratio']:.3f} "
-        f"| {row['p99'] / 1000:.1f} ms | {row['cpu']:.0f} us | {row['written']:,} | {row['dropped']:,} |"
+        f"| {row['api']} | {row['setting']} | {row['rate']:,.0f} | {row['rate_ratio']:.3f} "
+        f"| {row['p99'] / 1000:.1f} ms | {row['cpu']:.0f} us | {row['kept']:,} | {row['dropped']:,} |"
         for row in result["rows"]
     ]
     return "\n".join(
         [
             f"\nMeasured on {result['date']} ({result['machine']}) on {result['runtime']}, {result['rounds']} rounds:",
-            "\n| API | recorded | requests/s | to those without | p99 | CPU a request | records | dropped |",
+            "\n| API | | requests/s | to those without | p99 | CPU a request | kept | dropped |",
             "| --- | --- | --- | --- | --- | --- | --- | --- |",
             *rows,
             "",

@@ -159,6 +159,8 @@ class Flags:
     workers: int = _flag(1, "Processes that share the ports.", least=1, most=_MAX_WORKERS)
     worker_timeout_seconds: float = _flag(30.0, "A worker without a sign of life for so long is replaced; 0 = never.")
     access_log: bool = _flag(False, "Write one line of JSON for each request to stdout.")
+    shadow_label: str = _flag("", "Run some requests again on the version of this label, and count where it differs.")
+    shadow_rate: float = _flag(0.05, "Share of the Predict requests for --shadow_label, by chance.", most=1)
     record_filename_prefix: str = _flag(
         "", "Record requests and answers in files whose names begin so, where no logging_config says otherwise."
     )
@@ -249,6 +251,11 @@ def notices(flags: Flags) -> list[str]:
         raise ServerConfigError("--batching_parameters_file is given without --enable_batching")
     if not flags.record_filename_prefix and "record_sampling_rate" in {field.name for field in changed}:
         raise ServerConfigError("--record_sampling_rate is given without --record_filename_prefix")
+    if flags.shadow_label and not flags.monitoring_config_file and flags.metrics_port is None:
+        raise ServerConfigError(
+            "--shadow_label is given without metrics, which have its results: give --monitoring_config_file or "
+            "--metrics_port"
+        )
     _check_ports(flags)
     return [
         f"--{field.name} is ignored: {field.metadata['reason']}"

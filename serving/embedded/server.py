@@ -10,13 +10,14 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from serving.apis.messages import ModelServerConfig
 from serving.embedded import options as config
 from serving.embedded.admission import Admission, resources
 from serving.embedded.admission.budget import Budget
 from serving.embedded.admission.connections import Connections
+from serving.embedded.admission.samples import Spare
 from serving.embedded.admission.upkeep import Upkeep
 from serving.embedded.api import Api
 from serving.embedded.flags import Flags
@@ -26,10 +27,12 @@ from serving.embedded.grpc.services import reflection
 from serving.embedded.grpc.services.health import Health
 from serving.embedded.grpc.services.models import ModelServices
 from serving.embedded.grpc.services.profiler import Profiler
+from serving.embedded.inference import shadow
 from serving.embedded.inference.batching import BatchingRunner
 from serving.embedded.inference.model import LoadedModel
 from serving.embedded.inference.predict import Engine
 from serving.embedded.inference.runner import Runner
+from serving.embedded.inference.shadow import Shadow
 from serving.embedded.loading.load import Load
 from serving.embedded.models.core import ServerCore
 from serving.embedded.models.manager import Manager
@@ -38,7 +41,7 @@ from serving.embedded.models.request_logging import RequestLogs
 from serving.embedded.models.source import FileSystemSource
 from serving.embedded.models.storage import VersionDirectory
 from serving.embedded.observe.access_log import AccessLog
-from serving.embedded.observe.calls import Interceptor
+from serving.embedded.observe.calls import Interceptor, Sampler
 from serving.embedded.observe.metrics import Metrics
 from serving.embedded.observe.recording import Recording
 from serving.embedded.observe.tracer import Tracer
@@ -125,17 +128,21 @@ class ModelServer:
         )
         self._offload = Offload()
         self._access_log = AccessLog(sys.stdout.fileno()) if flags.access_log else None
+        samplers: list[Sampler[Any]] = [self._recording]
         self._interceptor = Interceptor(
             lambda: self._core.model_names,
             max_concurrent=limits.max_concurrent_requests,
             budget=self._admission.budget,
             metrics=self._metrics,
             access_log=self._access_log.write if self._access_log else None,
-            recording=self._recording,
+            samplers=samplers,
         )
         batching = BatchingRunner(self._runner, self._metrics.batch if self._metrics else None)
         run = batching.run if flags.enable_batching else self._runner.run
         engine = Engine(self._core.use, run, limits, flags.enable_signature_method_name_check, self._offload.run)
+        self._shadow = self._made_shadow(engine)
+        if self._shadow is not None:
+            samplers.append(self._shadow)
         directory, index = Path(flags.worker_directory), flags.worker_index
         self._shared = SharedApi(self._core, engine, directory, index, flags.workers) if index >= 0 else None
         self._api = self._shared or Api(self._core, engine)
@@ -203,6 +210,8 @@ class ModelServer:
         if self._thread.is_alive():
             closing = asyncio.run_coroutine_threadsafe(self._close(), self._loop)
             concurrent.futures.wait([closing], grace + _STOP_SECONDS)
+        if self._shadow is not None:
+            self._shadow.close()
         self._recording.close()
         self._manager.stop(max(_STOP_SECONDS, end - time.monotonic()))
         self._runner.stop()
@@ -214,6 +223,13 @@ class ModelServer:
             self._loop.close()
         if self._access_log is not None:
             self._access_log.close()
+
+    def _made_shadow(self, engine: Engine) -> Shadow | None:
+        label, rate = self._flags.shadow_label, self._flags.shadow_rate
+        if not label or self._metrics is None:
+            return None
+        spare = Spare(self._admission.budget, shadow.MAX_HELD_BYTES)
+        return Shadow(engine, label, rate, spare, self.call_soon, self._metrics)
 
     def _config_watch(self) -> Callable[[], None]:
         """What looks at --model_config_file: of several workers, one takes it over for all."""

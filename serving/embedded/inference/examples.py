@@ -94,7 +94,7 @@ async def multi_inference(
     with engine.use(request.tasks[0].model_spec if request.tasks else messages.ModelSpec()) as version:
         tasks = _tasks(engine, version.servable.signatures, request)
         kinds = [inference.method_name for inference in request.tasks]
-        exchange = None if account is None else account.exchange(version.name)
+        exchange = None if account is None else account.sample(version.name)
         asked = messages.MultiInferenceRequest(tasks=request.tasks) if exchange is not None else None
         examples = await _read_examples(engine, request.input, account)
         del request
@@ -137,7 +137,7 @@ async def _run(
         if name not in version.servable.signatures:
             raise InvalidArgument(f"No signature was found with the name: {quoted(name)}")
         task = _task(engine, version.servable.signatures[name], method_name)
-        exchange = None if account is None else account.exchange(version.name)
+        exchange = None if account is None else account.sample(version.name)
         asked = type(request)(model_spec=request.model_spec) if exchange is not None else None
         examples = await _read_examples(engine, request.input, account)
         del request

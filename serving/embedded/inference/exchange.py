@@ -1,17 +1,17 @@
-"""What is recorded of a request and its answer: arrays are kept, and become bytes when they are written."""
+"""What is kept of a request and its answer: arrays, which become bytes when they are recorded."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
-from typing import Protocol
 
 from google.protobuf.message import Message
 
 from serving.apis import tensors
 from serving.apis.messages import ModelSpec
 from serving.apis.tensors import Array
+from serving.embedded.admission.samples import Sample, Samples
 from serving.embedded.inference.model import Signature
 
 # PredictRequest.inputs, PredictResponse.outputs, `input` of the other requests, Input.example_list and
@@ -20,30 +20,53 @@ _INPUTS, OUTPUTS, _INPUT, _EXAMPLE_LIST, _EXAMPLE = b"\x12", b"\x0a", b"\x12", b
 # A slice that is so much smaller than what it keeps alive is copied.
 _MAX_SLICE_FACTOR = 2
 
-# The bytes of a message, in pieces.
-Pieces = Callable[[], list[bytes]]
+# A request's samples.
+Exchange = Sample | Samples
 
 
-class Exchange(Protocol):
-    """A request that is recorded."""
+class Tensors:
+    """The tensors of a map, by alias. Called, it gives the bytes of its entries, and `end`.
 
-    def ask(self, request: Message, size: int, inputs: Pieces) -> None:
-        """Takes the request. request: without its inputs. inputs: their fields, of about `size` bytes."""
+    tag: of the map. arrays: with their DataTypes.
+    """
 
-    def answer(self, spec: ModelSpec, size: int, response: Pieces) -> None:
-        """Takes the answer, of about `size` bytes. spec: of what answered."""
+    def __init__(self, tag: bytes, arrays: Mapping[str, tuple[Array, int]], end: bytes = b"") -> None:
+        self._tag = tag
+        self._arrays = arrays
+        self._end = end
+
+    @property
+    def arrays(self) -> dict[str, Array]:
+        """The arrays alone."""
+        return {alias: array for alias, (array, _) in self._arrays.items()}
+
+    @property
+    def size(self) -> int:
+        """The bytes of the arrays."""
+        return sum(tensors.array_bytes(array) for array, _ in self._arrays.values())
+
+    def __call__(self) -> list[bytes]:
+        """The bytes, in pieces."""
+        pieces: list[bytes] = []
+        for alias, (array, dtype) in self._arrays.items():
+            tensor = tensors.tensor_proto_pieces(array, dtype, tensor_content=True)
+            pieces.append(map_entry(self._tag, alias, sum(map(len, tensor))))
+            pieces += tensor
+        return [*pieces, self._end]
 
 
 def ask_predict(exchange: Exchange, request: Message, signature: Signature, feeds: Mapping[str, Array]) -> None:
     """Takes a Predict request. request: without its inputs. feeds: by tensor name."""
-    inputs = {alias: (_own(feeds[tensor]), dtype) for alias, tensor, dtype in signature.inputs if tensor in feeds}
-    exchange.ask(request, _size(inputs), partial(_entries, _INPUTS, inputs))
+    arrays = {alias: (_own(feeds[tensor]), dtype) for alias, tensor, dtype in signature.inputs if tensor in feeds}
+    inputs = Tensors(_INPUTS, arrays)
+    exchange.ask(request, inputs.size, inputs)
 
 
 def answer_predict(exchange: Exchange, signature: Signature, outputs: Mapping[str, Array]) -> None:
     """Takes the answer to a Predict request. outputs: by alias."""
     arrays = {alias: (_own(outputs[alias]), signature.output_types[alias]) for alias in sorted(outputs)}
-    exchange.answer(signature.spec, _size(arrays), partial(_predict_response, signature.spec_field, arrays))
+    response = Tensors(OUTPUTS, arrays, signature.spec_field)
+    exchange.answer(signature.spec, response.size, response)
 
 
 def ask_examples(exchange: Exchange, request: Message, examples: Array) -> None:
@@ -60,23 +83,6 @@ def _own(array: Array) -> Array:
     """The array, or a copy where it keeps much more memory than it has: a row of a merged batch does."""
     base = array.base
     return array.copy() if base is not None and getattr(base, "nbytes", 0) > _MAX_SLICE_FACTOR * array.nbytes else array
-
-
-def _size(arrays: Mapping[str, tuple[Array, int]]) -> int:
-    return sum(tensors.array_bytes(array) for array, _ in arrays.values())
-
-
-def _predict_response(spec_field: bytes, outputs: Mapping[str, tuple[Array, int]]) -> list[bytes]:
-    return [*_entries(OUTPUTS, outputs), spec_field]
-
-
-def _entries(tag: bytes, arrays: Mapping[str, tuple[Array, int]]) -> list[bytes]:
-    pieces: list[bytes] = []
-    for alias, (array, dtype) in arrays.items():
-        tensor = tensors.tensor_proto_pieces(array, dtype, tensor_content=True)
-        pieces.append(map_entry(tag, alias, sum(map(len, tensor))))
-        pieces += tensor
-    return pieces
 
 
 @functools.lru_cache(1024)

@@ -46,8 +46,8 @@ class Account(Protocol):
     def refund(self, size: int) -> None:
         """Gives bytes back."""
 
-    def exchange(self, model: str) -> Exchange | None:
-        """What to record the request to a model with, or None where it is not recorded."""
+    def sample(self, model: str) -> Exchange | None:
+        """What to keep of the request to a model, or None for nothing."""
 
 
 def _inline(_: int, work: Callable[[], Any]) -> Awaitable[Any]:
@@ -96,7 +96,7 @@ async def predict(
     which may be recorded. spec: what it asked for. Raises ServingError.
     """
     plan = planned(engine, version, find_signature(engine, version, signature_name), inputs, output_filter, deadline)
-    exchange = None if account is None else account.exchange(version.name)
+    exchange = None if account is None else account.sample(version.name)
     if exchange is not None:
         request = PredictRequest(model_spec=spec, output_filter=output_filter)
         ask_predict(exchange, request, plan.signature, plan.run.feeds)

@@ -6,14 +6,14 @@ import itertools
 import logging
 import secrets
 import time
-from collections.abc import Callable, Collection, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from serving.apis.recordings import TRACEPARENT_HEADER, Origin, traceparent
 from serving.apis.status import Code
 from serving.embedded.admission.budget import Budget
+from serving.embedded.admission.samples import Sample, Samples
 from serving.embedded.observe.metrics import Metrics
-from serving.embedded.observe.recording import Exchange, Recording
 from serving.errors import Internal, ResourceExhausted, ServingError
 
 log = logging.getLogger(__name__)
@@ -42,6 +42,19 @@ class Operation(NamedTuple):
     counts: bool = True
 
 
+S = TypeVar("S", bound=Sample)
+
+
+class Sampler(Protocol[S]):
+    """Who keeps some of the requests, and their answers, for later."""
+
+    def sample(self, model: str) -> S | None:
+        """What to keep of a request to a model, or None for nothing."""
+
+    def end(self, sample: S, origin: Origin | None, seconds: float) -> None:
+        """The request was answered, after so many seconds. origin: None when it failed."""
+
+
 class Call:
     """One call, which a `with` block answers; what is not known yet is empty.
 
@@ -49,12 +62,12 @@ class Call:
     ServingError leaves it as Internal. request_id: the client's own, or empty. begin: by `time.perf_counter`. deadline:
     by `time.monotonic`. size: of the request, in bytes; they are the call's until it ends, or gives them back. code: OK
     unless the call's handler sets another or an error says so. header: one more for the answer, its name and value.
-    metadata: the request's headers. recorded: what it is recorded with, if it is.
+    metadata: the request's headers. samples: what is kept of it, and for whom.
     """
 
     __slots__ = (
         "_interceptor", "_metadata", "_request_id", "begin", "code", "deadline", "header", "model", "operation", "path",
-        "peer", "recorded", "size",
+        "peer", "samples", "size",
     )  # fmt: skip
 
     def __init__(
@@ -80,7 +93,7 @@ class Call:
         self._request_id = request_id
         self.size = size
         self._metadata = metadata
-        self.recorded: Exchange | None = None
+        self.samples: Sequence[tuple[Sampler[Any], Sample]] = ()
 
     @property
     def request_id(self) -> str:
@@ -104,16 +117,19 @@ class Call:
         """Gives all bytes back."""
         self.refund(self.size)
 
-    def exchange(self, model: str) -> Exchange | None:
-        """What to record this request to a model with, or None where it is not recorded."""
-        recording = self._interceptor.recording
-        if recording is not None:
-            self.recorded = recording.exchange(model)
-        return self.recorded
+    def sample(self, model: str) -> Sample | Samples | None:
+        """What to keep of this request to a model, or None: most are not chosen."""
+        for sampler in self._interceptor.samplers:
+            sample = sampler.sample(model)
+            if sample is not None:
+                self.samples = [*self.samples, (sampler, sample)]
+        if not self.samples:
+            return None
+        return self.samples[0][1] if len(self.samples) == 1 else Samples([sample for _, sample in self.samples])
 
     @property
     def origin(self) -> Origin:
-        """Where it came from, as it is recorded."""
+        """Where it came from, as its record says."""
         return Origin(self.request_id, traceparent(self._metadata.get(_TRACEPARENT, b"").decode("latin-1")))
 
     def __enter__(self) -> Call:
@@ -138,8 +154,8 @@ class Call:
 class Interceptor:
     """Lets calls in up to a limit, counts and times them, and logs how each was answered.
 
-    max_concurrent: 0 = no limit. budget: of their bytes; None for no limit. metrics, access_log, recording: None for
-    none; the log is called with each call that has ended. logs: whether there is one.
+    max_concurrent: 0 = no limit. budget: of their bytes; None for no limit. metrics, access_log: None for none; the log
+    is called with each call that has ended. logs: whether there is one. samplers: what keeps some of the requests.
     """
 
     def __init__(
@@ -150,7 +166,7 @@ class Interceptor:
         budget: Budget | None = None,
         metrics: Metrics | None = None,
         access_log: Callable[[Call], None] | None = None,
-        recording: Recording | None = None,
+        samplers: Sequence[Sampler[Any]] = (),
     ) -> None:
         self._model_names = model_names
         self._max_concurrent = max_concurrent
@@ -158,7 +174,7 @@ class Interceptor:
         self._metrics = metrics
         self._access_log = access_log
         self.logs = access_log is not None
-        self.recording = recording
+        self.samplers = samplers
         self._under_way = 0
 
     def enter(self, call: Call) -> None:
@@ -174,17 +190,18 @@ class Interceptor:
         """Ends a call that has its code."""
         self.budget.refund(call.size)
         call.size = 0
-        if call.recorded is not None:
-            self._end_exchange(call, call.recorded)
-            call.recorded = None
+        if call.samples:
+            self._end_samples(call)
         if call.operation.counts:
             self._under_way -= 1
         self._record(call)
 
-    def _end_exchange(self, call: Call, exchange: Exchange) -> None:
-        assert self.recording is not None
+    def _end_samples(self, call: Call) -> None:
         origin = call.origin if call.code == Code.OK else None
-        self.recording.end(exchange, origin, time.perf_counter() - call.begin)
+        seconds = time.perf_counter() - call.begin
+        for sampler, sample in call.samples:
+            sampler.end(sample, origin, seconds)
+        call.samples = ()
 
     def _let_in(self, call: Call) -> None:
         if not call.operation.counts:

@@ -11,7 +11,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -28,6 +28,7 @@ DEFAULT_PATH = "/monitoring/prometheus/metrics"
 # Scale 10, growth 1.8, 33 buckets: up to about 20 minutes.
 _LATENCY_BUCKETS = tuple(10 * 1.8**k for k in range(33))
 _BATCH_BUCKETS = tuple(2.0**k for k in range(15))
+_MAX_PAIRS = 1000
 _TOTAL = re.compile(r"(:(?:tensorflow:serving|fashion:\w+):\w+)_total\b")
 
 # Of a worker's file, when it begins; its size doubles when it is full.
@@ -125,7 +126,33 @@ class Metrics:
             registry=self._registry,
         )
         self.predictions = Distribution(functools.partial(self.distribution, "live"))
+        self._shadows = Counter(
+            ":fashion:shadow:request_count",
+            "The total number of requests that were chosen for the shadow.",
+            ["model_name", "outcome"],
+            registry=self._registry,
+        )
+        self._rows = Counter(
+            ":fashion:shadow:row_count",
+            "The total number of rows that the shadow compared.",
+            ["model_name", "outcome"],
+            registry=self._registry,
+        )
+        self._pairs = Counter(
+            ":fashion:shadow:disagreement_count",
+            "The rows that disagreed, by the class that was served and the shadow's.",
+            ["model_name", "served", "shadow"],
+            registry=self._registry,
+        )
+        self._shadow_latency = Histogram(
+            ":fashion:shadow:run_latency",
+            "Distribution of wall time (in microseconds) of runs of the shadow, and of the served version beside it.",
+            ["model_name", "version"],
+            buckets=_LATENCY_BUCKETS,
+            registry=self._registry,
+        )
         # By what they count, None for what cannot be: prometheus_client's own look-up costs more than all else here.
+        self._known_pairs: set[tuple[str, str, str]] = set()
         self._series: dict[tuple[object, ...], Counter | Histogram | None] = {}
 
     def request(self, model_name: str, api: str, entrypoint: str, code: Code, begin: float) -> None:
@@ -162,6 +189,31 @@ class Metrics:
             for name, count in zip(names, counts, strict=True):
                 if count and (series := self._labelled(metric, model_name, str(version), source, name)) is not None:
                     series.inc(count)
+
+    def shadow_request(self, model_name: str, outcome: str) -> None:
+        """One request that was chosen for the shadow. outcome: `agreed`, `disagreed`, `failed` or `dropped`."""
+        self._add(self._shadows, 1, model_name, outcome)
+
+    def shadow_rows(self, model_name: str, agreed: int, pairs: Mapping[tuple[str, str], int]) -> None:
+        """The rows of one request: those that agreed, and the others by the two classes."""
+        self._add(self._rows, agreed, model_name, "agreed")
+        self._add(self._rows, sum(pairs.values()), model_name, "disagreed")
+        for (served, shadow), count in pairs.items():
+            key = (model_name, served, shadow)
+            # A model may make classes up: no more than so many become series.
+            if key not in self._known_pairs and len(self._known_pairs) >= _MAX_PAIRS:
+                key = (model_name, "other", "other")
+            self._known_pairs.add(key)
+            self._add(self._pairs, count, *key)
+
+    def shadow_run(self, model_name: str, version: str, seconds: float) -> None:
+        """One run for the shadow, of the version that is `served` or of the `shadow`."""
+        if (latency := self._labelled(self._shadow_latency, model_name, version)) is not None:
+            latency.observe(seconds * 1e6)
+
+    def _add(self, counter: Counter, count: int, *labels: str) -> None:
+        if (series := self._labelled(counter, *labels)) is not None:
+            series.inc(count)
 
     def exposition(self) -> bytes:
         """All metrics as text; those of all worker processes where there are several.

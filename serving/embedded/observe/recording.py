@@ -10,12 +10,10 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from random import random
 
-from google.protobuf.message import Message
-
-from serving.apis.messages import ModelSpec
 from serving.apis.recording_files import RecordingWriter
 from serving.apis.recordings import Origin, RecordingError, log_bytes, log_metadata
 from serving.embedded.admission.budget import Budget
+from serving.embedded.admission.samples import Sample, Spare
 from serving.embedded.models.request_logging import RequestLogging
 
 log = logging.getLogger(__name__)
@@ -32,58 +30,18 @@ _CLOSE_SECONDS = 5.0
 
 WRITTEN, DROPPED, FAILED = "written", "dropped", "failed"
 
-# The bytes of a message, in pieces.
-Pieces = Callable[[], list[bytes]]
 # Counts records: the model's name, and one of the three.
 Count = Callable[[str, str], None]
 
 
-class Exchange:
-    """A request that was chosen, and its answer. What it holds is bounded: it is dropped where there is no room."""
+class Record(Sample):
+    """A request that is recorded. origin, seconds: where it came from, and when, in seconds of the Unix epoch."""
 
-    __slots__ = (
-        "_recording", "inputs", "is_dropped", "logging", "model", "origin", "request", "response", "seconds", "size",
-        "spec",
-    )  # fmt: skip
-
-    def __init__(self, recording: Recording, model: str, logging: RequestLogging) -> None:
-        self._recording = recording
-        self.model = model
+    def __init__(self, spare: Spare, model: str, logging: RequestLogging, *, keeps_inputs: bool) -> None:
+        super().__init__(spare, model, keeps_inputs=keeps_inputs)
         self.logging = logging
-        self.size = 0
-        self.is_dropped = False
-        self.request: Message | None = None
-        self.inputs: Pieces | None = None
-        self.response: Pieces | None = None
-        self.spec: ModelSpec | None = None
-        # When it is whole: where it came from, and when, in seconds of the Unix epoch.
         self.origin = Origin()
         self.seconds = 0
-
-    def ask(self, request: Message, size: int, inputs: Pieces) -> None:
-        """Takes the request. request: without its inputs. inputs: their fields, of about `size` bytes."""
-        self.request = request
-        if not self._recording.answers_only and self._hold(size):
-            self.inputs = inputs
-
-    def answer(self, spec: ModelSpec, size: int, response: Pieces) -> None:
-        """Takes the answer, of about `size` bytes. spec: of what answered."""
-        if self._hold(size):
-            self.spec, self.response = spec, response
-
-    def let_go(self) -> int:
-        """Keeps nothing any more; gives the bytes that it held."""
-        size, self.size = self.size, 0
-        self.inputs = self.response = None
-        return size
-
-    def _hold(self, size: int) -> bool:
-        if not self.is_dropped and self._recording.hold(size):
-            self.size += size
-            return True
-        self.is_dropped = True
-        self._recording.release(self.let_go())
-        return False
 
 
 class Recording:
@@ -102,14 +60,13 @@ class Recording:
         answers_only: bool = False,
         count: Count = lambda *_: None,
     ) -> None:
-        self.answers_only = answers_only
+        self._keeps_inputs = not answers_only
         self._new_writer = writer
-        self._budget = budget
+        self._spare = Spare(budget, MAX_HELD_BYTES)
         self._call_soon = call_soon
         self._count = count
         self._logging: Mapping[str, RequestLogging] = {}
-        self._held = 0
-        self._queue: collections.deque[Exchange] = collections.deque()
+        self._queue: collections.deque[Record] = collections.deque()
         self._writers: dict[str, RecordingWriter] = {}
         self._wake = threading.Event()
         # Set when the thread must not gather any more records.
@@ -127,38 +84,28 @@ class Recording:
             self._thread = threading.Thread(target=self._run, name="recording", daemon=True)
             self._thread.start()
 
-    def exchange(self, model: str) -> Exchange | None:
+    def sample(self, model: str) -> Record | None:
         """What to record a request to a model with, or None: most are not chosen."""
         if not self._logging:
             return None
         logging = self._logging.get(model)
-        return Exchange(self, model, logging) if logging is not None and random() < logging.sampling_rate else None  # noqa: S311
+        if logging is None or random() >= logging.sampling_rate:  # noqa: S311 - a sample
+            return None
+        return Record(self._spare, model, logging, keeps_inputs=self._keeps_inputs)
 
-    def hold(self, size: int) -> bool:
-        """Takes bytes, if there is room for them."""
-        if self._held + size > MAX_HELD_BYTES or not self._budget.take_spare(size):
-            return False
-        self._held += size
-        return True
-
-    def release(self, size: int) -> None:
-        """Gives bytes back."""
-        self._held -= size
-        self._budget.refund(size)
-
-    def end(self, exchange: Exchange, origin: Origin | None, seconds: float = 0.0) -> None:
+    def end(self, record: Record, origin: Origin | None, seconds: float) -> None:
         """Has it written, or lets go of it. origin: None for a request that failed. seconds: how long it took."""
-        if origin is None or (exchange.response is None and not exchange.is_dropped):
-            self.release(exchange.let_go())
-        elif exchange.is_dropped:
-            self._count(exchange.model, DROPPED)
+        if origin is not None and record.is_dropped:
+            self._count(record.model, DROPPED)
+        elif origin is None or not record.is_whole:
+            self._spare.release(record.let_go())
         else:
-            exchange.origin = origin
-            exchange.seconds = int(time.time() - seconds)
-            self._queue.append(exchange)
+            record.origin = origin
+            record.seconds = int(time.time() - seconds)
+            self._queue.append(record)
             if not self._wake.is_set():
                 self._wake.set()
-            if self._held > MAX_HELD_BYTES // 4:
+            if self._spare.held > MAX_HELD_BYTES // 4:
                 self._is_urgent.set()
 
     def close(self) -> None:
@@ -185,21 +132,21 @@ class Recording:
     def _write_all(self) -> None:
         size = 0
         while self._queue:
-            exchange = self._queue.popleft()
-            outcome = self._write(exchange)
-            self._count(exchange.model, outcome)
-            size += exchange.let_go()
+            record = self._queue.popleft()
+            outcome = self._write(record)
+            self._count(record.model, outcome)
+            size += record.let_go()
             if size > MAX_HELD_BYTES // 4 or not self._queue:
-                self._call_soon(partial(self.release, size))
+                self._call_soon(partial(self._spare.release, size))
                 size = 0
 
-    def _write(self, exchange: Exchange) -> str:
+    def _write(self, record: Record) -> str:
         """Writes a record; whether that worked."""
-        prefix, rate = exchange.logging
+        prefix, rate = record.logging
         try:
             writer = self._writers.get(prefix) or self._new_writer(prefix)
             self._writers[prefix] = writer
-            writer.append(_record(exchange, rate))
+            writer.append(_record(record, rate))
         except Exception as error:
             # Whatever it is, the next one may be written.
             if time.monotonic() >= self._next_error:
@@ -219,10 +166,10 @@ class Recording:
                 del self._writers[prefix]
 
 
-def _record(exchange: Exchange, rate: float) -> bytes:
-    assert exchange.request is not None
-    assert exchange.response is not None
-    assert exchange.spec is not None
-    metadata = log_metadata(exchange.spec, exchange.origin, sampling_rate=rate, timestamp_secs=exchange.seconds)
-    request = [exchange.request.SerializeToString(deterministic=True), *(exchange.inputs() if exchange.inputs else ())]
-    return log_bytes(metadata, exchange.request.DESCRIPTOR.name, request, exchange.response())
+def _record(record: Record, rate: float) -> bytes:
+    assert record.request is not None
+    assert record.response is not None
+    assert record.spec is not None
+    metadata = log_metadata(record.spec, record.origin, sampling_rate=rate, timestamp_secs=record.seconds)
+    request = [record.request.SerializeToString(deterministic=True), *(record.inputs() if record.inputs else ())]
+    return log_bytes(metadata, record.request.DESCRIPTOR.name, request, record.response())

@@ -20,7 +20,8 @@ DEFAULTS = {
     "reload_from": "loopback", "max_concurrent_requests": 4096, "max_request_bytes": 256 * 2**20,
     "max_tensor_bytes": 256 * 2**20, "max_request_elements": 2**20, "max_connections": 4096,
     "max_connections_per_address": 1024, "header_timeout_seconds": 20.0, "stall_timeout_seconds": 20.0,
-    "idle_timeout_seconds": 75.0, "worker_index": -1, "record_sampling_rate": 0.01, "record_max_file_bytes": 64 * 2**20,
+    "idle_timeout_seconds": 75.0, "worker_index": -1, "shadow_rate": 0.05,
+    "record_sampling_rate": 0.01, "record_max_file_bytes": 64 * 2**20,
     "record_max_file_seconds": 3600.0, "record_max_total_bytes": 2**30,
 }  # fmt: skip
 
@@ -107,7 +108,7 @@ RANGES: dict[tuple[float, float], list[str]] = {
         "worker_timeout_seconds", "shutdown_grace_seconds", "reload_deadline_seconds",
     ],
     (-1, 10**9): ["model_config_file_poll_wait_seconds"],
-    (0, 1): ["record_sampling_rate"],
+    (0, 1): ["record_sampling_rate", "shadow_rate"],
     (1, 10**9): ["record_max_file_seconds"],
     (2**10, 2**63 - 1): ["record_max_file_bytes"],
     (2**12, 2**63 - 1): ["record_max_total_bytes"],
@@ -197,6 +198,11 @@ def test_flags_that_are_ignored(flags: Flags, notice: str) -> None:
         (Flags(rest_api_port=7, metrics_port=7), "--metrics_port cannot be the same as --rest_api_port: 7"),
         (Flags(workers=2, metrics_port=0), "--workers needs ports of its own"),
         (Flags(batching_parameters_file="x"), "--batching_parameters_file is given without --enable_batching"),
+        (Flags(record_sampling_rate=0.5), "--record_sampling_rate is given without --record_filename_prefix"),
+        (
+            Flags(shadow_label="canary"),
+            "--shadow_label is given without metrics, which have its results: give --monitor",
+        ),
         (Flags(workers=2, port=0), "--workers needs ports of its own"),
         (Flags(workers=2, rest_api_port=0), "--workers needs ports of its own"),
         (Flags(workers=2, grpc_socket_path="x"), "--workers needs ports of its own"),

@@ -71,7 +71,7 @@ class ModelServices:
             # The arrays are the call's from here on, the message is not.
             size = call.size
             plan: Plan
-            exchange = call.exchange(version.name)
+            exchange = call.sample(version.name)
             if exchange is not None:
                 asked = PredictRequest(model_spec=request.model_spec, output_filter=request.output_filter)
             read = partial(planned, engine, version, signature, request.inputs, request.output_filter, call.deadline)

@@ -18,10 +18,11 @@ from serving.apis.recording_files import RecordingWriter
 from serving.apis.recordings import Origin, read_recording
 from serving.apis.status import Code
 from serving.embedded.admission.budget import Budget
+from serving.embedded.admission.samples import Sample, Samples
 from serving.embedded.inference.exchange import ask_examples
 from serving.embedded.models.request_logging import RequestLogging
 from serving.embedded.observe.calls import Call, Interceptor, Operation
-from serving.embedded.observe.recording import MAX_HELD_BYTES, Exchange, Recording
+from serving.embedded.observe.recording import MAX_HELD_BYTES, Record, Recording
 from serving.errors import Internal
 from tests.support.live import wait_until
 from tests.support.records import TRACEPARENT
@@ -44,18 +45,18 @@ class Server:
             answers_only=answers_only,
             count=lambda *labels: self.counts.update([labels]),
         )
-        self.interceptor = Interceptor(lambda: ["m"], budget=self.budget, recording=self.recording)
+        self.interceptor = Interceptor(lambda: ["m"], budget=self.budget, samplers=[self.recording])
         self.set_rate(rate)
 
     def set_rate(self, rate: float, name: str = "r") -> None:
         """Records `m` at another rate, or another place."""
         self.recording.set_models({"m": RequestLogging(str(self.directory / name), rate)})
 
-    def chosen(self) -> Exchange:
+    def chosen(self) -> Record:
         """What a request is recorded with."""
-        exchange = self.recording.exchange("m")
-        assert exchange is not None
-        return exchange
+        sample = self.recording.sample("m")
+        assert sample is not None
+        return sample
 
     def call(self, request_id: str = "", **metadata: str) -> Call:
         """A call."""
@@ -65,9 +66,9 @@ class Server:
     def answered(self, call: Call, size: int = 100, code: Code = Code.OK) -> None:
         """A call that is answered after a request of `size` bytes."""
         with call:
-            exchange = call.exchange("m")
-            assert exchange is not None
-            fill(exchange, size)
+            sample = call.sample("m")
+            assert sample is not None
+            fill(sample, size)
             call.code = code
 
     def ids(self) -> list[str]:
@@ -77,12 +78,12 @@ class Server:
         return [Origin.of(log).request_id for path in paths for log in read_recording(path)]
 
 
-def fill(exchange: Exchange, size: int) -> None:
+def fill(sample: Sample | Samples, size: int) -> None:
     """Has it hold a request of `size` bytes and an empty answer. Raises ValueError for a negative size, halfway."""
-    exchange.ask(PredictRequest(model_spec=ModelSpec(name="m")), abs(size), list)
+    sample.ask(PredictRequest(model_spec=ModelSpec(name="m")), abs(size), list)
     if size < 0:
         raise ValueError
-    exchange.answer(ModelSpec(name="m"), 0, list)
+    sample.answer(ModelSpec(name="m"), 0, list)
 
 
 @pytest.fixture
@@ -96,13 +97,13 @@ def server(tmp_path: Path) -> Iterator[Server]:
 def test_nothing_is_recorded_unless_asked_for(tmp_path: Path) -> None:
     """No thread, no file; a call has no more than a look at an attribute."""
     server = Server(tmp_path, rate=0)
-    assert server.recording.exchange("m") is None
+    assert server.recording.sample("m") is None
     assert server.recording._thread is None
     with server.call() as call:
-        assert call.exchange("m") is None
-        assert call.recorded is None
+        assert call.sample("m") is None
+        assert not call.samples
     with Call(Interceptor(list), PREDICT, "/p", str, "") as call:
-        assert call.exchange("m") is None
+        assert call.sample("m") is None
     server.recording.close()
     assert list(tmp_path.iterdir()) == []
 
@@ -111,9 +112,9 @@ def test_requests_are_chosen_by_chance(tmp_path: Path) -> None:
     """As many as the rate says, within five standard deviations; of other models none."""
     random.seed(15)
     server = Server(tmp_path, rate=0.25)
-    count = sum(server.recording.exchange("m") is not None for _ in range(20_000))
+    count = sum(server.recording.sample("m") is not None for _ in range(20_000))
     assert abs(count - 5000) < 5 * (20_000 * 0.25 * 0.75) ** 0.5
-    assert server.recording.exchange("other") is None
+    assert server.recording.sample("other") is None
     server.recording.close()
 
 
@@ -150,8 +151,8 @@ def test_what_waits_is_bounded(server: Server) -> None:
     fill(more, 1)
     assert server.budget.used == MAX_HELD_BYTES
     assert (more.is_dropped, more.inputs, more.response) == (True, None, None)
-    server.recording.end(more, Origin("more"))
-    server.recording.end(held, None)
+    server.recording.end(more, Origin("more"), 0.0)
+    server.recording.end(held, None, 0.0)
     assert server.counts == {("m", "dropped"): 1}
     fill(held, MAX_HELD_BYTES)
     assert server.ids() == []
@@ -159,10 +160,10 @@ def test_what_waits_is_bounded(server: Server) -> None:
 
 def test_an_answer_that_does_not_fit_drops_its_request(server: Server) -> None:
     """Its bytes are there for others at once."""
-    exchange = server.chosen()
-    exchange.ask(PredictRequest(), MAX_HELD_BYTES, list)
-    exchange.answer(ModelSpec(), 1, list)
-    assert exchange.is_dropped
+    sample = server.chosen()
+    sample.ask(PredictRequest(), MAX_HELD_BYTES, list)
+    sample.answer(ModelSpec(), 1, list)
+    assert sample.is_dropped
     assert server.budget.used == 0
 
 
@@ -175,7 +176,7 @@ def test_records_take_what_is_spare(tmp_path: Path) -> None:
     fill(second, 1)
     assert (first.is_dropped, second.is_dropped) == (False, True)
     server.budget.charge(500)
-    server.recording.end(first, None)
+    server.recording.end(first, None, 0.0)
     assert server.budget.used == 800
     server.recording.close()
 
@@ -183,11 +184,11 @@ def test_records_take_what_is_spare(tmp_path: Path) -> None:
 def test_answers_only(tmp_path: Path) -> None:
     """Inputs are not even held."""
     server = Server(tmp_path, answers_only=True)
-    exchange = server.chosen()
-    exchange.ask(PredictRequest(model_spec=ModelSpec(name="m")), 10**9, list)
+    sample = server.chosen()
+    sample.ask(PredictRequest(model_spec=ModelSpec(name="m")), 10**9, list)
     assert server.budget.used == 0
-    exchange.answer(ModelSpec(name="m"), 10, list)
-    server.recording.end(exchange, Origin("id"))
+    sample.answer(ModelSpec(name="m"), 10, list)
+    server.recording.end(sample, Origin("id"), 0.0)
     assert server.ids() == ["id"]
 
 
@@ -198,11 +199,11 @@ def test_a_slice_of_a_merged_answer_keeps_no_more_than_itself(server: Server) ->
     batch = np.zeros((100, 10))
     assert _own(batch[:50]).base is batch
     assert _own(batch[:49]).base is None
-    exchange = server.chosen()
-    ask_examples(exchange, PredictRequest(), np.array([b"abc", b""], object))
-    assert exchange.inputs is not None
-    assert b"".join(exchange.inputs()) == b"\x12\x09\x0a\x07\x0a\x03abc\x0a\x00"
-    server.recording.end(exchange, None)
+    sample = server.chosen()
+    ask_examples(sample, PredictRequest(), np.array([b"abc", b""], object))
+    assert sample.inputs is not None
+    assert b"".join(sample.inputs()) == b"\x12\x09\x0a\x07\x0a\x03abc\x0a\x00"
+    server.recording.end(sample, None, 0.0)
 
 
 def test_errors_of_the_disk_reach_nobody(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -228,10 +229,10 @@ def test_errors_of_the_disk_reach_nobody(tmp_path: Path, caplog: pytest.LogCaptu
 
 def test_a_record_that_is_larger_than_a_file_is_counted(server: Server) -> None:
     """As an error, whose text says what to do."""
-    exchange = server.chosen()
-    exchange.ask(PredictRequest(), 100, lambda: [b"\x1a\x80\x80\x40" + bytes(2**20)])
-    exchange.answer(ModelSpec(), 0, list)
-    server.recording.end(exchange, Origin("large"))
+    sample = server.chosen()
+    sample.ask(PredictRequest(), 100, lambda: [b"\x1a\x80\x80\x40" + bytes(2**20)])
+    sample.answer(ModelSpec(), 0, list)
+    server.recording.end(sample, Origin("large"), 0.0)
     assert server.ids() == []
     assert server.counts == {("m", "failed"): 1}
 
