@@ -14,7 +14,7 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from serving.apis.messages import PredictionLog
@@ -62,7 +62,7 @@ class RecordingFile:
         self.append(framed(serialized(log)))
 
     def append(self, record: bytes) -> None:
-        """Adds the bytes of a record as they are in a file; as `write`."""
+        """Adds the bytes of records as they are in a file; as `write`."""
         with self._lock:
             written = 0
             try:
@@ -124,19 +124,30 @@ class RecordingWriter:
 
     def write(self, log: PredictionLog) -> None:
         """Adds a record. Raises RecordingError when it cannot be, or is larger than a file."""
-        self.append(serialized(log))
+        record = framed(serialized(log))
+        self.check(record)
+        self.extend([record])
 
-    def append(self, log: bytes) -> None:
-        """Adds what `serialized` gave; as `write`."""
-        record = framed(log)
+    def check(self, record: bytes) -> None:
+        """Raises RecordingError for a record that is larger than a file. record: as it is in a file."""
         if len(record) > self._max_file_bytes:
             raise RecordingError(
                 f"a record has {len(record)} bytes, and a file has room for {self._max_file_bytes}: allow larger files"
             )
-        if self._file is not None and self._file.size + len(record) > self._max_file_bytes:
-            self.close()
+
+    def extend(self, records: Sequence[bytes]) -> None:
+        """Adds records that were checked, as many at once as a file has room for. Raises RecordingError."""
         self.end_old()
-        self._current().append(record)
+        pieces: list[bytes] = []
+        size = self._file.size if self._file is not None else 0
+        for record in records:
+            if size + len(record) > self._max_file_bytes:
+                self._append(pieces)
+                self.close()
+                pieces, size = [], 0
+            pieces.append(record)
+            size += len(record)
+        self._append(pieces)
 
     def end_old(self) -> None:
         """Ends the file if it is old."""
@@ -149,7 +160,9 @@ class RecordingWriter:
             self._file.close()
             self._file = None
 
-    def _current(self) -> RecordingFile:
+    def _append(self, pieces: Sequence[bytes]) -> None:
+        if not pieces:
+            return
         if self._file is None:
             self._remove_old()
             self._number += 1
@@ -157,7 +170,7 @@ class RecordingWriter:
             name = self._name.format(time=f"{now:%Y%m%dT%H%M%S.%fZ}", number=self._number)
             self._file = RecordingFile(self._directory / name)
             self._begin = self._clock()
-        return self._file
+        self._file.append(b"".join(pieces))
 
     def _remove_old(self) -> None:
         """Makes room for one more file."""

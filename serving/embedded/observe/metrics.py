@@ -151,8 +151,8 @@ class Metrics:
             buckets=_LATENCY_BUCKETS,
             registry=self._registry,
         )
-        # By what they count, None for what cannot be: prometheus_client's own look-up costs more than all else here.
         self._known_pairs: set[tuple[str, str, str]] = set()
+        # By what they count, None for what cannot be: prometheus_client's own look-up costs more than all else here.
         self._series: dict[tuple[object, ...], Counter | Histogram | None] = {}
 
     def request(self, model_name: str, api: str, entrypoint: str, code: Code, begin: float) -> None:
@@ -172,10 +172,9 @@ class Metrics:
         if (sizes := self._labelled(self._batch, model_name)) is not None:
             sizes.observe(size)
 
-    def record(self, model_name: str, outcome: str) -> None:
-        """One request that was chosen to be recorded. outcome: `written`, `dropped` or `failed`."""
-        if (count := self._labelled(self._records, model_name, outcome)) is not None:
-            count.inc()
+    def record(self, model_name: str, outcome: str, count: int) -> None:
+        """So many requests that were chosen to be recorded. outcome: `written`, `dropped` or `failed`."""
+        self._add(self._records, count, model_name, outcome)
 
     def distribution(
         self, source: str, model_name: str, version: int, classes: Sequence[int], confidence: Sequence[int]

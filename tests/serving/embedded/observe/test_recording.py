@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -43,7 +45,7 @@ class Server:
             self.budget,
             lambda work: work(),
             answers_only=answers_only,
-            count=lambda *labels: self.counts.update([labels]),
+            count=lambda model, outcome, count: self.counts.update({(model, outcome): count}),
         )
         self.interceptor = Interceptor(lambda: ["m"], budget=self.budget, samplers=[self.recording])
         self.set_rate(rate)
@@ -225,6 +227,34 @@ def test_errors_of_the_disk_reach_nobody(tmp_path: Path, caplog: pytest.LogCaptu
     assert server.budget.used == 0
     (path,) = (tmp_path / "d").iterdir()
     assert [Origin.of(log).request_id for log in read_recording(path)] == ["kept"]
+
+
+def test_small_records_are_made_after_the_answer(server: Server) -> None:
+    """In the next turn of the event loop; large ones by the thread, and those that cannot be made are counted there."""
+    made: list[str] = []
+
+    def pieces(size: int) -> list[bytes]:
+        made.append(threading.current_thread().name)
+        if size < 0:
+            raise ZeroDivisionError
+        return [b"\x1a\x00"]
+
+    async def answer(size: int) -> None:
+        sample = server.chosen()
+        sample.ask(PredictRequest(), abs(size), partial(pieces, size))
+        sample.answer(ModelSpec(), 0, list)
+        server.recording.end(sample, Origin("id"), 0.0)
+        assert made == []
+        await asyncio.sleep(0)
+
+    own = threading.current_thread().name
+    for size, threads in ((2**15, [own]), (2**15 + 1, ["recording"]), (-1, [own, "recording"])):
+        asyncio.run(answer(size))
+        wait_until(lambda: len(made) == len(threads))  # noqa: B023 - called at once
+        assert made == threads
+        made.clear()
+    server.recording.close()
+    assert server.counts == {("m", "written"): 2, ("m", "failed"): 1}
 
 
 def test_a_record_that_is_larger_than_a_file_is_counted(server: Server) -> None:
