@@ -65,7 +65,8 @@ class Labels:
         """The version that a rollback returns to: the one before the last move that was not taken back."""
         stack: list[int | None] = []
         for move in self.history:
-            if move.label != label:
+            # One that was written down when it was first served has not moved.
+            if move.label != label or move.before == move.after:
                 continue
             if move.action not in (ROLLBACK, PUT_BACK):
                 stack.append(move.before)

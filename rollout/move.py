@@ -48,6 +48,25 @@ def move_labels(
             raise
 
 
+def wait_until_loaded(model_base_path: Path, version: int, seconds: float) -> None:
+    """Returns when every running server has loaded a version, which it does of labelled ones and the newest.
+
+    Raises RolloutError, with what was seen, when that takes longer or cannot be.
+    """
+    deadline = time.monotonic() + seconds
+    while waiting := [server for server in running_servers(model_base_path) if version not in server.available()]:
+        server = waiting[0]
+        if reason := _failure(server, {"": version}):
+            raise RolloutError(f"{server.url}: {reason}")
+        if time.monotonic() > deadline:
+            state = server.states().get(version)
+            raise RolloutError(
+                f"{server.url} has not loaded version {version} in {seconds:g} s (--wait takes more): "
+                f"{state['state'] if state else f'a label asks for it, `fashion label NAME={version}`'}"
+            )
+        time.sleep(_POLL_SECONDS)
+
+
 def changed(labels: Labels, versions: Mapping[str, int | None], model_base_path: Path) -> dict[str, int | None]:
     """Those that are not as they should be already. Raises RolloutUsageError for a version that is not there."""
     there = versions_there(model_base_path)

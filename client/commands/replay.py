@@ -34,11 +34,11 @@ _T = TypeVar("_T")
 
 @click.command(epilog="Example: fashion replay recordings/*.tfrecord --speed 10 --server grpc://127.0.0.1:8500")
 @click.argument(
-    "files",
+    "paths",
     nargs=-1,
     required=True,
     metavar="FILE...",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=click.Path(exists=True, path_type=Path),
 )
 @concurrency_option
 @click.option(
@@ -54,7 +54,7 @@ _T = TypeVar("_T")
 @with_connection_without_retry
 def replay(
     connection: Connection,
-    files: tuple[Path, ...],
+    paths: tuple[Path, ...],
     concurrency: int,
     speed: float | None,
     rate: float | None,
@@ -65,13 +65,15 @@ def replay(
 ) -> None:
     """Send recorded requests to a live server again: throughput, latency, errors, and answers other than recorded.
 
-    FILE is a recording or a warmup file; several are merged by time. All are asked of --model-name (and its
-    --model-version or --version-label). Without --speed or --rate each of --concurrency threads sends the next request
-    when it has its last answer. Ctrl-C prints the results so far.
+    FILE is a recording, a directory of them, or a warmup file; several are merged by time. All are asked of
+    --model-name (and its --model-version or --version-label). Without --speed or --rate each of --concurrency threads
+    sends the next request when it has its last answer. Ctrl-C prints the results so far.
     """
     from client.load import closed_loop, open_loop
     from client.replay import Replayer, nothing_to_send, recorded_pace, records
+    from serving.apis.recordings import recordings_at
 
+    files = [file for path in paths for file in recordings_at(path)]
     if speed is not None and rate is not None:
         raise click.UsageError("--speed and --rate exclude each other: give one")
     if keep_model and connection.model != ModelSpec():
@@ -82,7 +84,7 @@ def replay(
     with _progress(islice(records(files, passed_over), limit), "reading") as logs:
         seconds = Counter(log.log_metadata.timestamp_secs for log in logs)
     if not seconds:
-        raise nothing_to_send(files, passed_over)
+        raise nothing_to_send(paths, passed_over)
     pace = recorded_pace(seconds, speed) if speed is not None else None
     replayer = Replayer(connection.exchange, None if keep_model else connection.model)
     # A server or a version that is not there is an error, and no measurement.

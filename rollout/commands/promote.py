@@ -112,7 +112,7 @@ def promote(
     Exit 0: promoted; 1: not, or rolled back, with the reason. Without --server the first server is asked that
     `fashion serve` runs here.
     """
-    from rollout.move import versions_there
+    from rollout.move import versions_there, wait_until_loaded
 
     there = versions_there(model_base_path)
     named = read_labels(model_base_path).named(there)
@@ -128,6 +128,8 @@ def promote(
     if version == stable:
         click.echo(json.dumps(result) if as_json else f"{STABLE} is {version} already")
         return
+    # It may have been exported a moment ago.
+    wait_until_loaded(model_base_path, version, wait)
     evidence = _evidence(servers, model_base_path, inputs, data_dir, stable, version)
     objections = Thresholds(min_agreement, max_accuracy_drop, max_latency_ratio).objections(evidence)
     result |= {"evidence": evidence.to_json(), "objections": objections, "forced": force and bool(objections)}

@@ -81,6 +81,12 @@ def test_a_rollback_goes_back_step_by_step(base: Path) -> None:
     assert read_labels(base).before("blue") is None
 
 
+def test_what_was_only_written_down_is_no_move(base: Path) -> None:
+    """As `fashion serve` does with `stable`: there is nothing to go back to."""
+    assert move(base, "serve", stable=2).before("stable") is None
+    assert move(base, stable=5).before("stable") == 2
+
+
 def test_versions_in_use_are_the_labelled_ones_and_those_to_go_back_to(base: Path) -> None:
     """Labels by default hold no version."""
     assert Labels().in_use() == frozenset()

@@ -210,6 +210,28 @@ def test_a_dry_run_moves_nothing(live: DetachedServer, tmp_path: Path, candidate
     assert read_labels(live.base) == before
 
 
+def test_a_version_that_just_came_is_waited_for(live: DetachedServer, tmp_path: Path, classifiers: Path) -> None:
+    """As after an export; one that no label names, and that is not the newest, is not loaded, and the text says so."""
+    version, newest = next(VERSIONS), next(VERSIONS)
+    for number in (version, newest):
+        shutil.copytree(classifiers / str(GOOD), live.base / f".{number}")
+        (live.base / f".{number}").rename(live.base / str(number))
+    try:
+        done = live.fashion("promote", "--evidence", evidence_file(tmp_path, 1, newest), "--dry-run")
+        assert (done.returncode, done.stdout.splitlines()[-1]) == (0, f"stable would go from 1 to {newest}"), (
+            done.stderr
+        )
+        done = live.fashion("promote", version, "--evidence", evidence_file(tmp_path, 1, version), "--wait", "0")
+        assert done.returncode == 1
+        assert done.stderr == (
+            f"Error: {live.url} has not loaded version {version} in 0 s (--wait takes more): "
+            f"a label asks for it, `fashion label NAME={version}`\n"
+        )
+    finally:
+        for number in (version, newest):
+            shutil.rmtree(live.base / str(number))
+
+
 def test_ctrl_c_ends_the_watch_and_the_version_stays(
     live: DetachedServer, tmp_path: Path, candidate: Callable[[int], int]
 ) -> None:

@@ -82,6 +82,18 @@ def test_what_a_real_server_answered_is_answered_again(kitchen: Kitchen) -> None
     assert sum(count for sizes in report["batch_sizes"].values() for count in sizes.values()) == 14
 
 
+def test_a_directory_stands_for_its_recordings(kitchen: Kitchen, tmp_path: Path) -> None:
+    """What else lies there is passed over; one without any is told."""
+    (tmp_path / "day").mkdir()
+    (tmp_path / "day/notes.txt").write_text("none")
+    result = _replay(kitchen, "grpc", tmp_path / "day")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.endswith("day: no records in it: give a file that was recorded, or a warmup file\n")
+    write_records(tmp_path / "day/1", [log.SerializeToString() for log in kitchen.logs[:2]])
+    write_records(tmp_path / "day/2", [log.SerializeToString() for log in kitchen.logs[2:3]])
+    assert _report(_replay(kitchen, "grpc", tmp_path / "day", "--json"))["requests"] == 3
+
+
 @APIS
 def test_the_commands_version_is_asked(kitchen: Kitchen, api: str, tmp_path: Path) -> None:
     """Its name, version and label take the place of what the records name; only `regress` differs by version."""
