@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import keras
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from client import connect
 from client.errors import ServerError
 from client.types import ModelSpec
 from fashion_common.labels import read_labels
+from fashion_common.prometheus import samples
 from serving.launch.backends import MODEL_SERVER
 from tests.support.broken import write_broken_version
 from tests.support.console import fashion
@@ -94,6 +96,7 @@ def loop(request: pytest.FixtureRequest, road: Road, tmp_path: Path) -> Iterator
             pytest.skip(f"{MODEL_SERVER} is not on the PATH")
     else:
         flags += ["--record_filename_prefix=recordings/requests", "--record_sampling_rate=0.2"]
+        flags += ["--shadow_label=canary", "--shadow_rate=0.05"]
         if backend == ON_LITERT:
             flags += ["--runtime=litert"]
     shutil.copytree(road.directory / "models", tmp_path / "models")
@@ -150,6 +153,13 @@ def classes(keras_model: Path, images: np.ndarray) -> list[int]:
     return [int(class_id) for class_id in found]
 
 
+def shadowed(loop: Loop, outcome: str) -> float:
+    """How many rows the shadow has compared that ended so."""
+    text = httpx.get(f"{loop.server.servers['rest']}/monitoring/prometheus/metrics", timeout=30).text
+    named = samples(text, ":fashion:shadow:row_count")
+    return sum(value for labels, value in named if labels["outcome"] == outcome)
+
+
 def publish_broken(loop: Loop, kind: str, run: Path, version: int) -> None:
     """Puts a broken version beside the others, past the export, and waits until it is `canary`."""
     aside = loop.server.models / f".{version}"
@@ -162,7 +172,7 @@ def test_the_loop(
     loop: Loop, road: Road, second_run: Path, images: np.ndarray, pictures: dict[Path, np.ndarray],
     request: pytest.FixtureRequest,
 ) -> None:  # fmt: skip
-    """Record, train, hold the export to it, compare, promote under load; refuse what is broken, roll back."""
+    """Record, train, hold the export to it, shadow, compare, promote under load; refuse what is broken, roll back."""
     both = (classes(run / "model.keras", images) for run in (road.run, second_run))
     answers = [set(pair) for pair in zip(*both, strict=True)]
     directory = loop.server.models.parents[1]
@@ -176,6 +186,8 @@ def test_the_loop(
         shutil.copytree(second_run, directory / "runs/two")
         loop.run("export", "runs/two", "--replay", "day", "--min-agreement", "0.5")
         loop.wait_for_canary(2)
+        if loop.server.backend == "embedded":
+            wait_until(lambda: shadowed(loop, "agreed") > 0)
         loop.run("promote", "--evidence", "day", "--min-agreement", "0.5", "--watch", "3", *RATIO)
         assert loop.version("stable") == 2
 
@@ -185,6 +197,8 @@ def test_the_loop(
             printed = loop.run("promote", "--evidence", "day", *RATIO, code=1)
             assert re.search(rf"^Error: Not promoted: .*{re.escape(refusal)}", printed, re.MULTILINE), printed
             assert loop.version("stable") == 2
+            if loop.server.backend == "embedded" and kind == "permuted":
+                assert shadowed(loop, "disagreed") > 0
         printed = loop.run("promote", "--evidence", "day", "--force", "--watch", "60", *RATIO, code=1)
         assert re.search(r"^Error: Rolled back to 2: requests to \S+ take ", printed, re.MULTILINE), printed
         assert loop.version("stable") == 2

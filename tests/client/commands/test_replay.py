@@ -237,7 +237,7 @@ def test_ctrl_c_prints_the_results_so_far(tmp_path: Path) -> None:
         (b"", 2, "r: no records in it: give a file that was recorded, or a warmup file"),
         (b"\0" * 3, 2, "r: no records in it: give a file that was recorded, or a warmup file"),
         (b"no recording of anything", 1, r"r: corrupted record at 0 \(record 1\): copy the file again, or record anew"),
-        (None, 2, "File '.*r' does not exist."),
+        (None, 2, "Path '.*r' does not exist."),
     ],
     ids=["empty", "torn", "damaged", "missing"],
 )
