@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import collections
-import contextlib
 import logging
 import threading
 import time
@@ -24,10 +22,9 @@ log = logging.getLogger(__name__)
 
 # What recorded requests and answers may hold until they are written, beside --max_bytes_in_flight.
 MAX_HELD_BYTES = 16 * 2**20
-# Records are gathered for so long: each time that the thread wakes up costs the event loop as much as a record.
-_GATHER_SECONDS = 0.25
-# Smaller records are made on the event loop, after their answers: a third of a millisecond at most.
-_SMALL_BYTES = 2**15
+# Records are gathered for so long: one that is made alone takes five times as long as one of many, for which code and
+# tables are in the processor's caches, and each write hands the interpreter over.
+_GATHER_SECONDS = 0.5
 # What is written at once.
 _BATCH_BYTES = 2**22
 # How often it is looked whether a file is old, how often an error of the disk is logged, how long the last records may
@@ -43,17 +40,13 @@ Count = Callable[[str, str, int], None]
 
 
 class Record(Sample):
-    """A request that is recorded.
-
-    origin, seconds: where it came from, and when, in seconds of the Unix epoch. frame: as it is in a file, once it is.
-    """
+    """A request that is recorded. origin, seconds: where it came from, and when, in seconds of the Unix epoch."""
 
     def __init__(self, spare: Spare, model: str, logging: RequestLogging, *, keeps_inputs: bool) -> None:
         super().__init__(spare, model, keeps_inputs=keeps_inputs)
         self.logging = logging
         self.origin = Origin()
         self.seconds = 0
-        self.frame = b""
 
 
 class Recording:
@@ -114,10 +107,11 @@ class Recording:
         else:
             record.origin = origin
             record.seconds = int(time.time() - seconds)
-            if record.size <= _SMALL_BYTES:
-                _after_this_turn(partial(self._frame, record))
-            else:
-                self._put(record)
+            self._queue.append(record)
+            if not self._wake.is_set():
+                self._wake.set()
+            if self._spare.held > MAX_HELD_BYTES // 4:
+                self._is_urgent.set()
 
     def close(self) -> None:
         """Writes what is left, and ends the files; a disk that hangs is given five seconds."""
@@ -140,21 +134,6 @@ class Recording:
             if is_last:
                 return
 
-    def _frame(self, record: Record) -> None:
-        """Makes the bytes of a small record here: the hand-over of the interpreter to a thread costs more."""
-        # What is wrong with it is met again, and told, where it is written.
-        with contextlib.suppress(Exception):
-            record.frame = _framed(record)
-            record.inputs = record.response = None
-        self._put(record)
-
-    def _put(self, record: Record) -> None:
-        self._queue.append(record)
-        if not self._wake.is_set():
-            self._wake.set()
-        if self._spare.held > MAX_HELD_BYTES // 4:
-            self._is_urgent.set()
-
     def _write_all(self) -> None:
         while self._queue:
             prefix, size, records = self._queue[0].logging.filename_prefix, 0, []
@@ -171,7 +150,7 @@ class Recording:
         writer, frames, models = self._writers[prefix], [], Counter[str]()
         for record in records:
             try:
-                frame = record.frame or _framed(record)
+                frame = _framed(record)
                 writer.check(frame)
             except Exception as error:  # noqa: BLE001 - whatever it is, the next one may be written
                 self._fail({record.model: 1}, error)
@@ -213,13 +192,3 @@ def _framed(record: Record) -> bytes:
     metadata = log_metadata(record.spec, record.origin, sampling_rate=rate, timestamp_secs=record.seconds)
     request = [record.request.SerializeToString(deterministic=True), *(record.inputs() if record.inputs else ())]
     return framed(log_bytes(metadata, record.request.DESCRIPTOR.name, request, record.response()))
-
-
-def _after_this_turn(work: Callable[[], object]) -> None:
-    """Does something once the event loop has done what it is at: the answer goes out first."""
-    try:
-        loop = asyncio.get_running_loop()
-    except RuntimeError:
-        work()
-    else:
-        loop.call_soon(work)
