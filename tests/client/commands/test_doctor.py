@@ -31,7 +31,8 @@ def test_a_good_server_passes_every_check(road: Road, api: str) -> None:
     lines = run(road, api, "doctor").output.splitlines()
     drift = [line for line in lines if line[9:14] == "drift"]
     assert len(drift) == (api == "rest")
-    lines = [line for line in lines if line not in drift]
+    # Other tests may have asked for garments of one kind.
+    lines = [line for line in lines if line not in drift and "fix: look at recent pictures" not in line]
     assert lines[:4] == [
         "ok       reachable   the server answers",
         "ok       model       fashion_mnist: version 1 is AVAILABLE on tensorflow",
