@@ -98,9 +98,11 @@ def recorded(server: RunningServer, directory: Path) -> Iterator[IO[bytes]]:
 
 
 def forget(directory: Path) -> None:
-    """Removes the record of a server that has ended."""
+    """Removes the record of a server that has ended, and the directory where nothing else is in it."""
     for name in (RECORD_FILE, _LOCK_FILE):
         (directory / name).unlink(missing_ok=True)
+    with suppress(OSError):
+        directory.rmdir()
 
 
 def read_record(directory: Path) -> RunningServer | None:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from fashion_common.errors import FashionError
@@ -76,16 +76,19 @@ def following(options: ServeOptions, directory: Path | None) -> Iterator[None]:
     )
     thread.start()
     try:
-        if directory is None:
+        with ExitStack() as stack:
+            # Without a place for its record, or file locks, it is served all the same; `fashion label` then does not
+            # wait for it.
+            with suppress(OSError, ImportError):
+                if directory is not None:
+                    stack.enter_context(recorded(server, directory))
             yield
-        else:
-            with recorded(server, directory):
-                yield
     finally:
         stopping.set()
         thread.join()
         if directory is not None:
-            forget(directory)
+            with suppress(OSError):
+                forget(directory)
 
 
 def start_follower(options: ServeOptions, directory: Path) -> None:

@@ -37,8 +37,17 @@ def test_a_server_is_known_as_long_as_its_lock_is_held(tmp_path: Path) -> None:
     assert running_servers(tmp_path / "models") == []
     forget(directory)
     forget(directory)
-    assert list(directory.iterdir()) == []
+    assert not directory.exists()
     assert read_record(directory) is None
+
+
+def test_what_else_is_in_the_directory_stays(tmp_path: Path) -> None:
+    """As the log of a detached server."""
+    directory = state_directory() / "8500"
+    with recorded(server(tmp_path), directory):
+        (directory / "server.log").touch()
+    forget(directory)
+    assert [path.name for path in directory.iterdir()] == ["server.log"]
 
 
 def test_a_new_server_of_a_port_takes_the_place_of_the_last(tmp_path: Path) -> None:

@@ -121,10 +121,12 @@ def test_in_the_foreground_a_thread_follows_and_the_server_is_recorded(
             writer.move({"blue": 1}, action="label")
         wait_until(lambda: configuration(options)[0].get("blue") == 1)
     assert running_servers(options.model_base_path) == []
-    assert list(directory.iterdir()) == []
+    assert not directory.exists()
     assert all(thread.name != "follow" for thread in threading.enumerate())
-    with following(options, None):
-        assert running_servers(options.model_base_path) == []
+    (tmp_path / "file").touch()
+    for nowhere in (None, tmp_path / "file/8500"):
+        with following(options, nowhere):
+            assert running_servers(options.model_base_path) == []
 
 
 @pytest.mark.parametrize("end", ["forgotten", "another's", "server ended"])
