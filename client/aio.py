@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from client.calls import parts
@@ -13,7 +13,7 @@ from client.errors import ServerError
 from client.limits import TIMEOUT
 from client.pictures.batch import Batch, Images
 from client.predictions import predictions
-from client.transports.base import Exchange, Transport, Wire
+from client.transports.base import Exchange, Wire
 from client.transports.security import Security
 from client.types import Metadata, ModelSpec, Prediction, VersionStatus
 
@@ -28,17 +28,7 @@ _R = TypeVar("_R")
 class AsyncConnection(BaseConnection):
     """`Connection`, awaited: an async context manager for any number of tasks of one event loop."""
 
-    def __init__(
-        self,
-        transports: Sequence[Transport],
-        model: ModelSpec,
-        *,
-        timeout: float = TIMEOUT,
-        retry: bool = True,
-        recorder: Recorder | None = None,
-    ) -> None:
-        super().__init__(transports, model, timeout=timeout, retry=retry, recorder=recorder)
-        self._metadata_lock = asyncio.Lock()
+    _lock_type = asyncio.Lock
 
     async def predict(self, images: Images, *, signature_name: str | None = None) -> list[Prediction]:
         """See Connection.predict."""

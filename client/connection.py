@@ -6,7 +6,7 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from client.calls import parts
 from client.errors import ClientUsageError, ServerError
@@ -33,6 +33,9 @@ class BaseConnection:
     recorder: records what is predicted, if there is one.
     """
 
+    # Of threads, or of an event loop.
+    _lock_type: ClassVar[type[Any]]
+
     def __init__(
         self,
         transports: Sequence[Transport],
@@ -47,6 +50,7 @@ class BaseConnection:
         self._round_robin = RoundRobin(transports, retry=retry)
         self._timeout = timeout
         self._metadata: Metadata | None = None
+        self._metadata_lock = self._lock_type()
         self._closed = False
 
     def _attempts(self) -> Attempts:
@@ -58,17 +62,7 @@ class BaseConnection:
 class Connection(BaseConnection):
     """One model on one server, or on several that serve the same; a context manager, safe to share between threads."""
 
-    def __init__(
-        self,
-        transports: Sequence[Transport],
-        model: ModelSpec,
-        *,
-        timeout: float = TIMEOUT,
-        retry: bool = True,
-        recorder: Recorder | None = None,
-    ) -> None:
-        super().__init__(transports, model, timeout=timeout, retry=retry, recorder=recorder)
-        self._metadata_lock = threading.Lock()
+    _lock_type = threading.Lock
 
     def predict(self, images: Images, *, signature_name: str | None = None) -> list[Prediction]:
         """Classifies images, in order.

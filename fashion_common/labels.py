@@ -61,6 +61,10 @@ class Labels:
         defaults = {STABLE: newest[0], CANARY: newest[-1]} if newest else {}
         return {**defaults, **self.moved}
 
+    def after(self, versions: Mapping[str, int | None]) -> dict[str, int]:
+        """The labels that are moved once these have moved too, to their versions or (None) to those by default."""
+        return {label: number for label, number in {**self.moved, **versions}.items() if number is not None}
+
     def before(self, label: str) -> int | None:
         """The version that a rollback returns to: the one before the last move that was not taken back."""
         stack: list[int | None] = []
@@ -130,8 +134,7 @@ class LabelsWriter:
             Move(now, check_label(label), before.get(label), version, action, reason, evidence)
             for label, version in versions.items()
         ]
-        moved = {label: number for label, number in {**self.labels.moved, **versions}.items() if number is not None}
-        labels = Labels(moved, (*self.labels.history, *moves))
+        labels = Labels(self.labels.after(versions), (*self.labels.history, *moves))
         content = {"labels": labels.moved, "history": [move._asdict() for move in labels.history]}
         try:
             write_whole(self._path, json.dumps(content, indent=2) + "\n")

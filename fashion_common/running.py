@@ -41,7 +41,6 @@ class RunningServer(NamedTuple):
     model_base_path: str
     served_base_path: str
     model_name: str
-    backend: str
     url: str
     config_dir: str
 

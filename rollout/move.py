@@ -25,10 +25,10 @@ def move_labels(
     evidence: Mapping[str, Any] | None = None,
     wait_seconds: float,
     report: Callable[[str], None] = lambda _: None,
-) -> list[RunningServer]:
+) -> None:
     """Gives labels their versions (None: that by default); returns when every running server answers by them.
 
-    Gives those servers. report: gets a line of text for each. Raises RolloutUsageError for a version that is not there,
+    report: gets a line of text for each. Raises RolloutUsageError for a version that is not there,
     RolloutError with what was seen, after the labels were put back, when a server does not follow in wait_seconds.
     """
     with labels_writer(model_base_path) as writer:
@@ -38,7 +38,7 @@ def move_labels(
             writer.move(changes, action=action, reason=reason, evidence=evidence)
         named = writer.labels.named(versions_there(model_base_path))
         try:
-            return _wait(model_base_path, {label: named.get(label) for label in versions}, wait_seconds, report)
+            _wait(model_base_path, {label: named.get(label) for label in versions}, wait_seconds, report)
         except BaseException as error:
             # Ctrl-C too: what no server was seen to follow is not left behind.
             if before:
@@ -104,19 +104,19 @@ def previous(model_base_path: Path, label: str) -> int:
 
 def _wait(
     model_base_path: Path, versions: Mapping[str, int | None], seconds: float, report: Callable[[str], None]
-) -> list[RunningServer]:
+) -> None:
     deadline = time.monotonic() + seconds
-    followed: dict[str, RunningServer] = {}
+    followed: set[str] = set()
     while True:
         # One that ends meanwhile need not follow.
         servers = running_servers(model_base_path)
         for server in servers:
-            if server.url not in followed and not (lag := _lag(server, versions)):
-                followed[server.url] = server
+            if server.url not in followed and not _lag(server, versions):
+                followed.add(server.url)
                 report(f"{server.url} answers by it")
         waiting = [server for server in servers if server.url not in followed]
         if not waiting:
-            return [server for server in servers if server.url in followed]
+            return
         for server in waiting:
             if reason := _failure(server, versions):
                 raise RolloutError(f"{server.url} cannot follow: {reason}")

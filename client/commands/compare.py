@@ -19,6 +19,7 @@ from client.commands.options import (
     as_json_option,
     batch_size_option,
     concurrency_option,
+    data_dir_option,
     preprocess_option,
     signature_option,
     with_servers,
@@ -44,11 +45,7 @@ _NAMED_INPUTS = 20
 @click.command(epilog="Example: fashion compare recordings/ --candidate 7 --html compare.html")
 @click.argument("inputs", nargs=-1, metavar="[INPUT]...")
 @click.option("--test-set", is_flag=True, help="Compare on the 10,000 labelled test images instead.")
-@click.option(
-    "--data-dir",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Where the test set's original t10k files lie.  [default: as in fashion evaluate]",
-)
+@data_dir_option
 @click.option(
     "--baseline",
     default="stable",

@@ -33,6 +33,11 @@ preprocess_option = click.option(
     show_default=True,
     help="photo: as the data set was made; none: only gray and 28x28; auto: photo unless gray 28x28.",
 )
+data_dir_option = click.option(
+    "--data-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where the test set's original t10k files lie.  [default: as in fashion evaluate]",
+)
 concurrency_option = click.option(
     "--concurrency",
     type=click.IntRange(1, limits.MAX_CONCURRENCY),

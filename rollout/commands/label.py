@@ -108,10 +108,10 @@ def apply(
     """Moves labels and says so; writes them into models_config too. Raises RolloutError, LabelsError."""
     from rollout.move import changed, move_labels, versions_there
 
-    before = read_labels(model_base_path).named(versions_there(model_base_path))
+    labels, there = read_labels(model_base_path), versions_there(model_base_path)
+    before = labels.named(there)
     if dry_run:
-        changes = changed(read_labels(model_base_path), versions, model_base_path)
-        after = {**before, **changes}
+        after = Labels(labels.after(changed(labels, versions, model_base_path))).named(there)
     else:
         move_labels(
             model_base_path,
@@ -121,7 +121,7 @@ def apply(
             wait_seconds=wait,
             report=lambda line: click.echo(line, err=True),
         )
-        after = dict(read_labels(model_base_path).named(versions_there(model_base_path)))
+        after = read_labels(model_base_path).named(there)
         if models_config:
             _write(models_config, model_base_path)
     if as_json:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from client.commands.evidence_text import evidence_text
-from client.commands.options import Servers, with_servers
+from client.commands.options import Servers, data_dir_option, with_servers
 from fashion_common.labels import CANARY, ROLLBACK, STABLE, read_labels
 from fashion_common.layout import version_number
 from fashion_common.running import running_servers
@@ -48,11 +48,7 @@ fashion promote --evidence evidence.json --watch 300
     help="What to compare on: a recording, or what `fashion compare` takes; again for more. Or a file of what "
     "`fashion compare --json` printed of these two.  [default: the test set]",
 )
-@click.option(
-    "--data-dir",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Where the test set's original t10k files lie.  [default: as in fashion evaluate]",
-)
+@data_dir_option
 @click.option(
     "--min-agreement",
     type=click.FloatRange(0, 1),

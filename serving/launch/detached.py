@@ -26,6 +26,7 @@ from serving.launch.follow import start_follower
 from serving.launch.log import last_line
 from serving.launch.prepare import with_config
 from serving.launch.run import KEPT_LINES, POLL_SECONDS, print_end, print_failures, wait_until_available
+from serving.launch.session import start_session
 
 _RECORD, _LOCK, _LOG = "server.json", "server.lock", "server.log"
 _FIX = "XDG_STATE_HOME names another directory for what --detach keeps"
@@ -171,18 +172,7 @@ def _start_process(command: Sequence[str], directory: Path) -> _Process:
     with (directory / _LOCK).open("wb") as lock:
         if not _locked(lock):
             raise LaunchError(f"a server of this port runs already, see {directory / _LOG}: fashion serve --stop")
-        with (directory / _LOG).open("wb") as log:
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                pass_fds=[lock.fileno()],
-            )
-    # It is not waited for, the lock says whether it lives: a Popen with an exit code does not warn about that.
-    process.returncode = 0
-    return _Process(process.pid, directory)
+        return _Process(start_session(command, lock, directory / _LOG), directory)
 
 
 def is_alive(directory: Path) -> bool:

@@ -5,7 +5,6 @@ In the foreground a thread of `fashion serve` sees to it; for a detached server 
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ from fashion_common.layout import version_directories
 from fashion_common.running import RunningServer, forget, recorded
 from serving.launch.backends import ServeOptions
 from serving.launch.models_config import derived
+from serving.launch.session import start_session
 
 POLL_SECONDS = 1.0
 
@@ -31,7 +31,6 @@ def running_server(options: ServeOptions) -> RunningServer:
         model_base_path=str(base_path),
         served_base_path=options.container_base_path if options.backend == "container" else str(base_path),
         model_name=options.model_name,
-        backend=options.backend,
         url=options.status_url,
         config_dir=str(options.config_dir),
     )
@@ -93,17 +92,8 @@ def following(options: ServeOptions, directory: Path | None) -> Iterator[None]:
 
 def start_follower(options: ServeOptions, directory: Path) -> None:
     """Starts the process that follows for a detached server. Raises OSError."""
-    with recorded(running_server(options), directory) as lock, (directory / "follow.log").open("wb") as log:
-        process = subprocess.Popen(
-            [*module_command("serving.launch.follower"), str(directory)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-            pass_fds=[lock.fileno()],
-        )
-    # It is not waited for: it ends when the server does.
-    process.returncode = 0
+    with recorded(running_server(options), directory) as lock:
+        start_session([*module_command("serving.launch.follower"), str(directory)], lock, directory / "follow.log")
 
 
 def repeat(server: RunningServer, goes_on: Callable[[], bool]) -> None:

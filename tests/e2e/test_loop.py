@@ -9,9 +9,7 @@ import json
 import re
 import shlex
 import shutil
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -31,6 +29,7 @@ from tests.support.containers import BuiltImage
 from tests.support.live import wait_until
 from tests.support.live_backend import LiveBackend
 from tests.support.road import Road
+from tests.support.stable_load import load
 
 EMBEDDED, ON_LITERT = "embedded", "embedded on LiteRT"
 RESULTS = Path(__file__).parents[2] / "benchmarks/results/loop.json"
@@ -109,44 +108,6 @@ def loop(request: pytest.FixtureRequest, road: Road, tmp_path: Path) -> Iterator
     assert code == 0, server.log.read_text()
 
 
-class Load:
-    """Requests to `stable`: how many were answered, which failed, which were no answer of either good version."""
-
-    def __init__(self) -> None:
-        self.answered = 0
-        self.failed: list[ServerError] = []
-        self.wrong: list[tuple[int, int]] = []
-
-
-@contextmanager
-def load(loop: Loop, images: np.ndarray, answers: list[set[int]]) -> Iterator[Load]:
-    """For the length of a block. answers: those that are right for each image."""
-    seen, stopped = Load(), threading.Event()
-
-    def ask() -> None:
-        model = ModelSpec(version_label="stable")
-        with connect(loop.server.servers["grpc"], model=model, retry=False) as connection:
-            while not stopped.wait(0.005):
-                number = seen.answered % len(images)
-                try:
-                    [answer] = connection.predict(images[number : number + 1])
-                except ServerError as error:
-                    seen.failed.append(error)
-                    continue
-                if answer.class_id not in answers[number]:
-                    seen.wrong.append((number, answer.class_id))
-                seen.answered += 1
-
-    thread = threading.Thread(target=ask)
-    thread.start()
-    try:
-        wait_until(lambda: seen.answered >= 200)
-        yield seen
-    finally:
-        stopped.set()
-        thread.join()
-
-
 def classes(keras_model: Path, images: np.ndarray) -> list[int]:
     """What a model takes the images for."""
     found = keras.models.load_model(keras_model)(images.astype(np.float32) / 255).numpy().argmax(axis=1)
@@ -176,7 +137,7 @@ def test_the_loop(
     both = (classes(run / "model.keras", images) for run in (road.run, second_run))
     answers = [set(pair) for pair in zip(*both, strict=True)]
     directory = loop.server.models.parents[1]
-    with load(loop, images, answers) as seen:
+    with load(loop.server.servers["grpc"], images, answers) as seen:
         if loop.server.backend != "embedded":
             files = [str(path) for path in pictures]
             server = loop.server.servers["grpc"]

@@ -22,7 +22,7 @@ def _state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def server(base: Path, url: str = "http://127.0.0.1:1/v1/models/m") -> RunningServer:
     """The record of a server of a base path."""
-    return RunningServer(str(base), str(base), "m", "embedded", url, "/config")
+    return RunningServer(str(base), str(base), "m", url, "/config")
 
 
 def test_a_server_is_known_as_long_as_its_lock_is_held(tmp_path: Path) -> None:

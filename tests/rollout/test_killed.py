@@ -52,7 +52,7 @@ def promote(base: Path) -> int:
 
     patch = pytest.MonkeyPatch()
     patch.setattr(watch, "_state", lambda *_: "it broke")
-    server = RunningServer(str(base), str(base), "fashion_mnist", "embedded", "http://127.0.0.1:1/v1/models/m", "")
+    server = RunningServer(str(base), str(base), "fashion_mnist", "http://127.0.0.1:1/v1/models/m", "")
     patch.setattr(watch, "counts", lambda _: {server.url: Counts()})
     patch.setattr(watch, "running_servers", lambda _: [server])
     arguments = ["--evidence", str(base.parent / "evidence.json"), "--watch", "0"]

@@ -75,6 +75,7 @@ def test_a_dry_run_says_the_same_and_changes_nothing(base: Path) -> None:
     )
     assert not (base / "labels.json").exists()
     invoke("label", "stable=7")
+    assert invoke("label", "stable=", "--dry-run").stdout == "stable would go from 7 to 2\n"
     assert invoke("rollback", "--dry-run").stdout == "stable would go from 7 to 2\n"
     assert read_labels(base).moved == {"stable": 7}
 

@@ -7,17 +7,12 @@ import json
 import shutil
 import signal
 import subprocess
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from client import connect
-from client.errors import ServerError
-from client.types import ModelSpec
 from fashion_common.evidence import Evidence, Latency, Side
 from fashion_common.labels import read_labels
 from rollout.errors import RolloutUsageError
@@ -25,8 +20,11 @@ from rollout.evidence import given_evidence
 from tests.support.console import FASHION
 from tests.support.detached import DetachedServer, detached_server
 from tests.support.live import wait_until
+from tests.support.stable_load import load
 
 GOOD, PERMUTED, NAN, SLOW = 1, 2, 3, 0
+# What is right for each of the images.
+CLASSES = [{class_id} for class_id in (*range(10), *range(10))]
 # No number is given twice.
 VERSIONS = itertools.count(2)
 
@@ -82,50 +80,12 @@ def evidence_file(directory: Path, stable: int, version: int, ratio: float = 1.0
     return path
 
 
-class Load:
-    """Requests to `stable`, one after the other: how many were answered, which failed, and which were wrong."""
-
-    def __init__(self) -> None:
-        self.answered = 0
-        self.failed: list[ServerError] = []
-        self.wrong: list[tuple[int, int]] = []
-
-
-@contextmanager
-def load(live: DetachedServer) -> Iterator[Load]:
-    """Load for the length of a block, and some before it."""
-    seen, stopped = Load(), threading.Event()
-
-    def ask() -> None:
-        pixels = np.zeros((1, 28, 28), np.uint8)
-        with connect(f"grpc://{live.address}", model=ModelSpec(version_label="stable"), retry=False) as connection:
-            while not stopped.wait(0.002):
-                pixels[0, 0, 0] = seen.answered % 10
-                try:
-                    [answer] = connection.predict(pixels)
-                except ServerError as error:
-                    seen.failed.append(error)
-                    continue
-                if answer.class_id != seen.answered % 10:
-                    seen.wrong.append((seen.answered % 10, answer.class_id))
-                seen.answered += 1
-
-    thread = threading.Thread(target=ask)
-    thread.start()
-    try:
-        wait_until(lambda: seen.answered > 100)
-        yield seen
-    finally:
-        stopped.set()
-        thread.join()
-
-
 def test_a_version_that_holds_is_promoted_under_load(
     live: DetachedServer, images: Path, candidate: Callable[[int], int]
 ) -> None:
     """No request fails, no answer is wrong; the history has the evidence."""
     version = candidate(GOOD)
-    with load(live) as seen:
+    with load(f"grpc://{live.address}", np.load(images), CLASSES) as seen:
         done = live.fashion("promote", "--evidence", images, "--watch", 2, "--max-latency-ratio", 100)
         asked = seen.answered
         assert live.version("stable") == version
@@ -170,12 +130,12 @@ def test_what_does_not_hold_is_refused(
 
 
 def test_a_forced_version_that_breaks_is_rolled_back(
-    live: DetachedServer, tmp_path: Path, candidate: Callable[[int], int]
+    live: DetachedServer, images: Path, tmp_path: Path, candidate: Callable[[int], int]
 ) -> None:
     """The watch sees that requests take longer than before."""
     version = candidate(SLOW)
     evidence = evidence_file(tmp_path, 1, version, ratio=30.0)
-    with load(live) as seen:
+    with load(f"grpc://{live.address}", np.load(images), CLASSES) as seen:
         done = live.fashion("promote", version, "--evidence", evidence, "--force", "--watch", 60, "--json")
     result = json.loads(done.stdout)
     assert done.returncode == 1

@@ -49,7 +49,7 @@ class Simulated:
 def recorded_server(base: Path, simulated: Simulated) -> Iterator[RunningServer]:
     """The simulated server, recorded as a running one of this base path."""
     with http_server(simulated.answer) as port:
-        server = RunningServer(str(base), str(base), "m", "embedded", f"http://127.0.0.1:{port}/v1/models/m", "/c")
+        server = RunningServer(str(base), str(base), "m", f"http://127.0.0.1:{port}/v1/models/m", "/c")
         with recorded(server, state_directory() / "8500"):
             yield server
 
@@ -134,7 +134,7 @@ def test_a_server_that_tells_no_metrics_is_watched_by_its_status(tmp_path: Path)
         return (404, b"") if "monitoring" in headers[":path"] else simulated.answer(headers)
 
     with http_server(answer) as port:
-        server = RunningServer(str(tmp_path), "", "m", "embedded", f"http://127.0.0.1:{port}/v1/models/m", "/c")
+        server = RunningServer(str(tmp_path), "", "m", f"http://127.0.0.1:{port}/v1/models/m", "/c")
         assert counts([server]) == {server.url: Counts()}
 
 
@@ -150,6 +150,6 @@ def test_what_is_usual_is_that_of_a_moment_or_of_all_the_time(tmp_path: Path, mo
         return simulated.answer(headers)
 
     with http_server(answer) as port:
-        server = RunningServer(str(tmp_path), "", "m", "embedded", f"http://127.0.0.1:{port}/v1/models/m", "/c")
+        server = RunningServer(str(tmp_path), "", "m", f"http://127.0.0.1:{port}/v1/models/m", "/c")
         with recorded(server, state_directory() / "8500"):
             assert usual(tmp_path, 0)[server.url].requests == expected
