@@ -84,8 +84,8 @@ def version_of(backend: LiveBackend, label: str) -> int:
     return int(httpx.get(url, timeout=30).json()["model_spec"]["version"])
 
 
-def test_a_second_version_is_picked_up_and_labels_lead_to_both(ours: LiveBackend, images: np.ndarray) -> None:
-    """Without a restart: the newest by default, `stable` and `canary` by name; both stay loaded."""
+def test_more_versions_are_picked_up_and_labels_lead_to_them(ours: LiveBackend, images: np.ndarray) -> None:
+    """Without a restart: the newest by default, `stable` and `canary` by name; a third one takes none away."""
     ours.add_version(2)
     ours.wait_for(2)
     wait_until(lambda: version_of(ours, "canary") == 2)
@@ -97,10 +97,7 @@ def test_a_second_version_is_picked_up_and_labels_lead_to_both(ours: LiveBackend
     with ours.connect() as connection:
         assert [(one.version, one.state) for one in connection.status()] == [(2, "AVAILABLE"), (1, "AVAILABLE")]
         assert connection.metadata().version == 2
-
-
-def test_labels_move_and_a_third_version_takes_none_away(ours: LiveBackend) -> None:
-    """`fashion label` and `rollback` end when the server answers by the new version."""
+    # The commands end when the server answers by the new version.
     assert ours.fashion("label", "stable=2") == "stable went from 1 to 2"
     assert version_of(ours, "stable") == 2
     assert ours.fashion("rollback") == "stable went from 2 to 1"
