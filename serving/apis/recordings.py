@@ -81,41 +81,40 @@ def prediction_log(
     those that were asked for. sampling_rate, timestamp_secs: as `log_metadata` has them; now, if not given.
     """
     metadata = log_metadata(
-        _model_spec(response) or _model_spec(request) or ModelSpec(),
+        (_model_spec(response) or _model_spec(request) or ModelSpec()).SerializeToString(),
         origin,
         sampling_rate=sampling_rate,
         timestamp_secs=int(time.time()) if timestamp_secs is None else timestamp_secs,
     )
-    log = PredictionLog(log_metadata=metadata)
+    log = PredictionLog()
+    log.log_metadata.MergeFromString(metadata)
     exchange = getattr(log, _LOGS[request.DESCRIPTOR.name])
     exchange.request.CopyFrom(request)
     exchange.response.CopyFrom(response)
     return log
 
 
-def log_metadata(model_spec: ModelSpec, origin: Origin, *, sampling_rate: float, timestamp_secs: int) -> LogMetadata:
-    """A record's metadata.
+def log_metadata(model_spec: bytes, origin: Origin, *, sampling_rate: float, timestamp_secs: int) -> bytes:
+    """The bytes of a record's metadata.
 
-    model_spec: what answered. sampling_rate: the share of requests that are recorded. timestamp_secs: when the request
-    came, of the Unix epoch.
+    model_spec: those of what answered. sampling_rate: the share of requests that are recorded. timestamp_secs: when the
+    request came, of the Unix epoch.
     """
-    return LogMetadata(
-        model_spec=model_spec,
-        sampling_config=SamplingConfig(sampling_rate=sampling_rate),
-        saved_model_tags=_TAGS,
-        timestamp_secs=timestamp_secs,
-        request_origin=origin.text,
-    )
+    moment = LogMetadata(timestamp_secs=timestamp_secs, request_origin=origin.text)
+    # Messages merge when their bytes are joined; most of it is the same in the next record.
+    return _common_metadata(model_spec, sampling_rate) + moment.SerializeToString()
 
 
-def log_bytes(metadata: LogMetadata, request_name: str, request: Sequence[bytes], response: Sequence[bytes]) -> bytes:
+def log_bytes(metadata: bytes, request_name: str, request: Sequence[bytes], response: Sequence[bytes]) -> bytes:
     """The bytes of a PredictionLog, from those of its parts in pieces: without messages, which take copies and time.
 
     request_name: of the request's message.
     """
-    exchange = [*_field(1, request), *_field(2, response)]
-    head = _field(1, [metadata.SerializeToString(deterministic=True)])
-    return b"".join([*head, *_field(_log_field(request_name), exchange)])
+    request_size, response_size = sum(map(len, request)), sum(map(len, response))
+    request_head, response_head = _head(1, request_size), _head(2, response_size)
+    size = len(request_head) + request_size + len(response_head) + response_size
+    heads = _head(1, len(metadata)), metadata, _head(_log_field(request_name), size)
+    return b"".join((*heads, request_head, *request, response_head, *response))
 
 
 def exchange(log: PredictionLog) -> Any:
@@ -178,9 +177,18 @@ def _log_field(request_name: str) -> int:
     return PredictionLog.DESCRIPTOR.fields_by_name[_LOGS[request_name]].number
 
 
-def _field(number: int, pieces: Sequence[bytes]) -> list[bytes]:
-    """A message as a field of another one (https://protobuf.dev/programming-guides/encoding)."""
-    return [bytes((number << 3 | 2,)), varint(sum(map(len, pieces))), *pieces]
+@functools.lru_cache(1024)
+def _head(number: int, size: int) -> bytes:
+    """What is before the bytes of a message that is a field (https://protobuf.dev/programming-guides/encoding)."""
+    return bytes((number << 3 | 2,)) + varint(size)
+
+
+@functools.lru_cache(64)
+def _common_metadata(model_spec: bytes, sampling_rate: float) -> bytes:
+    """What a version's records have in common."""
+    metadata = LogMetadata(saved_model_tags=_TAGS, sampling_config=SamplingConfig(sampling_rate=sampling_rate))
+    metadata.model_spec.MergeFromString(model_spec)
+    return metadata.SerializeToString()
 
 
 def _no_recording(path: Path, number: int) -> RecordingError:

@@ -13,17 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-import numpy as np
-import numpy.typing as npt
+import google_crc32c
 
 _LENGTH = struct.Struct("<QI")
 _CHECKSUM = struct.Struct("<I")
 _MASK = 0xFFFFFFFF
 _MASK_DELTA = 0xA282EAD8
-# CRC-32C's polynomial (RFC 3720, appendix B.4), its lowest bit first.
-_POLYNOMIAL = 0x82F63B78
-# So many bytes are one look into the tables.
-_BLOCK = 2048
 
 
 class RecordError(ValueError):
@@ -61,21 +56,6 @@ def framed(record: bytes) -> bytes:
     return b"".join((_head(len(record)), record, _CHECKSUM.pack(_masked_crc32c(record))))
 
 
-def crc32c(data: bytes) -> int:
-    """The CRC-32C of some bytes."""
-    tables, places = _tables()
-    crc = _MASK
-    for start in range(0, len(data), _BLOCK):
-        block = data[start : start + _BLOCK]
-        # The checksum so far is that of the same bytes with itself laid over their beginning; what is longer than they
-        # are stays.
-        size = min(len(block), _CHECKSUM.size)
-        head = int.from_bytes(block[:size], "little") ^ crc & (1 << 8 * size) - 1
-        values = np.frombuffer(head.to_bytes(size, "little") + block[size:], np.uint8)
-        crc = int(np.bitwise_xor.reduce(tables[places[-values.size :] + values])) ^ crc >> 8 * size
-    return crc ^ _MASK
-
-
 def _read(file: BinaryIO, path: Path, count: int, size: int) -> bytes:
     # A damaged length must not ask for more memory than the file has bytes.
     if count > size - file.tell():
@@ -95,21 +75,5 @@ def _head(length: int) -> bytes:
 
 
 def _masked_crc32c(data: bytes) -> int:
-    crc = crc32c(data)
+    crc: int = google_crc32c.value(data)
     return ((crc >> 15 | crc << 17) + _MASK_DELTA) & _MASK
-
-
-@functools.cache
-def _tables() -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]:
-    """For each number of zeros behind a byte and each byte, what it adds to the checksum, uint32 [_BLOCK * 256].
-
-    And the places of the first of them, for all bytes of a block: int64 [_BLOCK].
-    """
-    tables = np.empty((_BLOCK, 256), np.uint32)
-    row: npt.NDArray[np.uint32] = np.arange(256, dtype=np.uint32)
-    for _ in range(8):
-        row = row >> np.uint32(1) ^ (row & np.uint32(1)) * np.uint32(_POLYNOMIAL)
-    tables[0] = row
-    for zeros in range(1, _BLOCK):
-        tables[zeros] = tables[zeros - 1] >> 8 ^ row[tables[zeros - 1] & 0xFF]
-    return tables.ravel(), np.arange(_BLOCK - 1, -1, -1) * 256

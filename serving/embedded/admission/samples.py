@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from google.protobuf.message import Message
-
 from serving.apis.messages import ModelSpec
 from serving.embedded.admission.budget import Budget
 
@@ -37,9 +35,12 @@ class Spare:
 class Sample:
     """A request that was chosen, and its answer: dropped where there is no room for it.
 
-    model: that it is to. keeps_inputs: whether more than the answer is wanted. request: without its inputs. inputs,
-    response: None where they are not kept. spec: of what answered.
+    model: that it is to. keeps_inputs: whether more than the answer is wanted. request: the name of its message, and
+    its bytes without the inputs. inputs, response: None where they are not kept. spec: of what answered.
     """
+
+    # Whether tensors are wanted as arrays too.
+    wants_arrays = True
 
     def __init__(self, spare: Spare, model: str, *, keeps_inputs: bool = True) -> None:
         self._spare = spare
@@ -47,7 +48,7 @@ class Sample:
         self.model = model
         self.size = 0
         self.is_dropped = False
-        self.request: Message | None = None
+        self.request: tuple[str, bytes] = ("", b"")
         self.inputs: Pieces | None = None
         self.response: Pieces | None = None
         self.spec: ModelSpec | None = None
@@ -57,9 +58,9 @@ class Sample:
         """Whether it has its answer."""
         return self.response is not None
 
-    def ask(self, request: Message, size: int, inputs: Pieces) -> None:
-        """Takes the request. request: without its inputs. inputs: their fields, of about `size` bytes."""
-        self.request = request
+    def ask(self, name: str, request: bytes, size: int, inputs: Pieces) -> None:
+        """Takes the request. name: of its message. request: without its inputs: their fields, of about `size` bytes."""
+        self.request = name, request
         if self._keeps_inputs and self._hold(size):
             self.inputs = inputs
 
@@ -88,11 +89,12 @@ class Samples:
 
     def __init__(self, samples: Sequence[Sample]) -> None:
         self._samples = samples
+        self.wants_arrays = any(sample.wants_arrays for sample in samples)
 
-    def ask(self, request: Message, size: int, inputs: Pieces) -> None:
+    def ask(self, name: str, request: bytes, size: int, inputs: Pieces) -> None:
         """As a sample's."""
         for sample in self._samples:
-            sample.ask(request, size, inputs)
+            sample.ask(name, request, size, inputs)
 
     def answer(self, spec: ModelSpec, size: int, response: Pieces) -> None:
         """As a sample's."""

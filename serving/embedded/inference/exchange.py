@@ -9,7 +9,7 @@ from functools import partial
 from google.protobuf.message import Message
 
 from serving.apis import tensors
-from serving.apis.messages import ModelSpec
+from serving.apis.messages import ModelSpec, PredictRequest
 from serving.apis.tensors import Array
 from serving.embedded.admission.samples import Sample, Samples
 from serving.embedded.inference.model import Signature
@@ -27,13 +27,16 @@ Exchange = Sample | Samples
 class Tensors:
     """The tensors of a map, by alias. Called, it gives the bytes of its entries, and `end`.
 
-    tag: of the map. arrays: with their DataTypes.
+    tag: of the map. arrays: with their DataTypes. tensor_content: whether numbers are raw bytes.
     """
 
-    def __init__(self, tag: bytes, arrays: Mapping[str, tuple[Array, int]], end: bytes = b"") -> None:
+    def __init__(
+        self, tag: bytes, arrays: Mapping[str, tuple[Array, int]], end: bytes = b"", *, tensor_content: bool = False
+    ) -> None:
         self._tag = tag
         self._arrays = arrays
         self._end = end
+        self._tensor_content = tensor_content
 
     @property
     def arrays(self) -> dict[str, Array]:
@@ -49,34 +52,54 @@ class Tensors:
         """The bytes, in pieces."""
         pieces: list[bytes] = []
         for alias, (array, dtype) in self._arrays.items():
-            tensor = tensors.tensor_proto_pieces(array, dtype, tensor_content=True)
+            tensor = tensors.tensor_proto_pieces(array, dtype, tensor_content=self._tensor_content)
             pieces.append(map_entry(self._tag, alias, sum(map(len, tensor))))
             pieces += tensor
         return [*pieces, self._end]
 
 
-def ask_predict(exchange: Exchange, request: Message, signature: Signature, feeds: Mapping[str, Array]) -> None:
-    """Takes a Predict request. request: without its inputs. feeds: by tensor name."""
+def predict_head(request: PredictRequest) -> bytes:
+    """The bytes of a Predict request without its inputs."""
+    if request.output_filter:
+        spec, output_filter = request.model_spec, request.output_filter
+        return PredictRequest(model_spec=spec, output_filter=output_filter).SerializeToString()
+    return _spec_field(request.model_spec.SerializeToString())
+
+
+def ask_predict(exchange: Exchange, head: bytes, signature: Signature, feeds: Mapping[str, Array]) -> None:
+    """Takes a Predict request. head: its bytes without the inputs. feeds: by tensor name."""
     arrays = {alias: (_own(feeds[tensor]), dtype) for alias, tensor, dtype in signature.inputs if tensor in feeds}
-    inputs = Tensors(_INPUTS, arrays)
-    exchange.ask(request, inputs.size, inputs)
+    inputs = Tensors(_INPUTS, arrays, tensor_content=True)
+    exchange.ask("PredictRequest", head, inputs.size, inputs)
 
 
-def answer_predict(exchange: Exchange, signature: Signature, outputs: Mapping[str, Array]) -> None:
-    """Takes the answer to a Predict request. outputs: by alias."""
+def answer_predict(
+    exchange: Exchange, signature: Signature, outputs: Mapping[str, Array], response: bytes | None = None
+) -> None:
+    """Takes the answer to a Predict request. outputs: by alias. response: its bytes, where they are at hand."""
+    if response is not None and not exchange.wants_arrays:
+        exchange.answer(signature.spec, len(response), lambda: [response])
+        return
     arrays = {alias: (_own(outputs[alias]), signature.output_types[alias]) for alias in sorted(outputs)}
-    response = Tensors(OUTPUTS, arrays, signature.spec_field)
-    exchange.answer(signature.spec, response.size, response)
+    values = Tensors(OUTPUTS, arrays, signature.spec_field)
+    exchange.answer(signature.spec, values.size, values)
 
 
 def ask_examples(exchange: Exchange, request: Message, examples: Array) -> None:
     """Takes a request of examples. request: without its input. examples: strings [N] of serialized tf.Example."""
-    exchange.ask(request, tensors.array_bytes(examples), partial(_input, examples))
+    head = request.SerializeToString()
+    exchange.ask(request.DESCRIPTOR.name, head, tensors.array_bytes(examples), partial(_input, examples))
 
 
 def answer_examples(exchange: Exchange, spec: ModelSpec, size: int, response: Message) -> None:
     """Takes the answer to a request of examples."""
     exchange.answer(spec, size, lambda: [response.SerializeToString(deterministic=True)])
+
+
+@functools.lru_cache(256)
+def _spec_field(spec: bytes) -> bytes:
+    """PredictRequest.model_spec as on the wire."""
+    return b"\x0a" + tensors.varint(len(spec)) + spec
 
 
 def _own(array: Array) -> Array:

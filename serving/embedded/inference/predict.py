@@ -16,7 +16,7 @@ import numpy as np
 from serving.apis import tensors
 from serving.apis.messages import DT_STRING, ModelSpec, PredictRequest, SignatureDef, TensorProto
 from serving.apis.tensors import Array, NdarraySize
-from serving.embedded.inference.exchange import Exchange, answer_predict, ask_predict
+from serving.embedded.inference.exchange import Exchange, answer_predict, ask_predict, predict_head
 from serving.embedded.inference.model import DEFAULT_SIGNATURE, LoadedModel, Signature
 from serving.embedded.inference.runner import Run
 from serving.embedded.limits import Limits
@@ -98,8 +98,8 @@ async def predict(
     plan = planned(engine, version, find_signature(engine, version, signature_name), inputs, output_filter, deadline)
     exchange = None if account is None else account.sample(version.name)
     if exchange is not None:
-        request = PredictRequest(model_spec=spec, output_filter=output_filter)
-        ask_predict(exchange, request, plan.signature, plan.run.feeds)
+        head = predict_head(PredictRequest(model_spec=spec, output_filter=output_filter))
+        ask_predict(exchange, head, plan.signature, plan.run.feeds)
     outputs = dict(zip(plan.aliases, await engine.run(plan.run), strict=True))
     if exchange is not None:
         answer_predict(exchange, plan.signature, outputs)

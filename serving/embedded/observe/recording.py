@@ -42,6 +42,8 @@ Count = Callable[[str, str, int], None]
 class Record(Sample):
     """A request that is recorded. origin, seconds: where it came from, and when, in seconds of the Unix epoch."""
 
+    wants_arrays = False
+
     def __init__(self, spare: Spare, model: str, logging: RequestLogging, *, keeps_inputs: bool) -> None:
         super().__init__(spare, model, keeps_inputs=keeps_inputs)
         self.logging = logging
@@ -185,10 +187,9 @@ class Recording:
 
 def _framed(record: Record) -> bytes:
     """A record as it is in a file."""
-    assert record.request is not None
     assert record.response is not None
     assert record.spec is not None
-    rate = record.logging.sampling_rate
-    metadata = log_metadata(record.spec, record.origin, sampling_rate=rate, timestamp_secs=record.seconds)
-    request = [record.request.SerializeToString(deterministic=True), *(record.inputs() if record.inputs else ())]
-    return framed(log_bytes(metadata, record.request.DESCRIPTOR.name, request, record.response()))
+    rate, spec = record.logging.sampling_rate, record.spec.SerializeToString()
+    metadata = log_metadata(spec, record.origin, sampling_rate=rate, timestamp_secs=record.seconds)
+    name, head = record.request
+    return framed(log_bytes(metadata, name, [head, *(record.inputs() if record.inputs else ())], record.response()))

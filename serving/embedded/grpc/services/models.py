@@ -23,7 +23,7 @@ from serving.embedded.grpc.answers import predict_response
 from serving.embedded.grpc.methods import Rpc, Unary
 from serving.embedded.grpc.services.peers import check_reload
 from serving.embedded.inference import examples
-from serving.embedded.inference.exchange import answer_predict, ask_predict
+from serving.embedded.inference.exchange import answer_predict, ask_predict, predict_head
 from serving.embedded.inference.predict import Plan, find_signature, input_size, planned
 from serving.embedded.observe.calls import Call
 from serving.embedded.offload import LARGE_BYTES, work_size
@@ -73,7 +73,7 @@ class ModelServices:
             plan: Plan
             exchange = call.sample(version.name)
             if exchange is not None:
-                asked = PredictRequest(model_spec=request.model_spec, output_filter=request.output_filter)
+                head = predict_head(request)
             read = partial(planned, engine, version, signature, request.inputs, request.output_filter, call.deadline)
             if size <= LARGE_BYTES:
                 # What it takes as a message pays for small arrays too.
@@ -85,7 +85,7 @@ class ModelServices:
                 call.refund(size)
             del request, read
             if exchange is not None:
-                ask_predict(exchange, asked, signature, plan.run.feeds)
+                ask_predict(exchange, head, signature, plan.run.feeds)
             aliases, fetches, answer_bytes = plan.aliases, plan.run.fetches, version.servable.answer_bytes
             request_bytes = call.size
             if answer_bytes:
@@ -94,13 +94,17 @@ class ModelServices:
             running = engine.run(plan.run)
             del plan
             outputs = dict(zip(aliases, await running, strict=True))
-        if exchange is not None:
-            answer_predict(exchange, signature, outputs)
         size = _answer_bytes(outputs.values(), tensor_content=self._tensor_content)
         if size <= LARGE_BYTES:
             if answer_bytes:
                 answer_bytes.pop(fetches, None)
-            return predict_response(signature, outputs, tensor_content=self._tensor_content)
+            kept = outputs if exchange is None else dict(outputs)
+            response = predict_response(signature, outputs, tensor_content=self._tensor_content)
+            if exchange is not None:
+                answer_predict(exchange, signature, kept, response)
+            return response
+        if exchange is not None:
+            answer_predict(exchange, signature, outputs)
         # The arrays, and the answer twice, in pieces and joined.
         call.give_back()
         size *= 2

@@ -301,6 +301,6 @@ def test_several_samples_of_one_request() -> None:
 
     kept = [Kept(), Kept()]
     samples = Samples(kept)
-    samples.ask(None, 0, list)  # type: ignore[arg-type]
+    samples.ask("", b"", 0, list)
     samples.answer(None, 0, list)  # type: ignore[arg-type]
     assert [each.calls for each in kept] == [["ask", "answer"]] * 2

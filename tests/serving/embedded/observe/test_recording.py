@@ -81,7 +81,7 @@ class Server:
 
 def fill(sample: Sample | Samples, size: int) -> None:
     """Has it hold a request of `size` bytes and an empty answer. Raises ValueError for a negative size, halfway."""
-    sample.ask(PredictRequest(model_spec=ModelSpec(name="m")), abs(size), list)
+    sample.ask("PredictRequest", b"\x0a\x03\x0a\x01m", abs(size), list)
     if size < 0:
         raise ValueError
     sample.answer(ModelSpec(name="m"), 0, list)
@@ -162,7 +162,7 @@ def test_what_waits_is_bounded(server: Server) -> None:
 def test_an_answer_that_does_not_fit_drops_its_request(server: Server) -> None:
     """Its bytes are there for others at once."""
     sample = server.chosen()
-    sample.ask(PredictRequest(), MAX_HELD_BYTES, list)
+    sample.ask("PredictRequest", b"", MAX_HELD_BYTES, list)
     sample.answer(ModelSpec(), 1, list)
     assert sample.is_dropped
     assert server.budget.used == 0
@@ -186,7 +186,7 @@ def test_answers_only(tmp_path: Path) -> None:
     """Inputs are not even held."""
     server = Server(tmp_path, answers_only=True)
     sample = server.chosen()
-    sample.ask(PredictRequest(model_spec=ModelSpec(name="m")), 10**9, list)
+    sample.ask("PredictRequest", b"\x0a\x03\x0a\x01m", 10**9, list)
     assert server.budget.used == 0
     sample.answer(ModelSpec(name="m"), 10, list)
     server.recording.end(sample, Origin("id"), 0.0)
@@ -238,7 +238,7 @@ def test_a_record_that_cannot_be_made_is_counted(server: Server) -> None:
 
     server.answered(server.call("first"))
     sample = server.chosen()
-    sample.ask(PredictRequest(), 0, pieces)
+    sample.ask("PredictRequest", b"", 0, pieces)
     sample.answer(ModelSpec(), 0, list)
     server.recording.end(sample, Origin("id"), 0.0)
     server.answered(server.call("second"))
@@ -250,7 +250,7 @@ def test_a_record_that_cannot_be_made_is_counted(server: Server) -> None:
 def test_a_record_that_is_larger_than_a_file_is_counted(server: Server) -> None:
     """As an error, whose text says what to do."""
     sample = server.chosen()
-    sample.ask(PredictRequest(), 100, lambda: [b"\x1a\x80\x80\x40" + bytes(2**20)])
+    sample.ask("PredictRequest", b"", 100, lambda: [b"\x1a\x80\x80\x40" + bytes(2**20)])
     sample.answer(ModelSpec(), 0, list)
     server.recording.end(sample, Origin("large"), 0.0)
     assert server.ids() == []
