@@ -123,7 +123,7 @@ def apply(
         )
         after = read_labels(model_base_path).named(there)
         if models_config:
-            _write(models_config, model_base_path)
+            write_models_config(models_config, model_base_path)
     if as_json:
         moved = [{"label": name, "before": before.get(name), "after": after.get(name)} for name in versions]
         click.echo(json.dumps({"dry_run": dry_run, "labels": moved}, indent=2))
@@ -177,7 +177,8 @@ def _facts(model_base_path: Path, labels: Labels, there: list[int]) -> dict[str,
     return {"labels": facts, "history": [move._asdict() for move in labels.history]}
 
 
-def _write(models_config: Path, model_base_path: Path) -> None:
+def write_models_config(models_config: Path, model_base_path: Path) -> None:
+    """Writes the labels into a models.config that something else than `fashion serve` reads, whole, and says so."""
     from fashion_common.files import write_whole
     from rollout.move import versions_there
     from serving.launch.models_config import fixed
@@ -185,7 +186,9 @@ def _write(models_config: Path, model_base_path: Path) -> None:
     there = versions_there(model_base_path)
     text = fixed(models_config.read_text(encoding="utf-8"), read_labels(model_base_path).named(there), there)
     write_whole(models_config, text)
-    click.echo(f"{models_config} has the labels: its server looks at it by --model_config_file_poll_wait_seconds")
+    click.echo(
+        f"{models_config} has the labels: its server looks at it by --model_config_file_poll_wait_seconds", err=True
+    )
 
 
 def _patch(labels: Mapping[str, int], there: list[int]) -> str:

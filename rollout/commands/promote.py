@@ -16,10 +16,12 @@ from fashion_common.labels import CANARY, ROLLBACK, STABLE, read_labels
 from fashion_common.layout import version_number
 from fashion_common.running import running_servers
 from fashion_common.thresholds import Thresholds
+from rollout.commands.label import write_models_config
 from rollout.commands.options import (
     dry_run_option,
     json_option,
     model_base_path_option,
+    models_config_option,
     reason_option,
     wait_option,
 )
@@ -83,6 +85,7 @@ fashion promote --evidence evidence.json --watch 300
 @reason_option
 @wait_option
 @model_base_path_option
+@models_config_option
 @dry_run_option
 @json_option
 @with_servers
@@ -100,6 +103,7 @@ def promote(
     reason: str,
     wait: float,
     model_base_path: Path,
+    models_config: Path | None,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -138,6 +142,7 @@ def promote(
         why = "; ".join(filter(None, [reason, *(f"forced: {objection}" for objection in objections)]))
         failure = _promote(
             model_base_path,
+            models_config,
             version,
             why,
             # The history keeps the figures, not the pictures.
@@ -159,6 +164,7 @@ def promote(
 
 def _promote(
     model_base_path: Path,
+    models_config: Path | None,
     version: int,
     reason: str,
     evidence: dict[str, Any],
@@ -185,6 +191,8 @@ def _promote(
         report=lambda line: click.echo(line, err=True),
     )
     result["promoted"] = True
+    if models_config:
+        write_models_config(models_config, model_base_path)
     try:
         click.echo(f"Watching for {watch_seconds:g} s; Ctrl-C ends the watch, and {STABLE} stays {version}", err=True)
         fault, seen = watch(
@@ -201,6 +209,8 @@ def _promote(
         return ""
     back = previous(model_base_path, STABLE)
     move_labels(model_base_path, {STABLE: back}, action=ROLLBACK, reason=fault, wait_seconds=wait)
+    if models_config:
+        write_models_config(models_config, model_base_path)
     result |= {"promoted": False, "rolled_back": True}
     return f"Rolled back to {back}: {fault}"
 

@@ -12,11 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from google.protobuf import text_format
 
 from fashion_common.evidence import Evidence, Latency, Side
 from fashion_common.labels import read_labels
 from rollout.errors import RolloutUsageError
 from rollout.evidence import given_evidence
+from serving.apis.messages import ModelServerConfig
 from tests.support.console import FASHION
 from tests.support.detached import DetachedServer, detached_server
 from tests.support.live import wait_until
@@ -80,24 +82,39 @@ def evidence_file(directory: Path, stable: int, version: int, ratio: float = 1.0
     return path
 
 
+def models_config(directory: Path) -> Path:
+    """One that somebody else's server reads, without labels."""
+    path = directory / "models.config"
+    path.write_text('model_config_list { config { name: "m" base_path: "/m" model_platform: "tensorflow" } }')
+    return path
+
+
+def stable_in(path: Path) -> int:
+    """The version that `stable` names there."""
+    [config] = text_format.Parse(path.read_text(), ModelServerConfig()).model_config_list.config
+    return config.version_labels["stable"]
+
+
 def test_a_version_that_holds_is_promoted_under_load(
-    live: DetachedServer, images: Path, candidate: Callable[[int], int]
+    live: DetachedServer, images: Path, tmp_path: Path, candidate: Callable[[int], int]
 ) -> None:
-    """No request fails, no answer is wrong; the history has the evidence."""
+    """No request fails, no answer is wrong; the history has the evidence, and a models.config the label."""
     version = candidate(GOOD)
+    config = models_config(tmp_path)
     with load(f"grpc://{live.address}", np.load(images), CLASSES) as seen:
-        done = live.fashion("promote", "--evidence", images, "--watch", 2, "--max-latency-ratio", 100)
+        done = live.fashion(
+            "promote", "--evidence", images, "--watch", 2, "--max-latency-ratio", 100, "--models-config", config
+        )
         asked = seen.answered
         assert live.version("stable") == version
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == f"stable went from 1 to {version}"
-    assert (
-        f"{live.url} answers by it\nWatching for 2 s; Ctrl-C ends the watch, and stable stays {version}\n"
-        in done.stderr
-    )
+    assert f"{live.url} answers by it\n{config} has the labels: " in done.stderr
+    assert f"\nWatching for 2 s; Ctrl-C ends the watch, and stable stays {version}\n" in done.stderr
     assert " requests, 0.0% failed, " in done.stderr
     assert (seen.failed, seen.wrong) == ([], [])
     assert asked > 100
+    assert stable_in(config) == version
     move = read_labels(live.base).history[-1]
     assert (move.label, move.before, move.after, move.action) == ("stable", 1, version, "promote")
     assert move.evidence is not None
@@ -132,11 +149,15 @@ def test_what_does_not_hold_is_refused(
 def test_a_forced_version_that_breaks_is_rolled_back(
     live: DetachedServer, images: Path, tmp_path: Path, candidate: Callable[[int], int]
 ) -> None:
-    """The watch sees that requests take longer than before."""
+    """The watch sees that requests take longer than before; a models.config goes back too."""
     version = candidate(SLOW)
+    config = models_config(tmp_path)
     evidence = evidence_file(tmp_path, 1, version, ratio=30.0)
     with load(f"grpc://{live.address}", np.load(images), CLASSES) as seen:
-        done = live.fashion("promote", version, "--evidence", evidence, "--force", "--watch", 60, "--json")
+        done = live.fashion(
+            "promote", version, "--evidence", evidence, "--force", "--watch", 60, "--json", "--models-config", config
+        )
+    assert stable_in(config) == 1
     result = json.loads(done.stdout)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith(f"Error: Rolled back to 1: requests to {live.url} take ")
