@@ -15,6 +15,7 @@ from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServic
 from fashion_common.layout import WARMUP_FILE
 from tests.support.exports import small_model
 from tests.support.live import running
+from training.export.garments import warmup_records
 from training.export.signatures import write_saved_model
 from training.export.warmup import write_warmup
 
@@ -26,7 +27,7 @@ def version(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A version with its warmup requests."""
     version = tmp_path_factory.mktemp("export") / "fashion_mnist" / "1"
     write_saved_model(small_model(), version)
-    write_warmup(version / WARMUP_FILE, "fashion_mnist", list(BATCH_SIZES))
+    write_warmup(version / WARMUP_FILE, "fashion_mnist", warmup_records, list(BATCH_SIZES))
     return version
 
 

@@ -29,10 +29,10 @@ class Step(NamedTuple):
 # In the order in which an export comes to them.
 STEPS = (
     Step("training.export.export", "accept"),
-    Step("training.export.export", "golden_cases"),
+    Step("training.export.garments", "golden_cases"),
     Step("training.export.publish", "remove_leftovers"),
     Step("training.export.publish", "_lock"),
-    Step("training.export.export", "write_saved_model"),
+    Step("training.export.garments", "write_saved_model"),
     Step("training.export.signatures", "_set_method_names"),
     Step("training.export.export", "write_archive"),
     Step("training.export.export", "write_warmup"),

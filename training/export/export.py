@@ -13,18 +13,16 @@ import tensorflow as tf
 
 from fashion_common.errors import LabelsError
 from fashion_common.layout import ASSETS_EXTRA, SELF_TEST_FILE, WARMUP_FILE
-from fashion_common.served_model import CLASS_NAMES
 from serving.apis.self_test import TOLERANCE, write_archive
 from training.data.dataset import Report
 from training.errors import DamagedVersionError, TrainingError, TrainingUsageError
 from training.export.acceptance import MIN_AGREEMENT, accept
-from training.export.golden import golden_cases
 from training.export.lite import conversion_process
 from training.export.manifest import check_files, read_manifest, recorded_accuracy, write_manifest
 from training.export.publish import publish, staging_directory
 from training.export.replay import replay
 from training.export.self_test import Differences, run_self_test, self_test_process
-from training.export.signatures import describe_signatures, write_saved_model
+from training.export.signatures import describe_signatures
 from training.export.trained import TrainedModel
 from training.export.versions import newest_with_manifest, remove_old_versions
 from training.export.warmup import write_warmup
@@ -98,7 +96,8 @@ def export_saved_model(
     )
     # A manifest goes wherever its version goes: single requests are not listed in it.
     evidence = replace(replayed, examples=()).to_json() if replayed else None
-    golden = golden_cases(candidate.model)
+    form = candidate.form
+    golden = form.golden_cases()
     with (
         self_test_process() as self_test,
         conversion_process() if with_lite else nullcontext() as convert,
@@ -106,9 +105,9 @@ def export_saved_model(
     ):
         report("Writing the SavedModel")
         try:
-            write_saved_model(candidate.model, staging)
+            form.write(staging)
             write_archive(staging / SELF_TEST_FILE, golden)
-            write_warmup(staging / WARMUP_FILE, model_name, batch_sizes, warmup_recordings)
+            write_warmup(staging / WARMUP_FILE, model_name, form.warmup_records, batch_sizes, warmup_recordings)
         except tf.errors.OpError as error:
             raise OSError(f"TensorFlow says {error.message}") from error
         for file in candidate.files if with_copies else ():
@@ -126,12 +125,8 @@ def export_saved_model(
             "config": dict(candidate.config),
             "metrics": dict(candidate.metrics),
             "data": dict(candidate.data),
-            "model": {
-                "name": candidate.model.name,
-                "layers": [layer.name for layer in candidate.model.layers],
-                "parameters": candidate.model.count_params(),
-            },
-            "class_names": list(CLASS_NAMES),
+            "model": form.describe(),
+            "class_names": list(form.class_names),
             "signatures": describe_signatures(staging),
             "self_test": {
                 "tolerance": TOLERANCE,

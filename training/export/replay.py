@@ -17,7 +17,6 @@ from serving.apis.recordings import has_inputs, read_recording
 from serving.apis.self_test import Array
 from serving.apis.tensors import TensorError, make_ndarray
 from training.errors import TrainingUsageError
-from training.export.signatures import served_signatures
 from training.export.trained import TrainedModel
 
 # The output of a signature that has them; `classify` has the second.
@@ -30,7 +29,7 @@ def replay(candidate: TrainedModel, model_name: str, recordings: Sequence[Path])
     It runs on the model as it will be served, before anything is written. A request that it cannot run is counted as
     refused. Raises RecordingError, and TrainingUsageError for a record without inputs or without probabilities.
     """
-    functions = served_signatures(candidate.model)
+    functions = candidate.form.functions()
     comparison, digest = Comparison(), hashlib.sha256()
     versions: set[int] = set()
     refused, refusal = 0, ""

@@ -16,17 +16,20 @@ from fashion_common.served_model import CLASS_NAMES, IMAGE_SHAPE
 from training import runs
 from training.data import dataset
 from training.errors import TrainingUsageError
+from training.export.form import Form
+from training.export.garments import Garments
 from training.fit.evaluate import evaluate
 
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A model and its record. source: the name of its run or file; files: its copies on disk, in Keras's formats.
+    """A model as it is served, and its record.
 
-    metrics: accuracies from 0 to 1 by name; data: name, version and digests of the images it was measured on.
+    source: the name of its run or file; files: its copies on disk, in Keras's formats. metrics: accuracies from
+    0 to 1 by name; data: name, version and digests of the images it was measured on.
     """
 
-    model: keras.Model
+    form: Form
     source: str
     files: tuple[Path, ...]
     config: Mapping[str, Any] = field(default_factory=dict)
@@ -51,7 +54,7 @@ def load_run(run: Path) -> TrainedModel:
     data = metrics.pop("data", {})
     copies = (run / name for name in (runs.MODEL, runs.ARCHITECTURE, runs.WEIGHTS, runs.HDF5))
     return TrainedModel(
-        model=_load(run / runs.MODEL),
+        form=Garments(_load(run / runs.MODEL)),
         source=run.resolve().name,
         files=tuple(copy for copy in copies if copy.is_file()),
         config=runs.read_json(run / runs.CONFIG),
@@ -71,7 +74,7 @@ def load_file(file: Path, weights: Path | None = None, data_dir: Path | None = N
     data = dataset.load(data_dir)
     test = evaluate(model, data.test_images, data.test_labels)
     metrics = {"test_accuracy": test.accuracy, "test_loss": test.loss, "test_distribution": test.distribution()}
-    return TrainedModel(model, file.name, files, metrics=metrics, data=data.manifest())
+    return TrainedModel(Garments(model), file.name, files, metrics=metrics, data=data.manifest())
 
 
 def _files(file: Path, weights: Path | None) -> tuple[Path, ...]:

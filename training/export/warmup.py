@@ -5,32 +5,26 @@ https://www.tensorflow.org/tfx/serving/saved_model_warmup
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
 from google.protobuf import text_format
 
 from fashion_common.layout import MAX_WARMUP_RECORDS
-from fashion_common.served_model import IMAGE_SHAPE, SIGNATURES
+from fashion_common.served_model import SIGNATURES
 from serving.apis.messages import (
     BatchingParameters,
     ClassificationRequest,
     ClassifyLog,
-    ExampleList,
-    Input,
     ModelSpec,
     PredictionLog,
     PredictLog,
     PredictRequest,
-    TensorProto,
-    TensorShapeProto,
 )
 from serving.apis.recordings import exchange, read_recording
-from serving.apis.tensors import data_type_name, make_tensor_proto
+from serving.apis.tensors import data_type_name
 from serving.apis.tfrecord import framed
 from training.errors import TrainingUsageError
-from training.export.golden import image_example, image_file
 
 _GREATEST = 128
 
@@ -56,14 +50,21 @@ def batch_sizes(batching_config: Path) -> list[int]:
     return sizes
 
 
-def write_warmup(path: Path, model_name: str, sizes: Sequence[int], recordings: Sequence[Path] = ()) -> int:
+def write_warmup(
+    path: Path,
+    model_name: str,
+    make: Callable[[str, int], Iterable[PredictionLog]],
+    sizes: Sequence[int],
+    recordings: Sequence[Path] = (),
+) -> int:
     """Writes the TFRecord file and gives the number of its records: every signature with every batch size.
 
-    recordings: the first answered request of each signature and batch size takes the place of the one that would be
-    made, or is added as long as there is room. Raises OSError, RecordingError, and TrainingUsageError for more records
-    than TF Serving takes, or recordings without a request that is of use.
+    make: gives the requests of a model's name and a batch size. recordings: the first answered request of each
+    signature and batch size takes the place of the one that would be made, or is added as long as there is room. Raises
+    OSError, RecordingError, and TrainingUsageError for more records than TF Serving takes, or recordings without a
+    request that is of use.
     """
-    records = {(_signature(record), size): record for size in sizes for record in _records(model_name, size)}
+    records = {(_signature(record), size): record for size in sizes for record in make(model_name, size)}
     if len(records) > MAX_WARMUP_RECORDS:
         raise TrainingUsageError(
             f"{len(sizes)} batch sizes make {len(records)} warmup requests: "
@@ -129,28 +130,3 @@ def _classify_request(log: PredictionLog) -> tuple[int, PredictionLog] | None:
 def _signature(record: PredictionLog) -> str:
     name: str = exchange(record).request.model_spec.signature_name
     return name
-
-
-def _records(model_name: str, size: int) -> Iterator[PredictionLog]:
-    black = image_file(np.zeros(IMAGE_SHAPE, np.uint8), "PNG")
-    inputs = {
-        "serving_default": ("images", _filled(np.uint8(0), size, *IMAGE_SHAPE)),
-        "encoded_images": ("image_bytes", _filled(black, size)),
-        "float_images": ("images", _filled(np.float32(0), size, *IMAGE_SHAPE)),
-    }
-    for signature, (name, tensor) in inputs.items():
-        spec = ModelSpec(name=model_name, signature_name=signature)
-        yield PredictionLog(predict_log=PredictLog(request=PredictRequest(model_spec=spec, inputs={name: tensor})))
-    spec = ModelSpec(name=model_name, signature_name="classify")
-    examples = Input(example_list=ExampleList(examples=[image_example(black)] * size))
-    yield PredictionLog(classify_log=ClassifyLog(request=ClassificationRequest(model_spec=spec, input=examples)))
-
-
-def _filled(value: np.uint8 | np.float32 | bytes, *shape: int) -> TensorProto:
-    """A tensor of one value: written once, since readers repeat the last value for what the shape asks for.
-
-    https://github.com/tensorflow/tensorflow/blob/master/tensorflow/core/framework/tensor.proto
-    """
-    tensor = make_tensor_proto(value, tensor_content=False)
-    tensor.tensor_shape.CopyFrom(TensorShapeProto(dim=[TensorShapeProto.Dim(size=size) for size in shape]))
-    return tensor

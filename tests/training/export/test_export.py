@@ -150,7 +150,7 @@ def test_a_version_that_answers_otherwise_is_not_published(
 
     monkeypatch.setattr("training.export.export.self_test_process", self_test_process)
     monkeypatch.setattr(
-        "training.export.export.write_saved_model",
+        "training.export.garments.write_saved_model",
         lambda _, path: signatures.write_saved_model(small_model(seed=8), path),
     )
     result = invoke("export", run, "--model-base-path", base)
@@ -218,7 +218,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(
     """Whoever was writing when no more could be written."""
     if most_bytes < 300_000:
         monkeypatch.setattr(
-            "training.export.export.write_saved_model", lambda _, path: (path / "saved_model.pb").touch()
+            "training.export.garments.write_saved_model", lambda _, path: (path / "saved_model.pb").touch()
         )
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, hard))

@@ -24,6 +24,7 @@ from serving.apis.recordings import prediction_log
 from tests.support.exports import encoded, invoke, make_run, manifest, pictures, small_model
 from tests.support.records import image_log, sure_of, write_recording
 from training.errors import TrainingUsageError
+from training.export.garments import Garments
 from training.export.golden import image_example
 from training.export.replay import replay
 from training.export.trained import TrainedModel
@@ -35,13 +36,13 @@ _IMAGES = pictures(20)
 @pytest.fixture(scope="module")
 def candidate() -> TrainedModel:
     """The model of the exported run."""
-    return TrainedModel(small_model(), "a-run", ())
+    return TrainedModel(Garments(small_model()), "a-run", ())
 
 
 @pytest.fixture(scope="module")
-def probabilities(candidate: TrainedModel) -> npt.NDArray[np.float32]:
+def probabilities() -> npt.NDArray[np.float32]:
     """What Keras gives for the images."""
-    return predict(candidate.model, _IMAGES)
+    return predict(small_model(), _IMAGES)
 
 
 @pytest.fixture
@@ -176,7 +177,7 @@ class _NaN(keras.layers.Layer):  # type: ignore[misc]
 def test_a_model_that_answers_nan_is_no_candidate(recording: Path) -> None:
     """Its answers agree with nothing, and are told."""
     model = keras.Sequential([keras.Input((28, 28)), keras.layers.Flatten(), keras.layers.Dense(10), _NaN()])
-    evidence = replay(TrainedModel(model, "broken", ()), "m", [recording])
+    evidence = replay(TrainedModel(Garments(model), "broken", ()), "m", [recording])
     assert (evidence.agreeing, evidence.candidate.not_numbers) == (0, 20)
 
 

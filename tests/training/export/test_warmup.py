@@ -31,6 +31,7 @@ from serving.embedded.models.storage import VersionDirectory
 from tests.support.exports import encoded, invoke, pictures
 from tests.support.records import image_log, sure_of, write_recording
 from training.errors import TrainingUsageError
+from training.export.garments import warmup_records
 from training.export.golden import image_example
 from training.export.warmup import batch_sizes, write_warmup
 
@@ -41,7 +42,7 @@ BATCHING_CONFIG = CONFIG_DIR / "batching.config"
 def records(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
     """The records of a file for two batch sizes, as TensorFlow's own reader gives them."""
     path = tmp_path_factory.mktemp("1") / "assets.extra" / "tf_serving_warmup_requests"
-    assert write_warmup(path, "fashion_mnist", [1, 8]) == 8
+    assert write_warmup(path, "fashion_mnist", warmup_records, [1, 8]) == 8
     return [record.numpy() for record in tf.data.TFRecordDataset(str(path))]
 
 
@@ -84,7 +85,7 @@ def test_every_signature_is_asked_with_every_batch_size(records: list[bytes]) ->
 def test_more_records_than_tensorflow_serving_takes_are_refused(tmp_path: Path) -> None:
     """It fails the load of a version with more than 1000."""
     with pytest.raises(TrainingUsageError, match="251 batch sizes make 1004 warmup requests"):
-        write_warmup(tmp_path / "1" / "warmup", "fashion_mnist", list(range(1, 252)))
+        write_warmup(tmp_path / "1" / "warmup", "fashion_mnist", warmup_records, list(range(1, 252)))
 
 
 def test_the_batch_sizes_are_those_of_the_server_s_configuration() -> None:
@@ -154,7 +155,7 @@ def test_recorded_requests_take_the_place_of_made_ones(tmp_path: Path) -> None:
         image_log(images[:5], answers),
     )
     path = tmp_path / "1" / "warmup"
-    assert write_warmup(path, "fashion_mnist", [1], [recording]) == 5
+    assert write_warmup(path, "fashion_mnist", warmup_records, [1], [recording]) == 5
     assert _keys(path) == [(name, 1) for name in SIGNATURES] + [("serving_default", 5)]
     first = PredictionLog.FromString(next(read_records(path)))
     request = first.predict_log.request
@@ -176,7 +177,7 @@ def test_recorded_classify_requests_warm_up_too(tmp_path: Path) -> None:
         tmp_path / "a", prediction_log(request, ClassificationResponse()), prediction_log(request, response)
     )
     path = tmp_path / "1" / "warmup"
-    assert write_warmup(path, "fashion_mnist", [1], [recording]) == 5
+    assert write_warmup(path, "fashion_mnist", warmup_records, [1], [recording]) == 5
     assert _keys(path)[-1] == ("classify", 2)
     *_, last = read_records(path)
     assert PredictionLog.FromString(last).classify_log.request.input == request.input
@@ -200,7 +201,7 @@ def test_a_request_that_might_fail_the_load_is_no_warmup(tmp_path: Path, log: Pr
     """A server refuses a version whose warmup fails; recordings of nothing else are asked wrongly."""
     recording = write_recording(tmp_path / "a", log)
     with pytest.raises(TrainingUsageError, match=f"no answered request of the served signatures in {recording}"):
-        write_warmup(tmp_path / "1" / "warmup", "fashion_mnist", [1], [recording])
+        write_warmup(tmp_path / "1" / "warmup", "fashion_mnist", warmup_records, [1], [recording])
 
 
 def test_no_more_recorded_requests_than_a_server_takes(tmp_path: Path) -> None:
@@ -216,7 +217,9 @@ def test_no_more_recorded_requests_than_a_server_takes(tmp_path: Path) -> None:
         tensor.int_val.append(1)
         logs.append(log)
     path = tmp_path / "1" / "warmup"
-    assert write_warmup(path, "fashion_mnist", [1, 1010], [write_recording(tmp_path / "a", *logs)]) == 1000
+    assert (
+        write_warmup(path, "fashion_mnist", warmup_records, [1, 1010], [write_recording(tmp_path / "a", *logs)]) == 1000
+    )
     keys = _keys(path)
     assert len(set(keys)) == 1000
     assert keys[:8] == [(name, size) for size in (1, 1010) for name in SIGNATURES]
