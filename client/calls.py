@@ -13,8 +13,8 @@ from client.limits import MESSAGE_BYTES
 from client.pictures.batch import Batch
 from client.types import IMAGE_BYTES, Call, Calls, Metadata, Signature, Tensor, TensorInfo
 from fashion_common.served_model import IMAGE_SHAPE
+from serving.apis.signatures import DEFAULT_SIGNATURE
 
-DEFAULT_SIGNATURE_NAME = "serving_default"
 _ENCODED = "encoded_images"
 # What an image takes in a message, by the input's dtype: PNG bytes of noise, in a tf.Example, stay below 1,024.
 _SENT_BYTES = {"DT_FLOAT": 4 * IMAGE_BYTES, "DT_STRING": 1024}
@@ -27,7 +27,7 @@ def calls(batch: Batch, metadata: Metadata, signature_name: str | None) -> Itera
     Raises ClientUsageError for a signature that the model does not have or that does not take images, with what it
     takes and what would work.
     """
-    name = signature_name or DEFAULT_SIGNATURE_NAME
+    name = signature_name or DEFAULT_SIGNATURE
     if name not in metadata.signatures:
         names = ", ".join(metadata.signatures) or "none"
         raise ClientUsageError(f"{metadata.model_name} has no signature {name!r}: it has {names} (--signature)")
@@ -40,7 +40,7 @@ def calls(batch: Batch, metadata: Metadata, signature_name: str | None) -> Itera
 
 def parts(batch: Batch, metadata: Metadata, signature_name: str | None) -> Iterator[tuple[int, Calls]]:
     """The batch in parts whose request stays below the 4 MB that a gRPC peer takes: images of each, and its calls."""
-    signature = metadata.signatures.get(signature_name or DEFAULT_SIGNATURE_NAME, Signature({}, {}, ""))
+    signature = metadata.signatures.get(signature_name or DEFAULT_SIGNATURE, Signature({}, {}, ""))
     sizes = [_SENT_BYTES.get(info.dtype, IMAGE_BYTES) for info in signature.inputs.values()]
     for part in batch.split(MESSAGE_BYTES // max(sizes, default=IMAGE_BYTES)):
         yield part.count, functools.partial(calls, part, metadata, signature_name)

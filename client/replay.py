@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from google.protobuf.message import Message
 
-from client.calls import DEFAULT_SIGNATURE_NAME
 from client.errors import ClientUsageError, ServerError
 from client.load import Request
 from client.types import ModelSpec
@@ -28,6 +27,7 @@ from serving.apis.messages import (
 )
 from serving.apis.recordings import exchange, has_inputs, read_recording
 from serving.apis.self_test import TOLERANCE
+from serving.apis.signatures import DEFAULT_SIGNATURE
 from serving.apis.tensors import Array, TensorError, make_ndarray
 
 _SENDABLE = ("predict_log", "classify_log", "regress_log", "multi_inference_log")
@@ -91,7 +91,7 @@ class Kind(NamedTuple):
     @classmethod
     def of(cls, request: Any) -> Kind:
         """That of a request message."""
-        names = (spec.signature_name or DEFAULT_SIGNATURE_NAME for spec in _model_specs(request))
+        names = (spec.signature_name or DEFAULT_SIGNATURE for spec in _model_specs(request))
         if isinstance(request, PredictRequest):
             shapes = (request.inputs[name].tensor_shape.dim for name in sorted(request.inputs))
             sizes = [dims[0].size for dims in shapes if dims]

@@ -8,12 +8,27 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from fashion_common.served_model import CLASS_NAMES, IMAGE_SHAPE, MODEL_NAME
+from serving.apis.signatures import INTERNAL, Signature, TensorInfo
+
+__all__ = [
+    "IMAGE_BYTES",
+    "INTERNAL",
+    "Call",
+    "Calls",
+    "Metadata",
+    "ModelSpec",
+    "Output",
+    "Prediction",
+    "Preprocess",
+    "Signature",
+    "Tensor",
+    "TensorInfo",
+    "VersionStatus",
+]
 
 IMAGE_BYTES = math.prod(IMAGE_SHAPE)
 # What a picture goes through before it is sent (client.pictures.images.read_image).
 Preprocess = Literal["auto", "photo", "none"]
-# TensorFlow keeps entries such as __saved_model_init_op among the signatures; they cannot be run.
-INTERNAL = "__"
 
 
 @dataclass(frozen=True)
@@ -38,28 +53,6 @@ class VersionStatus:
     error_code: str = "OK"
     error_message: str = ""
     runtime: str = ""
-
-
-@dataclass(frozen=True)
-class TensorInfo:
-    """One input or output of a signature: DataType's name, and the shape, -1 for a free size, None for any rank."""
-
-    dtype: str
-    shape: tuple[int, ...] | None
-
-    def __str__(self) -> str:
-        """The shape for people: `[N, 28, 28]`, `[...]` for any rank."""
-        sizes = ["..."] if self.shape is None else ["N" if size < 0 else str(size) for size in self.shape]
-        return f"[{', '.join(sizes)}]"
-
-
-@dataclass(frozen=True)
-class Signature:
-    """One signature of a served model."""
-
-    inputs: dict[str, TensorInfo]
-    outputs: dict[str, TensorInfo]
-    method_name: str
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,9 @@ from google.protobuf.message import DecodeError, Message
 
 from client.errors import ClientUsageError, ServerError
 from client.transports.base import Exchange
-from client.types import INTERNAL, Call, Calls, Metadata, ModelSpec, Output, Signature, TensorInfo, VersionStatus
+from client.types import Call, Calls, Metadata, ModelSpec, Output, Signature, VersionStatus
 from serving.apis import messages, runtimes, services
+from serving.apis.signatures import signatures
 from serving.apis.status import Code
 
 _DATA_TYPES = messages.POOL.FindEnumTypeByName("tensorflow.DataType")
@@ -133,24 +134,13 @@ def _version_statuses(response: tuple[messages.GetModelStatusResponse, Trailers]
 
 
 def _metadata(response: messages.GetModelMetadataResponse) -> Metadata:
-    signatures = messages.SignatureDefMap()
+    definitions = messages.SignatureDefMap()
     try:
-        signatures.ParseFromString(response.metadata["signature_def"].value)
+        definitions.ParseFromString(response.metadata["signature_def"].value)
     except DecodeError as error:
         raise ServerError("INTERNAL", "the server's metadata cannot be read") from error
-    return Metadata(
-        response.model_spec.name,
-        response.model_spec.version.value,
-        {
-            name: Signature(
-                {key: _tensor_info(info) for key, info in sorted(signature.inputs.items())},
-                {key: _tensor_info(info) for key, info in sorted(signature.outputs.items())},
-                signature.method_name,
-            )
-            for name, signature in sorted(signatures.signature_def.items())
-            if not name.startswith(INTERNAL)
-        },
-    )
+    spec = response.model_spec
+    return Metadata(spec.name, spec.version.value, signatures(definitions.signature_def))
 
 
 def _model_spec(model: ModelSpec, signature_name: str = "") -> messages.ModelSpec:
@@ -181,8 +171,3 @@ def _output(name: str, proto: messages.TensorProto) -> Output:
     if sys.byteorder == "big":
         values.byteswap()
     return Output(shape, values.tolist())
-
-
-def _tensor_info(info: messages.TensorInfo) -> TensorInfo:
-    shape = None if info.tensor_shape.unknown_rank else tuple(dim.size for dim in info.tensor_shape.dim)
-    return TensorInfo(_DATA_TYPES.values_by_number[info.dtype].name, shape)

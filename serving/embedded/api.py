@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 from fashion_common.runtimes import LITERT, TENSORFLOW
 from serving.apis import messages, runtimes
+from serving.apis.signatures import Signature, signatures
 from serving.embedded.inference.model import LoadedModel
 from serving.embedded.inference.predict import Engine
 from serving.embedded.models.core import ServerCore
-from serving.errors import InvalidArgument, NotFound, ResourceExhausted, quoted
+from serving.errors import InvalidArgument, NotFound, ResourceExhausted, ServingError, quoted
 
 SIGNATURE_DEF = "signature_def"
 
@@ -86,3 +88,12 @@ class Api:
             signatures = messages.SignatureDefMap(signature_def=definitions)
             response.metadata[SIGNATURE_DEF].Pack(signatures, deterministic=True)
         return response
+
+    def signatures(self) -> dict[str, dict[str, Signature]]:
+        """Those of the newest version of each model, by the model's name; none of one that has no version to serve."""
+        models = {}
+        for name in sorted(self.core.model_names):
+            with contextlib.suppress(ServingError), self.core.use(messages.ModelSpec(name=name)) as version:
+                loaded = version.servable.signatures
+                models[name] = signatures({key: signature.definition for key, signature in loaded.items()})
+        return models

@@ -14,9 +14,10 @@ from google.protobuf import text_format
 
 from serving.apis import messages, tensors
 from serving.apis.messages import DT_FLOAT, DT_STRING
+from serving.apis.signatures import DEFAULT_SIGNATURE
 from serving.apis.tensors import Array
 from serving.embedded.inference.exchange import Exchange, answer_examples, ask_examples
-from serving.embedded.inference.model import DEFAULT_SIGNATURE, Signature
+from serving.embedded.inference.model import Signature
 from serving.embedded.inference.predict import (
     CLASSIFY_METHOD,
     REGRESS_METHOD,

@@ -9,8 +9,6 @@ from serving.apis.messages import DT_FLOAT, ModelSpec, PredictResponse, Signatur
 from serving.apis.tensors import Array
 from serving.embedded.inference.batch_queue import BatchingOptions, Queue
 
-DEFAULT_SIGNATURE = "serving_default"
-
 
 class Servable(Protocol):
     """What a runtime makes of a version's directory: all that the server knows of a loaded model.

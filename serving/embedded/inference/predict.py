@@ -15,9 +15,10 @@ import numpy as np
 
 from serving.apis import tensors
 from serving.apis.messages import DT_STRING, ModelSpec, PredictRequest, SignatureDef, TensorProto
+from serving.apis.signatures import DEFAULT_SIGNATURE
 from serving.apis.tensors import Array, NdarraySize
 from serving.embedded.inference.exchange import Exchange, answer_predict, ask_predict, predict_head
-from serving.embedded.inference.model import DEFAULT_SIGNATURE, LoadedModel, Signature
+from serving.embedded.inference.model import LoadedModel, Signature
 from serving.embedded.inference.runner import Run
 from serving.embedded.limits import Limits
 from serving.embedded.models.versions import Version

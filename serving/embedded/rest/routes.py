@@ -14,11 +14,11 @@ from functools import partial
 from typing import NamedTuple
 from urllib.parse import unquote
 
-from serving.apis import messages
+from serving.apis import messages, openapi
+from serving.apis.signatures import DEFAULT_SIGNATURE
 from serving.apis.status import Code
 from serving.embedded.api import SIGNATURE_DEF, Api
 from serving.embedded.inference.examples import classify, regress
-from serving.embedded.inference.model import DEFAULT_SIGNATURE
 from serving.embedded.inference.predict import predict
 from serving.embedded.limits import Limits
 from serving.embedded.observe.calls import Call, Operation
@@ -92,6 +92,7 @@ class Routes:
             _api("GetModelStatus", _GET, f"{_MODEL}{_VERSION}", self._status, measured=True),
             _api("GetModelMetadata", _GET, f"{_MODEL}{_VERSION}/metadata", self._metadata, measured=True),
             _api("NoModel", _GET, f"/v1/models{_VERSION}(?:/metadata)?", self._no_model),
+            _api("OpenApi", _GET, r"/openapi\.json", self._openapi),
             _api("Malformed", _ANY, "/v1/.*", self._malformed),
             *self.state(metrics_path),
         ]
@@ -166,6 +167,9 @@ class Routes:
         request.call.header = self._api.runtimes_header(request.model)
         status = await self._api.status(messages.GetModelStatusRequest(model_spec=_spec(request)))
         return _reply(outputs.message_json(status))
+
+    async def _openapi(self, _: Request) -> Reply:
+        return _reply(json.dumps(openapi.document(self._api.signatures())))
 
     async def _no_model(self, _: Request) -> Reply:
         raise InvalidArgument("Missing model name in request.")

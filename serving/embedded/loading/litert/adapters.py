@@ -23,8 +23,9 @@ from serving.apis.messages import (
     TensorInfo,
     TensorShapeProto,
 )
+from serving.apis.signatures import DEFAULT_SIGNATURE
 from serving.apis.tensors import Array
-from serving.embedded.inference.model import DEFAULT_SIGNATURE, Servable
+from serving.embedded.inference.model import Servable
 from serving.embedded.inference.predict import CLASSIFY_METHOD, PREDICT_METHOD
 from serving.errors import InvalidArgument
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from serving.apis import tensors
 from serving.apis.messages import SignatureDef, TensorInfo, TensorShapeProto
-from serving.embedded.inference.model import DEFAULT_SIGNATURE
+from serving.apis.signatures import DEFAULT_SIGNATURE
 from serving.embedded.inference.predict import PREDICT_METHOD
 from serving.embedded.loading.litert.flatbuffer import ModelFile, Tensor
 

@@ -16,14 +16,13 @@ from google.protobuf.message import Message
 
 from serving.apis import tensors
 from serving.apis.messages import GetModelMetadataResponse, SignatureDefMap
+from serving.apis.signatures import BYTES_SUFFIX
 from serving.apis.tensors import Array
 from serving.embedded.api import SIGNATURE_DEF
 from serving.embedded.inference.predict import type_name
 from serving.embedded.rest.json.values import non_finite, pretty_object, quoted
 from serving.errors import InvalidArgument
 
-# Outputs whose names end so are bytes, not text.
-BYTES_SUFFIX = "_bytes"
 _NUMPY = orjson.OPT_SERIALIZE_NUMPY
 _INDENT = "    "
 # So many elements are printed at a time, or one row of the first dimensions.

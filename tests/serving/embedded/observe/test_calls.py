@@ -45,6 +45,7 @@ REQUESTS = {
     "GetModelStatus": ("GET", "/v1/models/m"),
     "GetModelMetadata": ("GET", "/v1/models/m/metadata"),
     "NoModel": ("GET", "/v1/models"),
+    "OpenApi": ("GET", "/openapi.json"),
     "Preflight": ("OPTIONS", "/v1/models/m:predict"),
     "Malformed": ("PUT", "/v1/models/m"),
     "Health": ("GET", "/healthz"),
