@@ -33,6 +33,7 @@ _COMMANDS = {
     "versions": _Command("training.commands.versions", "training", "List the exported versions of the served model."),
     "serve": _Command("serving.launch.cli", "embedded", "Serve the newest version over gRPC and REST."),
     "predict": _Command("client.commands.predict", None, "Print the class names of images."),
+    "web": _Command("client.commands.web", "web", "Show what a served model answers, as a page."),
     "status": _Command("client.commands.status", None, "Print the state of the served model's versions."),
     "metadata": _Command("client.commands.metadata", None, "Print the served model's signatures."),
     "evaluate": _Command("client.commands.evaluate", None, "Measure a live server's accuracy on the test set."),
@@ -152,3 +153,7 @@ def _keep_fish_descriptions_whole() -> None:
     from click.shell_completion import FishComplete
 
     FishComplete.source_template = FishComplete.source_template.replace("string split ", "string split --max 1 ")
+
+
+if __name__ == "__main__":
+    main()

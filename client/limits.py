@@ -27,6 +27,8 @@ HUNG_SECONDS = 30.0
 
 # Pillow warns above this many pixels and refuses twice as many; a picture for 784 pixels needs neither.
 PICTURE_PIXELS = 89_478_485
+# A picture that is sent to the page; a photograph of a telephone has some 10 MB.
+UPLOAD_BYTES = 32 * 1024 * 1024
 # Standard input is read whole, since its first bytes say what it is.
 STDIN_BYTES = 256 * 1024 * 1024
 

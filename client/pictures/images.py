@@ -42,6 +42,17 @@ def read_image(source: Path | BinaryIO, name: str, preprocess: Preprocess = "aut
 
 def picture_pixels(picture: Image.Image, name: str, preprocess: Preprocess = "auto") -> bytes:
     """`read_image` of an open picture."""
+    pixels, doubt = pixels_and_doubt(picture, preprocess)
+    if doubt:
+        warnings.warn(f"{name}: {doubt}", ImageWarning, stacklevel=2)
+    return pixels
+
+
+def pixels_and_doubt(picture: Image.Image, preprocess: Preprocess = "auto") -> tuple[bytes, str]:
+    """The pixels of `read_image`, and what it would warn of, or an empty text.
+
+    Warnings are the whole process's: who reads pictures for several users at a time takes the text from here.
+    """
     if preprocess == "photo" or (preprocess == "auto" and not _is_ready(picture)):
         # Ready images need none of it.
         from client.pictures.photograph import photo_pixels
@@ -50,9 +61,7 @@ def picture_pixels(picture: Image.Image, name: str, preprocess: Preprocess = "au
     else:
         gray, doubt = _on_black(picture).convert("L"), ""
     pixels = (gray if gray.size == IMAGE_SHAPE else gray.resize(IMAGE_SHAPE, Image.Resampling.BILINEAR)).tobytes()
-    if doubt := doubt or _doubt(pixels):
-        warnings.warn(f"{name}: {doubt}", ImageWarning, stacklevel=2)
-    return pixels
+    return pixels, doubt or _doubt(pixels)
 
 
 def png(pixels: bytes) -> bytes:

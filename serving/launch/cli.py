@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from serving.launch.backends import BACKENDS, MODEL_SERVER, ServeOptions
 from serving.launch.choose import AUTO, ENGINES, choose
 from serving.launch.errors import LaunchError
 from serving.launch.follow import following
+from serving.launch.page import check_page, page
 from serving.launch.prepare import (
     check_readable,
     check_server_flags,
@@ -33,7 +34,7 @@ from serving.launch.tls import client_arguments
 
 _DEFAULTS = ServeOptions()
 _PORT = click.IntRange(0, 65535)
-_MODES = ("print_command", "detach", "stop")
+_MODES = ("print_command", "detach", "stop", "web")
 _OF_CONTAINER = ("engine", "image")
 _EXAMPLES = """Example: fashion serve --rest-port 0
 
@@ -98,6 +99,7 @@ def _labels(_ctx: click.Context, _option: click.Parameter, values: tuple[str, ..
 @click.option("--print-command", is_flag=True, help="Print the exact command line and start nothing.")
 @click.option("--detach", is_flag=True, help="Return when the model is AVAILABLE, and leave the server running.")
 @click.option("--stop", is_flag=True, help="End what --detach started on this --port.")
+@click.option("--web", is_flag=True, help="Show the model as a page too, as `fashion web` does.")
 @click.argument("server_flags", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
 def serve(
@@ -111,6 +113,7 @@ def serve(
     print_command: bool,
     detach: bool,
     stop: bool,
+    web: bool,
     **settings: object,
 ) -> None:
     """Serve the newest version over gRPC and REST, in the foreground, until Ctrl-C or SIGTERM.
@@ -127,6 +130,7 @@ def serve(
         click.echo(server_usage(choose(backend, options, engine)[0]))
         return
     check_server_flags(options)
+    check_page(wanted=web)
     versions = versions_to_serve(options)
     labels = served_labels(options, given, versions)
     options, reason = choose(backend, options, engine, only_show=print_command)
@@ -154,8 +158,12 @@ def serve(
         _echo_addresses(options, f"fashion serve --stop{port}")
         click.echo(f"Log   {log_command}")
         return
-    with temporary_config(options, files) as configured, following(configured, _record_directory(options.port)):
-        run_until_stopped(configured, wait, lambda: _echo_addresses(options, "Ctrl-C"))
+    with (
+        temporary_config(options, files) as configured,
+        following(configured, _record_directory(options.port)),
+        page(options, wanted=web) as start_page,
+    ):
+        run_until_stopped(configured, wait, lambda: _announce(options, start_page))
     click.echo("Stopped.")
 
 
@@ -192,6 +200,11 @@ def _record_directory(port: int) -> Path | None:
         return detached.port_directory(port)
     except LaunchError:
         return None
+
+
+def _announce(options: ServeOptions, start_page: Callable[[], None]) -> None:
+    _echo_addresses(options, "Ctrl-C")
+    start_page()
 
 
 def _echo_addresses(options: ServeOptions, stop: str) -> None:

@@ -1,0 +1,1 @@
+"""The page: what a served model answers, in a browser."""

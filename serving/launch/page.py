@@ -1,0 +1,48 @@
+"""The page beside a server, `fashion serve --web`: `fashion web` as a program of its own, since we know no client."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from fashion_common.installation import install_command, module_command
+from serving.launch.backends import ServeOptions
+from serving.launch.errors import ServeUsageError
+
+_EXTRA = "web"
+_MODULES = ("starlette", "uvicorn")
+
+
+def check_page(*, wanted: bool) -> None:
+    """Raises ServeUsageError where a page is wanted and cannot run: said before a server is started for it."""
+    for module in _MODULES if wanted else ():
+        if importlib.util.find_spec(module) is None:
+            raise ServeUsageError(
+                f"--web needs the extra [{_EXTRA}] ({module} is not installed): {install_command(_EXTRA)}"
+            )
+
+
+def page_command(options: ServeOptions) -> list[str]:
+    """`fashion web` of this server over REST, which has no TLS and has the metrics."""
+    server = options.status_url.partition("/v1/")[0]
+    return [*module_command("client.cli"), "web", "--server", server, "--model-name", options.model_name, "--no-open"]
+
+
+@contextmanager
+def page(options: ServeOptions, *, wanted: bool) -> Iterator[Callable[[], None]]:
+    """Gives what starts the page if it is wanted; it prints its own address, and ends with the block."""
+    processes: list[subprocess.Popen[bytes]] = []
+
+    def start() -> None:
+        if wanted:
+            processes.append(subprocess.Popen(page_command(options), stdin=subprocess.DEVNULL, stderr=sys.stderr))
+
+    try:
+        yield start
+    finally:
+        for process in processes:
+            process.terminate()
+            process.wait()

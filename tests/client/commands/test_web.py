@@ -1,0 +1,161 @@
+"""`fashion web`: the page beside a server, or with one of its own."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import pytest
+from click.testing import CliRunner
+
+from client.cli import fashion
+from client.web import server
+from tests.support.client_commands import NOBODY
+from tests.support.console import FASHION
+from tests.support.live import KITCHEN
+from tests.support.road import Road
+
+_PAGE = re.compile(r"Page  (http://\S+/)\n")
+
+
+@contextmanager
+def _running(*arguments: object, cwd: Path | None = None) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The command, and the address that it prints."""
+    command = [FASHION, *map(str, arguments)]
+    with subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield process, _address(process.stdout)
+        finally:
+            process.terminate()
+
+
+def _address(stdout: IO[str]) -> str:
+    lines = []
+    for line in stdout:
+        lines.append(line)
+        if match := _PAGE.fullmatch(line):
+            return match[1]
+    raise AssertionError(f"no address: {lines}")
+
+
+def _state(address: str) -> Any:
+    with urllib.request.urlopen(f"{address}api/state", timeout=30) as answer:  # noqa: S310 - http
+        return json.load(answer)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_prints_where_the_page_is_and_ends_when_asked(road: Road, number: int) -> None:
+    """With exit code 0 and no word more."""
+    with _running("web", "--port", 0, "--server", road.servers["grpc"]) as (process, address):
+        state = _state(address)
+        assert (state["server"], state["counts"]) == (road.servers["grpc"], None)
+        process.send_signal(number)
+        assert process.wait(20) == 0
+        assert (process.stdout.read(), process.stderr.read()) == ("", "")  # type: ignore[union-attr]
+
+
+def test_without_a_server_it_starts_one_that_ends_with_it(tmp_path: Path) -> None:
+    """What `fashion serve` would do here; its own lines come first."""
+    shutil.copytree(KITCHEN / "1", tmp_path / "models/kitchen/1")
+    environment = ("--model-name", "kitchen")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FASHION_SERVE_MODEL_BASE_PATH", str(tmp_path / "models/kitchen"))
+        with _running("web", "--port", 0, *environment, cwd=tmp_path) as (process, address):
+            state = _state(address)
+            process.terminate()
+            assert process.wait(20) == 0
+    assert (state["model_name"], state["labels"]) == ("kitchen", {"stable": 1, "canary": 1})
+    with pytest.raises(OSError, match="refused"):
+        socket.create_connection(("127.0.0.1", int(state["server"].rpartition(":")[2])))
+
+
+def test_a_server_that_does_not_start_is_said_by_the_server(tmp_path: Path) -> None:
+    """Its words, then ours; its exit code."""
+    command = [FASHION, "web", "--port", "0"]
+    process = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+    assert process.returncode == 2
+    first, *_, last = [line for line in process.stderr.splitlines() if line.startswith("Error")]
+    assert first.startswith("Error: Could not find base path models/fashion_mnist")
+    assert last == "Error: the embedded server ended with exit code 2, as said above: --server names one that runs"
+
+
+def test_serve_shows_the_page_too(tmp_path: Path) -> None:
+    """`fashion serve --web`: a program of its own, over REST, which has the metrics; it ends with the server."""
+    shutil.copytree(KITCHEN / "1", tmp_path / "kitchen/1")
+    model = ("--model-base-path", tmp_path / "kitchen", "--model-name", "kitchen", "--backend", "embedded")
+    with _running("serve", "--web", "--port", 0, "--rest-port", 0, *model) as (process, address):
+        state = _state(address)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+        assert process.stdout.read() == "Stopped.\n"  # type: ignore[union-attr]
+    assert state["server"].startswith("http://127.0.0.1:")
+    assert state["counts"] is not None
+    with pytest.raises(OSError, match="refused"):
+        urllib.request.urlopen(address, timeout=5)  # noqa: S310 - http
+
+
+def test_a_port_that_is_taken_is_named_or_another_one_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that was asked for is an error; the default is not worth one."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = CliRunner().invoke(fashion, ["web", "--server", NOBODY, "--port", str(port)])
+        assert result.exit_code == 2
+        assert f"Error: 127.0.0.1:{port} cannot be listened on: Address already in use: --port 0 takes" in result.output
+        monkeypatch.setattr(server, "PORT", port)
+        with server.listen("127.0.0.1", None) as listener:
+            assert listener.getsockname()[1] != port
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--server", NOBODY, "--host", "192.0.2.1"], "Error: 192.0.2.1:0 cannot be listened on: "),
+        (["--server", "nowhere"], "Error: 'nowhere' is not a server address: "),
+        (["--server", NOBODY, "--timeout", "0"], "Error: a deadline of 0 s cannot be met"),
+    ],
+)
+def test_what_cannot_be_is_one_line_and_exit_code_2(arguments: list[str], message: str) -> None:
+    """Before anything is served."""
+    result = CliRunner().invoke(fashion, ["web", "--port", "0", *arguments])
+    assert result.exit_code == 2, result.output
+    assert message in result.output
+
+
+@pytest.mark.parametrize(
+    ("host", "name"), [("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "127.0.0.1"), ("localhost", "localhost")]
+)
+def test_the_address_is_one_that_this_machine_can_open(host: str, name: str) -> None:
+    """What listens on all addresses is found on the loopback."""
+    with server.listen(host, 0) as listener:
+        assert server.url(listener, host) == f"http://{name}:{listener.getsockname()[1]}/"
+
+
+@pytest.mark.parametrize("command", [["web"], ["serve", "--web"]])
+def test_a_missing_extra_says_what_to_install(command: list[str], tmp_path: Path) -> None:
+    """Before a server is started."""
+    program = "import sys; sys.modules['starlette'] = None; from client.cli import main; main()"
+    if command[0] == "serve":
+        program = f"import importlib.util as u; u.find_spec = lambda name: None; {program}"
+    process = subprocess.run(
+        [sys.executable, "-c", program, *command], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert process.returncode == (1 if command == ["web"] else 2)
+    assert re.search(r"needs the extra \[web\] \(starlette\S* is not installed\): pip install -e", process.stderr)
+
+
+def test_the_page_contradicts_a_detached_server() -> None:
+    """It would end with the command; `fashion web --server` shows one that is detached."""
+    result = CliRunner().invoke(fashion, ["serve", "--web", "--detach"])
+    assert result.exit_code == 2
+    assert "--detach and --web exclude each other: give one of them" in result.output

@@ -1,0 +1,127 @@
+"""What the page gives to copy asks the same question again: on the command line, in Python, with curl."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from click.testing import CliRunner
+
+from client.cli import fashion
+from client.connection import open_transports
+from client.pictures.batch import Batch
+from client.transports.address import ServerAddress
+from client.transports.fake import FakeTransport
+from client.transports.security import Security
+from client.types import ModelSpec
+from client.web.snippets import Asked, Reach, snippets
+from tests.support.client_commands import APIS
+from tests.support.page import page, picture
+from tests.support.road import Road
+
+PREDICTION = {"class_id": 0, "class_name": "T-shirt/top", "probability": 1.0, "probabilities": [1.0] + [0.0] * 9}
+
+
+def _answer(url: str, file: Path, preprocess: str = "auto") -> dict[str, Any]:
+    async def ask() -> dict[str, Any]:
+        async with page(open_transports([url], 10, None, asynchronous=True), url) as browser:
+            query = httpx.QueryParams(name=file.name, preprocess=preprocess)
+            response = await browser.post(f"/api/predict?{query}", content=file.read_bytes())
+            assert response.status_code == 200, response.text
+            return dict(response.json())
+
+    return asyncio.run(ask())
+
+
+@APIS
+@pytest.mark.parametrize("preprocess", ["auto", "photo"])
+def test_each_gives_the_answer_that_the_page_shows(
+    road: Road, api: str, preprocess: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Copied, and run where the picture is; over gRPC curl asks the usual REST port, which is not this server's."""
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "it's a bag.png"
+    file.write_bytes(picture(size=60))
+    page_answer = _answer(road.servers[api], file, preprocess)
+    [shown] = page_answer["answers"]
+    texts = page_answer["snippets"]
+    assert json.loads(texts["Answer"])["probabilities"] == shown["probabilities"]
+
+    command = shlex.split(texts["fashion predict"].replace("\\\n", ""))
+    result = CliRunner().invoke(fashion, [*command[1:], "--json"])
+    assert result.exit_code == 0, result.output
+    [printed] = json.loads(result.stdout)
+    assert printed["probabilities"] == pytest.approx(shown["probabilities"], abs=1e-6)
+
+    python = subprocess.run(
+        [sys.executable, "-c", texts["Python"]], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert python.stdout.split()[0] == shown["class_name"].split()[0]
+
+    curl = texts["curl"].replace("http://127.0.0.1:8501", road.servers["rest"])
+    answer = json.loads(
+        subprocess.run(["/bin/sh", "-c", f"{curl} -s"], capture_output=True, text=True, check=True, timeout=60).stdout
+    )
+    assert answer["outputs"]["probabilities"][0] == pytest.approx(shown["probabilities"], abs=1e-6)
+
+
+def _texts(url: str, security: Security, name: str = "bag.png") -> dict[str, str]:
+    asked = Asked(ModelSpec("mine", version=3), Batch("DT_UINT8", bytes(784)), name, "none")
+    return snippets(asked, FakeTransport().model_metadata, Reach(ServerAddress.parse(url), security), PREDICTION)
+
+
+def test_tls_and_headers_are_in_them_but_no_headers_value(tmp_path: Path) -> None:
+    """A header may be a token: its value is left to the user."""
+    ca = tmp_path / "ca.pem"
+    ca.touch()
+    texts = _texts("https://h:443", Security(ca, ca, ca, "name", (("authorization", "Bearer secret"),)))
+    assert "secret" not in json.dumps(texts)
+    assert texts["fashion predict"].splitlines() == [
+        "fashion predict bag.png \\",
+        "  --server https://h:443 \\",
+        f"  --tls-ca {ca} \\",
+        f"  --tls-certificate {ca} \\",
+        f"  --tls-key {ca} \\",
+        "  --tls-server-name name \\",
+        "  --header authorization=... \\",
+        "  --model-name mine \\",
+        "  --model-version 3 \\",
+        "  --preprocess none",
+    ]
+    assert "headers=(('authorization', '...'),)" in texts["Python"]
+    assert f"ca_file=Path('{ca}')" in texts["Python"]
+    compile(texts["Python"], "snippet", "exec")
+    assert texts["curl"].splitlines()[1:5] == [
+        f"  --cacert {ca} \\",
+        f"  --cert {ca} \\",
+        f"  --key {ca} \\",
+        "  -H 'authorization: ...' \\",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("url", "rest"),
+    [
+        ("grpc://h:8500", "http://h:8501"),
+        ("grpc://[::1]:8500", "http://[::1]:8501"),
+        ("unix:///run/s", "http://127.0.0.1:8501"),
+        ("http://h:9/models", "http://h:9/models"),
+    ],
+)
+def test_curl_asks_the_usual_rest_port_of_a_grpc_server(url: str, rest: str) -> None:
+    """Where REST is beside gRPC nobody tells."""
+    command = shlex.split(_texts(url, Security())["curl"])
+    assert command[:2] == ["curl", f"{rest}/v1/models/mine/versions/3:predict"]
+
+
+def test_a_file_that_looks_like_an_option_is_a_file() -> None:
+    """Its name comes from whoever uses the page."""
+    assert "fashion predict ./--json " in _texts("grpc://h", Security(), "--json")["fashion predict"]
+    assert "'; rm -rf /'" in _texts("grpc://h", Security(), "; rm -rf /")["fashion predict"]
