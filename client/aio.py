@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from client.calls import parts
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
     from client.recorder import Recorder
+    from serving.apis.tensors import Array
 
 _R = TypeVar("_R")
 
@@ -30,36 +31,55 @@ class AsyncConnection(BaseConnection):
 
     _lock_type = asyncio.Lock
 
-    async def predict(self, images: Images, *, signature_name: str | None = None) -> list[Prediction]:
+    async def predict(
+        self, images: Images, *, signature_name: str | None = None, timeout: float | None = None
+    ) -> list[Prediction]:
         """See Connection.predict."""
-        return list(await self.predict_lazily(images, signature_name=signature_name))
+        return list(await self.predict_lazily(images, signature_name=signature_name, timeout=timeout))
 
-    async def predict_lazily(self, images: Images, *, signature_name: str | None = None) -> Iterator[Prediction]:
+    async def predict_lazily(
+        self, images: Images, *, signature_name: str | None = None, timeout: float | None = None
+    ) -> Iterator[Prediction]:
         """See Connection.predict_lazily."""
         answers = []
-        for count, part_calls in parts(Batch.of(images), await self.metadata(), signature_name):
-            outputs = await self._call(lambda wire: wire.predict(self.model, part_calls))  # noqa: B023 - called at once
+        for count, part_calls in parts(Batch.of(images), await self.metadata(timeout=timeout), signature_name):
+            outputs = await self._call(lambda wire: wire.predict(self.model, part_calls), timeout)  # noqa: B023 - called at once
             answers.append(predictions(outputs, count))
         return itertools.chain.from_iterable(answers)
 
-    async def exchange(self, request: Message) -> Any:
+    async def infer(
+        self,
+        inputs: Mapping[str, Any],
+        *,
+        signature_name: str | None = None,
+        output_filter: Sequence[str] = (),
+        timeout: float | None = None,
+    ) -> dict[str, Array]:
+        """See Connection.infer."""
+        from client.inputs import call
+
+        request, signature = call(inputs, await self.metadata(timeout=timeout), signature_name, output_filter)
+        return await self._call(lambda wire: wire.infer(self.model, request, signature), timeout)
+
+    async def exchange(self, request: Message, *, timeout: float | None = None) -> Any:
         """See Connection.exchange."""
-        return await self._call(lambda wire: wire.message(request))
+        return await self._call(lambda wire: wire.message(request), timeout)
 
-    async def status(self) -> list[VersionStatus]:
+    async def status(self, *, timeout: float | None = None) -> list[VersionStatus]:
         """See Connection.status."""
-        return await self._call(lambda wire: wire.status(self.model))
+        return await self._call(lambda wire: wire.status(self.model), timeout)
 
-    async def metadata(self) -> Metadata:
+    async def metadata(self, *, timeout: float | None = None) -> Metadata:
         """See Connection.metadata."""
+        self._check_open()
         async with self._metadata_lock:
             if self._metadata is None:
-                self._metadata = await self._call(lambda wire: wire.metadata(self.model))
+                self._metadata = await self._call(lambda wire: wire.metadata(self.model), timeout)
             return self._metadata
 
-    async def metrics(self) -> str:
+    async def metrics(self, *, timeout: float | None = None) -> str:
         """See Connection.metrics."""
-        return await self._call(lambda wire: wire.metrics())
+        return await self._call(lambda wire: wire.metrics(), timeout)
 
     async def diagnosis(self) -> str:
         """See Connection.diagnosis."""
@@ -78,21 +98,33 @@ class AsyncConnection(BaseConnection):
     async def __aexit__(self, *_error: object) -> None:
         await self.close()
 
-    async def _call(self, exchange_of: Callable[[Wire], Exchange[_R]]) -> _R:
-        attempts = self._attempts()
+    async def _call(self, exchange_of: Callable[[Wire], Exchange[_R]], timeout: float | None = None) -> _R:
+        attempts = self._attempts(timeout)
         while True:
-            transport, timeout = attempts.transport, attempts.timeout
+            transport, seconds = attempts.transport, attempts.timeout
             try:
                 exchange = exchange_of(transport.wire)
-                with transport.client_errors(timeout):
-                    response = await transport.send(exchange.request, timeout)
+                with transport.client_errors(seconds):
+                    response = await transport.send(exchange.request, seconds)
                 result = exchange.read(response)
             except ServerError as error:
+                self._check_open(error)
                 await asyncio.sleep(attempts.pause(error))
                 continue
+            except (Exception, asyncio.CancelledError) as error:
+                # The libraries have errors of their own for what is closed; of gRPC's the task looks cancelled.
+                if not (isinstance(error, asyncio.CancelledError) and _is_cancelled()):
+                    self._check_open(error)
+                raise
             if self.recorder is not None and exchange.messages is not None:
                 self.recorder.write(*exchange.messages(response, await self.metadata()))
             return result
+
+
+def _is_cancelled() -> bool:
+    """Whether someone cancelled this very task; Python 3.10 does not tell."""
+    task: Any = asyncio.current_task()
+    return hasattr(task, "cancelling") and task.cancelling() > 0
 
 
 def connect(

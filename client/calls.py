@@ -21,17 +21,23 @@ _SENT_BYTES = {"DT_FLOAT": 4 * IMAGE_BYTES, "DT_STRING": 1024}
 _CLASSIFY = "tensorflow/serving/classify"
 
 
+def signature_of(metadata: Metadata, signature_name: str | None) -> tuple[str, Signature]:
+    """The signature of this name, by default `serving_default`. Raises ClientUsageError where there is none."""
+    name = signature_name or DEFAULT_SIGNATURE
+    if name not in metadata.signatures:
+        names = ", ".join(metadata.signatures) or "none"
+        raise ClientUsageError(f"{metadata.model_name} has no signature {name!r}: it has {names} (--signature)")
+    return name, metadata.signatures[name]
+
+
 def calls(batch: Batch, metadata: Metadata, signature_name: str | None) -> Iterator[Call]:
     """Calls that give this model the same images: of `signature_name`; by default also one with PNG bytes.
 
     Raises ClientUsageError for a signature that the model does not have or that does not take images, with what it
     takes and what would work.
     """
-    name = signature_name or DEFAULT_SIGNATURE
-    if name not in metadata.signatures:
-        names = ", ".join(metadata.signatures) or "none"
-        raise ClientUsageError(f"{metadata.model_name} has no signature {name!r}: it has {names} (--signature)")
-    yield _call(batch, name, metadata.signatures[name])
+    name, signature = signature_of(metadata, signature_name)
+    yield _call(batch, name, signature)
     encoded = metadata.signatures.get(_ENCODED, Signature({}, {}, ""))
     takes_files = [info.dtype for info in encoded.inputs.values()] == ["DT_STRING"]
     if takes_files and signature_name is None and batch.dtype == "DT_UINT8":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from client.calls import parts
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
     from client.recorder import Recorder
+    from serving.apis.tensors import Array
 
 _R = TypeVar("_R")
 
@@ -53,10 +54,16 @@ class BaseConnection:
         self._metadata_lock = self._lock_type()
         self._closed = False
 
-    def _attempts(self) -> Attempts:
+    def _attempts(self, timeout: float | None) -> Attempts:
+        self._check_open()
+        if timeout is not None:
+            check_timeout(timeout)
+        return self._round_robin.attempts(self._timeout if timeout is None else timeout)
+
+    def _check_open(self, cause: BaseException | None = None) -> None:
+        """Raises ClientUsageError when the connection is closed, whatever came of that."""
         if self._closed:
-            raise ClientUsageError("the connection is closed: open another one with connect")
-        return self._round_robin.attempts(self._timeout)
+            raise ClientUsageError("the connection is closed: open another one with connect") from cause
 
 
 class Connection(BaseConnection):
@@ -64,50 +71,79 @@ class Connection(BaseConnection):
 
     _lock_type = threading.Lock
 
-    def predict(self, images: Images, *, signature_name: str | None = None) -> list[Prediction]:
+    def predict(
+        self, images: Images, *, signature_name: str | None = None, timeout: float | None = None
+    ) -> list[Prediction]:
         """Classifies images, in order.
 
         images: uint8 [N, 28, 28], raw pixels from 0 (background) to 255; or float32 from 0 to 1 for a signature that
         takes floats; or a sequence of N arrays [28, 28]. More than fit into a message of 4 MB are sent in parts.
+        timeout: the deadline of each request in seconds, here and in every method; by default the connection's.
         Raises ClientUsageError for what the model cannot take, before anything is sent; ServerError for what the server
         answers.
         """
-        return list(self.predict_lazily(images, signature_name=signature_name))
+        return list(self.predict_lazily(images, signature_name=signature_name, timeout=timeout))
 
-    def predict_lazily(self, images: Images, *, signature_name: str | None = None) -> Iterator[Prediction]:
+    def predict_lazily(
+        self, images: Images, *, signature_name: str | None = None, timeout: float | None = None
+    ) -> Iterator[Prediction]:
         """`predict`: the server is asked at once, but each Prediction is made when it is taken.
 
         Thousands at a time cost more than one after the other: memory that is new to the processor, and the garbage
         collector's walks through it (a tenth of the client's time, at 1000 images a request).
         """
         answers = []
-        for count, part_calls in parts(Batch.of(images), self.metadata(), signature_name):
-            outputs = self._call(lambda wire: wire.predict(self.model, part_calls))  # noqa: B023 - called at once
+        for count, part_calls in parts(Batch.of(images), self.metadata(timeout=timeout), signature_name):
+            outputs = self._call(lambda wire: wire.predict(self.model, part_calls), timeout)  # noqa: B023 - called at once
             answers.append(predictions(outputs, count))
         return itertools.chain.from_iterable(answers)
 
-    def exchange(self, request: Message) -> Any:
+    def infer(
+        self,
+        inputs: Mapping[str, Any],
+        *,
+        signature_name: str | None = None,
+        output_filter: Sequence[str] = (),
+        timeout: float | None = None,
+    ) -> dict[str, Array]:
+        """Runs a signature of any model: arrays in, arrays out, by name.
+
+        inputs: for every input of the signature an array of its dtype and shape; or lists or a scalar that take the
+            dtype without loss (0.1 becomes the nearest float32; 300 is no uint8). Strings are text or bytes.
+        signature_name: `serving_default` by default. output_filter: the outputs that are wanted; all by default.
+        Strings in the answer are arrays of objects, which are bytes. bfloat16, float8 and int4 need the package
+        ml_dtypes. Raises ClientUsageError, before anything is sent, for inputs that the model's metadata does not have
+        and for what REST cannot carry (complex numbers, empty arrays such as [0, 4]); ServerError for what the server
+        answers.
+        """
+        from client.inputs import call
+
+        request, signature = call(inputs, self.metadata(timeout=timeout), signature_name, output_filter)
+        return self._call(lambda wire: wire.infer(self.model, request, signature), timeout)
+
+    def exchange(self, request: Message, *, timeout: float | None = None) -> Any:
         """Sends a request message of PredictionService as it is, model and all, and gives its response message.
 
         request: PredictRequest, ClassificationRequest, RegressionRequest or MultiInferenceRequest. Raises ServerError;
         ClientUsageError for what REST cannot carry: MultiInferenceRequest, an output_filter, complex numbers.
         """
-        return self._call(lambda wire: wire.message(request))
+        return self._call(lambda wire: wire.message(request), timeout)
 
-    def status(self) -> list[VersionStatus]:
+    def status(self, *, timeout: float | None = None) -> list[VersionStatus]:
         """The state of the model's versions, the newest first. Raises ServerError."""
-        return self._call(lambda wire: wire.status(self.model))
+        return self._call(lambda wire: wire.status(self.model), timeout)
 
-    def metadata(self) -> Metadata:
+    def metadata(self, *, timeout: float | None = None) -> Metadata:
         """The model's signatures; read once a connection. Raises ServerError."""
+        self._check_open()
         with self._metadata_lock:
             if self._metadata is None:
-                self._metadata = self._call(lambda wire: wire.metadata(self.model))
+                self._metadata = self._call(lambda wire: wire.metadata(self.model), timeout)
             return self._metadata
 
-    def metrics(self) -> str:
+    def metrics(self, *, timeout: float | None = None) -> str:
         """What Prometheus reads of the server. Raises ServerError; ClientUsageError over gRPC, which has no metrics."""
-        return self._call(lambda wire: wire.metrics())
+        return self._call(lambda wire: wire.metrics(), timeout)
 
     def diagnosis(self) -> str:
         """Why servers do not answer, with the fix for each; "" where nothing is wrong with the connections.
@@ -118,7 +154,7 @@ class Connection(BaseConnection):
         return "; ".join(dict.fromkeys(filter(None, (each.diagnosis() for each in self._round_robin.transports))))
 
     def close(self) -> None:
-        """Ends the connection; further calls raise ClientUsageError."""
+        """Ends the connection; further calls raise ClientUsageError, and so do those under way, by their deadline."""
         self._closed = True
         for transport in self._round_robin.transports:
             transport.close()
@@ -129,18 +165,23 @@ class Connection(BaseConnection):
     def __exit__(self, *_error: object) -> None:
         self.close()
 
-    def _call(self, exchange_of: Callable[[Wire], Exchange[_R]]) -> _R:
-        attempts = self._attempts()
+    def _call(self, exchange_of: Callable[[Wire], Exchange[_R]], timeout: float | None = None) -> _R:
+        attempts = self._attempts(timeout)
         while True:
-            transport, timeout = attempts.transport, attempts.timeout
+            transport, seconds = attempts.transport, attempts.timeout
             try:
                 exchange = exchange_of(transport.wire)
-                with transport.client_errors(timeout):
-                    response = transport.send(exchange.request, timeout)
+                with transport.client_errors(seconds):
+                    response = transport.send(exchange.request, seconds)
                 result = exchange.read(response)
             except ServerError as error:
+                self._check_open(error)
                 time.sleep(attempts.pause(error))
                 continue
+            except Exception as error:
+                # The libraries have errors of their own for a channel that is closed.
+                self._check_open(error)
+                raise
             if self.recorder is not None and exchange.messages is not None:
                 self.recorder.write(*exchange.messages(response, self.metadata()))
             return result
@@ -173,8 +214,7 @@ def open_transports(
     servers: Sequence[str], timeout: float, security: Security | None, *, asynchronous: bool
 ) -> list[Transport]:
     """One for each server, the default one for none; nothing is sent yet. Raises ClientUsageError as `connect`."""
-    if not timeout > 0:
-        raise ClientUsageError(f"a deadline of {timeout:g} s cannot be met: --timeout takes seconds above 0")
+    check_timeout(timeout)
     addresses = [ServerAddress.parse(server) for server in servers or (DEFAULT_SERVER,)]
     if security and security.is_tls and not any(address.is_secure for address in addresses):
         raise ClientUsageError(
@@ -182,6 +222,12 @@ def open_transports(
             "name a server by grpcs:// or https://"
         )
     return [_open(address, security or Security(), asynchronous=asynchronous) for address in addresses]
+
+
+def check_timeout(timeout: float) -> None:
+    """Raises ClientUsageError for a deadline that is none."""
+    if not timeout > 0:
+        raise ClientUsageError(f"a deadline of {timeout:g} s cannot be met: --timeout takes seconds above 0")
 
 
 def _open(address: ServerAddress, security: Security, *, asynchronous: bool) -> Transport:

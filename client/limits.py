@@ -16,8 +16,12 @@ MAX_RATE = 100_000
 # A gRPC peer accepts 4 MiB a message by default (gRPC's GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH); 64 KiB of them are kept
 # for names and lengths.
 MESSAGE_BYTES = 4 * 1024 * 1024 - 64 * 1024
-# A REST body that fits into one Ethernet packet gains nothing from gzip.
+# A protobuf message ends at 2 GiB, and so does what TF Serving takes; a MiB of it is kept for names and lengths
+# (https://protobuf.dev/programming-guides/encoding/#size-limit).
+PROTO_BYTES = 2**31 - 2**20
+# A REST body that fits into one Ethernet packet gains nothing from gzip; TF Serving unpacks 100 MB at most.
 GZIP_BYTES = 1400
+MAX_GZIP_BYTES = 100 * 1000 * 1000
 
 # UNAVAILABLE is tried again until every address was asked this often; the pause, in seconds, doubles each time.
 ROUNDS = 3

@@ -65,7 +65,7 @@ class Metadata:
 
 
 class Tensor(NamedTuple):
-    """An input: DT_UINT8, DT_FLOAT or DT_STRING, its shape, and its content.
+    """An input: DataType's name, its shape, and its content.
 
     content: the little-endian bytes of numbers (TensorProto's `tensor_content`), or a list of bytes for DT_STRING.
     """
@@ -76,10 +76,11 @@ class Tensor(NamedTuple):
 
 
 class Call(NamedTuple):
-    """One run of a signature: its name, and its inputs by name."""
+    """One run of a signature: its name, its inputs by name, and the outputs that are wanted (none: all)."""
 
     signature_name: str
     inputs: Mapping[str, Tensor]
+    output_filter: Sequence[str] = ()
 
 
 # Gives calls for the same images, each made when it is taken: gRPC need not wait for PNG bytes that it does not send.

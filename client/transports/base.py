@@ -7,10 +7,12 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from client.types import Calls, Metadata, ModelSpec, Output, VersionStatus
+from client.types import Call, Calls, Metadata, ModelSpec, Output, Signature, VersionStatus
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
+
+    from serving.apis.tensors import Array
 
 _R = TypeVar("_R")
 
@@ -34,6 +36,12 @@ class Wire(Protocol):
         """One of `calls`, the first or the cheapest; read as output name -> values.
 
         REST answers a single output without its name: here its name is "".
+        """
+
+    def infer(self, model: ModelSpec, call: Call, signature: Signature) -> Exchange[dict[str, Array]]:
+        """A call of any signature; read as output name -> array, of the signature's dtype.
+
+        Raises ClientUsageError for what the API cannot carry.
         """
 
     def message(self, request: Message) -> Exchange[Any]:

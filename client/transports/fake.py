@@ -13,6 +13,8 @@ from client.types import Call, Calls, Metadata, ModelSpec, Output, Signature, Te
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
+    from serving.apis.tensors import Array
+
 _IMAGES = {"images": TensorInfo("DT_UINT8", (-1, 28, 28))}
 _ANSWERS = {"probabilities": TensorInfo("DT_FLOAT", (-1, 10))}
 _METADATA = Metadata(
@@ -43,6 +45,12 @@ class FakeTransport:
     def predict(self, _model: ModelSpec, calls: Calls) -> Exchange[dict[str, Output]]:
         """Read as the `outputs` of the first call."""
         return Exchange(next(calls()), self.outputs)
+
+    def infer(self, _model: ModelSpec, call: Call, signature: Signature) -> Exchange[dict[str, Array]]:
+        """Read as the `outputs` of the call, as arrays."""
+        from client.transports.rest_messages import output_arrays
+
+        return Exchange(call, lambda call: output_arrays(self.outputs(call), signature))
 
     def message(self, request: Message) -> Exchange[Any]:
         """Read as the response to a PredictRequest, of any signature."""

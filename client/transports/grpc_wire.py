@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import array
 import sys
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from google.protobuf.message import DecodeError, Message
 
@@ -18,6 +18,9 @@ from client.types import Call, Calls, Metadata, ModelSpec, Output, Signature, Ve
 from serving.apis import messages, runtimes, services
 from serving.apis.signatures import signatures
 from serving.apis.status import Code
+
+if TYPE_CHECKING:
+    from serving.apis.tensors import Array
 
 _DATA_TYPES = messages.POOL.FindEnumTypeByName("tensorflow.DataType")
 _STATES = messages.POOL.FindEnumTypeByName("tensorflow.serving.ModelVersionStatus.State")
@@ -55,6 +58,12 @@ def predict(model: ModelSpec, calls: Calls) -> Exchange[dict[str, Output]]:
     return Exchange(Request(services.PREDICT, request), outputs, lambda response, _: (request, response))
 
 
+def infer(model: ModelSpec, call: Call, _signature: Signature) -> Exchange[dict[str, Array]]:
+    """A call of any signature; read as output name -> array."""
+    request = predict_request(model, call)
+    return Exchange(Request(services.PREDICT, request), _arrays, lambda response, _: (request, response))
+
+
 def message(request: Message) -> Exchange[Message]:
     """The message's method; read as what was answered."""
     return Exchange(Request(_METHODS[request.DESCRIPTOR.name], request), lambda response: response)
@@ -79,7 +88,8 @@ def metrics() -> Exchange[str]:
 
 def predict_request(model: ModelSpec, call: Call) -> messages.PredictRequest:
     """The request for a call; numbers travel as `tensor_content`, 784 bytes an image of uint8."""
-    request = messages.PredictRequest(model_spec=_model_spec(model, call.signature_name))
+    spec = _model_spec(model, call.signature_name)
+    request = messages.PredictRequest(model_spec=spec, output_filter=call.output_filter)
     for name, tensor in call.inputs.items():
         proto = request.inputs[name]
         proto.dtype = _DATA_TYPES.values_by_name[tensor.dtype].number
@@ -92,30 +102,20 @@ def predict_request(model: ModelSpec, call: Call) -> messages.PredictRequest:
     return request
 
 
-def predict_response(values: Mapping[str, Output], signature: Signature) -> messages.PredictResponse:
-    """The answer that has these outputs, as the signature declares them; it does not say which version gave it.
-
-    Raises ServerError for outputs that the signature does not declare.
-    """
-    import numpy as np
-
-    from serving.apis import tensors
-
-    response = messages.PredictResponse()
-    for name, output in values.items():
-        # REST does not name a single output.
-        alias = name or next(iter(signature.outputs), "")
-        if alias not in signature.outputs:
-            raise ServerError("INTERNAL", f"the output {alias!r} is not in the metadata: has another version answered?")
-        data_type = _DATA_TYPES.values_by_name[signature.outputs[alias].dtype].number
-        array = np.array(output.values, tensors.numpy_dtype(data_type)).reshape(output.shape)
-        response.outputs[alias].CopyFrom(tensors.make_tensor_proto(array, dtype=data_type))
-    return response
-
-
 def outputs(response: messages.PredictResponse) -> dict[str, Output]:
     """The outputs of an answer by name. Raises ServerError for what is no classifier's."""
     return {name: _output(name, proto) for name, proto in response.outputs.items()}
+
+
+def _arrays(response: messages.PredictResponse) -> dict[str, Array]:
+    from serving.apis import tensors
+
+    try:
+        arrays = {name: tensors.make_ndarray(proto) for name, proto in response.outputs.items()}
+    except tensors.TensorError as error:
+        raise ServerError("INTERNAL", f"an output cannot be read: {error}") from error
+    # What is a view of the message cannot be written to.
+    return {name: array if array.flags.writeable else array.copy() for name, array in arrays.items()}
 
 
 def _version_statuses(response: tuple[messages.GetModelStatusResponse, Trailers]) -> list[VersionStatus]:

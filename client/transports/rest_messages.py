@@ -9,9 +9,10 @@ import base64
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from client.errors import ClientUsageError
-from client.types import Output
+from client.errors import ClientUsageError, ServerError
+from client.types import Output, Signature, TensorInfo
 from serving.apis.messages import (
+    POOL,
     ClassificationRequest,
     ClassificationResponse,
     Example,
@@ -46,26 +47,64 @@ def body(request: Message) -> dict[str, Any]:
     if isinstance(request, PredictRequest):
         if request.output_filter:
             raise ClientUsageError(f"REST cannot carry the output_filter {', '.join(request.output_filter)}: {_FIX}")
-        content: dict[str, Any] = {"inputs": {name: _column(name, proto) for name, proto in request.inputs.items()}}
+        content: dict[str, Any] = {
+            "inputs": {name: _proto_column(name, proto) for name, proto in request.inputs.items()}
+        }
     else:
         assert isinstance(request, ClassificationRequest | RegressionRequest)
         content = dict(_examples(request.input))
     return {"signature_name": request.model_spec.signature_name, **content}
 
 
-def predict_response(outputs: Mapping[str, Output]) -> PredictResponse:
-    """The message of an answer's outputs; numbers are of 64 bits, since JSON does not tell their dtype."""
-    import numpy as np
-
+def predict_response(outputs: Mapping[str, Output], signature: Signature | None = None) -> PredictResponse:
+    """The message of an answer's outputs, as `output_arrays`; it does not say which version gave it."""
     from serving.apis.tensors import make_tensor_proto
 
     response = PredictResponse()
-    for name, output in outputs.items():
-        # numpy would cut zeros off the end of bytes.
-        dtype = object if any(isinstance(value, bytes) for value in output.values) else None
-        array = np.array(output.values, dtype).reshape(output.shape)
-        response.outputs[name].CopyFrom(make_tensor_proto(array))
+    for name, array in output_arrays(outputs, signature).items():
+        dtype = None if signature is None else _data_type(signature.outputs[name])
+        response.outputs[name].CopyFrom(make_tensor_proto(array, dtype=dtype))
     return response
+
+
+def output_arrays(outputs: Mapping[str, Output], signature: Signature | None) -> dict[str, Array]:
+    """The outputs of an answer as the signature declares them; without one, numbers are of 64 bits.
+
+    Raises ServerError for outputs that the signature does not declare; ValueError, TypeError or OverflowError for
+    values that are not of its dtype.
+    """
+    arrays = {}
+    for name, output in outputs.items():
+        if signature is None:
+            arrays[name] = _output_array(output, None)
+            continue
+        # REST does not name a single output.
+        alias = name or next(iter(signature.outputs), "")
+        if alias not in signature.outputs:
+            raise ServerError("INTERNAL", f"the output {alias!r} is not in the metadata: has another version answered?")
+        arrays[alias] = _output_array(output, signature.outputs[alias])
+    return arrays
+
+
+def _output_array(output: Output, info: TensorInfo | None) -> Array:
+    import numpy as np
+
+    from serving.apis.tensors import numpy_dtype
+
+    shape = output.shape
+    if info is None:
+        # numpy would cut zeros off the end of bytes.
+        dtype = np.dtype(object) if any(isinstance(value, bytes) for value in output.values) else None
+    else:
+        dtype = numpy_dtype(_data_type(info))
+        if not output.values:
+            # The lists of JSON end at the first size of 0.
+            shape += tuple(max(size, 0) for size in (info.shape or ())[len(shape) :])
+    return np.array(output.values, dtype).reshape(shape)
+
+
+def _data_type(info: TensorInfo) -> int:
+    return POOL.FindEnumTypeByName("tensorflow.DataType").values_by_name[info.dtype].number
 
 
 def classification_response(results: Sequence[Any]) -> ClassificationResponse:
@@ -92,18 +131,28 @@ RESPONSES: dict[str, Callable[[Any], Message]] = {
 }
 
 
-def _column(name: str, proto: Any) -> Any:
-    from serving.apis.tensors import TensorError, data_type_name, make_ndarray
+def column(name: str, array: Array) -> Any:
+    """An input as JSON. Raises ClientUsageError for what JSON cannot carry."""
+    import numpy as np
 
-    try:
-        array: Array = make_ndarray(proto)
-    except TensorError as error:
-        raise ClientUsageError(f"the input {name} cannot be sent over REST: {error}: {_FIX}") from error
+    if array.dtype.kind == "c":
+        raise ClientUsageError(f"the input {name} is {array.dtype}, which has no JSON form: {_FIX}")
+    if 0 in array.shape[:-1]:
+        raise ClientUsageError(f"the input {name} is empty, and JSON cannot tell its shape {list(array.shape)}: {_FIX}")
     if array.dtype.kind == "O":
         return _with_base64(array.tolist())
-    if array.dtype.kind not in "fiub":
-        raise ClientUsageError(f"the input {name} is {data_type_name(proto.dtype)}, which has no JSON form: {_FIX}")
-    return array.tolist()
+    # The small types of ml_dtypes are no numbers of Python.
+    return (array.astype(np.float32) if array.dtype.kind == "V" else array).tolist()
+
+
+def _proto_column(name: str, proto: Any) -> Any:
+    from serving.apis.tensors import TensorError, make_ndarray
+
+    try:
+        array = make_ndarray(proto)
+    except TensorError as error:
+        raise ClientUsageError(f"the input {name} cannot be sent over REST: {error}: {_FIX}") from error
+    return column(name, array)
 
 
 def _with_base64(values: Any) -> Any:

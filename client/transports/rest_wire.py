@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from urllib.parse import quote
 
 from client.errors import ServerError, server_error
-from client.limits import GZIP_BYTES
+from client.limits import GZIP_BYTES, MAX_GZIP_BYTES
 from client.transports.base import Exchange
 from client.types import (
     INTERNAL,
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
     from serving.apis import messages
+    from serving.apis.tensors import Array
 
 _OK = 200
 # memoryview's format codes for the dtypes of a call.
@@ -61,6 +62,24 @@ def predict(model: ModelSpec, calls: Calls) -> Exchange[dict[str, Output]]:
     requests = ((predict_request(model, call), call) for call in calls())
     request, call = min(requests, key=lambda pair: len(pair[0].body or b""))
     return Exchange(request, _outputs, functools.partial(_messages, model, call))
+
+
+def infer(model: ModelSpec, call: Call, signature: Signature) -> Exchange[dict[str, Array]]:
+    """A call of any signature in the column format, which has scalars and columns of several lengths too.
+
+    REST answers all outputs: those that are not wanted are dropped here.
+    """
+    from client.transports import rest_messages
+
+    inputs = {name: rest_messages.column(name, _array(tensor)) for name, tensor in call.inputs.items()}
+    request = _post(model, "predict", {"signature_name": call.signature_name, "inputs": inputs})
+
+    def read(response: httpx.Response) -> dict[str, Array]:
+        with _expecting("a prediction"):
+            arrays = rest_messages.output_arrays(_outputs(response, signature), signature)
+        return {name: array for name, array in arrays.items() if name in (call.output_filter or arrays)}
+
+    return Exchange(request, read, functools.partial(_messages, model, call))
 
 
 def message(request: Any) -> Exchange[Message]:
@@ -98,16 +117,19 @@ def predict_request(model: ModelSpec, call: Call) -> Request:
 def _post(model: ModelSpec, verb: str, content: Mapping[str, Any]) -> Request:
     body = json.dumps(content, separators=(",", ":")).encode()
     headers = {"Content-Type": "application/json"}
-    if len(body) > GZIP_BYTES:
+    if GZIP_BYTES < len(body) <= MAX_GZIP_BYTES:
         body = gzip.compress(body, compresslevel=1, mtime=0)
         headers["Content-Encoding"] = "gzip"
     return Request("POST", f"{_path(model)}:{verb}", headers, body)
 
 
-def _outputs(response: httpx.Response) -> dict[str, Output]:
-    outputs = _answer(response).get("outputs")
-    columns = outputs if isinstance(outputs, dict) else {"": outputs}
+def _outputs(response: httpx.Response, signature: Signature | None = None) -> dict[str, Output]:
+    answer = _answer(response)
     with _expecting("a prediction"):
+        outputs = answer["outputs"]
+        # A single output of bytes is an object too.
+        is_single = not isinstance(outputs, dict) or (signature is not None and len(signature.outputs) == 1)
+        columns = {"": outputs} if is_single else outputs
         return {name: _output(values) for name, values in columns.items()}
 
 
@@ -115,10 +137,11 @@ def _messages(
     model: ModelSpec, call: Call, response: httpx.Response, metadata: Metadata
 ) -> tuple[messages.PredictRequest, messages.PredictResponse]:
     """What gRPC would have sent and received, but for the version that answered, which REST does not tell."""
-    from client.transports.grpc_wire import predict_request, predict_response
+    from client.transports.grpc_wire import predict_request
+    from client.transports.rest_messages import predict_response
 
     signature = metadata.signatures.get(call.signature_name, Signature({}, {}, ""))
-    return predict_request(model, call), predict_response(_outputs(response), signature)
+    return predict_request(model, call), predict_response(_outputs(response, signature), signature)
 
 
 def _results(response: httpx.Response, message: Callable[[Any], Message]) -> Message:
@@ -167,7 +190,7 @@ def _expecting(subject: str) -> Iterator[None]:
     """Turns what a foreign answer breaks into one ServerError."""
     try:
         yield
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise ServerError("INTERNAL", f"the answer is not {subject}: is this TF Serving's REST port?") from error
 
 
@@ -179,7 +202,8 @@ def _text(response: httpx.Response) -> str:
 
 def _answer(response: httpx.Response) -> dict[str, Any]:
     try:
-        answer = json.loads(response.content)
+        # Strings of the model are sent as they are, which need not be UTF-8.
+        answer = json.loads(response.content.decode("utf-8", "surrogateescape"))
     except ValueError:
         answer = None
     if response.status_code != _OK:
@@ -210,6 +234,18 @@ def _column(tensor: Tensor) -> Any:
     return memoryview(tensor.content).cast(_FORMATS[tensor.dtype], tensor.shape).tolist()
 
 
+def _array(tensor: Tensor) -> Array:
+    import numpy as np
+
+    from serving.apis import messages, tensors
+
+    if not isinstance(tensor.content, bytes):
+        return np.array(tensor.content, object).reshape(tensor.shape)
+    data_type = messages.POOL.FindEnumTypeByName("tensorflow.DataType").values_by_name[tensor.dtype].number
+    dtype = tensors.numpy_dtype(data_type)
+    return np.frombuffer(tensor.content, dtype.newbyteorder("<")).astype(dtype, copy=False).reshape(tensor.shape)
+
+
 def _output(values: object) -> Output:
     shape: list[int] = []
     flat: list[Any] = [values]
@@ -220,7 +256,7 @@ def _output(values: object) -> Output:
 
 
 def _bytes(value: str | dict[str, str]) -> bytes:
-    return value.encode() if isinstance(value, str) else base64.b64decode(value["b64"])
+    return value.encode("utf-8", "surrogateescape") if isinstance(value, str) else base64.b64decode(value["b64"])
 
 
 def _tensor_info(info: Mapping[str, Any]) -> TensorInfo:

@@ -30,8 +30,8 @@ def test_images_go_to_serving_default_and_come_back_as_predictions() -> None:
     predictions = _connection(transport).predict(images)
     row = tuple(0.91 if index == 9 else 0.01 for index in range(10))
     assert predictions == [Prediction(9, "Ankle boot", 0.91, row)] * 2
-    [(signature_name, inputs)] = transport.asked
-    assert (signature_name, dict(inputs)) == (
+    [call] = transport.asked
+    assert (call.signature_name, dict(call.inputs)) == (
         "serving_default",
         {"images": ("DT_UINT8", (2, 28, 28), images.tobytes())},
     )

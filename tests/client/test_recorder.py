@@ -14,7 +14,7 @@ import client.aio
 from client import ClientError, ClientUsageError, ModelSpec, Prediction, Recorder, ServerError, connect
 from client.connection import Connection
 from client.transports.fake import FakeTransport
-from client.transports.grpc_wire import predict_response
+from client.transports.rest_messages import predict_response
 from client.types import Output, Signature, TensorInfo
 from serving.apis import tensors
 from serving.apis.messages import DT_FLOAT, DT_INT64, DT_STRING, PredictionLog

@@ -103,7 +103,7 @@ def test_examples_are_read_as_they_were(request_class: type[Any], verb: str, *, 
     [
         (messages.MultiInferenceRequest(), "REST has no MultiInferenceRequest: name a gRPC server with --server grpc"),
         (messages.PredictRequest(output_filter=["a", "b"]), "REST cannot carry the output_filter a, b: name a gRPC"),
-        (_predict(x=np.array([1j])), "the input x is DT_COMPLEX128, which has no JSON form: name a gRPC server"),
+        (_predict(x=np.array([1j])), "the input x is complex128, which has no JSON form: name a gRPC server"),
         (
             messages.PredictRequest(inputs={"x": messages.TensorProto(dtype=20)}),
             "the input x cannot be sent over REST: DataType 20 has no array form: name a gRPC server",
