@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from client.errors import ClientError, ClientUsageError, ImageError, ImageWarning, ServerError
     from client.recorder import Recorder
     from client.transports.security import Security
-    from client.types import Metadata, ModelSpec, Prediction, VersionStatus
+    from client.types import ClassScore, Metadata, ModelSpec, Prediction, VersionStatus
 
 __all__ = [
+    "ClassScore",
     "ClientError",
     "ClientUsageError",
     "Connection",

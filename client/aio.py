@@ -15,11 +15,12 @@ from client.pictures.batch import Batch, Images
 from client.predictions import predictions
 from client.transports.base import Exchange, Wire
 from client.transports.security import Security
-from client.types import Metadata, ModelSpec, Prediction, VersionStatus
+from client.types import ClassScore, Metadata, ModelSpec, Prediction, VersionStatus
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
+    from client.examples import Features
     from client.recorder import Recorder
     from serving.apis.tensors import Array
 
@@ -60,6 +61,51 @@ class AsyncConnection(BaseConnection):
 
         request, signature = call(inputs, await self.metadata(timeout=timeout), signature_name, output_filter)
         return await self._call(lambda wire: wire.infer(self.model, request, signature), timeout)
+
+    async def classify(
+        self,
+        examples: Sequence[Features],
+        *,
+        context: Features | None = None,
+        signature_name: str | None = None,
+        timeout: float | None = None,
+    ) -> list[list[ClassScore]]:
+        """See Connection.classify."""
+        from client.examples import class_scores, classification_request
+
+        metadata = await self.metadata(timeout=timeout)
+        request = classification_request(self.model, metadata, signature_name, examples, context)
+        return class_scores((await self.exchange(request, timeout=timeout)).result)
+
+    async def regress(
+        self,
+        examples: Sequence[Features],
+        *,
+        context: Features | None = None,
+        signature_name: str | None = None,
+        timeout: float | None = None,
+    ) -> list[float]:
+        """See Connection.regress."""
+        from client.examples import regression_request, values
+
+        metadata = await self.metadata(timeout=timeout)
+        request = regression_request(self.model, metadata, signature_name, examples, context)
+        return values((await self.exchange(request, timeout=timeout)).result)
+
+    async def multi_inference(
+        self,
+        examples: Sequence[Features],
+        signature_names: Sequence[str],
+        *,
+        context: Features | None = None,
+        timeout: float | None = None,
+    ) -> dict[str, list[list[ClassScore]] | list[float]]:
+        """See Connection.multi_inference."""
+        from client.examples import multi_inference_request, results
+
+        metadata = await self.metadata(timeout=timeout)
+        request = multi_inference_request(self.model, metadata, signature_names, examples, context)
+        return results(await self.exchange(request, timeout=timeout))
 
     async def exchange(self, request: Message, *, timeout: float | None = None) -> Any:
         """See Connection.exchange."""

@@ -17,11 +17,12 @@ from client.transports.address import DEFAULT_SERVER, ServerAddress
 from client.transports.base import Exchange, Transport, Wire
 from client.transports.retry import Attempts, RoundRobin
 from client.transports.security import Security
-from client.types import Metadata, ModelSpec, Prediction, VersionStatus
+from client.types import ClassScore, Metadata, ModelSpec, Prediction, VersionStatus
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
+    from client.examples import Features
     from client.recorder import Recorder
     from serving.apis.tensors import Array
 
@@ -120,6 +121,61 @@ class Connection(BaseConnection):
 
         request, signature = call(inputs, self.metadata(timeout=timeout), signature_name, output_filter)
         return self._call(lambda wire: wire.infer(self.model, request, signature), timeout)
+
+    def classify(
+        self,
+        examples: Sequence[Features],
+        *,
+        context: Features | None = None,
+        signature_name: str | None = None,
+        timeout: float | None = None,
+    ) -> list[list[ClassScore]]:
+        """TF Serving's Classify: the classes of each example, as labels and scores, in the model's order.
+
+        examples: dicts of features, `{"x": 1.0, "image/encoded": b"..."}`; text and bytes, ints, or floats, one or a
+            flat list of them. A model that wants floats does not take ints: 1.0, not 1.
+        context: features of all examples. signature_name: by default the only one of this method, else
+            `serving_default`.
+        Raises ClientUsageError for what is no example, and for a signature that takes none; ServerError.
+        """
+        from client.examples import class_scores, classification_request
+
+        metadata = self.metadata(timeout=timeout)
+        request = classification_request(self.model, metadata, signature_name, examples, context)
+        return class_scores(self.exchange(request, timeout=timeout).result)
+
+    def regress(
+        self,
+        examples: Sequence[Features],
+        *,
+        context: Features | None = None,
+        signature_name: str | None = None,
+        timeout: float | None = None,
+    ) -> list[float]:
+        """TF Serving's Regress: the value of each example; otherwise as `classify`."""
+        from client.examples import regression_request, values
+
+        metadata = self.metadata(timeout=timeout)
+        request = regression_request(self.model, metadata, signature_name, examples, context)
+        return values(self.exchange(request, timeout=timeout).result)
+
+    def multi_inference(
+        self,
+        examples: Sequence[Features],
+        signature_names: Sequence[str],
+        *,
+        context: Features | None = None,
+        timeout: float | None = None,
+    ) -> dict[str, list[list[ClassScore]] | list[float]]:
+        """TF Serving's MultiInference: the same examples by several signatures in one run, each as its method has it.
+
+        Over gRPC only. Raises as `classify`, and ClientUsageError over REST.
+        """
+        from client.examples import multi_inference_request, results
+
+        metadata = self.metadata(timeout=timeout)
+        request = multi_inference_request(self.model, metadata, signature_names, examples, context)
+        return results(self.exchange(request, timeout=timeout))
 
     def exchange(self, request: Message, *, timeout: float | None = None) -> Any:
         """Sends a request message of PredictionService as it is, model and all, and gives its response message.

@@ -94,6 +94,13 @@ class Output(NamedTuple):
     values: Sequence[float | bytes]
 
 
+class ClassScore(NamedTuple):
+    """A class that Classify answers for an example: its label, "" where the model has none, and its score."""
+
+    label: str
+    score: float
+
+
 class Prediction(NamedTuple):
     """The model's answer for one image.
 

@@ -71,13 +71,13 @@ def message(request: Message) -> Exchange[Message]:
 
 def status(model: ModelSpec) -> Exchange[list[VersionStatus]]:
     """GetModelStatus; read as the versions in the server's order."""
-    request = messages.GetModelStatusRequest(model_spec=_model_spec(model))
+    request = messages.GetModelStatusRequest(model_spec=model_spec(model))
     return Exchange(Request(services.GET_MODEL_STATUS, request, trailers=True), _version_statuses)
 
 
 def metadata(model: ModelSpec) -> Exchange[Metadata]:
     """GetModelMetadata of the signatures, the only field that TF Serving has."""
-    request = messages.GetModelMetadataRequest(model_spec=_model_spec(model), metadata_field=["signature_def"])
+    request = messages.GetModelMetadataRequest(model_spec=model_spec(model), metadata_field=["signature_def"])
     return Exchange(Request(services.GET_MODEL_METADATA, request), _metadata)
 
 
@@ -88,8 +88,9 @@ def metrics() -> Exchange[str]:
 
 def predict_request(model: ModelSpec, call: Call) -> messages.PredictRequest:
     """The request for a call; numbers travel as `tensor_content`, 784 bytes an image of uint8."""
-    spec = _model_spec(model, call.signature_name)
-    request = messages.PredictRequest(model_spec=spec, output_filter=call.output_filter)
+    request = messages.PredictRequest(
+        model_spec=model_spec(model, call.signature_name), output_filter=call.output_filter
+    )
     for name, tensor in call.inputs.items():
         proto = request.inputs[name]
         proto.dtype = _DATA_TYPES.values_by_name[tensor.dtype].number
@@ -143,7 +144,8 @@ def _metadata(response: messages.GetModelMetadataResponse) -> Metadata:
     return Metadata(spec.name, spec.version.value, signatures(definitions.signature_def))
 
 
-def _model_spec(model: ModelSpec, signature_name: str = "") -> messages.ModelSpec:
+def model_spec(model: ModelSpec, signature_name: str = "") -> messages.ModelSpec:
+    """The message of a model, and of one of its signatures."""
     spec = messages.ModelSpec(name=model.name, signature_name=signature_name)
     if model.version is not None:
         spec.version.value = model.version

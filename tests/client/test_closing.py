@@ -27,6 +27,9 @@ CALLS: Mapping[str, tuple[Any, ...]] = {
     "predict": (np.zeros((1, 28, 28), np.uint8),),
     "predict_lazily": (np.zeros((1, 28, 28), np.uint8),),
     "infer": ({"x": [1]},),
+    "classify": ([{"x": 1.0}],),
+    "regress": ([{"x": 1.0}],),
+    "multi_inference": ([{"x": 1.0}], ["regress_x_to_y"]),
     "exchange": (PredictRequest(),),
     "status": (),
     "metadata": (),
@@ -56,7 +59,7 @@ def test_every_method_that_asks_takes_a_timeout() -> None:
 @EACH
 def test_a_closed_connection_says_so(any_models: dict[str, str], api: str, name: str) -> None:
     """Whatever was read before, and whatever the API's library would say."""
-    connection = connect(any_models[api], model=ModelSpec("half_plus_two"))
+    connection = connect(any_models[api], model=ModelSpec("tf1"))
     connection.metadata()
     connection.close()
     connection.close()
@@ -70,7 +73,7 @@ def test_a_closed_connection_of_asyncio_says_so(any_models: dict[str, str], api:
     """As the other one."""
 
     async def ask() -> None:
-        connection = client.aio.connect(any_models[api], model=ModelSpec("half_plus_two"))
+        connection = client.aio.connect(any_models[api], model=ModelSpec("tf1"))
         await connection.metadata()
         await connection.close()
         await connection.close()
@@ -88,7 +91,7 @@ def test_a_deadline_of_a_call_must_be_above_zero(
 ) -> None:
     """As the connection's; nothing is sent."""
     with (
-        connect(any_models[api], model=ModelSpec("half_plus_two")) as connection,
+        connect(any_models[api], model=ModelSpec("tf1")) as connection,
         pytest.raises(ClientUsageError, match=f"a deadline of {timeout:g} s cannot be met"),
     ):
         getattr(connection, name)(*CALLS[name], timeout=timeout)
