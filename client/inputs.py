@@ -42,7 +42,7 @@ def call(
     for unknown in set(output_filter) - signature.outputs.keys():
         raise ClientUsageError(f"`{unknown}` is no output of {name}: it has {_declared(signature.outputs)}")
     for output in output_filter or signature.outputs:
-        _dtype(output, signature.outputs[output])
+        numpy_dtype(output, signature.outputs[output])
     arrays = {key: input_array(key, inputs[key], info) for key, info in signature.inputs.items()}
     size = sum(map(tensors.array_bytes, arrays.values()))
     if size > PROTO_BYTES:
@@ -56,7 +56,7 @@ def call(
 
 def input_array(name: str, value: Any, info: TensorInfo) -> Array:
     """The array of an input: of its dtype, strings as objects of bytes. Raises ClientUsageError as `call`."""
-    dtype = _dtype(name, info)
+    dtype = numpy_dtype(name, info)
     is_array = hasattr(value, "dtype") and hasattr(value, "shape")
     try:
         array = np.asarray(value, object if dtype.kind == "O" and not is_array else None)
@@ -97,7 +97,8 @@ def _declared(infos: Mapping[str, TensorInfo]) -> str:
     return ", ".join(f"`{name}` {declared(info)}" for name, info in infos.items()) or "none"
 
 
-def _dtype(name: str, info: TensorInfo) -> np.dtype[Any]:
+def numpy_dtype(name: str, info: TensorInfo) -> np.dtype[Any]:
+    """numpy's dtype of an input or output. Raises ClientUsageError where it has none."""
     try:
         return tensors.numpy_dtype(_DATA_TYPES[info.dtype].number)
     except (tensors.TensorError, KeyError) as error:

@@ -68,13 +68,17 @@ class Pace:
 
 @dataclass
 class LoadResult:
-    """The measurement: its seconds, latencies in seconds of the requests that were answered, errors by code."""
+    """The measurement: its seconds, latencies in seconds of the requests that were answered, errors by code.
+
+    images: that they held; or whatever else `unit` says.
+    """
 
     seconds: float
     latencies: Sequence[float] = ()
     errors: Counter[str] = field(default_factory=Counter)
     images: int = 0
     pace: Pace | None = None
+    unit: str = "images"
 
     def percentile(self, share: float) -> float:
         """The latency, in seconds, that `share` percent of the requests do not exceed (nearest rank); NaN for none."""
@@ -86,7 +90,7 @@ class LoadResult:
         return {
             "requests": requests,
             "requests_per_second": requests / self.seconds,
-            "images_per_second": self.images / self.seconds,
+            f"{self.unit}_per_second": self.images / self.seconds,
             **{
                 f"p{share:g}_ms": 1000 * latency if requests else None
                 for share, latency in zip(PERCENTILES, self._percentiles(*PERCENTILES), strict=True)
@@ -102,7 +106,7 @@ class LoadResult:
             for share, latency in zip(PERCENTILES, self._percentiles(*PERCENTILES), strict=True)
         )
         errors = ", ".join(f"{count} {code}" for code, count in self.errors.items()) or "none"
-        rates = f"{requests / self.seconds:.0f} requests/s, {self.images / self.seconds:.0f} images/s"
+        rates = f"{requests / self.seconds:.0f} requests/s, {self.images / self.seconds:.0f} {self.unit}/s"
         lines = [
             f"{requests} requests, {rates}",
             f"latency {latencies}" if requests else "latency unknown: no request was answered",

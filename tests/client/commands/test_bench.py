@@ -117,3 +117,24 @@ def test_wrong_rates_are_refused(options: list[str], why: str) -> None:
     result = CliRunner().invoke(fashion, ["bench", "--server", NOBODY, *options])
     assert result.exit_code == 2
     assert why in result.stderr
+
+
+@APIS
+def test_any_model_is_measured(any_models: dict[str, str], tmp_path: Path, api: str) -> None:
+    """With noise as its signature has it, in shapes that are given, and with a file's rows."""
+    quick = ["--server", any_models[api], "--duration", "0.2", "--warm-up", "0", "--concurrency", "2", "--json"]
+    asked = ["bench", *quick, "--model-name", "half_plus_two"]
+    (tmp_path / "rows.json").write_text('{"x": [1.0, 2.0, 3.0, 4.0]}')
+    for options in (
+        ["--batch-size", "2"],
+        ["--shape", "x=2"],
+        ["--data", str(tmp_path / "rows.json"), "--batch-size", "2"],
+    ):
+        done = CliRunner().invoke(fashion, [*asked, *options])
+        assert done.exit_code == 0, done.stderr
+        report = json.loads(done.stdout)
+        assert report["rows_per_second"] == pytest.approx(2 * report["requests_per_second"])
+        assert report["requests"] > 0
+    wrong = CliRunner().invoke(fashion, [*asked, "--shape", "x"])
+    assert (wrong.exit_code, wrong.stdout) == (2, "")
+    assert "x: expected INPUT=SIZE,SIZE,..., such as x=8,224,224,3" in wrong.stderr
