@@ -30,6 +30,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--keras-model", metavar="FILE", help="The .keras model that --server-address serves.")
     group.addoption("--hostile-results", action="store_true", help="Write benchmarks/results/hostile.json.")
     group.addoption("--loop-results", action="store_true", help="Write benchmarks/results/loop.json.")
+    group.addoption("--web-picture", action="store_true", help="Write docs/web.webp, of --server-address.")
     group.addoption("--require-container", action="store_true", help="Fail, not skip, where no container engine runs.")
 
 

@@ -70,6 +70,7 @@ class _Page:
                 "moves": [move._asdict() for move in self._served.moves],
                 **await self._signatures(look),
                 "counts": self._counts(),
+                "uncounted": self._served.uncounted,
             }
         )
 

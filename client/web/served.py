@@ -9,7 +9,6 @@ import asyncio
 import collections
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from datetime import datetime, timezone
 from typing import NamedTuple
 
@@ -65,12 +64,14 @@ class Served:
     """One model on its servers, for one event loop; `close` ends the connections.
 
     moves: of labels, seen since the page runs, the newest first. minute: what the server counts, None without metrics.
+    uncounted: why there are none.
     """
 
     def __init__(self, transports: Sequence[Transport], model_name: str, timeout: float) -> None:
         self.model_name = model_name
         self.moves: collections.deque[Move] = collections.deque(maxlen=_KEPT_MOVES)
         self.minute: Minute | None = None
+        self.uncounted = ""
         self._transports = transports
         self._timeout = timeout
         self._newest = self._connection()
@@ -90,8 +91,8 @@ class Served:
                 except ServerError as error:
                     self.forget()
                     raise error.with_hint(await self._hint(error)) from error
-                if metrics is not None:
-                    self.minute = self.minute or Minute()
+                self.minute = (self.minute or Minute()) if metrics else None
+                if self.minute is not None:
                     self.minute.add(Counts.of(metrics, self.model_name, time.monotonic()))
                 named = {STABLE: stable, CANARY: canary}
                 labels = {label: version for label, version in named.items() if version is not None}
@@ -126,12 +127,23 @@ class Served:
                 return None
             raise
 
-    async def _metrics(self) -> str | None:
-        """Of the first server that is asked over REST, since each counts for itself; None where there are none."""
+    async def _metrics(self) -> str:
+        """Of the first server that is asked over REST, since each counts for itself; "" where there are none."""
         for transport in self._transports:
-            with suppress(ClientUsageError, ServerError):
-                return await AsyncConnection([transport], self._model(), timeout=self._timeout).metrics()
-        return None
+            connection = AsyncConnection([transport], self._model(), timeout=self._timeout)
+            try:
+                text = await connection.metrics()
+            except ClientUsageError:
+                continue
+            except ServerError as error:
+                self.uncounted = f"The server has no metrics ({error.code}): --monitoring_config_file turns them on."
+                return ""
+            self.uncounted = ""
+            return text
+        self.uncounted = (
+            "Requests and latency are in the metrics, which are on the REST port: --server http://HOST:8501."
+        )
+        return ""
 
     def _with_moves(self, look: Look) -> Look:
         before = self._look.labels if self._look else look.labels

@@ -115,8 +115,7 @@ from client.pictures.images import read_image
 pixels = read_image(Path({asked.name!r}), {asked.name!r}{preprocess})
 with connect({str(reach.address)!r}, model={model}{secured}) as connection:
     [prediction] = connection.predict(Batch("DT_UINT8", pixels))
-print(prediction.class_name, prediction.probability)
-"""
+print(prediction.class_name, prediction.probability)"""
 
 
 def _curl(asked: Asked, metadata: Metadata, reach: Reach) -> str:

@@ -114,7 +114,7 @@ function fill(place, answer) {
   const [by, name, bars] = place.children;
   const labels = answer.label ? answer.label.split(", ") : [];
   by.replaceChildren(...labels.map((label) => element("span", { className: "chip" }, label)), `version ${answer.version}`, " · ", `${milliseconds(answer.ms)} ms`);
-  name.replaceChildren(answer.class_name, element("small", {}, percent(answer.probability)));
+  name.replaceChildren(`${answer.class_name} `, element("small", {}, percent(answer.probability)));
   bars.classList.toggle("compared", Boolean(answer.differences));
   answer.probabilities.forEach((probability, id) => {
     const row = bars.children[id];

@@ -5,7 +5,7 @@ import { element, find, milliseconds, show } from "./elements.js";
 export function live(state) {
   const { counts } = state;
   find("served-text").textContent = `${state.model_name} at ${state.server}`;
-  find("uncounted").hidden = Boolean(counts);
+  show("uncounted", state.uncounted);
   find("rates").toggleAttribute("hidden", !counts || counts.rates.length < 2);
   find("figures").hidden = !counts;
   if (counts) figures(counts);

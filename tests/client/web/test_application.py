@@ -279,7 +279,23 @@ def test_over_grpc_there_are_no_counts() -> None:
     """TF Serving has metrics over REST only."""
     server = FakeServer()
     server.text = None
-    assert _with_page(server, lambda browser: browser.get("/api/state")).json()["counts"] is None
+    state = _with_page(server, lambda browser: browser.get("/api/state")).json()
+    assert state["counts"] is None
+    assert state["uncounted"] == (
+        "Requests and latency are in the metrics, which are on the REST port: --server http://HOST:8501."
+    )
+
+
+def test_a_server_whose_metrics_are_off_is_told_so() -> None:
+    """TF Serving has them where its monitoring configuration says so."""
+
+    class Silent(FakeServer):
+        def metrics(self) -> Any:
+            raise server_error("NOT_FOUND", "HTTP status 404")
+
+    state = _with_page(Silent(), lambda browser: browser.get("/api/state")).json()
+    assert state["counts"] is None
+    assert state["uncounted"] == "The server has no metrics (NOT_FOUND): --monitoring_config_file turns them on."
 
 
 @pytest.mark.parametrize(
