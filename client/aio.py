@@ -11,11 +11,11 @@ from client.calls import parts
 from client.connection import BaseConnection, open_transports
 from client.errors import ServerError
 from client.limits import TIMEOUT
-from client.pictures.batch import Batch, Images
+from client.pictures.batch import Batch, Images, are_arrays
 from client.predictions import predictions
 from client.transports.base import Exchange, Wire
 from client.transports.security import Security
-from client.types import ClassScore, Metadata, ModelSpec, Prediction, VersionStatus
+from client.types import ClassScore, Metadata, ModelSpec, Prediction, Preprocess, VersionStatus
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -33,17 +33,31 @@ class AsyncConnection(BaseConnection):
     _lock_type = asyncio.Lock
 
     async def predict(
-        self, images: Images, *, signature_name: str | None = None, timeout: float | None = None
+        self,
+        images: Images,
+        *,
+        signature_name: str | None = None,
+        preprocess: Preprocess = "auto",
+        timeout: float | None = None,
     ) -> list[Prediction]:
         """See Connection.predict."""
-        return list(await self.predict_lazily(images, signature_name=signature_name, timeout=timeout))
+        return list(
+            await self.predict_lazily(images, signature_name=signature_name, preprocess=preprocess, timeout=timeout)
+        )
 
     async def predict_lazily(
-        self, images: Images, *, signature_name: str | None = None, timeout: float | None = None
+        self,
+        images: Images,
+        *,
+        signature_name: str | None = None,
+        preprocess: Preprocess = "auto",
+        timeout: float | None = None,
     ) -> Iterator[Prediction]:
         """See Connection.predict_lazily."""
         answers = []
-        for count, part_calls in parts(Batch.of(images), await self.metadata(timeout=timeout), signature_name):
+        # Pictures are decoded beside the event loop.
+        batch = Batch.of(images) if are_arrays(images) else await asyncio.to_thread(Batch.of, images, preprocess)
+        for count, part_calls in parts(batch, await self.metadata(timeout=timeout), signature_name):
             outputs = await self._call(lambda wire: wire.predict(self.model, part_calls), timeout)  # noqa: B023 - called at once
             answers.append(predictions(outputs, count))
         return itertools.chain.from_iterable(answers)

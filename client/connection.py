@@ -17,7 +17,7 @@ from client.transports.address import DEFAULT_SERVER, ServerAddress
 from client.transports.base import Exchange, Transport, Wire
 from client.transports.retry import Attempts, RoundRobin
 from client.transports.security import Security
-from client.types import ClassScore, Metadata, ModelSpec, Prediction, VersionStatus
+from client.types import ClassScore, Metadata, ModelSpec, Prediction, Preprocess, VersionStatus
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -73,20 +73,33 @@ class Connection(BaseConnection):
     _lock_type = threading.Lock
 
     def predict(
-        self, images: Images, *, signature_name: str | None = None, timeout: float | None = None
+        self,
+        images: Images,
+        *,
+        signature_name: str | None = None,
+        preprocess: Preprocess = "auto",
+        timeout: float | None = None,
     ) -> list[Prediction]:
         """Classifies images, in order.
 
         images: uint8 [N, 28, 28], raw pixels from 0 (background) to 255; or float32 from 0 to 1 for a signature that
-        takes floats; or a sequence of N arrays [28, 28]. More than fit into a message of 4 MB are sent in parts.
+            takes floats; or a path, the bytes of a picture file, or an image of Pillow's; or a sequence of such and of
+            arrays [28, 28]. A path may be all that `fashion predict` takes: a directory, a glob, an array file.
+        More than fit into a message of 4 MB are sent in parts.
+        preprocess: of pictures, as `fashion predict --preprocess`; a doubtful one is an ImageWarning.
         timeout: the deadline of each request in seconds, here and in every method; by default the connection's.
         Raises ClientUsageError for what the model cannot take, before anything is sent; ServerError for what the server
         answers.
         """
-        return list(self.predict_lazily(images, signature_name=signature_name, timeout=timeout))
+        return list(self.predict_lazily(images, signature_name=signature_name, preprocess=preprocess, timeout=timeout))
 
     def predict_lazily(
-        self, images: Images, *, signature_name: str | None = None, timeout: float | None = None
+        self,
+        images: Images,
+        *,
+        signature_name: str | None = None,
+        preprocess: Preprocess = "auto",
+        timeout: float | None = None,
     ) -> Iterator[Prediction]:
         """`predict`: the server is asked at once, but each Prediction is made when it is taken.
 
@@ -94,7 +107,8 @@ class Connection(BaseConnection):
         collector's walks through it (a tenth of the client's time, at 1000 images a request).
         """
         answers = []
-        for count, part_calls in parts(Batch.of(images), self.metadata(timeout=timeout), signature_name):
+        batch = Batch.of(images, preprocess)
+        for count, part_calls in parts(batch, self.metadata(timeout=timeout), signature_name):
             outputs = self._call(lambda wire: wire.predict(self.model, part_calls), timeout)  # noqa: B023 - called at once
             answers.append(predictions(outputs, count))
         return itertools.chain.from_iterable(answers)

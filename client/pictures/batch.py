@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import array
 import math
+import os
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 from client.errors import ClientUsageError
-from client.types import IMAGE_BYTES
+from client.types import IMAGE_BYTES, Preprocess
 from fashion_common.served_model import IMAGE_SHAPE
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 _ITEM_BYTES = {"DT_UINT8": 1, "DT_FLOAT": 4}
 _DTYPES = ("uint8", "float32")
@@ -47,18 +51,25 @@ class Batch:
         return len(self.content) // (IMAGE_BYTES * _ITEM_BYTES[self.dtype])
 
     @classmethod
-    def of(cls, images: Images) -> Batch:
+    def of(cls, images: Images, preprocess: Preprocess = "auto") -> Batch:
         """From an array [N, 28, 28] or a sequence of arrays [28, 28], uint8 or float32 from 0 to 1; a Batch is itself.
 
-        Raises ClientUsageError for another shape or dtype, no image at all, or floats that were not scaled.
+        One picture, or a sequence in which there are some, goes through `preprocess`; see mixture.
+        Raises ClientUsageError for another shape or dtype, no image at all, or floats that were not scaled; ImageError
+        for a picture that cannot be read.
         """
         if isinstance(images, Batch):
             return images
-        items, rank = ([images], 3) if isinstance(images, ArrayLike) else (list(images), 2)
+        items, rank = ([images], 3) if isinstance(images, ArrayLike) else (_items(images), 2)
         if not items:
             raise ClientUsageError("no images: give an array [N, 28, 28] with N above 0")
         dtype = str(getattr(items[0], "dtype", ""))
         for item in items:
+            if not isinstance(item, ArrayLike):
+                # Pictures need Pillow.
+                from client.pictures.mixture import mixed_batch
+
+                return mixed_batch(items, preprocess)
             check_array(item, rank, dtype)
         content = b"".join(item.tobytes() for item in items)
         if dtype == "uint8":
@@ -82,16 +93,31 @@ class Batch:
         return map(itemgetter(0), struct.iter_unpack(f"{IMAGE_BYTES}s", content))
 
 
-Images: TypeAlias = "ArrayLike | Sequence[ArrayLike] | Batch"
+# A path, the bytes of a picture file, or an image of Pillow's.
+Picture: TypeAlias = "str | os.PathLike[str] | bytes | Image"
+Images: TypeAlias = "ArrayLike | Picture | Sequence[ArrayLike | Picture] | Batch"
 
 
-def check_array(images: object, rank: int = 3, dtype: str = "") -> None:
+def are_arrays(images: Images) -> bool:
+    """Whether nothing needs to be read or decoded; quick for many arrays."""
+    if isinstance(images, Batch | ArrayLike):
+        return True
+    is_uniform = isinstance(images, list | tuple) and len(set(map(type, images))) == 1
+    return is_uniform and isinstance(next(iter(images)), ArrayLike)  # type: ignore[arg-type]
+
+
+def _items(images: Any) -> list[Any]:
+    if isinstance(images, list):
+        return images
+    is_one = isinstance(images, str | bytes | bytearray | os.PathLike) or not isinstance(images, Iterable)
+    return [images] if is_one else list(images)
+
+
+def check_array(images: ArrayLike, rank: int = 3, dtype: str = "") -> None:
     """Raises ClientUsageError unless it is an array [N, 28, 28] (rank 3) or [28, 28] (rank 2) of the dtype.
 
     dtype: `uint8`, `float32`, or "" for either.
     """
-    if not isinstance(images, ArrayLike):
-        raise ClientUsageError(f"images must be arrays such as numpy's, not {type(images).__name__}")
     shape, array_dtype = tuple(images.shape), str(images.dtype)
     fits = len(shape) == rank and shape[-2:] == IMAGE_SHAPE and shape[0]
     if fits and array_dtype in _DTYPES and array_dtype == (dtype or array_dtype):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -107,19 +109,32 @@ def trimmed_pixels(pixels: bytes) -> bytes:
 
 def open_picture(source: Path | BinaryIO, name: str) -> Image.Image:
     """The picture, upright; a large JPEG is reduced while it is decoded. Raises ImageError as read_image."""
-    try:
+    with _picture_errors(name):
         # Pillow's own limit knows nothing of the reduction; the filters of warnings are the whole process's.
         with _OPENING, warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             picture: Image.Image = Image.open(source)
         with picture:
             picture.draft(None, (_DECODED_EDGE, _DECODED_EDGE))
-            if picture.width * picture.height > PICTURE_PIXELS:
-                raise ImageError(
-                    f"{name}: {picture.width}x{picture.height} pixels are more than {PICTURE_PIXELS}: too large"
-                )
-            picture.load()
-            return _eight_bit(ImageOps.exif_transpose(picture))
+            return upright(picture, name)
+
+
+def upright(picture: Image.Image, name: str) -> Image.Image:
+    """An image of Pillow's as `open_picture` gives it. Raises ImageError as read_image."""
+    if picture.width * picture.height > PICTURE_PIXELS:
+        raise ImageError(f"{name}: {picture.width}x{picture.height} pixels are more than {PICTURE_PIXELS}: too large")
+    with _picture_errors(name):
+        picture.load()
+        return _eight_bit(ImageOps.exif_transpose(picture))
+
+
+@contextmanager
+def _picture_errors(name: str) -> Iterator[None]:
+    """Raises what Pillow raises as an ImageError."""
+    try:
+        yield
+    except ImageError:
+        raise
     except FileNotFoundError as error:
         raise ImageError(f"{name}: no such file") from error
     except UnidentifiedImageError as error:

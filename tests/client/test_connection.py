@@ -59,7 +59,7 @@ def test_a_sequence_of_images_is_a_batch() -> None:
         (np.linspace(-1, 1, 784, dtype=np.float32).reshape(1, 28, 28), r"must be scaled to 0..1, got -1 to 1: "),
         (np.full((1, 28, 28), np.nextafter(np.float32(1), np.float32(2))), r"must be scaled to 0..1, got 1 to 1: "),
         (np.r_[np.zeros(783), np.nan].astype(np.float32).reshape(1, 28, 28), r"0..1, got 0 to 0 with NaN"),
-        ([[1, 2]], "must be arrays such as numpy's, not list"),
+        ([[1, 2]], r"images\[0\] must be an array, a path, the bytes of a picture file or Pillow's image, not list"),
         ([_ZEROS, _ZEROS.astype(np.float32)], r"must be uint8 .* each, got float32 \[28, 28\]"),
         ([_ZEROS.astype(np.float32), _ZEROS], r"must be uint8 .* each, got uint8 \[28, 28\]"),
         ([_ZEROS, _ZEROS[:27]], r"must be uint8 .* each, got uint8 \[27, 28\]"),
