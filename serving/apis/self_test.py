@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-TOLERANCE = 1e-5  # absolute, of probabilities
+# Absolute, of probabilities; of an output with a greater number than 1, to that number.
+TOLERANCE = 1e-5
 # What zipfile and numpy raise for bytes that are no archive of arrays.
 _DAMAGE = (OSError, EOFError, TypeError, ValueError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 
@@ -72,8 +73,8 @@ def largest_differences(
 ) -> dict[str, float]:
     """Compares a model's outputs with the golden ones; gives each signature's largest absolute difference.
 
-    Floats must be within TOLERANCE, everything else equal; NaN never passes. answer: gives a signature's outputs for
-    the inputs of a case; what it raises passes through. Raises MismatchError.
+    Floats must be within the tolerance, or what their dtype can tell apart; everything else equal; NaN never passes.
+    answer: gives a signature's outputs for the inputs of a case; what it raises passes through. Raises MismatchError.
     """
     return {name: max([0.0, *_differences(name, case.outputs, answer(name, case))]) for name, case in cases.items()}
 
@@ -89,8 +90,10 @@ def _differences(signature: str, golden: Mapping[str, Array], outputs: Mapping[s
             )
         if expected.dtype.kind in "fc":
             difference = float(np.abs(value - expected).max(initial=0.0))
-            if not difference <= TOLERANCE:
-                raise MismatchError(f"{name} differs by up to {difference:.3g}: at most {TOLERANCE:g} is allowed")
+            greatest = max(1.0, float(np.abs(expected).max(initial=0.0)))
+            tolerance = max(TOLERANCE, float(np.finfo(expected.dtype).eps)) * greatest
+            if not difference <= tolerance:
+                raise MismatchError(f"{name} differs by up to {difference:.3g}: at most {tolerance:g} is allowed")
             yield difference
         elif not np.array_equal(value, expected):
             different = np.count_nonzero(value != expected)

@@ -33,7 +33,7 @@ STEPS = (
     Step("training.export.publish", "remove_leftovers"),
     Step("training.export.publish", "_lock"),
     Step("training.export.garments", "write_saved_model"),
-    Step("training.export.signatures", "_set_method_names"),
+    Step("training.export.signatures", "_read"),
     Step("training.export.export", "write_archive"),
     Step("training.export.export", "write_warmup"),
     Step("shutil", "copyfile"),

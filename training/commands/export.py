@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,19 +13,48 @@ from fashion_common.labels import read_labels
 from training.commands.options import json_option, model_base_path_option, print_json
 from training.errors import TrainingUsageError
 
+if TYPE_CHECKING:
+    from training.export.export import ExportedVersion
+    from training.export.trained import Elsewhere
+
 _file = click.Path(dir_okay=False, path_type=Path)
 _recordings = click.Path(exists=True, path_type=Path)
+_EXAMPLES = """Example: fashion export runs/latest --min-accuracy 0.86 --keep 3
+
+\b
+fashion export --from cnn.keras --input-range 0..255
+fashion export --from iris.keras --class-names iris.txt --model-base-path models/iris
+"""
 
 
-@click.command(epilog="Example: fashion export runs/latest --min-accuracy 0.86 --keep 3")
+@click.command(epilog=_EXAMPLES)
 @click.argument("run", type=click.Path(path_type=Path), required=False)
 @model_base_path_option
-@click.option("--from", "from_", type=_file, help="Export a model trained elsewhere: .keras, .h5 or .json.")
+@click.option(
+    "--from",
+    "from_",
+    type=click.Path(path_type=Path),
+    help="Export a model trained elsewhere: .keras, .h5, .json or a SavedModel's directory.",
+)
 @click.option("--weights", type=_file, help="The weights of --from's .json.  [default: its name with .weights.h5]")
 @click.option(
     "--data-dir",
     type=click.Path(file_okay=False, path_type=Path),
     help="Fashion-MNIST's four files, to measure --from's model on.  [default: as in fashion train]",
+)
+@click.option(
+    "--input-range",
+    type=click.Choice(["0..1", "0..255", "-1..1"]),
+    help="Pixels that --from's classifier of garments was trained on.  [default: 0..1; 0..255 for whole numbers]",
+)
+@click.option("--class-names", type=_file, help="Names of other classes, one on each line or a JSON list.")
+@click.option("--golden", type=_file, help="Inputs and expected outputs of the self-test, as numpy.savez writes them.")
+@click.option(
+    "--import",
+    "modules",
+    multiple=True,
+    metavar="MODULE",
+    help="Module or .py file with the custom layers of --from's model; again for more.",
 )
 @click.option("--min-accuracy", type=click.FloatRange(0, 1), help="Refuse a lower test accuracy.")
 @click.option(
@@ -70,6 +100,10 @@ def export(
     from_: Path | None,
     weights: Path | None,
     data_dir: Path | None,
+    input_range: str | None,
+    class_names: Path | None,
+    golden: Path | None,
+    modules: tuple[str, ...],
     min_accuracy: float | None,
     max_regression: float,
     recordings: tuple[Path, ...],
@@ -92,8 +126,7 @@ def export(
     if verify is not None:
         _verify(verify, as_json)
         return
-    if weights is not None and from_ is None:
-        raise TrainingUsageError("--weights belongs to --from: name the model's .json file with --from")
+    source = _source(from_, weights, data_dir, input_range, class_names, golden, modules)
     if min_agreement is not None and not recordings:
         raise TrainingUsageError("--min-agreement belongs to --replay: name the recordings with --replay")
     from rich.console import Console
@@ -110,7 +143,11 @@ def export(
         # A file that is damaged is told before anything is written.
         read_labels(model_base_path)
     with Console(stderr=True).status("Loading the model") as status:
-        trained = load_file(from_, weights, data_dir) if from_ else load_run(run or runs.RUNS_DIR / runs.LATEST)
+        trained = (
+            load_file(source, model_base_path.absolute().name)
+            if source
+            else load_run(run or runs.RUNS_DIR / runs.LATEST)
+        )
         exported = export_saved_model(
             trained,
             model_base_path,
@@ -126,11 +163,47 @@ def export(
             warmup_recordings=_files(warmup_from),
             report=status.update,
         )
+    _print(exported, as_json)
+
+
+def _source(
+    path: Path | None,
+    weights: Path | None,
+    data_dir: Path | None,
+    input_range: str | None,
+    class_names: Path | None,
+    golden: Path | None,
+    modules: Sequence[str],
+) -> Elsewhere | None:
+    """The model that --from names; None without it. Raises TrainingUsageError for what belongs to it."""
+    if path is None:
+        options = {
+            "--weights": weights,
+            "--input-range": input_range,
+            "--class-names": class_names,
+            "--golden": golden,
+            "--import": modules,
+        }
+        if lonely := [option for option, value in options.items() if value]:
+            raise TrainingUsageError(f"{lonely[0]} belongs to --from: name the model's file with --from")
+        return None
+    from training.export.golden_file import read_class_names
+    from training.export.keras_files import custom_objects
+    from training.export.trained import Elsewhere
+
+    names = read_class_names(class_names) if class_names else ()
+    return Elsewhere(path, weights, data_dir, custom_objects(modules), input_range, names, golden)
+
+
+def _print(exported: ExportedVersion, as_json: bool) -> None:
     if as_json:
         print_json(dataclasses.asdict(exported))
         return
     click.echo(exported.path)
-    click.echo(f"Self-test passed: {_agreement(exported.differences, exported.litert_differences)}", err=True)
+    if exported.differences:
+        click.echo(f"Self-test passed: {_agreement(exported.differences, exported.litert_differences)}", err=True)
+    for note in exported.notes:
+        click.echo(f"Note: {note}", err=True)
     if exported.replay:
         agreeing, compared = exported.replay["agreeing"], exported.replay["compared"]
         click.echo(f"Replayed: {agreeing} of {compared} inputs have the recorded class", err=True)
@@ -156,7 +229,7 @@ def _files(paths: Iterable[Path]) -> list[Path]:
 def _verify(path: Path, as_json: bool) -> None:
     from training.export.export import verify
 
-    files, (differences, litert_differences) = verify(path)
+    files, (differences, litert_differences, _) = verify(path)
     if as_json:
         print_json({"path": path, "files": files, "differences": differences, "litert_differences": litert_differences})
         return
@@ -165,6 +238,9 @@ def _verify(path: Path, as_json: bool) -> None:
 
 
 def _agreement(differences: dict[str, float], litert_differences: dict[str, float]) -> str:
-    largest = max(*differences.values(), *litert_differences.values(), 0.0)
-    on_litert = f", {len(litert_differences)} of them on LiteRT too" if litert_differences else ""
-    return f"{len(differences)} signatures answer as Keras does{on_litert}, within {largest:.1e}"
+    largest = max([*differences.values(), *litert_differences.values(), 0.0])
+    count = len(differences)
+    of_them = "" if len(litert_differences) == count else f"{len(litert_differences)} of them "
+    on_litert = f", {of_them}on LiteRT too" if litert_differences else ""
+    answers = "signature answers" if count == 1 else "signatures answer"
+    return f"{count} {answers} as the trained model does{on_litert}, within {largest:.1e}"

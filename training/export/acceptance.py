@@ -28,7 +28,7 @@ def accept(
     images, 0 to 1. replayed: the comparison with recordings, of which `min_agreement` is asked. Raises TrainingError
     with the figures.
     """
-    objections = Thresholds(min_agreement).objections(replayed) if replayed else []
+    objections = [*candidate.objections, *(Thresholds(min_agreement).objections(replayed) if replayed else ())]
     accuracy, text = candidate.accuracy, _text(candidate.accuracy)
     if min_accuracy is not None and (accuracy is None or accuracy < min_accuracy):
         objections.append(f"accuracy {text} is below --min-accuracy {min_accuracy:g}")

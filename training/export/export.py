@@ -12,13 +12,15 @@ from typing import Any
 import tensorflow as tf
 
 from fashion_common.errors import LabelsError
-from fashion_common.layout import ASSETS_EXTRA, SELF_TEST_FILE, WARMUP_FILE
+from fashion_common.layout import ASSETS_EXTRA, LITE_MODEL_FILE, SELF_TEST_FILE, WARMUP_FILE
 from serving.apis.self_test import TOLERANCE, write_archive
 from training.data.dataset import Report
-from training.errors import DamagedVersionError, TrainingError, TrainingUsageError
+from training.errors import DamagedVersionError, SelfTestError, TrainingError, TrainingUsageError
 from training.export.acceptance import MIN_AGREEMENT, accept
+from training.export.form import Form
+from training.export.garments import Garments
 from training.export.lite import conversion_process
-from training.export.manifest import check_files, read_manifest, recorded_accuracy, write_manifest
+from training.export.manifest import Manifest, check_files, read_manifest, recorded_accuracy, write_manifest
 from training.export.publish import publish, staging_directory
 from training.export.replay import replay
 from training.export.self_test import Differences, run_self_test, self_test_process
@@ -27,6 +29,8 @@ from training.export.trained import TrainedModel
 from training.export.versions import newest_with_manifest, remove_old_versions
 from training.export.warmup import write_warmup
 
+_HINT = f"(`fashion export --no-lite` leaves {LITE_MODEL_FILE} out)"
+
 
 @dataclass(frozen=True)
 class ExportedVersion:
@@ -34,7 +38,7 @@ class ExportedVersion:
 
     differences, litert_differences: each signature's largest absolute difference from Keras, on TensorFlow and on
     LiteRT. forced: the objections that --force overrode. removed: the old versions that are gone, ascending. replay:
-    the evidence of the comparison with recordings, as JSON.
+    the evidence of the comparison with recordings, as JSON. notes: what whoever serves it should know, a line each.
     """
 
     version: int
@@ -45,6 +49,7 @@ class ExportedVersion:
     forced: list[str]
     removed: list[int]
     replay: dict[str, Any] | None = None
+    notes: tuple[str, ...] = ()
 
 
 def export_saved_model(
@@ -74,14 +79,10 @@ def export_saved_model(
     when the base path cannot be read or written.
     """
     model_name = base_path.absolute().name
-    try:
-        predecessor = newest_with_manifest(base_path)
-    except OSError as error:
-        raise TrainingUsageError(
-            f"Cannot read the versions under {base_path} ({error.strerror or error}): make it readable, "
-            "or choose another --model-base-path"
-        ) from error
+    predecessor = _predecessor(base_path)
     replayed = None
+    if (recordings or warmup_recordings) and not isinstance(candidate.form, Garments):
+        raise TrainingUsageError("--replay and --warmup-from take recorded garments: this model takes something else")
     if recordings:
         report("Replaying the recordings")
         replayed = replay(candidate, model_name, recordings)
@@ -107,16 +108,26 @@ def export_saved_model(
         try:
             form.write(staging)
             write_archive(staging / SELF_TEST_FILE, golden)
-            write_warmup(staging / WARMUP_FILE, model_name, form.warmup_records, batch_sizes, warmup_recordings)
+            # A SavedModel may have brought its own.
+            if not (staging / WARMUP_FILE).exists():
+                write_warmup(staging / WARMUP_FILE, model_name, form.warmup_records, batch_sizes, warmup_recordings)
         except tf.errors.OpError as error:
             raise OSError(f"TensorFlow says {error.message}") from error
         for file in candidate.files if with_copies else ():
             shutil.copyfile(file, staging / ASSETS_EXTRA / file.name)
+        notes = list(candidate.notes)
         if convert:
             report("Converting it for LiteRT")
-            convert(staging)
+            try:
+                convert(staging)
+            except TrainingError as error:
+                refusal = f"Not published, {LITE_MODEL_FILE} cannot be made: {error}: --no-lite exports without it"
+                notes.append(_without_lite(form, staging, str(error), TrainingError(refusal)))
         report("Testing it in a new process")
-        differences, litert_differences = self_test(staging)
+        differences, litert_differences, litert_failure = self_test(staging)
+        if litert_failure:
+            refusal = f"Not published, the self-test failed: {litert_failure} {_HINT}"
+            notes.append(_without_lite(form, staging, litert_failure, SelfTestError(refusal)))
         facts = {
             "model_name": model_name,
             "run": candidate.source,
@@ -135,6 +146,7 @@ def export_saved_model(
             },
             "replaced": predecessor and {"version": predecessor[0], "accuracy": recorded_accuracy(predecessor[1])},
             "replay": evidence,
+            "notes": notes,
             "forced": objections,
         }
         write_manifest(staging, facts)
@@ -148,8 +160,35 @@ def export_saved_model(
             "writable, or remove them yourself"
         ) from error
     return ExportedVersion(
-        int(path.name), path, candidate.accuracy, differences, litert_differences, objections, removed, evidence
+        int(path.name),
+        path,
+        candidate.accuracy,
+        differences,
+        litert_differences,
+        objections,
+        removed,
+        evidence,
+        tuple(notes),
     )
+
+
+def _predecessor(base_path: Path) -> tuple[int, Manifest] | None:
+    """As `newest_with_manifest`. Raises TrainingUsageError where the versions cannot be read."""
+    try:
+        return newest_with_manifest(base_path)
+    except OSError as error:
+        raise TrainingUsageError(
+            f"Cannot read the versions under {base_path} ({error.strerror or error}): make it readable, "
+            "or choose another --model-base-path"
+        ) from error
+
+
+def _without_lite(form: Form, staging: Path, reason: str, refusal: TrainingError) -> str:
+    """Removes `model.tflite` and gives the note that says so. Raises the refusal where the version needs the file."""
+    if form.lite_required:
+        raise refusal
+    (staging / LITE_MODEL_FILE).unlink(missing_ok=True)
+    return f"without {LITE_MODEL_FILE}, so not for the light server: {reason}"
 
 
 def verify(version_path: Path) -> tuple[int, Differences]:
@@ -163,4 +202,7 @@ def verify(version_path: Path) -> tuple[int, Differences]:
         )
     manifest = read_manifest(version_path)
     files = check_files(version_path, manifest) if manifest else 0
-    return files, run_self_test(version_path)
+    differences = run_self_test(version_path)
+    if differences.litert_failure:
+        raise SelfTestError(f"{differences.litert_failure} {_HINT}")
+    return files, differences

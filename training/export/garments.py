@@ -25,25 +25,33 @@ from serving.apis.messages import (
 from serving.apis.self_test import Case
 from serving.apis.tensors import make_tensor_proto
 from training.export.golden import golden_cases, image_example, image_file
+from training.export.golden_file import read_golden
 from training.export.signatures import served_signatures, write_saved_model
 
 
 class Garments:
-    """A `Form`. model: maps float32 [N, 28, 28], 0 to 1, to probabilities [N, 10]."""
+    """A `Form`. model: maps float32 [N, 28, 28], 0 to 1, to probabilities [N, 10]. golden: as in `read_golden`."""
 
     class_names = CLASS_NAMES
 
-    def __init__(self, model: keras.Model, *, lite_required: bool = True) -> None:
+    def __init__(self, model: keras.Model, *, lite_required: bool = True, golden: Path | None = None) -> None:
         self.model = model
         self.lite_required = lite_required
+        self._golden = golden
 
     def functions(self) -> Mapping[str, Any]:
         """As in `served_signatures`."""
         return served_signatures(self.model)
 
     def golden_cases(self) -> dict[str, Case]:
-        """As in `golden.golden_cases`. Raises TrainingUsageError."""
-        return golden_cases(self.model)
+        """As in `golden.golden_cases`, but for those that were given. Raises TrainingUsageError."""
+        cases = golden_cases(self.model)
+        if self._golden:
+            functions = self.functions()
+            inputs = {name: _inputs(function) for name, function in functions.items()}
+            outputs = {name: function.structured_outputs for name, function in functions.items()}
+            cases |= read_golden(self._golden, inputs, outputs)
+        return cases
 
     def write(self, path: Path) -> None:
         """As in `write_saved_model`. Raises OSError, OpError."""
@@ -56,6 +64,12 @@ class Garments:
     def describe(self) -> dict[str, Any]:
         """Name, layers and number of parameters."""
         return describe(self.model)
+
+
+def _inputs(function: Any) -> dict[str, Any]:
+    """The TensorSpec of each input of a traced function, by name."""
+    positional, named = function.structured_input_signature
+    return {spec.name: spec for spec in (*positional, *named.values())}
 
 
 def describe(model: keras.Model) -> dict[str, Any]:

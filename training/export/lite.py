@@ -11,8 +11,9 @@ https://github.com/tensorflow/serving/blob/master/tensorflow_serving/servables/t
 
 from __future__ import annotations
 
+import copy
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -22,15 +23,17 @@ import numpy as np
 import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema
 from flatbuffers import flexbuffers
+from google.protobuf.message import DecodeError
 from tensorflow.lite.python.convert import ConverterError
 
 from fashion_common.layout import LITE_MODEL_FILE, SAVED_MODEL_FILE
+from fashion_common.served_model import SIGNATURES
 from serving.apis.messages import SavedModel, SignatureDef
 from training.errors import TrainingError
 from training.export import step_process
 
-# What needs none of TensorFlow's decoders.
-SIGNATURES = ("serving_default", "float_images")
+# What of the garments' signatures needs none of TensorFlow's decoders.
+_GARMENTS = ("serving_default", "float_images")
 # The one that TF Serving finds in the first subgraph.
 _FIRST = "serving_default"
 
@@ -41,25 +44,29 @@ _ALIGNMENT = 16
 
 def conversion_process() -> AbstractContextManager[Callable[[Path], None]]:
     """Starts the process, and gives what converts a version in it, once; that raises TrainingError with the reason."""
-    return step_process.step_process(
-        "training.export.lite",
-        lambda reason: TrainingError(
-            f"Not published, {LITE_MODEL_FILE} cannot be made: {reason}: --no-lite exports without it"
-        ),
-    )
+    return step_process.step_process("training.export.lite", TrainingError)
+
+
+def converted_signatures(names: Iterable[str]) -> list[str]:
+    """Those of a version's signatures that its `model.tflite` has: all, but of the garments' four."""
+    known = sorted(names)
+    return list(_GARMENTS) if set(known) == set(SIGNATURES) else known
 
 
 def write_lite_model(version_path: Path) -> None:
     """Writes the model of a SavedModel's directory beside it, unquantised. Raises TrainingError."""
     try:
-        converter = tf.lite.TFLiteConverter.from_saved_model(str(version_path), signature_keys=list(SIGNATURES))
+        saved_model = SavedModel.FromString((version_path / SAVED_MODEL_FILE).read_bytes())
+        signatures = saved_model.meta_graphs[0].signature_def
+        keys = converted_signatures(name for name in signatures if not name.startswith("__"))
+        converter = tf.lite.TFLiteConverter.from_saved_model(str(version_path), signature_keys=keys)
         content = converter.convert()
-    except (ConverterError, OSError, ValueError, RuntimeError, tf.errors.OpError) as error:
+        first = _FIRST if _FIRST in keys else keys[0]
+        content = _with_served_signature(content, keys, first, signatures[first])
+    except (ConverterError, DecodeError, OSError, ValueError, KeyError, RuntimeError, tf.errors.OpError) as error:
         raise TrainingError(_reason(str(error))) from error
-    saved_model = SavedModel.FromString((version_path / SAVED_MODEL_FILE).read_bytes())
-    definition = saved_model.meta_graphs[0].signature_def[_FIRST]
     try:
-        (version_path / LITE_MODEL_FILE).write_bytes(_with_served_signature(content, definition))
+        (version_path / LITE_MODEL_FILE).write_bytes(content)
     except OSError as error:
         raise TrainingError(f"it cannot be written ({error.strerror})") from error
 
@@ -69,14 +76,20 @@ def _reason(converter_error: str) -> str:
     missing = sorted(set(re.findall(r"'tf\.(\w+)' op is neither a custom op nor a flex op", converter_error)))
     if missing:
         return f"LiteRT has no operation {', '.join(missing)}"
-    return next((line.strip() for line in converter_error.splitlines() if line.strip()), "no reason was given")
+    line = next((line.strip() for line in converter_error.splitlines() if line.strip()), "no reason was given")
+    # Where in the graph it is goes before it, in names that nobody gave.
+    return re.sub(r"^.*error: loc\(.*\)\)?: ", "", line)
 
 
-def _with_served_signature(content: bytes, definition: SignatureDef) -> bytes:
-    """The model with `serving_default` in its first subgraph, and that signature's definition in its metadata."""
+def _with_served_signature(content: bytes, keys: Sequence[str], name: str, definition: SignatureDef) -> bytes:
+    """The model with a signature in its first subgraph, and that signature's definition in its metadata.
+
+    keys: the signatures that it must have. Raises ValueError for one that the converter left out.
+    """
     model = schema.ModelT.InitFromPackedBuf(content)
+    _add_twins(model, keys)
     signatures = {signature.signatureKey.decode(): signature for signature in model.signatureDefs}
-    _put_first(model, signatures[_FIRST].subgraphIndex)
+    _put_first(model, signatures[name].subgraphIndex)
     for signature in signatures.values():
         # The converter's names have colons (`StatefulPartitionedCall:2`): early TF Servings read no further than that.
         tensors = model.subgraphs[signature.subgraphIndex].tensors
@@ -85,12 +98,25 @@ def _with_served_signature(content: bytes, definition: SignatureDef) -> bytes:
     served = SignatureDef()
     served.CopyFrom(definition)
     for infos in (served.inputs, served.outputs):
-        for name in infos:
-            infos[name].name = name
-    _add_metadata(model, _string_map(_FIRST, served.SerializeToString(deterministic=True)))
+        for alias in infos:
+            infos[alias].name = alias
+    _add_metadata(model, _string_map(name, served.SerializeToString(deterministic=True)))
     builder = _AlignedBuilder()
     builder.Finish(model.Pack(builder), file_identifier=_FILE_IDENTIFIER)
     return bytes(builder.Output())
+
+
+def _add_twins(model: Any, keys: Sequence[str]) -> None:
+    """Adds signatures that are another one by a second name, as Keras's `Model.export` has them: one is lost."""
+    signatures = {signature.signatureKey.decode(): signature for signature in model.signatureDefs}
+    for key in keys:
+        if key in signatures:
+            continue
+        if len(signatures) > 1:
+            raise ValueError(f"the converter leaves out the signature {key}")
+        twin = copy.copy(next(iter(signatures.values())))
+        twin.signatureKey = key.encode()
+        model.signatureDefs.append(twin)
 
 
 def _put_first(model: Any, index: int) -> None:

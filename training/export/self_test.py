@@ -19,14 +19,16 @@ from serving.apis.self_test import ArchiveError, Array, Case, MismatchError, lar
 from training.errors import SelfTestError
 from training.export import lite, step_process
 
-_HINT = f"(`fashion export --no-lite` leaves {LITE_MODEL_FILE} out)"
-
 
 class Differences(NamedTuple):
-    """Each signature's largest absolute difference from Keras, by runtime; LiteRT's are none without its model."""
+    """Each signature's largest absolute difference from the trained model, by runtime.
+
+    LiteRT's are none without its model, and where that fails, with the reason in litert_failure.
+    """
 
     tensorflow: dict[str, float]
     litert: dict[str, float]
+    litert_failure: str = ""
 
 
 @contextmanager
@@ -41,8 +43,8 @@ def self_test_process() -> Iterator[Callable[[Path], Differences]]:
 def run_self_test(version_path: Path) -> Differences:
     """Loads the SavedModel, and `model.tflite` where there is one, and compares their outputs with the golden ones.
 
-    Raises SelfTestError when an output differs or is missing, when a model cannot be loaded, and when there is no
-    archive or a damaged one.
+    Raises SelfTestError when an output differs or is missing on TensorFlow, when it cannot load the model, and when
+    there is no archive or a damaged one.
     """
     archive = version_path / SELF_TEST_FILE
     if not archive.is_file():
@@ -51,10 +53,15 @@ def run_self_test(version_path: Path) -> Differences:
         cases = read_archive(archive)
     except ArchiveError as error:
         raise SelfTestError(f"The self-test {archive} is damaged ({error}): export the version again") from error
-    lite_model = version_path / LITE_MODEL_FILE
-    return Differences(
-        _on_tensorflow(version_path, cases), _on_litert(lite_model, cases) if lite_model.exists() else {}
-    )
+    on_tensorflow, lite_model = _on_tensorflow(version_path, cases), version_path / LITE_MODEL_FILE
+    if not lite_model.exists():
+        return Differences(on_tensorflow, {})
+    try:
+        return Differences(on_tensorflow, _on_litert(lite_model, cases))
+    except MismatchError as error:
+        return Differences(on_tensorflow, {}, f"{error}, on LiteRT")
+    except (ValueError, RuntimeError) as error:
+        return Differences(on_tensorflow, {}, f"LiteRT cannot run {lite_model}: {str(error).splitlines()[0]}")
 
 
 def _on_tensorflow(version_path: Path, cases: Mapping[str, Case]) -> dict[str, float]:
@@ -78,16 +85,11 @@ def _answer(signatures: Mapping[str, Any], name: str, case: Case) -> dict[str, A
 
 
 def _on_litert(lite_model: Path, cases: Mapping[str, Case]) -> dict[str, float]:
-    try:
-        interpreter = Interpreter(str(lite_model))
-        return largest_differences(
-            {name: case for name, case in cases.items() if name in lite.SIGNATURES},
-            lambda name, case: dict(interpreter.get_signature_runner(name)(**case.inputs)),
-        )
-    except MismatchError as error:
-        raise SelfTestError(f"{error}, on LiteRT {_HINT}") from error
-    except (ValueError, RuntimeError) as error:
-        raise SelfTestError(f"LiteRT cannot run {lite_model}: {str(error).splitlines()[0]} {_HINT}") from error
+    interpreter = Interpreter(str(lite_model))
+    return largest_differences(
+        {name: cases[name] for name in lite.converted_signatures(cases)},
+        lambda name, case: dict(interpreter.get_signature_runner(name)(**case.inputs)),
+    )
 
 
 if __name__ == "__main__":

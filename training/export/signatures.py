@@ -7,8 +7,9 @@ https://www.tensorflow.org/tfx/serving/signature_defs#classification_signaturede
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import keras
@@ -71,13 +72,42 @@ def served_signatures(model: keras.Model) -> dict[str, tf.types.experimental.Con
 def write_saved_model(model: keras.Model, path: Path) -> None:
     """Writes the model with its signatures as the SavedModel directory `path`. Raises OSError.
 
+    As in `save`.
+    """
+    save(
+        path, served_signatures(model), model.variables, method_names={"classify": tf.saved_model.CLASSIFY_METHOD_NAME}
+    )
+
+
+def save(
+    path: Path,
+    functions: Mapping[str, Any],
+    variables: Sequence[keras.Variable],
+    resources: Sequence[Any] = (),
+    *,
+    method_names: Mapping[str, str] = MappingProxyType({}),
+) -> None:
+    """Writes a SavedModel with these signatures. Raises OSError, OpError, and AssertionError for state that is missing.
+
     It is saved as a module of the model's variables, not as the Keras model: every weight is written once, and
-    `tf.saved_model.load` needs no code of ours to load it.
+    `tf.saved_model.load` needs no code of ours to load it. resources: what the graph uses besides, such as lookup
+    tables. method_names: of the signatures that are not for Predict, by which a server finds them:
+    `tf.saved_model.save` writes Predict's everywhere.
+
+    The fingerprint is written anew: TensorFlow's is of the file before that, and has a random number in it.
     """
     module = tf.Module(name="served_model")
-    module.weights = [variable.value for variable in model.variables]
-    tf.saved_model.save(module, str(path), signatures=served_signatures(model))
-    _set_method_names(path)
+    module.weights = [variable.value for variable in variables]
+    if resources:
+        module.resources = list(resources)
+    tf.saved_model.save(module, str(path), signatures=functions)
+    saved_model = _read(path)
+    for name, method_name in method_names.items():
+        saved_model.meta_graphs[0].signature_def[name].method_name = method_name
+    (path / SAVED_MODEL_FILE).write_bytes(saved_model.SerializeToString(deterministic=True))
+    fingerprint = fingerprint_pb2.FingerprintDef.FromString(fingerprinting.CreateFingerprintDef(str(path)))
+    fingerprint.uuid = str(uuid.uuid5(uuid.NAMESPACE_OID, str(fingerprint.saved_model_checksum)).int)
+    (path / "fingerprint.pb").write_bytes(fingerprint.SerializeToString(deterministic=True))
 
 
 def scale(images: tf.Tensor) -> tf.Tensor:
@@ -86,7 +116,10 @@ def scale(images: tf.Tensor) -> tf.Tensor:
 
 
 def describe_signatures(path: Path) -> dict[str, Any]:
-    """Every signature of a SavedModel: its method name, and each tensor's dtype and shape (None for any size)."""
+    """Every signature of a SavedModel: its method name, and each tensor's dtype and shape.
+
+    None is any size in a shape, and any shape. Raises OSError, DecodeError.
+    """
     signatures = _read(path).meta_graphs[0].signature_def
     return {
         name: {
@@ -103,23 +136,10 @@ def _tensors(infos: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: {
             "dtype": tf.dtypes.as_dtype(infos[name].dtype).name,
-            "shape": tf.TensorShape(infos[name].tensor_shape).as_list(),
+            "shape": None if (shape := tf.TensorShape(infos[name].tensor_shape)).rank is None else shape.as_list(),
         }
         for name in sorted(infos)
     }
-
-
-def _set_method_names(path: Path) -> None:
-    """Gives `classify` its method name, by which a server finds it: `tf.saved_model.save` writes Predict's everywhere.
-
-    The fingerprint is written anew: TensorFlow's is of the file before that, and has a random number in it.
-    """
-    saved_model = _read(path)
-    saved_model.meta_graphs[0].signature_def["classify"].method_name = tf.saved_model.CLASSIFY_METHOD_NAME
-    (path / SAVED_MODEL_FILE).write_bytes(saved_model.SerializeToString(deterministic=True))
-    fingerprint = fingerprint_pb2.FingerprintDef.FromString(fingerprinting.CreateFingerprintDef(str(path)))
-    fingerprint.uuid = str(uuid.uuid5(uuid.NAMESPACE_OID, str(fingerprint.saved_model_checksum)).int)
-    (path / "fingerprint.pb").write_bytes(fingerprint.SerializeToString(deterministic=True))
 
 
 def _read(path: Path) -> saved_model_pb2.SavedModel:

@@ -145,3 +145,25 @@ def test_a_missing_output_is_named() -> None:
     """What the archive promises has to be there."""
     with pytest.raises(MismatchError, match=r"^signature second has no output names$"):
         largest_differences({"second": CASES["second"]}, lambda _name, case: {"y": case.outputs["y"]})
+
+
+@pytest.mark.parametrize(
+    ("expected", "difference", "passes"),
+    [
+        (np.array([1000, 2], np.float32), 0.009, True),
+        (np.array([1000, 2], np.float32), 0.011, False),
+        (np.array([-1000, 2], np.float64), 0.011, False),
+        (np.array([0.5, 2], np.float16), 0.00195, True),
+        (np.array([0.5, 1], np.float16), 0.002, False),
+    ],
+    ids=["within", "beyond", "negative", "half", "half, beyond"],
+)
+def test_the_tolerance_is_to_the_greatest_number(expected: Array, difference: float, passes: bool) -> None:
+    """A hundred-thousandth of an output's greatest number where that is over 1, and never less than its dtype tells."""
+    value = expected + np.array([0, difference], expected.dtype)
+    case = {"s": Case({}, {"y": expected})}
+    if passes:
+        assert largest_differences(case, lambda *_: {"y": value})["s"] == pytest.approx(difference, rel=0.05)
+    else:
+        with pytest.raises(MismatchError, match=r"^output y of s differs by up to"):
+            largest_differences(case, lambda *_: {"y": value})

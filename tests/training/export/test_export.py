@@ -54,6 +54,7 @@ def test_export_as_json(run: Path, base: Path) -> None:
         "forced": [],
         "removed": [],
         "replay": None,
+        "notes": [],
     }
     assert list(differences) == ["serving_default", "encoded_images", "float_images", "classify"]
     assert list(litert_differences) == ["serving_default", "float_images"]
@@ -136,6 +137,7 @@ def test_the_manifest_says_where_a_version_comes_from(exported_version: Path) ->
         "self_test": {"tolerance": 1e-5},
         "replaced": None,
         "replay": None,
+        "notes": [],
         "forced": [],
         "python": ".".join(map(str, sys.version_info[:3])),
         "packages": {name: metadata.version(name) for name in packages},
@@ -176,8 +178,11 @@ def test_with_copies_keras_s_own_files_lie_beside_the_saved_model(run: Path, bas
     ("arguments", "expected"),
     [
         (["run", "--from", "model.h5"], "RUN, --from and --verify exclude one another: name one of them"),
-        (["--weights", "a.h5"], "--weights belongs to --from: name the model's .json file with --from"),
-        (["--from", "model.pb"], "model.pb: a model is a .keras or .h5 file, or a .json file with --weights"),
+        (["--weights", "a.h5"], "--weights belongs to --from: name the model's file with --from"),
+        (
+            ["--from", "model.pb"],
+            "model.pb: a model is a .keras or .h5 file, a .json file with --weights, or a SavedModel's directory",
+        ),
         (["none"], "No trained model at none/model.keras: run `fashion train` first, or name a run directory"),
     ],
 )

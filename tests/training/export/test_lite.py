@@ -137,7 +137,9 @@ def test_without_it_a_version_is_what_it_was(run: Path, base: Path, steps_here: 
     """--no-lite: no file, nothing of it in the manifest, and the self-test is TensorFlow's."""
     result = invoke("export", run, "--model-base-path", base, "--no-lite")
     assert (result.exit_code, result.stdout) == (0, f"{base / '1'}\n")
-    assert re.fullmatch(r"Self-test passed: 4 signatures answer as Keras does, within \d\.\de-\d\d\n", result.stderr)
+    assert re.fullmatch(
+        r"Self-test passed: 4 signatures answer as the trained model does, within \d\.\de-\d\d\n", result.stderr
+    )
     assert not (base / "1" / LITE_MODEL_FILE).exists()
     record = manifest(base / "1")
     assert LITE_MODEL_FILE not in record["files"]
@@ -149,7 +151,8 @@ def test_a_model_that_litert_cannot_run_is_one_line(base: Path, tmp_path: Path, 
     run = make_run(tmp_path / "gamma", model=flat_model(IncompleteGamma()))
     result = invoke("export", run, "--model-base-path", base)
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr == "Error: LiteRT has no operation Igamma\n"
+    reason = f"Not published, {LITE_MODEL_FILE} cannot be made: LiteRT has no operation Igamma"
+    assert result.stderr == f"Error: {reason}: --no-lite exports without it\n"
     assert children(base) == []
     assert invoke("export", run, "--model-base-path", base, "--no-lite").exit_code == 0
 
@@ -161,7 +164,6 @@ def test_the_process_says_nothing_but_what_is_wrong(version: Path, capfd: pytest
         convert(version)
     assert (version / LITE_MODEL_FILE).stat().st_size > 400_000
     (version / SAVED_MODEL_FILE).write_bytes(b"no model")
-    expected = rf"^Not published, {LITE_MODEL_FILE} cannot be made: .+: --no-lite exports without it$"
-    with conversion_process() as convert, pytest.raises(TrainingError, match=expected):
+    with conversion_process() as convert, pytest.raises(TrainingError, match=r"^Error parsing message"):
         convert(version)
     assert capfd.readouterr() == ("", "")

@@ -32,7 +32,8 @@ def test_a_model_trained_elsewhere_is_measured_and_exported(
     monkeypatch.setattr("training.export.trained.dataset.load", lambda _: synthetic_data)
     # As on a terminal, where it says on stderr what it does.
     monkeypatch.setenv("FORCE_COLOR", "1")
-    result = invoke("export", "--from", run / form, "--model-base-path", base)
+    # Its weights are drawn by chance, so it guesses.
+    result = invoke("export", "--from", run / form, "--model-base-path", base, "--force")
     assert (result.exit_code, result.stdout) == (0, f"{base / '1'}\n")
     assert "Writing the SavedModel" in result.stderr
     record = manifest(base / "1")
@@ -63,20 +64,16 @@ def other_model(input_shape: tuple[int, ...], units: int, activation: str | None
     ("make", "expected"),
     [
         (
-            lambda path: other_model((784,), 10).save(path),
-            "{path} maps (None, 784) to (None, 10): a served model maps (None, 28, 28) to (None, 10)",
-        ),
-        (
             lambda path: other_model((28, 28), 2).save(path),
-            "{path} maps (None, 28, 28) to (None, 2): a served model maps (None, 28, 28) to (None, 10)",
+            "{path} maps (None, 28, 28) to (None, 2), and clients send garments to fashion_mnist: give it a name of ",
         ),
         (
             lambda path: path.write_bytes(b"not a model"),
             "Keras cannot load {path}: ",
         ),
-        (lambda _: None, "No file {path}: a model is a .keras or .h5 file, or a .json file with --weights"),
+        (lambda _: None, "No file {path}: a model is a .keras or .h5 file, a .json file with --weights, or a "),
     ],
-    ids=["input", "output", "damaged", "missing"],
+    ids=["output", "damaged", "missing"],
 )
 def test_a_file_that_cannot_be_served_is_asked_wrongly(
     base: Path, tmp_path: Path, make: Callable[[Path], object], expected: str

@@ -1,0 +1,64 @@
+"""A SavedModel of other people's, served as it is: its files are copied, its signatures stay."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from fashion_common.layout import LITE_MODEL_FILE, MANIFEST_FILE, SELF_TEST_FILE
+from training.errors import TrainingUsageError
+from training.export.golden_file import Specs, read_golden
+from training.export.own_signatures import OwnSignatures
+from training.export.signatures import describe_signatures
+
+# What a version of ours has beside the SavedModel is made anew; a warmup file of its own is kept.
+_MADE = [Path(file).name for file in (LITE_MODEL_FILE, MANIFEST_FILE, SELF_TEST_FILE)]
+
+
+class SavedModelCopy(OwnSignatures):
+    """A `Form`. golden: as in `read_golden`. Raises TrainingUsageError for what TensorFlow cannot load."""
+
+    lite_required = False
+    class_names = ()
+
+    def __init__(self, directory: Path, golden: Path | None = None) -> None:
+        self._directory = directory
+        try:
+            # Its variables live as long as it does.
+            self._loaded = tf.saved_model.load(str(directory))
+            described = describe_signatures(directory)
+        except (OSError, ValueError, KeyError, AttributeError, RuntimeError, tf.errors.OpError) as error:
+            reason = str(error).strip().splitlines() or [type(error).__name__]
+            raise TrainingUsageError(f"TensorFlow cannot load {directory}: {reason[0]}") from error
+        functions = {name: function for name, function in self._loaded.signatures.items() if name in described}
+        if not functions:
+            raise TrainingUsageError(
+                f"{directory} has no signature: save it with signatures={{'serving_default': ...}}"
+            )
+        inputs, outputs = (
+            {name: _specs(described[name][side]) for name in functions} for side in ("inputs", "outputs")
+        )
+        cases = read_golden(golden, inputs, outputs) if golden else {}
+        super().__init__(functions, inputs, cases)
+
+    def write(self, path: Path) -> None:
+        """Copies the files. Raises OSError."""
+        shutil.copytree(self._directory, path, ignore=shutil.ignore_patterns(*_MADE), dirs_exist_ok=True)
+        path.chmod(0o755)
+
+    def describe(self) -> dict[str, Any]:
+        """Name, no layers, and the number of parameters."""
+        values = self._directory / "variables" / "variables"
+        shapes = dict(tf.train.list_variables(str(values))) if values.with_suffix(".index").is_file() else {}
+        # What else is in the checkpoint is the graph of objects.
+        parameters = sum(math.prod(shape) for name, shape in shapes.items() if not name.startswith("_CHECKPOINTABLE"))
+        return {"name": self._directory.resolve().name, "layers": [], "parameters": parameters}
+
+
+def _specs(tensors: Mapping[str, Any]) -> Specs:
+    return {name: tf.TensorSpec(facts["shape"], facts["dtype"], name) for name, facts in tensors.items()}
