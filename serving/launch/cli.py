@@ -63,7 +63,11 @@ def _labels(_ctx: click.Context, _option: click.Parameter, values: tuple[str, ..
     default=_DEFAULTS.model_base_path,
     help="Directory of numbered versions, as `fashion export` writes it.",
 )
-@click.option("--model-name", default=_DEFAULTS.model_name, help="The name clients ask for.")
+@click.option(
+    "--model-name",
+    show_default="the last part of --model-base-path",
+    help="The name clients ask for.",
+)
 @click.option("--port", type=_PORT, default=_DEFAULTS.port, help="gRPC; 0 picks a free one.")
 @click.option("--rest-port", type=_PORT, default=_DEFAULTS.rest_port, help="REST; 0 picks a free one.")
 @click.option("--host", default=_DEFAULTS.host, help="Address to listen on: this machine only.")
@@ -121,6 +125,7 @@ def serve(
     SERVER_FLAGS, after --, go to the server as they are: those of tensorflow_model_server.
     """
     _check_contradictions(ctx)
+    settings["model_name"] = settings["model_name"] or Path(str(settings["model_base_path"])).absolute().name
     options = ServeOptions(verbose=bool(ctx.find_root().meta.get("verbose")), **settings)  # type: ignore[arg-type]
     if stop:
         detached.stop(options.port)

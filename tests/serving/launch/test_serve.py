@@ -31,9 +31,9 @@ class Secure(NamedTuple):
 
 
 def test_it_says_where_it_listens_and_stops_cleanly(tmp_path: Path) -> None:
-    """gRPC and REST URLs and a command to try; SIGTERM ends it and its server with 0."""
+    """Under the base path's name: gRPC and REST URLs and a command to try; SIGTERM ends it and its server with 0."""
     shutil.copytree(KITCHEN / "1", tmp_path / "kitchen/1")
-    model = ("--model-base-path", str(tmp_path / "kitchen"), "--model-name", "kitchen")
+    model = ("--model-base-path", str(tmp_path / "kitchen"))
     command = [FASHION, "serve", "--backend=embedded", *model, "--port=0", "--rest-port=0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -59,7 +59,7 @@ def test_it_says_where_it_listens_and_stops_cleanly(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["--model-base-path", "none"], "Could not find base path none: create it, or correct"),
-        (["--model-base-path", "empty"], "No versions of fashion_mnist under empty: expected numeric folders such as"),
+        (["--model-base-path", "empty"], "No versions of empty under empty: expected numeric folders such as"),
         (["--model-base-path", str(KITCHEN), "--port=9", "--rest-port=9"], "--port and --rest-port are both 9"),
     ],
     ids=["missing", "empty", "one port"],
