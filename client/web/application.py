@@ -1,7 +1,8 @@
-"""The page as an ASGI application: static files, and three answers in JSON.
+"""The page as an ASGI application: static files, and answers in JSON.
 
     GET  /api/state                        what is served, who answers, what the server counts
     POST /api/predict?name=&preprocess=    a picture file as the body; what the model saw of it, and its answers
+    POST /api/infer                        `{"signature_name": NAME, "inputs": {NAME: VALUES}}` for any other model
 
 An error is `{"error": text}`: 403 of the guard, 413 for a body too large, 422 for what the model or the client cannot
 take, 502 for what the server answers, 503 where none does.
@@ -10,6 +11,7 @@ take, 502 for what the server answers, 503 where none does.
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any, get_args
 
@@ -41,11 +43,13 @@ def application(served: Served, reach: Reach, host: str) -> Application:
     routes = [
         Route("/api/state", page.state),
         Route("/api/predict", page.predict, methods=["POST"]),
+        Route("/api/infer", page.infer, methods=["POST"]),
         Mount("/", StaticFiles(directory=_STATIC, html=True)),
     ]
     handlers: dict[Any, Any] = {
         HTTPException: lambda _, error: _error(error.status_code, error.detail),
         ClientUsageError: lambda _, error: _error(422, str(error)),
+        Exception: lambda _, error: _error(500, f"unforeseen {type(error).__name__}: {error}"),
         ServerError: lambda _, error: _error(503 if isinstance(error, ServerUnreachableError) else 502, str(error)),
     }
     return Guard(Starlette(routes=routes, exception_handlers=handlers), host)
@@ -83,18 +87,39 @@ class _Page:
             content = await _body(request)
             pixels, doubt = await asyncio.to_thread(answers.seen, content, name, preprocess)
         del content
-        look = await self._served.look()
-        if not look.answering:
-            raise HTTPException(503, _unserved(look))
+        look = await self._available()
         answer = await answers.predict(self._served, look, pixels, name, preprocess, self._reach)
         return JSONResponse({**answer, "warning": doubt})
 
     async def _signatures(self, look: Look) -> dict[str, Any]:
-        """Those of the version that answers first, and whether they take garments."""
+        """Whether the version that answers first takes garments, and else its signatures as a form."""
         if not look.answering:
             return {"garments": True, "waiting": _unserved(look)}
         metadata = await self._served.version(look.answering[0].version).metadata()
-        return {"garments": answers.takes_garments(metadata), "waiting": ""}
+        if answers.takes_garments(metadata):
+            return {"garments": True, "waiting": ""}
+        from client.web.forms import form
+
+        return {"garments": False, "waiting": "", "signatures": form(metadata)}
+
+    async def infer(self, request: Request) -> Response:
+        # numpy is not needed for pictures.
+        from client.web.forms import infer
+
+        content = await _body(request)
+        try:
+            question = json.loads(content)
+        except (ValueError, RecursionError) as error:
+            raise ClientUsageError(f"the body is no JSON: {error}") from error
+        look = await self._available()
+        return JSONResponse(await infer(self._served, look, question, self._reach))
+
+    async def _available(self) -> Look:
+        """What is served. Raises HTTPException while no version answers."""
+        look = await self._served.look()
+        if not look.answering:
+            raise HTTPException(503, _unserved(look))
+        return look
 
     def _counts(self) -> dict[str, Any] | None:
         minute = self._served.minute

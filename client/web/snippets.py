@@ -1,4 +1,4 @@
-"""A question that the page asked, as a user asks it again: `fashion predict`, Python, curl."""
+"""A question that the page asked, as a user asks it again: on the command line, in Python, with curl."""
 
 from __future__ import annotations
 
@@ -7,19 +7,24 @@ import gzip
 import json
 import shlex
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from client.calls import calls
+from client.errors import ClientUsageError
 from client.pictures.batch import Batch
 from client.transports import rest_wire
 from client.transports.address import ServerAddress
+from client.transports.base import Exchange
 from client.transports.security import Security
 from client.types import Metadata, ModelSpec, Preprocess
 from fashion_common.served_model import MODEL_NAME
 
 # Where REST is beside gRPC, unless somebody chose another port.
 _REST_PORT = 8501
+# Of inputs that are given to copy.
+_MOST_CHARACTERS = 20_000
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,19 @@ class Asked:
     preprocess: Preprocess
 
 
+@dataclass(frozen=True)
+class AskedInputs:
+    """What any model was asked: a signature by `predict`, `classify` or `regress`, and its inputs by name.
+
+    inputs: as JSON has them, but for bytes. Those of the last two are the list of `examples`.
+    """
+
+    model: ModelSpec
+    signature_name: str
+    method: str
+    inputs: Mapping[str, Any]
+
+
 def snippets(asked: Asked, metadata: Metadata, reach: Reach, answer: Mapping[str, Any]) -> dict[str, str]:
     """The text of each, by the name of its tab; `Answer` is what `fashion predict --json` prints."""
     fields = ("class_id", "class_name", "probability", "probabilities")
@@ -80,6 +98,36 @@ def snippets(asked: Asked, metadata: Metadata, reach: Reach, answer: Mapping[str
         "curl": _curl(asked, metadata, reach),
         "Answer": json.dumps({"file": asked.name, **{name: answer[name] for name in fields}}, indent=1),
     }
+
+
+def input_snippets(asked: AskedInputs, metadata: Metadata, reach: Reach) -> dict[str, str]:
+    """The text of each, by the name of its tab; none for inputs that are too large to copy."""
+    if len(repr(asked.inputs)) > _MOST_CHARACTERS:
+        return {}
+    method, inputs = ("infer", asked.inputs) if asked.method == "predict" else (asked.method, asked.inputs["examples"])
+    asking = f"print(connection.{method}({inputs!r}, signature_name={asked.signature_name!r}))"
+    texts = {"Python": _program(reach, asked.model, asking)}
+    # REST has no complex numbers.
+    with suppress(ClientUsageError):
+        texts["curl"] = _posted(_request(asked, metadata), reach)
+    return texts
+
+
+def _request(asked: AskedInputs, metadata: Metadata) -> rest_wire.Request:
+    """What the client itself sends over REST. Raises ClientUsageError for what REST cannot carry."""
+    # Not needed for pictures, which wait for every import.
+    from client.examples import classification_request, regression_request
+    from client.inputs import call
+
+    exchange: Exchange[Any]
+    if asked.method == "predict":
+        exchange = rest_wire.infer(asked.model, *call(asked.inputs, metadata, asked.signature_name))
+    else:
+        request_of = classification_request if asked.method == "classify" else regression_request
+        examples = asked.inputs["examples"]
+        exchange = rest_wire.message(request_of(asked.model, metadata, asked.signature_name, examples, None))
+    request: rest_wire.Request = exchange.request
+    return request
 
 
 def _command(asked: Asked, reach: Reach) -> str:
@@ -92,37 +140,50 @@ def _command(asked: Asked, reach: Reach) -> str:
 
 
 def _python(asked: Asked, reach: Reach) -> str:
-    preprocess = "" if asked.preprocess == "auto" else f", {asked.preprocess!r}"
-    security = reach.security
-    arguments = {
-        "ca_file": security.ca_file,
-        "certificate_file": security.certificate_file,
-        "key_file": security.key_file,
-        "server_name": security.server_name,
-    }
-    given = [f"{name}={str(value)!r}" if name == "server_name" else f"{name}=Path({str(value)!r})"
-             for name, value in arguments.items() if value is not None]  # fmt: skip
-    if security.headers:
-        given.append(f"headers={tuple((name, '...') for name, _ in security.headers)!r}")
-    secured = f", security=Security({', '.join(given)})" if given else ""
-    imported = "ModelSpec, Security, connect" if given else "ModelSpec, connect"
-    model = f"ModelSpec({asked.model.name!r}, version={asked.model.version})"
-    return f"""from pathlib import Path
-from client import {imported}
-from client.pictures.batch import Batch
-from client.pictures.images import read_image
+    preprocess = "" if asked.preprocess == "auto" else f", preprocess={asked.preprocess!r}"
+    return _program(
+        reach,
+        asked.model,
+        f"[prediction] = connection.predict({asked.name!r}{preprocess})",
+        "print(prediction.class_name, prediction.probability)",
+    )
 
-pixels = read_image(Path({asked.name!r}), {asked.name!r}{preprocess})
-with connect({str(reach.address)!r}, model={model}{secured}) as connection:
-    [prediction] = connection.predict(Batch("DT_UINT8", pixels))
-print(prediction.class_name, prediction.probability)"""
+
+def _program(reach: Reach, model: ModelSpec, *steps: str) -> str:
+    """A program that connects as we do. steps: what it does with the `connection`."""
+    security = {
+        name: value
+        for name in ("ca_file", "certificate_file", "key_file", "server_name")
+        if (value := getattr(reach.security, name)) is not None
+    }
+    given = [f"{name}={_literal(value)}" for name, value in security.items()]
+    if reach.security.headers:
+        given.append(f"headers={tuple((name, '...') for name, _ in reach.security.headers)!r}")
+    secured = f", security=Security({', '.join(given)})" if given else ""
+    lines = [
+        *(["from pathlib import Path", ""] if "Path(" in secured else []),
+        f"from client import ModelSpec, {'Security, ' if given else ''}connect",
+        "",
+        f"model = ModelSpec({model.name!r}, version={model.version})",
+        f"with connect({str(reach.address)!r}, model=model{secured}) as connection:",
+        *(f"    {step}" for step in steps),
+    ]
+    return "\n".join(lines)
+
+
+def _literal(value: object) -> str:
+    return repr(value) if isinstance(value, str) else f"Path({str(value)!r})"
 
 
 def _curl(asked: Asked, metadata: Metadata, reach: Reach) -> str:
     """What the client itself sends over REST."""
-    request = rest_wire.predict(asked.model, functools.partial(calls, asked.batch, metadata, None)).request
-    body = gzip.decompress(request.body) if "Content-Encoding" in request.headers else request.body
-    return _lines(["curl", f"{reach.rest_url}{request.path}"], [*reach.curl, "-d", body.decode()])
+    return _posted(rest_wire.predict(asked.model, functools.partial(calls, asked.batch, metadata, None)).request, reach)
+
+
+def _posted(request: rest_wire.Request, reach: Reach) -> str:
+    body = request.body or b""
+    text = (gzip.decompress(body) if "Content-Encoding" in request.headers else body).decode()
+    return _lines(["curl", f"{reach.rest_url}{request.path}"], [*reach.curl, "-d", text])
 
 
 def _lines(command: Sequence[str], options: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 import { ask } from "./elements.js";
 import { setClassNames } from "./answers.js";
+import { form } from "./form.js";
 import { live, trouble } from "./live.js";
 import { start } from "./pictures.js";
 
@@ -13,7 +14,8 @@ async function poll() {
       const state = await ask("api/state");
       setClassNames(state.class_names);
       live(state);
-      trouble(state.waiting || (state.garments ? "" : `${state.model_name} takes no pictures of garments.`));
+      form(state);
+      trouble(state.waiting);
     } catch (error) {
       trouble(error.message);
     }

@@ -11,17 +11,18 @@ const select = tabs(find("snippet-tabs"), (tab) => {
 });
 
 export function snippets(answer, item) {
-  find("again").hidden = !answer;
-  if (!answer) return;
+  const any = answer && Object.keys(answer.snippets).length > 0;
+  find("again").hidden = !any;
+  if (!any) return;
   texts = answer.snippets;
   const list = find("snippet-tabs");
-  if (list.children.length !== Object.keys(texts).length) {
+  if ([...list.children].map((tab) => tab.textContent).join() !== Object.keys(texts).join()) {
     list.replaceChildren(...Object.keys(texts).map((name) => element("button", { type: "button", role: "tab", "aria-controls": "snippet" }, name)));
   }
   select([...list.children].find((tab) => tab.textContent === chosen) ?? list.children[0]);
   find("save").hidden = !item.seenUrl;
   find("save").href = item.seenUrl ?? "#again";
-  find("save").download = item.name.replace(/\.\w+$/, "") + ".png";
+  find("save").download = `${(item.name ?? "").replace(/\.\w+$/, "")}.png`;
 }
 
 find("copy").addEventListener("click", async () => {

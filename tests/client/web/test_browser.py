@@ -21,17 +21,16 @@ from fashion_common.served_model import CLASS_NAMES
 from serving.apis import CONFIG_DIR
 from tests.support.browser import Browser, axe_source, running_browser
 from tests.support.console import FASHION
-from tests.support.live import Server, free_port, running
+from tests.support.live import KITCHEN, Server, free_port, running
 from tests.support.page import picture
 
 PHONE = (400, 850)
 README_PICTURE = Path(__file__).parents[3] / "docs" / "web.webp"
-_CONFIG = """
-model_config_list {{ config {{
-  name: 'fashion_mnist' base_path: '{base_path}' model_platform: 'tensorflow'
+_MODEL = """config {{
+  name: '{name}' base_path: '{base_path}' model_platform: 'tensorflow'
   model_version_policy {{ specific {{ versions: 1 versions: 2 }} }}
   version_labels {{ key: 'stable' value: 1 }} version_labels {{ key: 'canary' value: {canary} }}
-}} }}
+}}
 """
 
 
@@ -45,7 +44,9 @@ class Shop(NamedTuple):
 
     def label(self, canary: int) -> None:
         """Writes the server's configuration, which it looks at five times a second."""
-        self.config.write_text(_CONFIG.format(base_path=self.base_path, canary=canary))
+        garments = _MODEL.format(name="fashion_mnist", base_path=self.base_path, canary=canary)
+        kitchen = _MODEL.format(name="kitchen", base_path=KITCHEN, canary=2)
+        self.config.write_text(f"model_config_list {{ {garments} {kitchen} }}")
 
     @contextmanager
     def server(self) -> Iterator[Server]:
@@ -304,7 +305,7 @@ def test_the_question_can_be_copied_and_what_the_model_saw_saved(
     assert browser.texts("#snippet-tabs button") == ["fashion predict", "Python", "curl", "Answer"]
     permissions = {"permissions": ["clipboardReadWrite"], "origin": shop.page.rstrip("/")}
     browser.driver.execute_cdp_cmd("Browser.grantPermissions", permissions)
-    for number, begin in enumerate(("fashion predict 4.png", "from pathlib import Path", "curl http://", "{"), 1):
+    for number, begin in enumerate(("fashion predict 4.png", "from client import", "curl http://", "{"), 1):
         browser.click(f"#snippet-tabs button:nth-child({number})")
         shown = str(browser.script("return document.getElementById('snippet-text').textContent"))
         assert shown.startswith(begin)
@@ -322,6 +323,40 @@ def test_the_question_can_be_copied_and_what_the_model_saw_saved(
     assert "Failed to fetch" in saved
     assert browser.one("#save").get_attribute("download") == "4.png"
     browser.complaints()
+
+
+def test_another_model_is_asked_by_a_form(shop: Shop, browser: Browser, axe: str) -> None:
+    """Made from its signatures; a field that is no JSON is marked, an error of the model's is said."""
+    with web("--port", 0, "--server", f"http://127.0.0.1:{shop.ports[1]}", "--model-name", "kitchen") as address:
+        browser.open(address)
+        browser.wait_for_text("#ask-title", "Ask the model")
+        assert (browser.text("#samples"), browser.text("#ask .tabs")) == ("", "")
+        assert browser.texts("#fields label") == ["x float32 [N]"]
+        browser.click("#form button")
+        browser.wait_for_text("#verdict", "They differ in y.")
+        assert browser.texts("#outputs .output") == ["y float32 [1]", "y float32 [1] differs"]
+        assert browser.texts("#outputs pre") == ["[2.32]", "[3.32]"]
+        assert browser.texts("#snippet-tabs button")[-2:] == ["Python", "curl"]
+        assert browser.violations(axe) == []
+        browser.click("#signature option[value=two_in_two_out]")
+        assert browser.texts("#fields label") == ["matrix float32 [N, 2, 3]", "offset int64 [N]"]
+        offset = browser.one("#field-1")
+        offset.clear()
+        offset.send_keys("[9007199254740993")
+        browser.click("#form button")
+        assert browser.text("#wrong-1").startswith("no JSON: ")
+        assert browser.driver.switch_to.active_element == offset
+        assert browser.violations(axe) == []
+        offset.send_keys("]")
+        browser.click("#form button")
+        browser.wait_for_text("#snippet-text", "[9007199254740993]")
+        offset.clear()
+        offset.send_keys('["a"]')
+        browser.click("#form button")
+        browser.wait_for_text("#failure", "`offset` takes int64 [N], got ")
+        assert (browser.text("#outputs"), browser.text("#again")) == ("", "")
+        browser.complaints()
+        browser.open(shop.page)
 
 
 def test_the_server_is_shown_as_it_is(shop: Shop, browser: Browser, files: dict[int, Path]) -> None:
