@@ -34,6 +34,7 @@ _COMMANDS = {
     "serve": _Command("serving.launch.cli", "embedded", "Serve the newest version over gRPC and REST."),
     "predict": _Command("client.commands.predict", None, "Print the class names of images."),
     "web": _Command("client.commands.web", "web", "Show what a served model answers, as a page."),
+    "call": _Command("client.commands.call", None, "Run a signature of any model on inputs of your own."),
     "status": _Command("client.commands.status", None, "Print the state of the served model's versions."),
     "metadata": _Command("client.commands.metadata", None, "Print the served model's signatures."),
     "evaluate": _Command("client.commands.evaluate", None, "Measure a live server's accuracy on the test set."),

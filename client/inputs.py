@@ -80,7 +80,13 @@ def input_array(name: str, value: Any, info: TensorInfo) -> Array:
         got, fix = _wrong_value(array, dtype), ""
     else:
         got = f"a list {list(array.shape)}" if array.ndim else "a scalar"
-        fix = _shape_fix(array.shape, info.shape, f"np.array({_code(name)}, {dtype.name!r})")
+        # Lists in a list have one size more.
+        is_row = _fits((1, *array.shape), info.shape)
+        fix = (
+            f"[{_code(name)}]"
+            if is_row
+            else _shape_fix(array.shape, info.shape, f"np.array({_code(name)}, {dtype.name!r})")
+        )
     raise ClientUsageError(f"`{name}` takes {declared(info)}, got {got}" + (f": {fix}" if fix else ""))
 
 

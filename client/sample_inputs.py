@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from client.errors import ClientUsageError
+from client.input_files import content
 from client.inputs import declared, input_array, numpy_dtype
 from client.types import Signature, TensorInfo
 from serving.apis.tensors import Array
@@ -47,21 +46,13 @@ def noise(signature: Signature, rows: int, shapes: Shapes) -> dict[str, Array]:
 
 def file_inputs(path: Path, signature: Signature) -> dict[str, Array]:
     """The inputs in a file: .npz or JSON by name, .npy of the only input. Raises ClientUsageError."""
-    try:
-        if path.suffix == ".json":
-            content: Any = json.loads(path.read_bytes())
-        else:
-            loaded = np.load(path, allow_pickle=False)
-            content = dict(loaded) if path.suffix == ".npz" else loaded
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ClientUsageError(f"{path} cannot be read: {reason}: give .npz, .npy or JSON") from error
-    if not isinstance(content, dict):
-        content = dict.fromkeys(signature.inputs, content) if len(signature.inputs) == 1 else {}
-    if content.keys() != signature.inputs.keys():
+    loaded = content(path)
+    if not isinstance(loaded, dict):
+        loaded = dict.fromkeys(signature.inputs, loaded) if len(signature.inputs) == 1 else {}
+    if loaded.keys() != signature.inputs.keys():
         names = ", ".join(signature.inputs)
-        raise ClientUsageError(f"{path} has {', '.join(content) or 'no names'}: the signature's inputs are {names}")
-    return {name: input_array(name, content[name], info) for name, info in signature.inputs.items()}
+        raise ClientUsageError(f"{path} has {', '.join(loaded) or 'no names'}: the signature's inputs are {names}")
+    return {name: input_array(name, loaded[name], info) for name, info in signature.inputs.items()}
 
 
 def batches(inputs: Mapping[str, Array], signature: Signature, rows: int) -> list[dict[str, Array]]:

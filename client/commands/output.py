@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
+
+import click
 
 from client.errors import ClientUsageError
 from client.types import Prediction
@@ -18,6 +21,9 @@ from fashion_common.files import whole_file
 if TYPE_CHECKING:
     from client.pipeline import Answer
 
+_T = TypeVar("_T")
+# The progress bar moves this many items at a time; a few need none.
+_STEP = 50
 # A table's columns are as wide as its first rows need; a stream cannot wait for its longest name.
 _MEASURED_ROWS = 256
 
@@ -32,6 +38,31 @@ def output_file(path: Path) -> Iterator[BinaryIO]:
         raise
     except OSError as error:
         raise ClientUsageError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+@contextmanager
+def text_output(path: Path | None) -> Iterator[Callable[[str], object]]:
+    """A function that writes a piece of text: to stdout, or to a file that appears only when it is whole."""
+    if path is None:
+        # Bytes: click would take the escape codes out of names, and a name need not be valid UTF-8.
+        yield lambda text: click.echo(_encoded(text), nl=False)
+        return
+    with output_file(path) as file:
+        yield lambda text: file.write(_encoded(text))
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+@contextmanager
+def progress(items: Iterator[_T], label: str) -> Iterator[Iterable[_T]]:
+    """The items, with a progress bar on stderr while stdout is no terminal."""
+    if not sys.stderr.isatty() or sys.stdout.isatty():
+        yield items
+        return
+    with click.progressbar(items, label=label, file=sys.stderr, show_pos=True, update_min_steps=_STEP) as bar:
+        yield bar
 
 
 def lines(answers: Iterable[Answer], form: str, top_k: int) -> Iterator[str]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +18,7 @@ from client.commands.options import (
     preprocess_option,
     with_connection,
 )
-from client.commands.output import FORMATS, lines, output_file, printable
+from client.commands.output import FORMATS, lines, printable, progress, text_output
 from client.errors import ClientError
 from client.limits import FIGURE_IMAGES
 from fashion_common.errors import EXIT_USAGE
@@ -28,9 +27,6 @@ if TYPE_CHECKING:
     from client.connection import Connection
     from client.pipeline import Answer
     from client.types import Preprocess
-
-# The progress bar moves this many images at a time; a few images need none.
-_STEP = 50
 
 
 @click.command(epilog="Example: fashion predict photos/ ankle-boot.png --top-k 3 --server http://127.0.0.1:8501")
@@ -88,8 +84,13 @@ def predict(
         concurrency=concurrency,
     )
     sorter = _Sorter(strict=strict, keep=FIGURE_IMAGES if save_figure else 0)
-    with _recorded(connection, record), closing(results), _writer(output) as write, _progress(results) as progress:
-        good = sorter.good(progress)
+    with (
+        _recorded(connection, record),
+        closing(results),
+        text_output(output) as write,
+        progress(results, "images") as shown,
+    ):
+        good = sorter.good(shown)
         for text in _drawings(good) if show else lines(good, form, top_k):
             write(text)
     if save_figure and sorter.first:
@@ -163,34 +164,9 @@ class _Sorter:
             self.failure = error
 
 
-@contextmanager
-def _progress(answers: Iterator[Answer]) -> Iterator[Iterable[Answer]]:
-    """The answers, with a progress bar on stderr while stdout is no terminal."""
-    if not sys.stderr.isatty() or sys.stdout.isatty():
-        yield answers
-        return
-    with click.progressbar(answers, label="images", file=sys.stderr, show_pos=True, update_min_steps=_STEP) as bar:
-        yield bar
-
-
 def _drawings(answers: Iterable[Answer]) -> Iterator[str]:
     from client.commands.terminal import drawing
 
     for answer in answers:
         assert answer.prediction is not None
         yield f"{printable(answer.name)}\n{drawing(answer.pixels, answer.prediction)}\n\n"
-
-
-@contextmanager
-def _writer(output: Path | None) -> Iterator[Callable[[str], object]]:
-    """A function that writes a piece of text: to stdout, or to a file that appears only when it is whole."""
-    if output is None:
-        # Bytes: click would take the escape codes out of names, and a name need not be valid UTF-8.
-        yield lambda text: click.echo(_encoded(text), nl=False)
-        return
-    with output_file(output) as file:
-        yield lambda text: file.write(_encoded(text))
-
-
-def _encoded(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")

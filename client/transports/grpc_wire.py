@@ -112,7 +112,7 @@ def _arrays(response: messages.PredictResponse) -> dict[str, Array]:
     from serving.apis import tensors
 
     try:
-        arrays = {name: tensors.make_ndarray(proto) for name, proto in response.outputs.items()}
+        arrays = {name: tensors.make_ndarray(response.outputs[name]) for name in sorted(response.outputs)}
     except tensors.TensorError as error:
         raise ServerError("INTERNAL", f"an output cannot be read: {error}") from error
     # What is a view of the message cannot be written to.

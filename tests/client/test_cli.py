@@ -42,6 +42,7 @@ def test_help_lists_the_commands_in_the_order_of_their_use() -> None:
         "serve",
         "predict",
         "web",
+        "call",
         "status",
         "metadata",
         "evaluate",

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.live import KITCHEN, running
 
-NAMES = ("half_plus_two", "many_types", "big_answers", "gate", "tf1")
+NAMES = ("half_plus_two", "many_types", "assets", "big_answers", "gate", "tf1")
 
 
 @pytest.fixture(scope="session")
