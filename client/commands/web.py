@@ -11,15 +11,17 @@ import webbrowser
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import IO
+from urllib.parse import unquote
 
 import click
+from click.core import ParameterSource
 
 from client.commands.options import Servers, with_servers
 from client.errors import ClientError, ClientUsageError
 from fashion_common.errors import EXIT_USAGE
 from fashion_common.installation import module_command
 
-_REST = re.compile(r"REST  (https?://[^/]+)/")
+_REST = re.compile(r"REST  (http://[^/]+)/v1/models/(.+)")
 
 
 @click.command(epilog="Example: fashion web --server http://127.0.0.1:8501")
@@ -39,13 +41,14 @@ def web(servers: Servers, host: str, port: int | None, opens: bool | None) -> No
     from client.web import server
 
     listener = server.listen(host, port)
-    with nullcontext(servers.urls) if servers.urls else _embedded_server(servers.model_name) as urls:
+    found = nullcontext((servers.urls, servers.model_name)) if servers.urls else _embedded_server(servers.model_name)
+    with found as (urls, model_name):
         page = server.url(listener, host)
         click.echo(f"Page  {page}")
         if _has_desktop() if opens is None else opens:
             # The socket listens: a browser that is quicker than the page waits.
             threading.Thread(target=webbrowser.open, args=(page,), daemon=True).start()
-        server.run(listener, host, urls, servers.model_name, servers.timeout, servers.security)
+        server.run(listener, host, urls, model_name, servers.timeout, servers.security)
 
 
 def _has_desktop() -> bool:
@@ -56,28 +59,44 @@ def _has_desktop() -> bool:
 
 
 @contextmanager
-def _embedded_server(model_name: str) -> Iterator[tuple[str]]:
-    """The address of a server that lives as long as the block. Raises ClientError when it does not start."""
-    command = [*module_command("client.cli"), "serve", "--backend", "embedded", "--model-name", model_name]
-    command += ["--port", "0", "--rest-port", "0"]
+def _embedded_server(model_name: str) -> Iterator[tuple[tuple[str, ...], str]]:
+    """The address, and the model's name, of a server that lives as long as the block.
+
+    model_name: as in the options; unless it was given, the server has one of its own. Raises ClientError when it does
+    not start.
+    """
+    is_given = click.get_current_context().get_parameter_source("model_name") is not ParameterSource.DEFAULT
+    name = ["--model-name", model_name] if is_given else []
+    command = [
+        *module_command("client.cli"),
+        "serve",
+        "--backend",
+        "embedded",
+        "--port",
+        "0",
+        "--rest-port",
+        "0",
+        *name,
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=sys.stderr, text=True) as process:
         assert process.stdout is not None
         try:
-            yield (_rest_address(process, process.stdout),)
+            address, name_there = _rest_address(process, process.stdout)
+            yield (address,), name_there
         finally:
             process.terminate()
 
 
-def _rest_address(process: subprocess.Popen[str], stdout: IO[str]) -> str:
-    """Where the server answers REST, which has the metrics, once it does; what it prints is passed on."""
-    address = ""
+def _rest_address(process: subprocess.Popen[str], stdout: IO[str]) -> tuple[str, str]:
+    """Where the server answers REST, which has the metrics, and its model, once it does; its words are passed on."""
+    address, name = "", ""
     for line in stdout:
         click.echo(line, nl=False)
-        if match := _REST.match(line):
-            address = match[1]
+        if match := _REST.fullmatch(line.strip()):
+            address, name = match[1], unquote(match[2])
         if line.startswith("Stop"):
             threading.Thread(target=_pass_on, args=(stdout,), daemon=True).start()
-            return address
+            return address, name
     error = ClientUsageError if (code := process.wait()) == EXIT_USAGE else ClientError
     raise error(f"the embedded server ended with exit code {code}, as said above: --server names one that runs")
 

@@ -30,13 +30,14 @@ _DRIVERS = ("chromedriver", "chromium.chromedriver")
 
 
 class Browser:
-    """A window with one page. size: in CSS pixels."""
+    """A window with one page. downloads: where files are saved."""
 
-    def __init__(self, driver: webdriver.Chrome) -> None:
+    def __init__(self, driver: webdriver.Chrome, downloads: Path) -> None:
         self.driver = driver
+        self.downloads = downloads
 
     def open(self, url: str, *, size: tuple[int, int] = (1280, 900), **media: str) -> None:
-        """Shows a page anew. media: features as prefers_color_scheme="dark"."""
+        """Shows a page anew. size: in CSS pixels. media: features as prefers_color_scheme="dark"."""
         width, height = size
         metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
@@ -133,7 +134,7 @@ def running_browser(downloads: Path) -> Iterator[Browser]:
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     driver = webdriver.Chrome(options=options, service=Service(driver_program))
     try:
-        yield Browser(driver)
+        yield Browser(driver, downloads)
     finally:
         driver.quit()
 

@@ -26,7 +26,7 @@ export function added(all, note) {
       tile(item);
     }
   }
-  if (note) say(note);
+  show("note", note);
   select(items[0]);
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -22,7 +23,7 @@ from client.cli import fashion
 from client.web import server
 from tests.support.client_commands import NOBODY
 from tests.support.console import FASHION
-from tests.support.live import KITCHEN
+from tests.support.live import KITCHEN, wait_until
 from tests.support.road import Road
 
 _PAGE = re.compile(r"Page  (http://\S+/)\n")
@@ -65,19 +66,39 @@ def test_it_prints_where_the_page_is_and_ends_when_asked(road: Road, number: int
         assert (process.stdout.read(), process.stderr.read()) == ("", "")  # type: ignore[union-attr]
 
 
-def test_without_a_server_it_starts_one_that_ends_with_it(tmp_path: Path) -> None:
-    """What `fashion serve` would do here; its own lines come first."""
+@pytest.mark.parametrize(("name", "shown"), [((), "kitchen"), (("--model-name", "a b"), "a b")])
+def test_without_a_server_it_starts_one_that_ends_with_it(tmp_path: Path, name: tuple[str, ...], shown: str) -> None:
+    """What `fashion serve` would do here, under the name that it would have there; its own lines come first."""
     shutil.copytree(KITCHEN / "1", tmp_path / "models/kitchen/1")
-    environment = ("--model-name", "kitchen")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FASHION_SERVE_MODEL_BASE_PATH", str(tmp_path / "models/kitchen"))
-        with _running("web", "--port", 0, *environment, cwd=tmp_path) as (process, address):
+        with _running("web", "--port", 0, *name, cwd=tmp_path) as (process, address):
             state = _state(address)
             process.terminate()
             assert process.wait(20) == 0
-    assert (state["model_name"], state["labels"]) == ("kitchen", {"stable": 1, "canary": 1})
+    assert (state["model_name"], state["labels"]) == (shown, {"stable": 1, "canary": 1})
     with pytest.raises(OSError, match="refused"):
         socket.create_connection(("127.0.0.1", int(state["server"].rpartition(":")[2])))
+
+
+@pytest.mark.parametrize("arguments", [["--open"], []])
+def test_the_page_opens_where_there_is_a_desktop(tmp_path: Path, arguments: list[str]) -> None:
+    """By the browser of the desktop, or of the variable BROWSER; by itself from a terminal only."""
+    browser = tmp_path / "browser"
+    browser.write_text('#!/bin/sh\nprintf %s "$1" > "$0.part" && mv "$0.part" "$0.url"\n')
+    browser.chmod(0o755)
+    environment = os.environ | {"BROWSER": f"{browser} %s", "DISPLAY": ":0"}
+    terminal, stdout = os.openpty()
+    command = [FASHION, "web", "--port", "0", "--server", NOBODY, *arguments]
+    with subprocess.Popen(command, stdout=stdout, env=environment) as process:
+        try:
+            wait_until((tmp_path / "browser.url").exists)
+        finally:
+            process.terminate()
+    os.close(stdout)
+    printed = os.read(terminal, 1000).decode()
+    os.close(terminal)
+    assert printed == f"Page  {(tmp_path / 'browser.url').read_text()}\r\n"
 
 
 def test_a_server_that_does_not_start_is_said_by_the_server(tmp_path: Path) -> None:

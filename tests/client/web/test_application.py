@@ -229,6 +229,18 @@ def test_an_error_of_the_server_is_passed_on() -> None:
     assert (response.status_code, response.json()) == (502, {"error": "INTERNAL: broken"})
 
 
+def test_a_label_that_the_server_cannot_answer_for_is_an_error() -> None:
+    """Only a label that is not there, or whose version is not, is no label."""
+
+    class Broken(FakeServer):
+        def metadata(self, model: Any) -> Any:
+            if model.version_label:
+                raise server_error("INTERNAL", "broken")
+            return super().metadata(model)
+
+    assert _with_page(Broken(), lambda browser: browser.get("/api/state")).status_code == 502
+
+
 def test_while_no_version_is_available_the_page_waits() -> None:
     """It says which states the versions are in."""
     server = FakeServer()
