@@ -71,6 +71,9 @@ _HINTS = {
 _VERSION_HINT = "`fashion status` shows the versions; --model-version or --version-label names one"
 # TF Serving's words for a version or a label that it does not have.
 _NO_VERSION = re.compile(r"Specific\(|version \d+ of|version label")
+# Those of gRPC and of the embedded server for a request above --max_request_bytes.
+_TOO_LARGE = re.compile(r"larger than (max|\d+ bytes)")
+_TOO_LARGE_HINT = "send fewer rows at a time, or raise the server's limit"
 _CLASSES: dict[str, type[ServerError]] = {
     "UNAVAILABLE": ServerUnreachableError,
     "DEADLINE_EXCEEDED": DeadlineExceededError,
@@ -79,5 +82,8 @@ _CLASSES: dict[str, type[ServerError]] = {
 
 def server_error(code: str, details: str) -> ServerError:
     """The error for a gRPC status code's name, with a hint where there is one."""
-    hint = _VERSION_HINT if _NO_VERSION.search(details) else _HINTS.get(code, "")
+    if code == "RESOURCE_EXHAUSTED" and _TOO_LARGE.search(details):
+        hint = _TOO_LARGE_HINT
+    else:
+        hint = _VERSION_HINT if _NO_VERSION.search(details) else _HINTS.get(code, "")
     return _CLASSES.get(code, ServerError)(code, " ".join(details.split()), hint)

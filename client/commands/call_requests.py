@@ -169,9 +169,11 @@ def _columns(rows: Any, names: Sequence[str]) -> Any:
 def _value(name: str, value: Any, info: TensorInfo | None) -> Any:
     if info is not None and info.dtype == "DT_STRING":
         return _with_bytes(name, value)
-    # Numbers in a file take the dtype as those in JSON do.
     is_other = info is not None and getattr(value, "dtype", None) is not None and value.dtype.kind in "fiu"
-    return value.tolist() if is_other and not _has_dtype(name, value, info) else value
+    if not is_other or _has_dtype(name, value, info):
+        return value
+    # Numbers in a file take the dtype as those in JSON do, which are lists.
+    return list(value) if value.ndim else value.item()
 
 
 def _has_dtype(name: str, array: Any, info: TensorInfo | None) -> bool:

@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 
 import client.aio
-from client import ClientUsageError, ModelSpec, Recorder, connect
+from client import ClientUsageError, Connection, ModelSpec, Recorder, ServerError, connect
+from client.transports.fake import FakeTransport
 from serving.apis import tensors
 from serving.apis.recordings import exchange, read_recording
 from tests.support.client_commands import APIS
+from tests.support.live import running
 
 KITCHEN_DTYPES = {
     "f32": np.array([0.1, -np.inf], np.float32),
@@ -133,6 +135,26 @@ def test_inputs_and_answers_may_be_larger_than_a_message_of_grpcs_default(any_mo
     assert outputs["y"].nbytes > 4 * 2**20
     x = np.zeros(2**21, np.float32)
     assert infer(any_models["grpc"], "half_plus_two", {"x": x}, output_filter=["y"])["y"].shape == x.shape
+
+
+def test_a_request_above_the_servers_limit_says_what_to_do(toys: Path) -> None:
+    """Both ports have it."""
+    flags = ("--model_name=m", f"--model_base_path={toys / 'half_plus_two'}", "--max_request_bytes=10000")
+    with running(*flags) as server:
+        for url in (f"grpc://{server.grpc}", f"http://{server.rest}"):
+            with connect(url, model=ModelSpec("m")) as connection:
+                assert connection.infer({"x": np.zeros(100, np.float32)})["y"].shape == (100,)
+                x = np.random.default_rng(0).random(10_000, np.float32)
+                with pytest.raises(ServerError, match=r"RESOURCE_EXHAUSTED: .*\(send fewer rows at a time, or raise"):
+                    connection.infer({"x": x})
+
+
+def test_a_transport_for_tests_answers_too() -> None:
+    """As arrays of the signature's dtypes."""
+    connection = Connection([FakeTransport(class_id=9)], ModelSpec())
+    outputs = connection.infer({"images": np.zeros((2, 28, 28), np.uint8)})
+    assert outputs["probabilities"].dtype == np.float32
+    assert outputs["probabilities"].argmax(axis=1).tolist() == [9, 9]
 
 
 @APIS

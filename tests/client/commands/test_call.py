@@ -301,6 +301,22 @@ def _zeros(server: str) -> Any:
         return connection.infer({"images": np.zeros((1, 28, 28), np.uint8)})["probabilities"][0].tolist()
 
 
+def test_numbers_in_a_file_take_the_dtype_where_they_lose_nothing(any_models: dict[str, str], tmp_path: Path) -> None:
+    """Scalars and rows, as those in JSON."""
+    for name, array in (
+        ("scalar", np.array(3)),
+        ("rows", np.array([[1, 2, 3, 4.0]])),
+        ("bad", np.array([[1, 2, 3, 0.5]])),
+    ):
+        np.save(tmp_path / f"{name}.npy", array)
+    server = any_models["grpc"]
+    assert answer(call(server, "kitchen", "--signature", "scalar", "--inputs", tmp_path / "scalar.npy")) == {"y": 6.0}
+    sums = ["--signature", "bytes_sum", "--input"]
+    assert answer(call(server, "kitchen", *sums, f"pixels=@{tmp_path / 'rows.npy'}")) == {"sum": [10]}
+    result = call(server, "kitchen", *sums, f"pixels=@{tmp_path / 'bad.npy'}")
+    assert (result.exit_code, result.stderr) == (2, "Error: `pixels` takes uint8 [N, 4], got float 0.5\n")
+
+
 def test_complex_numbers_have_no_json(any_models: dict[str, str], tmp_path: Path) -> None:
     """The error names the form that holds them."""
     names = ("bfloat16", "half", "int8", "int16", "uint16", "uint32", "uint64", "complex64", "complex128", "qint8")
