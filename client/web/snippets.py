@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import functools
 import gzip
 import json
@@ -20,6 +21,7 @@ from client.transports.base import Exchange
 from client.transports.security import Security
 from client.types import Metadata, ModelSpec, Preprocess
 from fashion_common.served_model import MODEL_NAME
+from serving.apis.signatures import DEFAULT_SIGNATURE
 
 # Where REST is beside gRPC, unless somebody chose another port.
 _REST_PORT = 8501
@@ -107,10 +109,43 @@ def input_snippets(asked: AskedInputs, metadata: Metadata, reach: Reach) -> dict
     method, inputs = ("infer", asked.inputs) if asked.method == "predict" else (asked.method, asked.inputs["examples"])
     asking = f"print(connection.{method}({inputs!r}, signature_name={asked.signature_name!r}))"
     texts = {"Python": _program(reach, asked.model, asking)}
-    # REST has no complex numbers.
+    # JSON has no complex numbers.
+    with suppress(TypeError):
+        texts = {"fashion call": _call(asked, reach), **texts}
     with suppress(ClientUsageError):
         texts["curl"] = _posted(_request(asked, metadata), reach)
     return texts
+
+
+def _call(asked: AskedInputs, reach: Reach) -> str:
+    """The inputs as options, examples by a pipe. Raises TypeError for what JSON cannot carry."""
+    options = [*reach.options, *_model_options(asked.model)]
+    if asked.signature_name != DEFAULT_SIGNATURE:
+        options += ["--signature", asked.signature_name]
+    if asked.method != "predict":
+        command = _lines(["fashion", "call"], [*options, "--inputs", "-"])
+        return f"printf %s {shlex.quote(_json(asked.inputs))} |\n  {command}"
+    inputs = [("--input", f"{name}={_json(value)}") for name, value in asked.inputs.items()]
+    return _lines(["fashion", "call"], [*options, *(text for pair in inputs for text in pair)])
+
+
+def _json(value: Any) -> str:
+    """As `fashion call` reads it: bytes are text where they are text, else base64. Raises TypeError."""
+
+    def as_text(item: Any) -> Any:
+        try:
+            return item.decode()
+        except UnicodeDecodeError:
+            return {"b64": base64.b64encode(item).decode()}
+        except AttributeError as error:
+            raise TypeError(f"{item} has no JSON form") from error
+
+    return json.dumps(value, default=as_text)
+
+
+def _model_options(model: ModelSpec) -> list[str]:
+    name = [] if model.name == MODEL_NAME else ["--model-name", model.name]
+    return [*name, "--model-version", str(model.version)]
 
 
 def _request(asked: AskedInputs, metadata: Metadata) -> rest_wire.Request:
@@ -131,12 +166,10 @@ def _request(asked: AskedInputs, metadata: Metadata) -> rest_wire.Request:
 
 
 def _command(asked: Asked, reach: Reach) -> str:
-    name = [] if asked.model.name == MODEL_NAME else ["--model-name", asked.model.name]
     preprocess = [] if asked.preprocess == "auto" else ["--preprocess", asked.preprocess]
-    version = ["--model-version", str(asked.model.version)]
     # What looks like an option is a file all the same.
     file = f"./{asked.name}" if asked.name.startswith("-") else asked.name
-    return _lines(["fashion", "predict", file], [*reach.options, *name, *version, *preprocess])
+    return _lines(["fashion", "predict", file], [*reach.options, *_model_options(asked.model), *preprocess])
 
 
 def _python(asked: Asked, reach: Reach) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -17,8 +19,12 @@ from client.connection import open_transports
 from client.types import Metadata, Signature, TensorInfo
 from client.web import forms
 from tests.support.client_commands import APIS
+from tests.support.console import FASHION
 from tests.support.live import KITCHEN, recorded_server
 from tests.support.page import page, picture
+
+# With the command on the path, as a user has it.
+ENVIRONMENT = os.environ | {"PATH": f"{Path(FASHION).parent}:{os.environ['PATH']}"}
 
 
 @pytest.fixture(scope="module")
@@ -104,18 +110,25 @@ def test_examples_are_classified(servers: dict[str, str], api: str) -> None:
 @APIS
 @pytest.mark.parametrize(
     ("signature_name", "inputs"),
-    [("serving_default", {"x": [1.0, 2.5]}), ("regress", {"examples": [{"x": 1.0}]})],
+    [
+        ("serving_default", {"x": [1.0, 2.5]}),
+        ("bytes_sum", {"pixels": [[1, 2, 3, 4]]}),
+        ("regress", {"examples": [{"x": 1.0}]}),
+    ],
 )
 def test_what_is_given_to_copy_gives_the_same_answer(
     servers: dict[str, str], api: str, signature_name: str, inputs: dict[str, Any]
 ) -> None:
-    """Python over the API that the page uses, curl over REST."""
+    """`fashion call` and Python over the API that the page uses, curl over REST."""
     answer = _infer(servers[api], signature_name, inputs)
     [output] = answer["answers"][0]["outputs"]
     python = [sys.executable, "-c", answer["snippets"]["Python"]]
     printed = subprocess.run(python, capture_output=True, text=True, check=True, timeout=60).stdout
     numbers = json.loads(output["text"])
     assert all(f"{number:g}" in printed for number in numbers)
+    shell = ["/bin/sh", "-c", answer["snippets"]["fashion call"]]
+    printed = subprocess.run(shell, capture_output=True, text=True, check=True, timeout=60, env=ENVIRONMENT).stdout
+    assert [*json.loads(printed).values()] == [numbers]
     curl = answer["snippets"]["curl"].replace("http://127.0.0.1:8501", servers["rest"])
     shell = ["/bin/sh", "-c", f"{curl} -s"]
     received = json.loads(subprocess.run(shell, capture_output=True, text=True, check=True, timeout=60).stdout)

@@ -20,8 +20,8 @@ from client.pictures.batch import Batch
 from client.transports.address import ServerAddress
 from client.transports.fake import FakeTransport
 from client.transports.security import Security
-from client.types import ModelSpec
-from client.web.snippets import Asked, Reach, snippets
+from client.types import Metadata, ModelSpec, Signature, TensorInfo
+from client.web.snippets import Asked, AskedInputs, Reach, input_snippets, snippets
 from tests.support.client_commands import APIS
 from tests.support.page import page, picture
 from tests.support.road import Road
@@ -125,3 +125,22 @@ def test_a_file_that_looks_like_an_option_is_a_file() -> None:
     """Its name comes from whoever uses the page."""
     assert "fashion predict ./--json " in _texts("grpc://h", Security(), "--json")["fashion predict"]
     assert "'; rm -rf /'" in _texts("grpc://h", Security(), "; rm -rf /")["fashion predict"]
+
+
+def test_inputs_are_written_as_the_command_and_a_program_read_them() -> None:
+    """Bytes are text where they are; complex numbers have no JSON, so neither command has them."""
+    inputs = {"words": TensorInfo("DT_STRING", (-1,)), "numbers": TensorInfo("DT_COMPLEX64", (-1,))}
+    metadata = Metadata("m", 1, {name: Signature({"x": info}, {}, "predict") for name, info in inputs.items()})
+    reach = Reach(ServerAddress.parse("grpc://h"), Security())
+
+    def texts(name: str, value: object) -> dict[str, str]:
+        asked = AskedInputs(ModelSpec("m", version=1), name, "predict", {"x": value})
+        return input_snippets(asked, metadata, reach)
+
+    words = texts("words", [b"caf\xc3\xa9", b"\xff"])
+    assert words["fashion call"].splitlines()[-2:] == [
+        "  --signature words \\",
+        """  --input 'x=["caf\\u00e9", {"b64": "/w=="}]'""",
+    ]
+    assert "infer({'x': [b'caf\\xc3\\xa9', b'\\xff']}, signature_name='words')" in words["Python"]
+    assert texts("numbers", [1 + 2j]).keys() == {"Python"}
