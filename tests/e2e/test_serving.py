@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
 import subprocess
 import time
@@ -67,6 +68,43 @@ def test_classify_answers_with_names_and_scores(
     assert answer.status_code == 200, answer.text
     scores = dict(answer.json()["results"][0])
     assert max(scores, key=lambda name: scores[name]) == CLASS_NAMES[int(keras_probabilities[0].argmax())]
+
+
+@APIS
+def test_any_model_calls_are_answered(
+    live: LiveBackend, api: str, pictures: dict[Path, np.ndarray], images: np.ndarray, keras_probabilities: np.ndarray
+) -> None:
+    """Arrays in and out, tf.Examples of picture files, a mixture of pictures."""
+    names = [CLASS_NAMES[class_id] for class_id in keras_probabilities.argmax(axis=1)]
+    with live.connect(api) as connection:
+        outputs = connection.infer({"images": images}, output_filter=["probabilities", "class_names"])
+        examples = [{"image/encoded": path.read_bytes()} for path in pictures]
+        scores = connection.classify(examples)
+        mixture = [path if index % 2 else images[index] for index, path in enumerate(pictures)]
+        predictions = connection.predict(mixture, preprocess="none")
+    np.testing.assert_allclose(outputs["probabilities"], keras_probabilities, rtol=1e-4, atol=1e-6)
+    assert [name.decode() for name in outputs["class_names"]] == names
+    assert [max(row, key=lambda each: each.score).label for row in scores] == names
+    assert [prediction.class_name for prediction in predictions] == names
+
+
+@APIS
+def test_the_command_line_that_fashion_call_shows_works(live: LiveBackend, api: str, tmp_path: Path) -> None:
+    """In a shell, against the same server."""
+    shown = fashion("call", "--server", live.servers[api], "--signature", "serving_default")
+    assert shown.returncode == 0, shown.stderr
+    line = shown.stdout.splitlines()[-1].strip()
+    path = f"{Path(FASHION).parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["/bin/sh", "-c", line],
+        env={**os.environ, "PATH": path},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert np.shape(json.loads(done.stdout)["probabilities"]) == (1, 10)
 
 
 def test_metrics_are_where_the_configuration_says(live: LiveBackend, images: np.ndarray) -> None:
