@@ -13,6 +13,7 @@ from click.core import ParameterSource
 from fashion_common.installation import CONFIG_FOLDER, MODELS_FILE
 from fashion_common.labels import STABLE
 from fashion_common.layout import version_number
+from fashion_common.served_model import MODEL_NAME
 from serving.launch import detached
 from serving.launch.backends import BACKENDS, MODEL_SERVER, ServeOptions
 from serving.launch.choose import AUTO, ENGINES, choose
@@ -215,7 +216,13 @@ def _announce(options: ServeOptions, start_page: Callable[[], None]) -> None:
 def _echo_addresses(options: ServeOptions, stop: str) -> None:
     click.echo(f"gRPC  {options.grpc_url}")
     click.echo(f"REST  {options.status_url}")
-    click.echo(f"Try   fashion predict --server {client_arguments(options)} IMAGE.png")
+    server = client_arguments(options)
+    garments = options.model_name == MODEL_NAME
+    click.echo(
+        f"Try   fashion predict --server {server} IMAGE.png"
+        if garments
+        else f"Try   fashion call --server {server} --model-name {shlex.quote(options.model_name)}"
+    )
     click.echo(f"Stop  {stop}")
     if options.backend == "binary":
         click.echo(

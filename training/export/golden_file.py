@@ -75,7 +75,8 @@ def read_class_names(file: Path) -> tuple[str, ...]:
         text = file.read_text(encoding="utf-8")
         names = json.loads(text) if text.lstrip().startswith("[") else text.rstrip("\n").splitlines()
     except (OSError, ValueError) as error:
-        raise TrainingUsageError(f"--class-names {file} cannot be read: {error}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise TrainingUsageError(f"--class-names {file} cannot be read: {reason}") from error
     if not all(isinstance(name, str) and name.strip() for name in names):
         raise TrainingUsageError(
             f"--class-names {file} has an empty name: give one on each line, or a JSON list of strings"
