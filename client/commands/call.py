@@ -111,12 +111,13 @@ def _ask_file(connection: Connection, question: Question, path: Path, output: Pa
     if path.suffix in ARRAY_SUFFIXES:
         _write(question.ask(connection, content(path)), output)
         return
+    name = "standard input" if str(path) == "-" else str(path)
     with _opened(path) as file:
-        is_lines, texts = file_documents(file, str(path))
+        is_lines, texts = file_documents(file, name)
         if is_lines:
             _ask_lines(connection, question, texts, output, concurrency)
         else:
-            _write(question.ask(connection, parsed(next(texts), str(path))), output)
+            _write(question.ask(connection, parsed(next(texts), name)), output)
 
 
 @contextmanager

@@ -20,7 +20,7 @@ _MOST_VALUES = 16
 def description(metadata: Metadata, options: Sequence[str]) -> Iterator[str]:
     """Lines: the inputs and outputs of each signature, and a command line. options: of the connection, to repeat."""
     yield f"{metadata.model_name}, version {metadata.version}"
-    for name, signature in metadata.signatures.items():
+    for name, signature in sorted(metadata.signatures.items(), key=lambda item: item[0] != DEFAULT_SIGNATURE):
         yield f"\n{name}"
         method = signature.method_name.rpartition("/")[2]
         if method in ("classify", "regress"):
@@ -33,30 +33,29 @@ def description(metadata: Metadata, options: Sequence[str]) -> Iterator[str]:
 
 
 def command(name: str, signature: Signature, options: Sequence[str]) -> str:
-    """A command line of a shell that runs the signature on zeros, one row of them; long inputs by way of files."""
+    """A command line of a shell that runs the signature on zeros, one row of them; long inputs by way of files.
+
+    FILE stands for one of the user's, where an input's name says that it takes the bytes of files.
+    """
     files, arguments = [], []
     for key, info in signature.inputs.items():
         shape = tuple(1 if size < 0 else size for size in (info.shape if info.shape is not None else (-1,)))
         if info.dtype == "DT_STRING":
-            value = f"@{_file_name(key)}" if key.endswith(BYTES_SUFFIX) else json.dumps(_nested("text", shape))
+            value = "@FILE" if key.endswith(BYTES_SUFFIX) else json.dumps(_nested("text", shape))
         elif math.prod(shape) <= _MOST_VALUES and not info.dtype.startswith("DT_COMPLEX"):
             value = json.dumps(_nested(False if info.dtype == "DT_BOOL" else 0, shape))
         else:
-            file = f"{_file_name(key)}.npy"
+            file = re.sub(r"\W", "_", key) + ".npy"
             files.append(f"np.save({file!r}, np.zeros({shape}, {_saved_dtype(key, info)!r}))")
             value = f"@{file}"
         arguments.append(f" --input {shlex.quote(f'{key}={value}')}")
-    preparation = f"python -c {shlex.quote('import numpy as np; ' + '; '.join(files))} && " if files else ""
+    preparation = f'python -c "import numpy as np; {"; ".join(files)}" && ' if files else ""
     return preparation + _command(name, options) + "".join(arguments)
 
 
 def _command(name: str, options: Sequence[str]) -> str:
     signature = [] if name == DEFAULT_SIGNATURE else ["--signature", name]
     return shlex.join(["fashion", "call", *options, *signature])
-
-
-def _file_name(key: str) -> str:
-    return re.sub(r"\W", "_", key)
 
 
 def _saved_dtype(key: str, info: TensorInfo) -> str:

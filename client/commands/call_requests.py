@@ -170,7 +170,7 @@ def _value(name: str, value: Any, info: TensorInfo | None) -> Any:
     if info is not None and info.dtype == "DT_STRING":
         return _with_bytes(name, value)
     is_other = info is not None and getattr(value, "dtype", None) is not None and value.dtype.kind in "fiu"
-    if not is_other or _has_dtype(name, value, info):
+    if info is None or not is_other or _has_dtype(name, value, info) or len(info.shape or value.shape) != value.ndim:
         return value
     # Numbers in a file take the dtype as those in JSON do, which are lists.
     return list(value) if value.ndim else value.item()

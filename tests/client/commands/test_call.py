@@ -212,7 +212,7 @@ def test_what_was_asked_wrongly_is_one_line(any_models: dict[str, str], argument
 @pytest.mark.parametrize(
     ("model", "stdin", "text"),
     [
-        ("half_plus_two", b" \n", "- is empty: expected a request as JSON, or one a line"),
+        ("half_plus_two", b" \n", "standard input is empty: expected a request as JSON, or one a line"),
         ("half_plus_two", b'{"instances": 1}', "`instances` are a list of rows"),
         ("kitchen", b'{"signature_name": "two_in_two_out", "instances": [[1]]}', "are matrix, offset: give an object"),
         ("kitchen", b'{"signature_name": "two_in_two_out", "instances": [{"offset": 1}]}', "row 0: its names are"),
@@ -304,6 +304,7 @@ def _zeros(server: str) -> Any:
 def test_numbers_in_a_file_take_the_dtype_where_they_lose_nothing(any_models: dict[str, str], tmp_path: Path) -> None:
     """Scalars and rows, as those in JSON."""
     for name, array in (
+        ("flat", np.arange(4)),
         ("scalar", np.array(3)),
         ("rows", np.array([[1, 2, 3, 4.0]])),
         ("bad", np.array([[1, 2, 3, 0.5]])),
@@ -313,8 +314,9 @@ def test_numbers_in_a_file_take_the_dtype_where_they_lose_nothing(any_models: di
     assert answer(call(server, "kitchen", "--signature", "scalar", "--inputs", tmp_path / "scalar.npy")) == {"y": 6.0}
     sums = ["--signature", "bytes_sum", "--input"]
     assert answer(call(server, "kitchen", *sums, f"pixels=@{tmp_path / 'rows.npy'}")) == {"sum": [10]}
-    result = call(server, "kitchen", *sums, f"pixels=@{tmp_path / 'bad.npy'}")
-    assert (result.exit_code, result.stderr) == (2, "Error: `pixels` takes uint8 [N, 4], got float 0.5\n")
+    for name, got in (("bad", "float 0.5"), ("flat", "int64 [4]: pixels[None].astype('uint8')")):
+        result = call(server, "kitchen", *sums, f"pixels=@{tmp_path / name}.npy")
+        assert (result.exit_code, result.stderr) == (2, f"Error: `pixels` takes uint8 [N, 4], got {got}\n")
 
 
 def test_complex_numbers_have_no_json(any_models: dict[str, str], tmp_path: Path) -> None:
@@ -338,7 +340,7 @@ def test_complex_numbers_have_no_json(any_models: dict[str, str], tmp_path: Path
         ({"flag": TensorInfo("DT_BOOL", (-1, 2))}, "fashion call --input 'flag=[[false, false]]'"),
         ({"a": TensorInfo("DT_INT8", (16,))}, f"fashion call --input 'a={[0] * 16}'"),
         ({"text": TensorInfo("DT_STRING", (-1,))}, "fashion call --input 'text=[\"text\"]'"),
-        ({"image_bytes": TensorInfo("DT_STRING", (-1,))}, "fashion call --input image_bytes=@image_bytes"),
+        ({"image_bytes": TensorInfo("DT_STRING", (-1,))}, "fashion call --input image_bytes=@FILE"),
         (
             {"a/b": TensorInfo("DT_BFLOAT16", (-1, 17))},
             f"python -c {shlex.quote(_SAVED)} && fashion call --input a/b=@a_b.npy",
