@@ -40,6 +40,31 @@ def test_predictions_are_keras_own(
 
 
 @APIS
+def test_the_page_shows_what_fashion_predict_prints(
+    live: LiveBackend, api: str, pictures: dict[Path, np.ndarray]
+) -> None:
+    """`fashion web` beside any server: the class, the share and the version of a picture; that it is AVAILABLE."""
+    picture = next(iter(pictures))
+    server = ("--server", live.servers[api])
+    command = [FASHION, "web", "--port", "0", "--no-open", *server]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            address = str(process.stdout and process.stdout.readline()).split()[-1]
+            state = httpx.get(f"{address}api/state", timeout=30).json()
+            content = picture.read_bytes()
+            answer = httpx.post(f"{address}api/predict?name={picture.name}", content=content, timeout=30).json()
+        finally:
+            process.terminate()
+    assert state["versions"][0]["state"] == "AVAILABLE"
+    assert (state["counts"] is None) is (api == "grpc")
+    for shown in answer["answers"]:
+        version = ("--model-version", shown["version"])
+        [printed] = json.loads(fashion("predict", "--json", *server, *version, picture).stdout)
+        assert shown["class_name"] == printed["class_name"]
+        assert shown["probability"] == pytest.approx(printed["probability"], abs=1e-5)
+
+
+@APIS
 def test_status_says_available(live: LiveBackend, api: str) -> None:
     """`fashion status` ends with 0, and every version that is there is AVAILABLE."""
     done = fashion("status", "--json", "--server", live.servers[api])

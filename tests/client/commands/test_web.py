@@ -23,7 +23,7 @@ from client.cli import fashion
 from client.web import server
 from tests.support.client_commands import NOBODY
 from tests.support.console import FASHION
-from tests.support.live import KITCHEN, wait_until
+from tests.support.live import KITCHEN, free_port, wait_until
 from tests.support.road import Road
 
 _PAGE = re.compile(r"Page  (http://\S+/)\n")
@@ -111,8 +111,13 @@ def test_a_server_that_does_not_start_is_said_by_the_server(tmp_path: Path) -> N
     assert last == "Error: the embedded server ended with exit code 2, as said above: --server names one that runs"
 
 
-def test_serve_shows_the_page_too(tmp_path: Path) -> None:
-    """`fashion serve --web`: a program of its own, over REST, which has the metrics; it ends with the server."""
+def test_serve_shows_the_page_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`fashion serve --web`: a program of its own, over REST, which has the metrics; it ends with the server.
+
+    Options of the page's are given by their variables.
+    """
+    port = free_port()
+    monkeypatch.setenv("FASHION_WEB_PORT", str(port))
     shutil.copytree(KITCHEN / "1", tmp_path / "kitchen/1")
     model = ("--model-base-path", tmp_path / "kitchen", "--model-name", "kitchen", "--backend", "embedded")
     with _running("serve", "--web", "--port", 0, "--rest-port", 0, *model) as (process, address):
@@ -120,6 +125,7 @@ def test_serve_shows_the_page_too(tmp_path: Path) -> None:
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
         assert process.stdout.read() == "Stopped.\n"  # type: ignore[union-attr]
+    assert address == f"http://127.0.0.1:{port}/"
     assert state["server"].startswith("http://127.0.0.1:")
     assert state["counts"] is not None
     with pytest.raises(OSError, match="refused"):
