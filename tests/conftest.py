@@ -7,6 +7,7 @@ from collections.abc import Generator, Sequence
 import pytest
 
 from serving.launch.backends import BACKENDS
+from tests.support.any_models import any_models
 from tests.support.attack_costs import pytest_runtest_logreport, pytest_terminal_summary
 from tests.support.classifiers import classifiers
 from tests.support.containers import LIGHT_CONTAINER, build_context, embedded_image, engine, light_image, serving_image
@@ -16,7 +17,7 @@ from tests.support.toys import lite_toys, toys
 from tests.support.turns import group, turn
 
 __all__ = [
-    "build_context", "classifiers", "embedded_image", "engine", "light_image", "lite_toys", "pictures",
+    "any_models", "build_context", "classifiers", "embedded_image", "engine", "light_image", "lite_toys", "pictures",
     "pytest_runtest_logreport", "pytest_terminal_summary", "real_data", "road", "serving_image", "toys",
 ]  # fmt: skip
 

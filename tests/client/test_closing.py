@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -166,6 +167,7 @@ def test_closing_ends_a_call_of_asyncio_that_is_under_way(any_models: dict[str, 
 
 
 @APIS
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="a task of Python 3.10 does not tell that it was cancelled")
 def test_a_task_that_is_cancelled_is_cancelled(any_models: dict[str, str], api: str, gate: Path) -> None:
     """Also when the connection is closed while the cancellation is on its way."""
 
