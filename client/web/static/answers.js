@@ -27,6 +27,8 @@ export function added(all, note) {
     }
   }
   show("note", note);
+  // On a narrow screen the answer is below; who draws wants to stay.
+  items[0].moves = !items[0].drawn && matchMedia("(max-width: 860px)").matches;
   select(items[0]);
 }
 
@@ -54,7 +56,7 @@ function tile(item) {
 }
 
 // A browser shows fewer kinds of pictures than the server reads.
-const picture = (item) => element("img", { src: item.url, alt: "", onerror: (event) => event.target.classList.add("blank") });
+const picture = (item) => element("img", { src: item.url, alt: "", onerror: (event) => event.target.replaceWith(element("i", { className: "blank" })) });
 
 function select(item) {
   selected = item;
@@ -76,7 +78,14 @@ function detail(item) {
   show("verdict", answer && answer.answers.length > 1 ? verdict(answer) : "");
   find("verdict").classList.toggle("warn", Boolean(answer?.differs));
   snippets(answer, item);
-  if (!answer) return;
+  if (answer) fillIn(answer, item);
+  if (item.moves && (answer || item.failure)) {
+    item.moves = false;
+    find("result").scrollIntoView();
+  }
+}
+
+function fillIn(answer, item) {
   find("seen").src = item.seenUrl;
   find("seen").className = "pixels";
   columns(answer.answers);

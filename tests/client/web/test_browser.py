@@ -429,6 +429,20 @@ def test_it_is_usable_by_everybody(
     browser.complaints()
 
 
+def test_a_narrow_screen_moves_to_the_answer(shop: Shop, browser: Browser) -> None:
+    """It is below what was clicked; who draws stays at the drawing."""
+    browser.open(shop.page, size=PHONE)
+    top = "return document.getElementById('result').getBoundingClientRect().top"
+    assert browser.script(top) > 400
+    browser.click("#samples button")
+    browser.wait(lambda: browser.script(top) < 100, "the answer")
+    browser.click("#tab-draw")
+    before = browser.script("arguments[0].scrollIntoView(); return scrollY", browser.one("#canvas"))
+    browser.one("#canvas").send_keys(Keys.SPACE)
+    browser.wait_for_text("#result-name", "drawing.png")
+    assert browser.script("return scrollY") <= before
+
+
 def test_who_wants_no_motion_sees_none(shop: Shop, browser: Browser, files: dict[int, Path]) -> None:
     """Bars are there at once."""
     for preference, moves in (("reduce", False), ("no-preference", True)):
