@@ -111,6 +111,9 @@ def _text(what: str, file: Path, error: Exception) -> str:
         return f"{file} needs {unknown[1]}, which is not Keras's: name the module or .py file that has it with --import"
     if "No model config found" in text:
         return f"{file} holds weights only: save the whole model, or name its .json with --from and this with --weights"
-    reason = text.rpartition("Exception encountered: ")[2]
+    # Keras says first where it was, and makes some of it bold.
+    reason = re.sub(
+        r"\x1b\[\d*m|^Exception encountered when calling .*", "", text.rpartition("Exception encountered: ")[2]
+    )
     line = next((line.strip() for line in reason.splitlines() if line.strip()), type(error).__name__)
     return f"Keras cannot {what} {file}: {line}"

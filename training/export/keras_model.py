@@ -79,9 +79,9 @@ def trace(model: keras.Model, file: Path, class_names: Sequence[str] = ()) -> Si
 def input_specs(model: keras.Model, file: Path) -> tuple[Any, dict[str, tf.TensorSpec]]:
     """The structure in which a model takes its inputs, its leaves their names; and each input by its name.
 
-    A name has letters, digits and underscores: what else is in Keras's becomes an underscore. A subclassed model has
-    one input, `inputs`, of the shape that it was built with. Raises TrainingUsageError where there is none, and for
-    sparse inputs.
+    A name has letters, digits and underscores, a letter first: what else is in Keras's becomes an underscore, and `in_`
+    goes before the name. A subclassed model has one input, `inputs`, of the shape that it was built with. Raises
+    TrainingUsageError where there is none, and for sparse inputs.
     """
     tensors = getattr(model, "inputs", None)
     if not tensors:
@@ -99,7 +99,8 @@ def input_specs(model: keras.Model, file: Path) -> tuple[Any, dict[str, tf.Tenso
     )
     specs: dict[str, tf.TensorSpec] = {}
     for tensor in tensors:
-        names[id(tensor)] = name = re.sub(r"\W", "_", names.get(id(tensor), tensor.name), flags=re.ASCII)
+        name = re.sub(r"\W", "_", names.get(id(tensor), tensor.name), flags=re.ASCII)
+        names[id(tensor)] = name = name if name[:1].isalpha() else f"in_{name}"
         if tensor.sparse:
             raise TrainingUsageError(
                 f"{file}: input {name} is sparse, which no API of a server can carry: make it dense"

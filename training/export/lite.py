@@ -93,13 +93,15 @@ def _with_served_signature(content: bytes, keys: Sequence[str], name: str, defin
     for signature in signatures.values():
         # The converter's names have colons (`StatefulPartitionedCall:2`): early TF Servings read no further than that.
         tensors = model.subgraphs[signature.subgraphIndex].tensors
-        for tensor_map in (*signature.inputs, *signature.outputs):
+        # One tensor may be several of them: an input that is an output too keeps the input's name.
+        for tensor_map in (*signature.outputs, *signature.inputs):
             tensors[tensor_map.tensorIndex].name = tensor_map.name
     served = SignatureDef()
     served.CopyFrom(definition)
-    for infos in (served.inputs, served.outputs):
-        for alias in infos:
-            infos[alias].name = alias
+    tensors, first = model.subgraphs[0].tensors, signatures[name]
+    for infos, tensor_maps in ((served.inputs, first.inputs), (served.outputs, first.outputs)):
+        for tensor_map in tensor_maps:
+            infos[tensor_map.name.decode()].name = tensors[tensor_map.tensorIndex].name.decode()
     _add_metadata(model, _string_map(name, served.SerializeToString(deterministic=True)))
     builder = _AlignedBuilder()
     builder.Finish(model.Pack(builder), file_identifier=_FILE_IDENTIFIER)

@@ -114,6 +114,24 @@ def test_several_inputs_and_outputs(files: Path, models: Path) -> None:
     loaded_by_servers(version)
 
 
+def test_a_name_that_begins_with_a_digit_is_lengthened(models: Path, tmp_path: Path) -> None:
+    """TensorFlow takes names as Python has them for inputs, and any for outputs."""
+    layers = [keras.Input((2,), name="1st"), keras.layers.Activation("linear", name="sec.ond")]
+    keras.Sequential(layers).save(tmp_path / "digits.keras")
+    version = export(models, tmp_path / "digits.keras", "--no-lite")
+    assert answer(version, in_1st=[[1.0, 2.0]])["sec.ond"].tolist() == [[1.0, 2.0]]
+
+
+def test_pictures_of_any_size_and_an_input_that_is_an_output_run_on_both_runtimes(models: Path, tmp_path: Path) -> None:
+    """LiteRT lays such a model out when it knows the sizes; a tensor may be called by two names."""
+    pictures = keras.Input((None, None, 3), name="pictures")
+    mean = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(2, 3)(pictures))
+    keras.Model(pictures, {"mean": mean, "same": pictures}).save(tmp_path / "any_size.keras")
+    version = export(models, tmp_path / "any_size.keras")
+    assert manifest(version)["notes"] == []
+    loaded_by_servers(version)
+
+
 def test_dictionaries_are_called_by_their_keys(models: Path, tmp_path: Path) -> None:
     """Inputs and outputs in a dictionary keep its keys."""
     left, right = keras.Input((2,), name="left"), keras.Input((2,), name="right")
@@ -200,6 +218,11 @@ def shapeless(path: Path) -> None:
     model.save(path)
 
 
+def bad_scope(path: Path) -> None:
+    """A layer with a name that TensorFlow's graphs do not take."""
+    keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, name="not a scope")]).save(path)
+
+
 def sparse(path: Path) -> None:
     """A model of sparse tensors."""
     tensor = keras.Input((4,), sparse=True, name="x")
@@ -221,6 +244,12 @@ LAMBDA = (
             lambda path: iris().save_weights(path),
             (),
             "{path} holds weights only: save the whole model, ",
+        ),
+        (
+            "a.keras",
+            bad_scope,
+            (),
+            "Keras cannot run {path}: 'not a scope' is not a valid scope name. A scope name has to match ",
         ),
         (
             "a.keras",
@@ -248,7 +277,7 @@ LAMBDA = (
             "--replay and --warmup-from take recorded garments: this model takes something else\n",
         ),
     ],
-    ids=["lambda", "lambda in h5", "weights", "shapeless", "sparse", "range", "import", "recordings"],
+    ids=["lambda", "lambda in h5", "weights", "scope", "shapeless", "sparse", "range", "import", "recordings"],
 )
 def test_what_cannot_be_exported_is_asked_wrongly(
     models: Path,

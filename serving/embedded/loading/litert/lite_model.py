@@ -55,8 +55,15 @@ class LiteModel:
         self.runtime = "LiteRT"
         self.loop_free = frozenset[str]() if file.has_loops() else frozenset(self._outputs)
         self._steps: dict[tuple[tuple[str, ...], tuple[str, ...]], tuple[_Step, ...]] = {}
-        # What a subgraph lacks, such as an operation, is found here.
-        self._interpreters.prepare({tensor.subgraph for tensor in self._outputs.values()})
+        # What a subgraph lacks, such as an operation, is found here; but where sizes are open besides that of the batch
+        # by the first run, as LiteRT would try with 1, which a convolution may not take.
+        self._interpreters.prepare(
+            {
+                tensor.subgraph
+                for tensor in self._outputs.values()
+                if not any(-1 in other.shape[1:] for other in self._subgraphs[tensor.subgraph].inputs)
+            }
+        )
 
     def run(self, feeds: Mapping[str, Array], fetches: Sequence[str]) -> list[Array]:
         """The values of the tensors `fetches` when the tensors named by `feeds` have these values.
