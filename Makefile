@@ -33,7 +33,7 @@ $(READY): requirements/dev.txt pyproject.toml
 	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt && \
 	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .; \
 	fi
-	@$(BIN)/python -m compileall -q rollout training serving client fashion_common
+	@$(BIN)/python -m compileall -q rollout scoring training serving client fashion_common
 	@touch $@
 
 .PHONY: demo
@@ -97,6 +97,14 @@ image-embedded: $(READY) ## Build fashion-embedded: the embedded server, for amd
 image-light: $(READY) ## Build fashion-light: the embedded server on LiteRT, for amd64 and arm64
 	@$(IMAGE) light
 
+.PHONY: image-score
+image-score: $(READY) ## Build fashion-score: fashion-light with what fashion score needs
+	@$(IMAGE) score
+
+.PHONY: image-score-ray
+image-score-ray: $(READY) ## Build fashion-score-ray: the same with Ray
+	@$(IMAGE) score-ray
+
 .PHONY: image-client
 image-client: $(READY) ## Build fashion-client: the command line without TensorFlow
 	@$(IMAGE) client
@@ -153,6 +161,8 @@ lock: $(READY) ## Pin and hash all dependencies anew under requirements/ (UPGRAD
 	for extra in training embedded light dev; do \
 	  $(LOCK) $(if $(UPGRADE),--upgrade) --extra $$extra --output-file requirements/$$extra.txt; \
 	done; \
+	$(LOCK) $(if $(UPGRADE),--upgrade) --extra light --extra score --output-file requirements/score.txt; \
+	$(LOCK) $(if $(UPGRADE),--upgrade) --extra light --extra ray --output-file requirements/score-ray.txt; \
 	$(LOCK) $(if $(UPGRADE),--upgrade) --output-file requirements/client.txt; \
 	$(LOCK) $(if $(UPGRADE),--upgrade) --extra embedded docker/embedded-cpu.in \
 	  --overrides docker/embedded-cpu.overrides --output-file requirements/embedded-cpu.txt

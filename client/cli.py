@@ -39,6 +39,7 @@ _COMMANDS = {
     "metadata": _Command("client.commands.metadata", None, "Print the served model's signatures."),
     "evaluate": _Command("client.commands.evaluate", None, "Measure a live server's accuracy on the test set."),
     "bench": _Command("client.commands.bench", None, "Measure a live server's throughput and latency."),
+    "score": _Command("scoring.commands.score", "score", "Score many pictures into files of predictions."),
     "replay": _Command("client.commands.replay", None, "Send recorded requests to a live server again."),
     "compare": _Command("client.commands.compare", None, "Put two versions side by side on the same inputs."),
     "label": _Command("rollout.commands.label", None, "List which version each label names, or move labels."),
@@ -48,7 +49,7 @@ _COMMANDS = {
     "doctor": _Command("client.commands.doctor", None, "Check a server, each failure with its fix."),
 }
 # This project's packages; any other that cannot be imported belongs to an extra.
-_PACKAGES = frozenset({"rollout", "training", "serving", "client", "fashion_common"})
+_PACKAGES = frozenset({"rollout", "scoring", "training", "serving", "client", "fashion_common"})
 
 
 class LazyGroup(click.Group):

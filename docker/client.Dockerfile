@@ -17,6 +17,7 @@ COPY serving/ /src/serving/
 COPY client/ /src/client/
 COPY training/ /src/training/
 COPY rollout/ /src/rollout/
+COPY scoring/ /src/scoring/
 # A layer of its own, so that a change here leaves the large one alone; its commands run in the environment above.
 RUN python3 -m venv --without-pip /opt/venv \
  && python3 -m pip --python /opt/venv/bin/python3 install --no-cache-dir --disable-pip-version-check --no-deps \

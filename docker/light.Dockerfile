@@ -1,9 +1,12 @@
 # The embedded server without TensorFlow, on LiteRT: what serving.Dockerfile promises (ports, environment, arguments,
-# paths, health), on amd64 and arm64. `make image-light`.
+# paths, health), on amd64 and arm64. `make image-light`; with what `fashion score` needs, `make image-score` and
+# `make image-score-ray`.
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 FROM ${PYTHON_IMAGE} AS dependencies
 RUN python3 -m venv /opt/venv
-COPY requirements/light.txt /src/requirements.txt
+# Which of the locked requirements: light, score or score-ray.
+ARG REQUIREMENTS=light
+COPY requirements/${REQUIREMENTS}.txt /src/requirements.txt
 # What a processor's interpreter does not load goes: LiteRT for GPUs, its compilers for phones, numpy's own tests and its
 # Fortran compiler driver; and pip itself.
 RUN /opt/venv/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes -r /src/requirements.txt \
@@ -19,6 +22,7 @@ COPY serving/ /src/serving/
 COPY client/ /src/client/
 COPY training/ /src/training/
 COPY rollout/ /src/rollout/
+COPY scoring/ /src/scoring/
 # A layer of its own, so that a change here leaves the large one alone; its commands run in the environment above.
 RUN python3 -m venv --without-pip /opt/venv \
  && python3 -m pip --python /opt/venv/bin/python3 install --no-cache-dir --disable-pip-version-check --no-deps \

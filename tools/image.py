@@ -1,9 +1,8 @@
 """Builds one of the images with docker or podman, whichever runs; labels say what model is in it.
 
-    python tools/image.py serving|serving-gpu|embedded|light|client [--base-image IMAGE] [--network NETWORK] [--tag TAG]
+    python tools/image.py NAME [--base-image IMAGE] [--network NETWORK] [--tag TAG]
 
-Run by `make image`, `make image-gpu`, `make image-embedded`, `make image-light`, `make image-client`. The image is
-called fashion-NAME.
+Run by `make image`, `make image-gpu`, and `make image-NAME` for the others. The image is called fashion-NAME.
 """
 
 from __future__ import annotations
@@ -38,6 +37,8 @@ IMAGES = {
     "serving-gpu": Image("serving", ("VARIANT=-gpu",)),
     "embedded": Image("embedded"),
     "light": Image("light"),
+    "score": Image("light", ("REQUIREMENTS=score",)),
+    "score-ray": Image("light", ("REQUIREMENTS=score-ray",)),
     "client": Image("client", has_model=False),
 }
 

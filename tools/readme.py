@@ -185,6 +185,35 @@ def recording(result: Mapping[str, Any]) -> str:
     )
 
 
+def scoring(result: Mapping[str, Any]) -> str:
+    """What `python -m benchmarks.scoring` measured."""
+    engines = [
+        f"| {row['engine']} | {row['input']} | {row['rows']:,} | {row['rate']:,.0f} | {row['to_runtime']:.2f} "
+        f"| {row['memory_mib']:,} MiB |"
+        for row in result["engines"]
+    ]
+    growth = [f"| {row['rows']:,} | {row['us_a_row']:.2f} us | {row['memory_mib']:,} MiB |" for row in result["growth"]]
+    return "\n".join(
+        [
+            f"\nMeasured on {result['date']} ({result['machine']}), Fashion-MNIST repeated, in Parquet:",
+            "\n| engine | pictures | rows | rows/s | to the runtime alone | memory |",
+            "| --- | --- | --- | --- | --- | --- |",
+            *engines,
+            SCORING_PIECES.format(**result),
+            "\nHow cost grows, with one worker:",
+            "\n| rows | a row | memory |\n| --- | --- | --- |",
+            *growth,
+            "\n![Time a row by rows](scoring.svg)",
+            "",
+        ]
+    )
+
+
+SCORING_PIECES = """
+A part has {part_bytes_a_row:.0f} bytes a row. Ray hands out {ray_pieces_per_second:.0f} pieces a second, where there \
+is next to nothing in them."""
+
+
 def measured(name: str, block: Callable[[Mapping[str, Any]], str]) -> Callable[[], str | None]:
     """What gives the block of a benchmark's results, or None where there are none."""
 
@@ -204,6 +233,7 @@ PAGES = {
         "training": measured("training", training),
     },
     Path("docs/security.md"): {"hostile": measured("hostile", hostile)},
+    Path("docs/scoring.md"): {"scoring": measured("scoring", scoring)},
     Path("docs/operations.md"): {
         "loop": measured("loop", loop),
         "runtimes": measured("server", runtimes),

@@ -100,7 +100,8 @@ def predict(
         if sorter.count > len(sorter.first):
             click.echo(f"{save_figure} shows the first {len(sorter.first)} of {sorter.count} images", err=True)
     if sorter.failure:
-        click.echo(f"Ended early: the first {sorter.count} answers are in {output or 'standard output'}", err=True)
+        place = output or "standard output"
+        click.echo(f"Ended early: the first {sorter.count} answers are in {place} (fashion score goes on)", err=True)
         raise sorter.failure
     if sorter.errors:
         click.get_current_context().exit(EXIT_USAGE)

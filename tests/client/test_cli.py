@@ -47,6 +47,7 @@ def test_help_lists_the_commands_in_the_order_of_their_use() -> None:
         "metadata",
         "evaluate",
         "bench",
+        "score",
         "replay",
         "compare",
         "label",

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from serving.launch.backends import RESTRICTIONS
+from tests.scoring.conftest import parquet
 from tests.support.containers import (
     BuiltImage,
     build,
@@ -99,3 +100,23 @@ def test_the_client_image_is_small_and_works(
     assert "status" in run(engine, "run", "--rm", *RESTRICTIONS, image.name, "status", "--help")
     with capsys.disabled():
         print(f"\n{image.name}: {image.size / 1e6:.0f} MB, {above / 1e6:.0f} MB above its base")
+
+
+@pytest.mark.parametrize("name", ["score", "score-ray"])
+def test_a_job_scores_in_the_image(name: str, engine: str, build_context: Path, tmp_path: Path) -> None:
+    """With the model that is in it, as the manifests in docker/kubernetes/score run it."""
+    image = build(engine, name, build_context)
+    # The image's user is not the one of the tests.
+    tmp_path.chmod(0o777)
+    parquet(tmp_path / "rows.parquet", 20)
+    options = ["--engine=ray"] if name == "score-ray" else []
+    # Ray writes into the home, which the image's user has none of.
+    limits = (
+        ["--env=HOME=/tmp"]
+        if options
+        else ["--read-only", "--tmpfs=/tmp", "--cap-drop=ALL", "--security-opt=no-new-privileges"]
+    )
+    mount = f"--volume={tmp_path}:/data"
+    command = ["score", "/data/rows.parquet", "--model=/models/fashion_mnist", "--output=/data/out", *options]
+    told = run(engine, "run", "--rm", *limits, mount, "--entrypoint=fashion", image.name, *command)
+    assert told.splitlines()[-1].startswith("20 rows in 1 parts in /data/out, ")

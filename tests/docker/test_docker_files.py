@@ -78,7 +78,9 @@ def test_what_dockerfiles_copy_is_there_and_let_through() -> None:
     copied: set[str] = set()
     for text in DOCKERFILES.values():
         for line in re.findall(r"^COPY (?!--from)(.*)$", text, re.MULTILINE):
-            copied.update(word.rstrip("/") for word in line.split()[:-1] if not word.startswith("--"))
+            words = [word.rstrip("/") for word in line.split()[:-1] if not word.startswith("--")]
+            for word in words:
+                copied.update(word.replace("${REQUIREMENTS}", name) for name in ("light", "score", "score-ray"))
     assert {path for path in copied if not path.startswith("models/")} - {"serving/config"} <= allowed
     assert {path.partition("/")[0] if path.startswith("models/") else path for path in allowed} == allowed
     for path in allowed - {"models"}:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import kubernetes_validate
@@ -12,6 +14,7 @@ import pytest
 import yaml
 from google.protobuf import text_format
 
+from scoring.commands.score import score
 from serving.apis.messages import ModelServerConfig, MonitoringConfig
 from serving.launch.backends import OFFICIAL_IMAGE, TF_SERVING_VERSION, config_flags
 from tests.support.manifests import KUBERNETES, container, read, resources
@@ -158,3 +161,39 @@ def test_everything_selects_the_same_pods() -> None:
     assert (target["kind"], target["name"]) == ("Deployment", found["Deployment"]["metadata"]["name"])
     assert found["HorizontalPodAutoscaler"]["spec"]["metrics"][0]["resource"]["name"] == "cpu"
     assert "cpu" in container(found["Deployment"])["resources"]["requests"]
+
+
+def test_the_job_that_scores() -> None:
+    """It fits Kubernetes' schema, and its command line is one that `fashion score` takes."""
+    job = read(KUBERNETES / "score/job.yaml")
+    kubernetes_validate.validate(job, kubernetes_validate.latest_version(), strict=True)
+    [container] = job["spec"]["template"]["spec"]["containers"]
+    assert _options([*container["command"], *container["args"]])["output"] == "/data/scores"
+
+
+def test_the_ray_job_that_scores() -> None:
+    """KubeRay publishes no schema on PyPI: tests/docker/rayjob.schema.json has the part that is used."""
+    job = read(KUBERNETES / "score/rayjob.yaml")
+    jsonschema.validate(job, json.loads((Path(__file__).parent / "rayjob.schema.json").read_text()))
+    cluster = job["spec"]["rayClusterSpec"]
+    assert cluster["rayVersion"] == ray_version()
+    for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}, "spec": group["template"]["spec"]}
+        kubernetes_validate.validate(pod, kubernetes_validate.latest_version(), strict=True)
+    options = _options(shlex.split(job["spec"]["entrypoint"]))
+    assert (options["engine"], options["ray_address"], options["workers"]) == ("ray", "auto", (2, 100))
+
+
+def ray_version() -> str:
+    """Of the image: driver and cluster must have the same."""
+    locked = (Path(__file__).parents[2] / "requirements/score-ray.txt").read_text()
+    match = re.search(r"^ray==(\S+)", locked, re.MULTILINE)
+    assert match is not None
+    return match[1]
+
+
+def _options(command: list[str]) -> dict[str, Any]:
+    """What `fashion score` reads of a command line."""
+    assert command[:2] == ["fashion", "score"]
+    with score.make_context("score", command[2:]) as context:
+        return context.params

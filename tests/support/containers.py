@@ -37,6 +37,7 @@ _CONTEXT = (
     "client",
     "training",
     "rollout",
+    "scoring",
 )
 
 

@@ -64,7 +64,9 @@ def test_answers_before_a_servers_error_are_kept(
     answers = json.loads(output.read_text() if named else result.stdout)
     assert [answer["class_name"] for answer in answers] == ["Ankle boot"] * 30
     place = output if named else "standard output"
-    assert result.stderr == f"Ended early: the first 30 answers are in {place}\nError: INTERNAL: gone\n"
+    assert result.stderr == (
+        f"Ended early: the first 30 answers are in {place} (fashion score goes on)\nError: INTERNAL: gone\n"
+    )
 
 
 def test_bench_prints_the_results_so_far_on_ctrl_c() -> None:

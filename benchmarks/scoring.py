@@ -1,0 +1,228 @@
+"""What `fashion score` reaches: both engines on a million rows, beside the runtime alone; and how cost grows with rows.
+
+`python -m benchmarks.scoring`, a few minutes. Rows are Fashion-MNIST, repeated, as raw bytes in Parquet. The runtime
+alone runs the same batches from an array in memory, in one thread, in a process of its own, in turn with each job.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil  # type: ignore[import-untyped]
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from benchmarks.contenders import HERE
+from client.pictures.images import png
+from fashion_common.layout import version_directories
+from scoring.pieces import ARRAY_ROWS
+from scoring.readers import BATCH_ROWS
+from tests.support.console import FASHION
+from tests.support.measured import measured_on
+from training.data import dataset
+
+RESULTS = HERE / "results" / "scoring.json"
+SIZES = (10_000, 100_000, 1_000_000)
+BAR = 0.7
+_ROW_GROUP = 50_000
+_PIECES = 500
+_SAMPLE_SECONDS = 0.05
+# In a process of its own, as a job is.
+_ALONE = """
+import sys, time
+import numpy as np
+from pathlib import Path
+from scoring.models import Source
+pixels = np.load(sys.argv[2], mmap_mode=None)
+model = Source(sys.argv[1]).open()
+batch = int(sys.argv[3])
+parts = [pixels[begin : begin + batch] for begin in range(0, len(pixels), batch)]
+for part in parts[:10]:
+    model.run(part)
+begin, rows = time.perf_counter(), 0
+while rows < int(sys.argv[4]):
+    for part in parts:
+        model.run(part)
+        rows += len(part)
+print(rows / (time.perf_counter() - begin))
+"""
+
+
+def main() -> int:
+    """Measures; exit code 1 when the local engine is below the bar and --check is given."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], epilog="Example: scoring.py --rounds 5")
+    parser.add_argument("--model-base-path", type=Path, default=Path("models/fashion_mnist"))
+    parser.add_argument("--rows", type=int, default=SIZES[-1], help="rows of the largest input")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of each job")
+    parser.add_argument("--json", type=Path, default=RESULTS, help="where the figures go as JSON")
+    parser.add_argument("--check", action="store_true", help="exit with 1 when the bar is missed")
+    options = parser.parse_args()
+    versions = version_directories(options.model_base_path) if options.model_base_path.is_dir() else {}
+    if not versions:
+        print(f"no version under {options.model_base_path}: `make train export`", file=sys.stderr)
+        return 2
+    with tempfile.TemporaryDirectory() as name:
+        bench = _Bench(Path(name), versions[max(versions)], options.rounds)
+        engines = [bench.engine(engine, options.rows) for engine in ("local", "ray")]
+        engines.append(bench.engine("local", options.rows // 10, "png"))
+        pieces = bench.pieces_per_second()
+        growth = [bench.growth(size) for size in SIZES if size <= options.rows]
+    result = {
+        **measured_on(),
+        "rounds": options.rounds,
+        "bar": BAR,
+        "engines": engines,
+        "growth": growth,
+        "part_bytes_a_row": bench.part_bytes_a_row,
+        "ray_pieces_per_second": pieces,
+    }
+    options.json.write_text(json.dumps(result, indent=1) + "\n")
+    if options.json == RESULTS:
+        _draw(growth, HERE.parent / "docs" / "scoring.svg")
+    print(json.dumps(result, indent=1))
+    return 1 if options.check and engines[0]["to_runtime"] < BAR else 0
+
+
+def _draw(growth: list[dict[str, Any]], path: Path) -> None:
+    """Time a row by rows."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 2.6), layout="constrained")
+    axes = figure.subplots()
+    axes.semilogx([row["rows"] for row in growth], [row["us_a_row"] for row in growth], marker="o")
+    axes.set(xlabel="rows", ylabel="us a row", ylim=(0, None), title="One worker")
+    axes.grid(alpha=0.3)
+    figure.savefig(path, metadata={"Date": None})
+
+
+class _Bench:
+    """directory: for inputs and outputs. version: the model's directory."""
+
+    def __init__(self, directory: Path, version: Path, rounds: int) -> None:
+        self._directory = directory
+        self._version = version
+        self._rounds = rounds
+        self.part_bytes_a_row = 0.0
+        data = dataset.load()
+        self._images = np.concatenate([data.train_images, data.test_images]).reshape(-1, 784)
+        self._labels = np.concatenate([data.train_labels, data.test_labels])
+        np.save(directory / "images.npy", self._images[:ARRAY_ROWS].reshape(-1, 28, 28))
+
+    def engine(self, engine: str, rows: int, form: str = "raw") -> dict[str, Any]:
+        """A row of the results: rates, the peak of memory of all its processes, the ratio to the runtime alone.
+
+        form: of the pictures, raw or png.
+        """
+        rates, ratios, memory, accuracy = [], [], [], 0.0
+        for _ in range(self._rounds):
+            alone = self._alone()
+            manifest, peak = self._job(self._input(rows, form), "--engine", engine)
+            rates.append(manifest["rows_per_second"])
+            ratios.append(manifest["rows_per_second"] / alone)
+            memory.append(peak)
+            accuracy = manifest["accuracy"]
+        return {
+            "engine": engine,
+            "input": form,
+            "rows": rows,
+            "rate": statistics.median(rates),
+            "to_runtime": statistics.median(ratios),
+            "memory_mib": round(statistics.median(memory) / 2**20),
+            "accuracy": accuracy,
+        }
+
+    def growth(self, rows: int) -> dict[str, Any]:
+        """Of one worker: microseconds a row, and the peak of memory."""
+        jobs = [self._job(self._input(rows), "--workers", "1:1") for _ in range(max(self._rounds, 5))]
+        times = [1e6 * manifest["seconds"] / rows for manifest, _ in jobs]
+        peaks = [peak for _, peak in jobs]
+        return {"rows": rows, "us_a_row": statistics.median(times), "memory_mib": round(max(peaks) / 2**20)}
+
+    def pieces_per_second(self) -> float:
+        """Of Ray's engine, with pieces of one row."""
+        folder = self._directory / "pieces"
+        folder.mkdir()
+        for number in range(_PIECES):
+            pq.write_table(next(_tables(self._images, self._labels, 1, "raw")), folder / f"{number:04d}.parquet")
+        manifest, _ = self._job(folder, "--engine", "ray")
+        return _PIECES / float(manifest["seconds"])
+
+    def _job(self, source: Path, *options: str) -> tuple[dict[str, Any], int]:
+        with tempfile.TemporaryDirectory(dir=self._directory) as output:
+            command = [FASHION, "score", str(source), "--model", str(self._version), "--output", output]
+            labels = ["--label-column", "label", "--json"]
+            with subprocess.Popen([*command, *labels, *options], stdout=subprocess.PIPE, text=True) as process:
+                peaks = _Peak(process.pid)
+                text, _ = process.communicate()
+            manifest: dict[str, Any] = json.loads(text)
+            parts = Path(output).glob("part-*")
+            self.part_bytes_a_row = sum(part.stat().st_size for part in parts) / manifest["rows"]
+            return manifest, peaks.end()
+
+    def _input(self, rows: int, form: str = "raw") -> Path:
+        path = self._directory / f"{rows}-{form}.parquet"
+        if not path.exists():
+            tables = _tables(self._images, self._labels, rows, form)
+            first = next(tables)
+            with pq.ParquetWriter(path, first.schema) as writer:
+                writer.write_table(first)
+                for table in tables:
+                    writer.write_table(table)
+        return path
+
+    def _alone(self) -> float:
+        arguments = [str(self._version), str(self._directory / "images.npy"), str(BATCH_ROWS), str(5 * ARRAY_ROWS)]
+        done = subprocess.run([sys.executable, "-c", _ALONE, *arguments], capture_output=True, text=True, check=True)
+        return float(done.stdout)
+
+
+def _tables(images: Any, labels: Any, rows: int, form: str) -> Iterator[pa.Table]:
+    for begin in range(0, rows, _ROW_GROUP):
+        ids = np.arange(begin, min(begin + _ROW_GROUP, rows))
+        pixels = np.ascontiguousarray(images[ids % len(images)])
+        if form == "png":
+            column = pa.array([png(row.tobytes()) for row in pixels], pa.binary())
+        else:
+            column = pa.FixedSizeBinaryArray.from_buffers(pa.binary(784), len(ids), [None, pa.py_buffer(pixels)])
+        yield pa.table({"id": ids, "image": column, "label": labels[ids % len(images)].astype(np.int64)})
+
+
+class _Peak:
+    """The most memory that a process and its descendants have at a time, their shared pages counted once (PSS)."""
+
+    def __init__(self, pid: int) -> None:
+        self._process = psutil.Process(pid)
+        self._peak = 0
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self._thread.start()
+
+    def end(self) -> int:
+        """In bytes."""
+        self._ended.set()
+        self._thread.join()
+        return self._peak
+
+    def _watch(self) -> None:
+        while not self._ended.wait(_SAMPLE_SECONDS):
+            size = 0
+            try:
+                for process in [self._process, *self._process.children(recursive=True)]:
+                    size += process.memory_full_info().pss
+            except psutil.Error:
+                pass
+            self._peak = max(self._peak, size)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

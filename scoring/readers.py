@@ -1,0 +1,255 @@
+"""A piece's rows: the columns that are carried through, and of each picture its pixels or why there are none."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from client.errors import ImageError, ImageWarning
+from client.pictures.images import read_image
+from client.types import IMAGE_BYTES, Preprocess
+from scoring.errors import ScoringError, ScoringUsageError
+from scoring.pieces import ARRAY, BAD, IDX, LIST, PARQUET, PICTURE, Piece, idx_file
+from scoring.places import Place
+
+# Rows that are read, run and written together: a few MB.
+BATCH_ROWS = 4096
+PATH, ROW = "path", "row"
+_IDX_HEADER = 16
+
+
+class Rows(NamedTuple):
+    """Some rows. keys: the carried columns. pixels: uint8 [N, 28, 28]. errors: why a row has none, by its place."""
+
+    keys: pa.Table
+    pixels: npt.NDArray[np.uint8]
+    errors: dict[int, str]
+
+
+class Columns(NamedTuple):
+    """What the options say of columns. image: of pictures, or of paths in a list; "" for the only one that can be."""
+
+    image: str = ""
+    preprocess: Preprocess = "auto"
+
+
+def rows(piece: Piece, columns: Columns) -> Iterator[Rows]:
+    """The rows of a piece, in order, some at a time.
+
+    Raises ScoringError when a file is not what it was when the job began, or cannot be read any more.
+    """
+    if piece.kind == BAD:
+        raise UnreadableError(piece.error)
+    place = Place.of(piece.files[0])
+    try:
+        yield from _READERS[piece.kind](piece, place, columns)
+        _check_unchanged(piece)
+    except (OSError, pa.ArrowException, EOFError, UnicodeDecodeError, csv.Error) as error:
+        _check_unchanged(piece)
+        raise UnreadableError(f"{place} cannot be read: {' '.join(str(error).split())}") from error
+
+
+class UnreadableError(ScoringError):
+    """A file that breaks off or is damaged: its piece has no rows, and the job goes on."""
+
+
+def _check_unchanged(piece: Piece) -> None:
+    if piece.kind == PICTURE:
+        # Each is looked at as it is read.
+        return
+    for file, mark in zip(piece.files, piece.stamps, strict=True):
+        _check_stamp(Place.of(file), mark)
+
+
+def _check_stamp(place: Place, mark: str) -> None:
+    try:
+        now = place.stamp()
+    except OSError:
+        now = ""
+    if now != mark:
+        raise ScoringError(f"{place} has changed since the job began: begin another one, with another --output")
+
+
+def _parquet(piece: Piece, place: Place, columns: Columns) -> Iterator[Rows]:
+    import pyarrow.parquet as pq
+
+    with place.fs.open(place.path, "rb") as file, pq.ParquetFile(file, memory_map=True) as parquet:
+        image = _image_column(parquet.schema_arrow, columns.image, place)
+        for batch in parquet.iter_batches(BATCH_ROWS, row_groups=range(piece.begin, piece.end), use_threads=False):
+            yield _of_table(pa.Table.from_batches([batch]), image, columns.preprocess)
+
+
+def _image_column(schema: pa.Schema, name: str, place: Place) -> str:
+    if name:
+        if name not in schema.names:
+            raise ScoringUsageError(
+                f"{place} has no column {name!r}: it has {', '.join(schema.names)} (--image-column)"
+            )
+        return name
+    found = [field.name for field in schema if _is_picture(field.type)]
+    if len(found) != 1:
+        what = f"several columns that may be pictures ({', '.join(found)})" if found else "no column of pictures"
+        raise ScoringUsageError(f"{place} has {what}: name one of {', '.join(schema.names)} with --image-column")
+    return str(found[0])
+
+
+def _is_picture(kind: pa.DataType) -> bool:
+    """Bytes; a list of 784 uint8; Hugging Face's struct of `bytes` and `path`."""
+    if pa.types.is_struct(kind):
+        return bool(kind.get_field_index("bytes") >= 0)
+    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    is_bytes = pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)
+    return is_bytes or (is_list and bool(kind.value_type == pa.uint8()))
+
+
+def _of_table(table: pa.Table, image: str, preprocess: Preprocess) -> Rows:
+    column = table.column(image).combine_chunks()
+    if isinstance(column, pa.ChunkedArray):
+        column = column.chunk(0) if column.num_chunks else pa.array([], column.type)
+    keys = table.drop_columns([image])
+    if pa.types.is_struct(column.type):
+        column = column.field("bytes")
+    pixels = _raw_pixels(column)
+    if pixels is not None:
+        return Rows(keys, pixels, {})
+    cells = column.to_pylist()
+    return _decoded(keys, [_cell(cell, row, preprocess) for row, cell in enumerate(cells)])
+
+
+def _raw_pixels(column: pa.Array) -> npt.NDArray[np.uint8] | None:
+    """The bytes of rows that all have 784, without a copy; None where some have not."""
+    count = len(column)
+    if column.null_count:
+        return None
+    if pa.types.is_fixed_size_binary(column.type) or pa.types.is_fixed_size_list(column.type):
+        width = column.type.byte_width if pa.types.is_fixed_size_binary(column.type) else column.type.list_size
+        if width != IMAGE_BYTES:
+            return None
+        data = column.buffers()[-1]
+        begin = column.offset * width
+    else:
+        wide = pa.types.is_large_binary(column.type) or pa.types.is_large_list(column.type)
+        offsets = np.frombuffer(column.buffers()[1], np.int64 if wide else np.int32)
+        offsets = offsets[column.offset : column.offset + count + 1]
+        if not np.array_equal(np.diff(offsets), np.full(count, IMAGE_BYTES)):
+            return None
+        data, begin = column.buffers()[-1], int(offsets[0]) if count else 0
+    return np.frombuffer(data, np.uint8)[begin : begin + count * IMAGE_BYTES].reshape(count, 28, 28)
+
+
+def _cell(cell: Any, row: int, preprocess: Preprocess) -> Callable[[], bytes]:
+    def load() -> bytes:
+        if cell is None:
+            raise ImageError("no picture: the cell is empty")
+        content = bytes(cell)
+        if len(content) == IMAGE_BYTES:
+            return content
+        return read_image(io.BytesIO(content), f"row {row}", preprocess)
+
+    return load
+
+
+def _array(piece: Piece, place: Place, _: Columns) -> Iterator[Rows]:
+    from numpy.lib import format as npy
+
+    with place.fs.open(place.path, "rb") as file:
+        version = npy.read_magic(file)
+        (npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0)(file)
+        yield from _raw_rows(file, file.tell(), piece, place)
+
+
+def _idx(piece: Piece, place: Place, _: Columns) -> Iterator[Rows]:
+    with idx_file(place) as file:
+        yield from _raw_rows(file, _IDX_HEADER, piece, place)
+
+
+def _raw_rows(file: Any, header: int, piece: Piece, place: Place) -> Iterator[Rows]:
+    """Rows of 784 bytes that begin after `header` bytes."""
+    file.seek(header + piece.begin * IMAGE_BYTES)
+    for begin in range(piece.begin, piece.end, BATCH_ROWS):
+        count = min(BATCH_ROWS, piece.end - begin)
+        content = file.read(count * IMAGE_BYTES)
+        if len(content) < count * IMAGE_BYTES:
+            raise EOFError(f"it ends in row {begin + len(content) // IMAGE_BYTES}")
+        keys = pa.table({PATH: [str(place)] * count, ROW: np.arange(begin, begin + count)})
+        yield Rows(keys, np.frombuffer(content, np.uint8).reshape(count, 28, 28), {})
+
+
+def _list(piece: Piece, place: Place, columns: Columns) -> Iterator[Rows]:
+    with place.fs.open(place.path, "rb") as file:
+        names = next(csv.reader([file.readline().decode()]), []) if place.path.lower().endswith(".csv") else []
+        file.seek(piece.begin)
+        text = file.read(piece.end - piece.begin).decode()
+    if names:
+        records = list(csv.DictReader(io.StringIO(text), names, restkey=None))
+    else:
+        records = [json.loads(line) for line in text.splitlines() if line.strip()]
+    image = columns.image or PATH
+    for begin in range(0, len(records), BATCH_ROWS):
+        some = records[begin : begin + BATCH_ROWS]
+        keys = pa.Table.from_pylist(some)
+        if image not in keys.column_names:
+            raise ScoringUsageError(
+                f"{place} has no column {image!r} of paths: it has {', '.join(keys.column_names)} (--image-column)"
+            )
+        yield _decoded(keys, [_picture(_beside(place, str(record[image])), "", columns) for record in some])
+
+
+def _beside(place: Place, path: str) -> Place:
+    """A path in a list: an address, or relative to the list."""
+    if "://" in path or path.startswith("/"):
+        return Place.of(path)
+    return Place(place.fs, f"{place.path.rpartition('/')[0]}/{path}")
+
+
+def _pictures(piece: Piece, _: Place, columns: Columns) -> Iterator[Rows]:
+    for begin in range(0, len(piece.files), BATCH_ROWS):
+        files = piece.files[begin : begin + BATCH_ROWS]
+        marks = piece.stamps[begin : begin + BATCH_ROWS]
+        loads = [_picture(Place.of(file), mark, columns) for file, mark in zip(files, marks, strict=True)]
+        yield _decoded(pa.table({PATH: list(files)}), loads)
+
+
+def _picture(place: Place, mark: str, columns: Columns) -> Callable[[], bytes]:
+    """Reads a picture. mark: its stamp when it was listed, "" for one that was not."""
+
+    def load() -> bytes:
+        if mark:
+            _check_stamp(place, mark)
+        try:
+            content = place.fs.cat_file(place.path)
+        except OSError as error:
+            raise ImageError(f"{place}: {error.strerror or error}") from error
+        return read_image(io.BytesIO(content), str(place), columns.preprocess)
+
+    return load
+
+
+def _decoded(keys: pa.Table, loads: Sequence[Callable[[], bytes]]) -> Rows:
+    pixels = np.zeros((len(loads), 28, 28), np.uint8)
+    errors = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ImageWarning)
+        for row, load in enumerate(loads):
+            try:
+                pixels[row] = np.frombuffer(load(), np.uint8).reshape(28, 28)
+            except ImageError as error:
+                errors[row] = str(error)
+    return Rows(keys, pixels, errors)
+
+
+_READERS: dict[str, Callable[[Piece, Place, Columns], Iterator[Rows]]] = {
+    PARQUET: _parquet,
+    ARRAY: _array,
+    IDX: _idx,
+    LIST: _list,
+    PICTURE: _pictures,
+}
