@@ -40,8 +40,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "alone: measures the machine; nothing else is tested meanwhile (pytest-xdist)")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
-    """Which tests stay in one process."""
+    """Which tests stay in one process: told before pytest-xdist looks."""
     group(items)
 
 
