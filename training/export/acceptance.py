@@ -1,6 +1,9 @@
-"""Whether a model is good enough to be published: no worse than what it replaces, and as recordings have it."""
+"""Whether a model may be published: it is no worse than what it replaces, as recordings have it, and called alike."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 from fashion_common.evidence import Evidence
 from fashion_common.thresholds import Thresholds
@@ -45,9 +48,39 @@ def accept(
                 f"accuracy {text} is {bar - accuracy:.4f} below version {version}'s {_text(bar)}, "
                 f"more than --max-regression {max_regression:g}"
             )
+    return _overridden(objections, force)
+
+
+def accept_signatures(
+    signatures: Mapping[str, Any], predecessor: tuple[int, Manifest] | None, *, force: bool
+) -> list[str]:
+    """As `accept`, for the signatures, as the manifest has them: what clients of the predecessor send and read stays.
+
+    An input has its name, dtype and shape, an output its name. Raises TrainingError with the first that has not.
+    """
+    version, manifest = predecessor or (0, {})
+    objections = []
+    for name, before in (manifest.get("signatures") or {}).items():
+        now = signatures.get(name, {"inputs": {}, "outputs": {}})
+        if name not in signatures:
+            objections.append(f"version {version} has the signature {name}, which this one lacks")
+        elif now["inputs"] != before["inputs"]:
+            objections.append(
+                f"{name} takes {_listed(now['inputs'])}, and {_listed(before['inputs'])} in version {version}"
+            )
+        elif lacking := sorted(before["outputs"].keys() - now["outputs"].keys()):
+            objections.append(f"{name} does not give {', '.join(lacking)}, as it does in version {version}")
+    return _overridden(objections, force)
+
+
+def _overridden(objections: list[str], force: bool) -> list[str]:
     if objections and not force:
         raise TrainingError(f"Not exported: {'; '.join(objections)} (--force exports it all the same)")
     return objections
+
+
+def _listed(tensors: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {facts['dtype']} {facts['shape']}" for name, facts in tensors.items())
 
 
 def _text(accuracy: float | None) -> str:

@@ -16,7 +16,7 @@ from fashion_common.layout import ASSETS_EXTRA, LITE_MODEL_FILE, SELF_TEST_FILE,
 from serving.apis.self_test import TOLERANCE, write_archive
 from training.data.dataset import Report
 from training.errors import DamagedVersionError, SelfTestError, TrainingError, TrainingUsageError
-from training.export.acceptance import MIN_AGREEMENT, accept
+from training.export.acceptance import MIN_AGREEMENT, accept, accept_signatures
 from training.export.form import Form
 from training.export.garments import Garments
 from training.export.lite import conversion_process
@@ -113,6 +113,8 @@ def export_saved_model(
                 write_warmup(staging / WARMUP_FILE, model_name, form.warmup_records, batch_sizes, warmup_recordings)
         except tf.errors.OpError as error:
             raise OSError(f"TensorFlow says {error.message}") from error
+        signatures = describe_signatures(staging)
+        objections += accept_signatures(signatures, predecessor, force=force)
         for file in candidate.files if with_copies else ():
             shutil.copyfile(file, staging / ASSETS_EXTRA / file.name)
         notes = list(candidate.notes)
@@ -138,7 +140,7 @@ def export_saved_model(
             "data": dict(candidate.data),
             "model": form.describe(),
             "class_names": list(form.class_names),
-            "signatures": describe_signatures(staging),
+            "signatures": signatures,
             "self_test": {
                 "tolerance": TOLERANCE,
                 "largest_differences": differences,

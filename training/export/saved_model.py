@@ -11,11 +11,13 @@ from typing import Any
 import tensorflow as tf
 
 from fashion_common.layout import LITE_MODEL_FILE, MANIFEST_FILE, SELF_TEST_FILE
+from fashion_common.served_model import IMAGE_SHAPE
 from training.errors import TrainingUsageError
 from training.export.golden_file import Specs, read_golden
 from training.export.own_signatures import OwnSignatures
 from training.export.signatures import describe_signatures
 
+_GARMENTS_OUTPUTS = ("probabilities", "class_ids", "class_names")
 # What a version of ours has beside the SavedModel is made anew; a warmup file of its own is kept.
 _MADE = [Path(file).name for file in (LITE_MODEL_FILE, MANIFEST_FILE, SELF_TEST_FILE)]
 
@@ -43,8 +45,15 @@ class SavedModelCopy(OwnSignatures):
         inputs, outputs = (
             {name: _specs(described[name][side]) for name in functions} for side in ("inputs", "outputs")
         )
+        self._outputs = outputs
         cases = read_golden(golden, inputs, outputs) if golden else {}
         super().__init__(functions, inputs, cases)
+
+    def serves_garments(self) -> bool:
+        """Whether clients can send it garments: its `serving_default` takes and gives what ours does."""
+        images = {"images": tf.TensorSpec([None, *IMAGE_SHAPE], tf.uint8, "images")}
+        outputs = self._outputs.get("serving_default", {})
+        return self._inputs.get("serving_default") == images and set(outputs) == set(_GARMENTS_OUTPUTS)
 
     def write(self, path: Path) -> None:
         """Copies the files. Raises OSError."""

@@ -115,7 +115,9 @@ def load_file(source: Elsewhere, model_name: str = MODEL_NAME) -> TrainedModel:
     )
     if not source.class_names and takes_garments(inputs, outputs):
         return _measured(model, source, files)
-    _check_other(source, model_name, f"maps {_listed(inputs)} to {_listed(outputs)}")
+    what = f"maps {_listed(inputs)} to {_listed(outputs)}"
+    _check_range(source, what)
+    _check_name(source, model_name, what)
     form = KerasModel(model, signature, source.class_names, source.golden)
     return TrainedModel(form, source.path.name, files, notes=form.notes)
 
@@ -127,17 +129,24 @@ def _load_saved_model(source: Elsewhere, model_name: str) -> TrainedModel:
         raise TrainingUsageError(f"{path} holds no {SAVED_MODEL_FILE}: {fix}")
     if source.class_names or source.objects:
         raise TrainingUsageError("--class-names and --import are for Keras models: a SavedModel is served as it is")
-    _check_other(source, model_name, "is a SavedModel")
+    what = "is a SavedModel"
+    _check_range(source, what)
     form = SavedModelCopy(path, source.golden)
+    if not form.serves_garments():
+        _check_name(source, model_name, what)
     return TrainedModel(form, path.resolve().name, (), notes=form.notes)
 
 
-def _check_other(source: Elsewhere, model_name: str, what: str) -> None:
-    """Raises TrainingUsageError for what only a classifier of garments has."""
+def _check_range(source: Elsewhere, what: str) -> None:
+    """Raises TrainingUsageError for a range of pixels, which only a classifier of garments has."""
     if source.input_range is not None:
         raise TrainingUsageError(
             f"{source.path} {what}: --input-range is for classifiers of ten garments, from images of 28 x 28"
         )
+
+
+def _check_name(source: Elsewhere, model_name: str, what: str) -> None:
+    """Raises TrainingUsageError for the name of the garments' model."""
     if model_name == MODEL_NAME:
         raise TrainingUsageError(
             f"{source.path} {what}, and clients send garments to {MODEL_NAME}: give it a name of its own with "

@@ -23,6 +23,7 @@ from serving.embedded.loading.tensorflow.saved_model import load
 from serving.embedded.models.storage import VersionDirectory
 from tests.support.exports import children, invoke, manifest
 from tests.support.other_models import IRIS_NAMES, LAYERS, iris, strings, two_inputs
+from training.export.acceptance import accept_signatures
 
 pytestmark = pytest.mark.usefixtures("steps_here")
 
@@ -398,6 +399,81 @@ def test_a_golden_file_that_does_not_fit(
     assert (result.exit_code, result.stdout) == (2, "")
     assert expected in result.stderr
     assert result.stderr.startswith(f"Error: --golden {golden}")
+
+
+def test_a_version_that_clients_would_have_to_call_otherwise_is_refused(models: Path, tmp_path: Path) -> None:
+    """Inputs and outputs of the version that it replaces, by name; --force exports it, and the manifest says so."""
+    for name, model in (("first", iris()), ("second", two_inputs())):
+        model.save(tmp_path / f"{name}.keras")
+    base = models / "m"
+    command = ("export", "--model-base-path", base, "--no-lite")
+    assert invoke(*command, "--from", tmp_path / "first.keras").exit_code == 0
+    result = invoke(*command, "--from", tmp_path / "second.keras")
+    assert (result.exit_code, result.stdout, children(base)) == (1, "", ["1"])
+    inputs = "size float32 [None, 4], words_in int32 [None, None]"
+    objection = f"serving_default takes {inputs}, and x float32 [None, 4] in version 1"
+    assert result.stderr == f"Error: Not exported: {objection} (--force exports it all the same)\n"
+    assert invoke(*command, "--from", tmp_path / "second.keras", "--force").exit_code == 0
+    assert manifest(base / "2")["forced"] == [objection]
+
+
+@pytest.mark.parametrize(
+    ("now", "objection"),
+    [
+        ({"a": {"x": 4}}, ""),
+        ({"a": {"x": 4}, "b": {"x": 4}}, ""),
+        ({"b": {"x": 4}}, "version 3 has the signature a, which this one lacks"),
+        ({"a": {"x": 5}}, "a takes x int8 [5], and x int8 [4] in version 3"),
+    ],
+    ids=["same", "more", "signature", "shape"],
+)
+def test_what_clients_send_stays(now: dict[str, dict[str, int]], objection: str) -> None:
+    """Signatures and inputs of the predecessor; another output is no matter as long as those that were there are."""
+    outputs = {"y": {"dtype": "int8", "shape": [1]}}
+
+    def described(signatures: dict[str, dict[str, int]], outputs: dict[str, Any]) -> dict[str, Any]:
+        return {
+            name: {
+                "inputs": {key: {"dtype": "int8", "shape": [size]} for key, size in inputs.items()},
+                "outputs": outputs,
+            }
+            for name, inputs in signatures.items()
+        }
+
+    manifest = {"signatures": described({"a": {"x": 4}}, outputs)}
+    expected = [objection] if objection else []
+    assert accept_signatures(described(now, outputs | {"z": {}}), (3, manifest), force=True) == expected
+    assert accept_signatures(described({"a": {"x": 4}}, {}), (3, manifest), force=True) == [
+        "a does not give y, as it does in version 3"
+    ]
+    assert accept_signatures(described(now, outputs), None, force=False) == []
+
+
+@keras.saving.register_keras_serializable("tests")
+class Hidden(keras.layers.Layer):  # type: ignore[misc]  # Keras ships no types
+    """A layer whose variable is where nobody looks."""
+
+    variables_of_ours: tuple[tf.Variable, ...] = ()
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """The input, by a factor of the class's."""
+        if not Hidden.variables_of_ours:
+            with tf.init_scope():
+                Hidden.variables_of_ours = (tf.Variable(2.0),)
+        return inputs * Hidden.variables_of_ours[0]
+
+
+def test_a_variable_that_the_model_does_not_have_is_one_line(models: Path, tmp_path: Path) -> None:
+    """TensorFlow saves what the model's attributes hold."""
+    model = keras.Sequential([keras.Input((4,)), Hidden()], name="hiding")
+    model.save(tmp_path / "hidden.keras")
+    result = invoke("export", "--from", tmp_path / "hidden.keras", "--model-base-path", models / "hidden")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith(
+        "Error: Not exported: TensorFlow cannot save hiding (Tried to export a function which "
+    )
+    assert result.stderr.endswith("): keep what a custom layer needs in its attributes\n")
+    assert children(models / "hidden") == []
 
 
 def noise(path: Path) -> None:

@@ -117,6 +117,15 @@ def test_a_warmup_file_of_its_own_stays(toys: Path, tmp_path: Path) -> None:
     assert manifest(version)["files"]
 
 
+def test_a_saved_model_of_garments_may_have_their_name(exported_version: Path, base: Path) -> None:
+    """A version from elsewhere that takes and gives what ours does; files of images are not made for its self-test."""
+    version, said = export(exported_version, base)
+    assert re.match(r"Self-test passed: 2 signatures answer as the trained model does, on LiteRT too, within ", said)
+    assert [note.split()[0] for note in manifest(version)["notes"]] == ["classify", "encoded_images"]
+    for name in ("saved_model.pb", WARMUP_FILE):
+        assert (version / name).read_bytes() == (exported_version / name).read_bytes()
+
+
 def test_a_directory_that_is_no_saved_model(run: Path, toys: Path, tmp_path: Path) -> None:
     """A run says how a run is exported; a damaged one what TensorFlow says; options for Keras models are refused."""
     (tmp_path / "bad").mkdir()
