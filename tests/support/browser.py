@@ -20,7 +20,7 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
 AXE = "axe-core@4.14.1"
-SECONDS = 6
+SECONDS = 20
 _TEXTS = """
 return [...document.querySelectorAll(arguments[0])].filter((element) => element.checkVisibility())
   .map((element) => element.innerText.trim());
