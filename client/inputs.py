@@ -209,8 +209,8 @@ def _candidates(shape: tuple[int, ...], expected: tuple[int, ...], code: str) ->
         yield shape[1:], f"{code}[0]"
     if shape[-1:] == (1,):
         yield shape[:-1], f"{code}[..., 0]"
-    free, fixed = expected.count(-1), math.prod(size for size in expected if size >= 0)
+    free, fixed = expected.count(-1), math.prod(axis for axis in expected if axis != -1)
     size = math.prod(shape)
-    if size and fixed and not size % fixed and (free == 1 or (free == 0 and size == fixed)):
-        whole = tuple(size // fixed if axis < 0 else axis for axis in expected)
-        yield whole, f"{code}.reshape({', '.join(map(str, expected))})"
+    # A free size takes what the others leave.
+    if size and ((free == 1 and fixed and size % fixed == 0) or (free == 0 and size == fixed)):
+        yield tuple(map(abs, expected)), f"{code}.reshape({', '.join(map(str, expected))})"
