@@ -58,13 +58,12 @@ class SavedModel:
         Raises ServingError with TensorFlow's own code and text.
         """
         try:
-            values: list[Array] = self._callable(tuple(feeds), tuple(fetches))(*self._fed(feeds))
+            values: list[Array | bytes] = self._callable(tuple(feeds), tuple(fetches))(*self._fed(feeds))
         except tf.errors.OpError as error:
             raise serving_error(error) from error
         except (TypeError, ValueError, RuntimeError) as error:
             raise ServingError(str(error), Code.INVALID_ARGUMENT) from error
-        # TensorFlow's quantized types have numpy dtypes of their own, with one field.
-        return [value.view(value.dtype[0]) if value.dtype.names else value for value in values]
+        return [_array(value) for value in values]
 
     def close(self) -> None:
         """Frees the session; nothing may run any more."""
@@ -90,6 +89,14 @@ class SavedModel:
                 if len(self._callables) < _MAX_CALLABLES:
                     self._callables[key] = function
         return function
+
+
+def _array(value: Array | bytes) -> Array:
+    """What the session gave as an array: TensorFlow gives a single string as it is."""
+    if isinstance(value, bytes):
+        return np.array(value, object)
+    # TensorFlow's quantized types have numpy dtypes of their own, with one field.
+    return value.view(value.dtype[0]) if value.dtype.names else value
 
 
 def _quantized_tensors(signatures: Mapping[str, messages.SignatureDef]) -> dict[str, np.dtype[Any]]:
