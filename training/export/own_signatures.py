@@ -17,6 +17,7 @@ from serving.apis.messages import ModelSpec, PredictionLog, PredictLog, PredictR
 from serving.apis.self_test import Array, Case, MismatchError, largest_differences
 from serving.apis.tensors import make_tensor_proto
 from training.export.golden_file import Specs
+from training.export.signatures import run
 
 _ROWS = 4
 _OPEN_SIZE = 32
@@ -65,7 +66,7 @@ class OwnSignatures:
         return self._cases
 
     def warmup_records(self, model_name: str, size: int) -> Iterator[PredictionLog]:
-        """The first golden row of each signature, repeated; one that takes a fixed number of rows is asked once."""
+        """The first golden row of each signature, repeated; one that takes a fixed number of rows gets them all."""
         for name, case in self._cases.items():
             inputs = case.inputs
             if all(spec.shape.rank and spec.shape[0] is None for spec in self._inputs[name].values()):
@@ -93,8 +94,7 @@ class OwnSignatures:
         return first
 
     def _run(self, name: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        outputs = self._functions[name](**{key: tf.constant(array) for key, array in inputs.items()})
-        arrays = {key: output.numpy() for key, output in outputs.items()}
+        arrays = run(self._functions[name], inputs)
         for key, array in arrays.items():
             _check_dtype(key, array.dtype)
         return arrays
@@ -113,12 +113,12 @@ def _made_input(name: str, spec: tf.TensorSpec, generator: np.random.Generator) 
     sizes = spec.shape.as_list()
     shape = [(_OPEN_SIZE if axis else _ROWS) if size is None else size for axis, size in enumerate(sizes)]
     if spec.dtype == tf.string:
-        return np.array([b"0", b"1"], object)[generator.integers(0, 2, shape)]
+        return np.asarray(np.array([b"0", b"1"], object)[generator.integers(0, 2, shape)], object)
     dtype = np.dtype(spec.dtype.as_numpy_dtype)
     _check_dtype(name, dtype)
     if dtype.kind in "fc":
-        return generator.random(shape).astype(dtype)
-    return generator.integers(0, 256 if dtype == np.uint8 else 2, shape).astype(dtype)
+        return np.asarray(generator.random(shape)).astype(dtype)
+    return np.asarray(generator.integers(0, 256 if dtype == np.uint8 else 2, shape)).astype(dtype)
 
 
 def _check_dtype(name: str, dtype: np.dtype[Any]) -> None:

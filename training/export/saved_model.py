@@ -19,7 +19,7 @@ from training.export.signatures import describe_signatures
 
 _GARMENTS_OUTPUTS = ("probabilities", "class_ids", "class_names")
 # What a version of ours has beside the SavedModel is made anew; a warmup file of its own is kept.
-_MADE = [Path(file).name for file in (LITE_MODEL_FILE, MANIFEST_FILE, SELF_TEST_FILE)]
+_MADE = (LITE_MODEL_FILE, MANIFEST_FILE, SELF_TEST_FILE)
 
 
 class SavedModelCopy(OwnSignatures):
@@ -57,7 +57,7 @@ class SavedModelCopy(OwnSignatures):
 
     def write(self, path: Path) -> None:
         """Copies the files. Raises OSError."""
-        shutil.copytree(self._directory, path, ignore=shutil.ignore_patterns(*_MADE), dirs_exist_ok=True)
+        shutil.copytree(self._directory, path, ignore=self._made_anew, dirs_exist_ok=True)
         path.chmod(0o755)
 
     def describe(self) -> dict[str, Any]:
@@ -67,6 +67,10 @@ class SavedModelCopy(OwnSignatures):
         # What else is in the checkpoint is the graph of objects.
         parameters = sum(math.prod(shape) for name, shape in shapes.items() if not name.startswith("_CHECKPOINTABLE"))
         return {"name": self._directory.resolve().name, "layers": [], "parameters": parameters}
+
+    def _made_anew(self, directory: str, names: list[str]) -> list[str]:
+        # An asset may have the name of such a file.
+        return [name for name in names if (Path(directory) / name).relative_to(self._directory).as_posix() in _MADE]
 
 
 def _specs(tensors: Mapping[str, Any]) -> Specs:

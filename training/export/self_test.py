@@ -18,6 +18,7 @@ from fashion_common.layout import LITE_MODEL_FILE, SELF_TEST_FILE
 from serving.apis.self_test import ArchiveError, Array, Case, MismatchError, largest_differences, read_archive
 from training.errors import SelfTestError
 from training.export import lite, step_process
+from training.export.signatures import run
 
 
 class Differences(NamedTuple):
@@ -78,10 +79,9 @@ def _answer(signatures: Mapping[str, Any], name: str, case: Case) -> dict[str, A
     if name not in signatures:
         raise MismatchError(f"signature {name} is missing: there are {', '.join(signatures)}")
     try:
-        outputs = signatures[name](**{key: tf.constant(value) for key, value in case.inputs.items()})
+        return run(signatures[name], case.inputs)
     except (TypeError, ValueError, tf.errors.OpError) as error:
         raise SelfTestError(f"Signature {name} failed: {error}") from error
-    return {key: output.numpy() for key, output in outputs.items()}
 
 
 def _on_litert(lite_model: Path, cases: Mapping[str, Case]) -> dict[str, float]:

@@ -13,12 +13,14 @@ from types import MappingProxyType
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import fingerprint_pb2, saved_model_pb2
 from tensorflow.python.saved_model.pywrap_saved_model import fingerprinting
 
 from fashion_common.layout import SAVED_MODEL_FILE
 from fashion_common.served_model import CLASS_NAMES
+from serving.apis.self_test import Array
 from training.export.decoding import IMAGE_SIZE, decode
 
 
@@ -113,6 +115,14 @@ def save(
 def scale(images: tf.Tensor) -> tf.Tensor:
     """uint8 [N, 28, 28], 0 to 255 -> float32 [N, 28, 28], 0 to 1, as in training."""
     return tf.cast(images, tf.float32) / 255.0
+
+
+def run(function: Any, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    """The outputs of a signature's function for its inputs, by name. Raises TypeError, ValueError, OpError."""
+    outputs = function(**{name: tf.constant(array) for name, array in inputs.items()})
+    arrays = {name: output.numpy() for name, output in outputs.items()}
+    # A string without rows is no array for TensorFlow.
+    return {name: np.array(array, object) if isinstance(array, bytes) else array for name, array in arrays.items()}
 
 
 def describe_signatures(path: Path) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from fashion_common.layout import LITE_MODEL_FILE, SAVED_MODEL_FILE, SELF_TEST_FILE, WARMUP_FILE
 from serving.apis.self_test import read_archive
+from serving.apis.tfrecord import read_records
 from serving.embedded.loading.litert.lite_model import load as load_lite
 from serving.embedded.loading.load import version_load
 from serving.embedded.loading.tensorflow.saved_model import load
@@ -54,6 +55,37 @@ def test_assets_come_along(toys: Path, tmp_path: Path) -> None:
     assert (version / "assets" / asset.name).read_bytes() == asset.read_bytes()
     reason = f"without {LITE_MODEL_FILE}, so not for the light server: LiteRT has no operation StringToHashBucketFast"
     assert said.endswith(f"Note: {reason}\n")
+
+
+def test_scalars_and_a_fixed_number_of_rows_are_fed_once(tmp_path: Path) -> None:
+    """One warmup request, of what the signature takes; an asset may have a name of the export's own."""
+    module = tf.Module()
+    (tmp_path / "manifest.json").write_text("of its maker's")
+    module.asset = tf.saved_model.Asset(str(tmp_path / "manifest.json"))
+
+    specs = [
+        tf.TensorSpec([2, 3], tf.float32, "rows"),
+        tf.TensorSpec([], tf.int32, "count"),
+        tf.TensorSpec([], tf.float64, "factor"),
+        tf.TensorSpec([], tf.string, "name"),
+    ]
+
+    def serving_default(rows: tf.Tensor, count: tf.Tensor, factor: tf.Tensor, name: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"y": rows * tf.cast(count, tf.float32), "z": factor, "name": name}
+
+    tf.saved_model.save(module, str(tmp_path / "m"), signatures=tf.function(serving_default, specs))
+    version, _ = export(tmp_path / "m", tmp_path / "scalars", "--no-lite")
+    assert (version / "assets" / "manifest.json").read_text() == "of its maker's"
+    assert {
+        name: array.shape for name, array in read_archive(version / SELF_TEST_FILE)["serving_default"].inputs.items()
+    } == {
+        "rows": (2, 3),
+        "count": (),
+        "factor": (),
+        "name": (),
+    }
+    assert len(list(read_records(version / WARMUP_FILE))) == 1
+    version_load(load, require_manifest=True)("m", 1, VersionDirectory(version)).close()
 
 
 def test_signatures_that_cannot_be_fed_are_not_tested_and_said_to_be(toys: Path, tmp_path: Path) -> None:
