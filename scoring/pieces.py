@@ -12,18 +12,15 @@ from dataclasses import asdict, dataclass
 from pathlib import PurePath
 from typing import Any
 
+from client.pictures.sources import PICTURES, is_idx
 from fashion_common.served_model import IMAGE_SHAPE
 from scoring.errors import ScoringUsageError
 from scoring.places import Place, stamp
 
 # Rows of a piece, where the input does not say: some seconds of work, which is what a kill can cost.
-ARRAY_ROWS, PICTURES = 100_000, 5_000
+ARRAY_ROWS, PICTURE_ROWS = 100_000, 5_000
 PARQUET, ARRAY, IDX, LIST, PICTURE, BAD = "parquet", "array", "idx", "list", "pictures", "bad"
 _KINDS = {".parquet": PARQUET, ".npy": ARRAY, ".csv": LIST, ".jsonl": LIST, ".ndjson": LIST}
-_PICTURES = frozenset(
-    {".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm", ".ico", ".jp2", ".avif"}
-)
-_IDX_ENDS = (".idx", "-idx3-ubyte", ".idx3-ubyte")
 _MAGIC = frozenset("*?[")
 # uint8, three axes (http://yann.lecun.com/exdb/mnist/).
 _IDX_MAGIC = 0x803
@@ -141,10 +138,10 @@ def _tree(place: Place) -> Iterator[tuple[Place, str]]:
 
 
 def _kind(path: str) -> str:
-    if path.lower().removesuffix(".gz").endswith(_IDX_ENDS):
+    if is_idx(path):
         return IDX
     suffix = PurePath(path).suffix.lower()
-    return PICTURE if suffix in _PICTURES else _KINDS.get(suffix, BAD)
+    return PICTURE if suffix in PICTURES else _KINDS.get(suffix, BAD)
 
 
 def _grouped(files: Iterable[tuple[Place, str]]) -> Iterator[_Make]:
@@ -154,7 +151,7 @@ def _grouped(files: Iterable[tuple[Place, str]]) -> Iterator[_Make]:
         kind = _kind(place.path)
         if kind == PICTURE:
             pictures.append((place, mark))
-            if len(pictures) == PICTURES:
+            if len(pictures) == PICTURE_ROWS:
                 yield _picture_piece(pictures)
                 pictures = []
             continue
@@ -248,7 +245,7 @@ def _list_spans(place: Place) -> Iterator[tuple[int, int, int]]:
         for line in file:
             position += len(line)
             rows += bool(line.strip())
-            if rows == PICTURES:
+            if rows == PICTURE_ROWS:
                 yield begin, position, rows
                 begin, rows = position, 0
         if rows:

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-_PICTURES = frozenset(
+# The endings of the names of pictures.
+PICTURES = frozenset(
     {".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm", ".ico", ".jp2", ".avif"}
 )
 _ARRAYS = frozenset({".npy", ".npz"})
@@ -91,7 +92,7 @@ def _path(path: str, preprocess: Preprocess, block_size: int) -> Iterator[Block]
     for file in files:
         if Path(file).suffix.lower() in _ARRAYS:
             yield from _guarded(file, _arrays(file, file, block_size))
-        elif _is_idx(file):
+        elif is_idx(file):
             yield from _guarded(file, _idx(functools.partial(io.FileIO, file), file, block_size))
         else:
             yield _picture(Path(file), file, preprocess)
@@ -104,7 +105,7 @@ def _directory(path: str) -> Iterator[str]:
     for folder, folders, files in os.walk(path):
         folders.sort()
         for file in sorted(files):
-            if Path(file).suffix.lower() in _PICTURES | _ARRAYS or _is_idx(file):
+            if Path(file).suffix.lower() in PICTURES | _ARRAYS or is_idx(file):
                 yield os.path.join(folder, file)  # noqa: PTH118 - keeps the path's text
 
 
@@ -176,7 +177,8 @@ def _named(name: str) -> Iterator[None]:
         raise ImageError(f"{name}: {error}") from error
 
 
-def _is_idx(path: str) -> bool:
+def is_idx(path: str) -> bool:
+    """Whether it is the name of an IDX file of images."""
     return path.lower().removesuffix(".gz").endswith((".idx", "-idx3-ubyte", ".idx3-ubyte"))
 
 
