@@ -70,15 +70,14 @@ def run(
     """
     place = Place.of(output)
     planned = plan(inputs)
-    model = source.open()
-    identity = model.identity
-    model.close()
+    identity = source.identity()
     settings = {"columns": columns._asdict(), "labels": labels, "format": form}
     facts = {"model": identity._asdict(), "settings": settings, "input": planned.digest}
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
     with _alone(place):
         _begin(place, facts)
-        job = Job(source, identity, columns, labels, str(place), form, digest)
+        # The version that is the newest now, whichever is while the job runs.
+        job = Job(source._replace(version=identity.version), identity, columns, labels, str(place), form, digest)
         _remove_torn(place)
         totals, shown = _run(job, place, inputs, planned, engine, progress)
         _remove_torn(place)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fashion_common.layout import LITE_MODEL_FILE, MODEL_FILES, check_base_path, version_number
-from fashion_common.served_model import MODEL_NAME
+from fashion_common.served_model import IMAGE_SHAPE, MODEL_NAME
 from scoring.errors import ScoringUsageError
 
 if TYPE_CHECKING:
@@ -40,8 +39,6 @@ class Identity(NamedTuple):
 class Model(Protocol):
     """Threads may share it."""
 
-    identity: Identity
-
     def run(self, pixels: npt.NDArray[np.uint8]) -> Outputs:
         """pixels: uint8 [N, 28, 28]. Raises ServingError or ServerError."""
 
@@ -60,6 +57,13 @@ class Source(NamedTuple):
     security: Security | None = None
     threads: int = 1
 
+    def identity(self) -> Identity:
+        """Which model it is, without loading it. Raises ScoringUsageError, BasePathError, ClientError."""
+        if self.servers:
+            return Identity(self.model_name, _served_version(self), "")
+        version, directory = _version(Path(self.directory))
+        return Identity(MODEL_NAME, version, _digest(directory))
+
     def open(self) -> Model:
         """The model. Raises ScoringUsageError, ServingError, ClientError."""
         return ServerModel(self) if self.servers else DirectoryModel(Path(self.directory), self.threads)
@@ -74,18 +78,19 @@ class DirectoryModel:
         from serving.embedded.models.manifest import check_files
         from serving.embedded.models.storage import VersionDirectory
 
-        version, directory = _version(path)
+        _, directory = _version(path)
         files = VersionDirectory(directory)
         check_files(files)
         lite = (directory / LITE_MODEL_FILE).is_file() and LITERT in installed_runtimes()
         self._servable = runtime_load(RuntimeOptions(prefer_lite=lite, pools=threads))(files)
-        self.identity = Identity(MODEL_NAME, version, _digest(directory))
         definition = self._servable.signatures.get(_SIGNATURE)
         if definition is None or not {"probabilities", "class_ids"} <= definition.outputs.keys():
             raise ScoringUsageError(f"{directory} has no signature {_SIGNATURE} with probabilities and class_ids")
         [feed] = definition.inputs.values()
         self._feed = feed.name
         self._fetches = [definition.outputs[name].name for name in ("class_ids", "probabilities")]
+        # The first run of a runtime takes many times as long.
+        self.run(np.zeros((1, *IMAGE_SHAPE), np.uint8))
 
     def run(self, pixels: npt.NDArray[np.uint8]) -> Outputs:
         """As Model has it."""
@@ -104,25 +109,29 @@ class ServerModel:
         from client import connect
         from client.types import ModelSpec
 
-        connection = functools.partial(connect, *source.servers, timeout=source.timeout, security=source.security)
-        version = source.version
-        if version is None:
-            with connection(model=ModelSpec(source.model_name)) as newest:
-                version = newest.metadata().version
-        self._connection = connection(model=ModelSpec(source.model_name, version))
-        # REST knows no output_filter.
-        is_rest = any(server.startswith("http") for server in source.servers)
-        self._outputs = () if is_rest else ("class_ids", "probabilities")
-        self.identity = Identity(source.model_name, version, "")
+        model = ModelSpec(source.model_name, _served_version(source))
+        self._connection = connect(*source.servers, model=model, timeout=source.timeout, security=source.security)
 
     def run(self, pixels: npt.NDArray[np.uint8]) -> Outputs:
         """As Model has it."""
-        outputs = self._connection.infer({"images": pixels}, output_filter=self._outputs)
+        outputs = self._connection.infer({"images": pixels}, output_filter=("class_ids", "probabilities"))
         return Outputs(outputs["class_ids"], outputs["probabilities"])
 
     def close(self) -> None:
         """As Model has it."""
         self._connection.close()
+
+
+def _served_version(source: Source) -> int:
+    """The version that was asked for, or the newest one there."""
+    from client import connect
+    from client.types import ModelSpec
+
+    if source.version is not None:
+        return source.version
+    model = ModelSpec(source.model_name)
+    with connect(*source.servers, model=model, timeout=source.timeout, security=source.security) as newest:
+        return newest.metadata().version
 
 
 def _version(path: Path) -> tuple[int, Path]:

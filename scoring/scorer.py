@@ -32,9 +32,10 @@ class Scorer:
 
     def __init__(self, job: Job) -> None:
         self._job = job
+        here = job.source.identity()
+        if here != job.identity:
+            raise ScoringUsageError(f"{_told(here)} is here, and the job has {_told(job.identity)}")
         self._model = job.source.open()
-        if self._model.identity != job.identity:
-            raise ScoringUsageError(f"{_told(self._model.identity)} is here, and the job has {_told(job.identity)}")
         self._parts = Parts(Place.of(job.output), job.digest, job.form)
 
     def score(self, piece: Piece) -> Record:

@@ -200,7 +200,7 @@ def scoring(result: Mapping[str, Any]) -> str:
             "| --- | --- | --- | --- | --- | --- |",
             *engines,
             SCORING_PIECES.format(**result),
-            "\nHow cost grows, with one worker:",
+            "\nHow cost grows, with one worker, in a process that has scored before:",
             "\n| rows | a row | memory |\n| --- | --- | --- |",
             *growth,
             "\n![Time a row by rows](scoring.svg)",
