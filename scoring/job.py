@@ -196,6 +196,5 @@ def _join_errors(place: Place) -> None:
         schema = pa.unify_schemas([source.schema_arrow for source in sources], promote_options="permissive")
         with target.whole() as file, pq.ParquetWriter(file, schema) as writer:
             for source in sources:
-                writer.write_table(
-                    pa.concat_tables([source.read(), schema.empty_table()], promote_options="permissive")
-                )
+                table = pa.concat_tables([source.read(), schema.empty_table()], promote_options="permissive")
+                writer.write_table(table.select(schema.names))

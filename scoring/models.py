@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -83,6 +84,8 @@ class DirectoryModel:
         check_files(files)
         lite = (directory / LITE_MODEL_FILE).is_file() and LITERT in installed_runtimes()
         self._servable = runtime_load(RuntimeOptions(prefer_lite=lite, pools=threads))(files)
+        # A server takes all that is there by now out of the garbage collection; this program may be somebody else's.
+        gc.unfreeze()
         definition = self._servable.signatures.get(_SIGNATURE)
         if definition is None or not {"probabilities", "class_ids"} <= definition.outputs.keys():
             raise ScoringUsageError(f"{directory} has no signature {_SIGNATURE} with probabilities and class_ids")

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from client.errors import ImageError, ImageWarning
 from client.pictures.images import read_image
@@ -23,6 +24,8 @@ from scoring.places import Place
 # Rows that are read, run and written together: a few MB.
 BATCH_ROWS = 4096
 PATH, ROW = "path", "row"
+# An error quotes so many characters.
+_QUOTED = 60
 _IDX_HEADER = 16
 
 
@@ -116,7 +119,7 @@ def _of_table(table: pa.Table, image: str, preprocess: Preprocess) -> Rows:
         column = column.chunk(0) if column.num_chunks else pa.array([], column.type)
     keys = table.drop_columns([image])
     if pa.types.is_struct(column.type):
-        column = column.field("bytes")
+        column = pc.struct_field(column, "bytes")
     pixels = _raw_pixels(column)
     if pixels is not None:
         return Rows(keys, pixels, {})
@@ -188,19 +191,46 @@ def _list(piece: Piece, place: Place, columns: Columns) -> Iterator[Rows]:
         names = next(csv.reader([file.readline().decode()]), []) if place.path.lower().endswith(".csv") else []
         file.seek(piece.begin)
         text = file.read(piece.end - piece.begin).decode()
-    if names:
-        records = list(csv.DictReader(io.StringIO(text), names, restkey=None))
-    else:
-        records = [json.loads(line) for line in text.splitlines() if line.strip()]
+    records = list(csv.DictReader(io.StringIO(text), names)) if names else _json_records(text, place)
     image = columns.image or PATH
     for begin in range(0, len(records), BATCH_ROWS):
         some = records[begin : begin + BATCH_ROWS]
-        keys = pa.Table.from_pylist(some)
-        if image not in keys.column_names:
+        found = list(dict.fromkeys(name for record in some for name in record))
+        if image not in found:
             raise ScoringUsageError(
-                f"{place} has no column {image!r} of paths: it has {', '.join(keys.column_names)} (--image-column)"
+                f"{place} has no column {image!r} of paths: it has {', '.join(map(str, found))} (--image-column)"
             )
-        yield _decoded(keys, [_picture(_beside(place, str(record[image])), "", columns) for record in some])
+        keys = pa.table({str(name): _column([record.get(name) for record in some]) for name in found})
+        yield _decoded(keys, [_listed(place, record.get(image), columns) for record in some])
+
+
+def _column(values: list[Any]) -> pa.Array:
+    """A column, as text where its values are of several kinds."""
+    try:
+        return pa.array(values)
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        return pa.array([None if value is None else str(value) for value in values])
+
+
+def _json_records(text: str, place: Place) -> list[dict[str, Any]]:
+    """The objects of JSON lines. Raises UnreadableError."""
+    records = []
+    for line in filter(str.strip, text.splitlines()):
+        try:
+            record = json.loads(line)
+        except ValueError as error:
+            raise UnreadableError(f"{place} cannot be read: {error}: {line[:_QUOTED]!r}") from error
+        if not isinstance(record, dict):
+            raise UnreadableError(f"{place} cannot be read: a line is no JSON object: {line[:_QUOTED]!r}")
+        records.append(record)
+    return records
+
+
+def _listed(place: Place, path: object, columns: Columns) -> Callable[[], bytes]:
+    """Reads a picture that a list names."""
+    if isinstance(path, str) and path:
+        return _picture(_beside(place, path), "", columns)
+    return _cell(None, 0, columns.preprocess)
 
 
 def _beside(place: Place, path: str) -> Place:

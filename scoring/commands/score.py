@@ -9,7 +9,7 @@ import click
 
 from client.commands.options import Servers, with_servers
 from client.types import Preprocess
-from fashion_common.errors import EXIT_FAILED
+from fashion_common.errors import EXIT_FAILED, EXIT_USAGE, FashionError
 
 _EXAMPLES = """Example: fashion score pictures.parquet --model models/fashion_mnist --output scores
 
@@ -75,25 +75,30 @@ def score(
     """
     import scoring
 
-    manifest = scoring.score(
-        inputs,
-        output,
-        model=model,
-        servers=servers.urls,
-        model_name=servers.model_name,
-        model_version=model_version,
-        timeout=servers.timeout,
-        security=servers.security,
-        image_column=image_column,
-        label_column=label_column,
-        preprocess=preprocess,
-        form=form,
-        engine=engine,
-        workers=workers,
-        ray_address=ray_address,
-        num_gpus=num_gpus,
-        progress=progress,
-    )
+    try:
+        manifest = scoring.score(
+            inputs,
+            output,
+            model=model,
+            servers=servers.urls,
+            model_name=servers.model_name,
+            model_version=model_version,
+            timeout=servers.timeout,
+            security=servers.security,
+            image_column=image_column,
+            label_column=label_column,
+            preprocess=preprocess,
+            form=form,
+            engine=engine,
+            workers=workers,
+            ray_address=ray_address,
+            num_gpus=num_gpus,
+            progress=progress,
+        )
+    except (FashionError, KeyboardInterrupt) as error:
+        if not isinstance(error, FashionError) or error.exit_code != EXIT_USAGE:
+            click.echo(f"Ended early: the same command goes on with what is in {output}", err=True)
+        raise
     click.echo(json.dumps(manifest, indent=2) if as_json else _told(manifest, output))
     if manifest["unreadable_files"]:
         click.get_current_context().exit(EXIT_FAILED)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from serving.embedded.observe.tracer import Levels, Trace
 
 # How often a worker checks whether its parent is there.
-_PARENT_SECONDS = 1.0
+_LOOK_SECONDS = 1.0
 # The garbage collector looks at new objects when there are so many.
 _NEW_OBJECTS = 20_000
 # How long the event loop waits for the interpreter while a thread works on a large request. It does so for each socket
@@ -136,13 +136,15 @@ def _serve(flags: Flags, stopping: threading.Event) -> int:
     if heartbeat is not None:
         sys.stderr.write(READY)
         parent = os.getppid()
-        while not server.wait(_PARENT_SECONDS) and os.getppid() == parent:
+        while not server.wait(_LOOK_SECONDS) and os.getppid() == parent:
             pass
         if os.getppid() != parent:
             # Nobody else will.
             shutil.rmtree(flags.worker_directory, ignore_errors=True)
     else:
-        server.wait()
+        # With a look: a signal that another thread takes wakes this one, which runs its handler, not up.
+        while not server.wait(_LOOK_SECONDS):
+            pass
     server.stop()
     return 0
 

@@ -22,6 +22,7 @@ from serving.launch.errors import LaunchError, ServerEndedError, ServeUsageError
 from serving.launch.log import is_about_flags, last_line, load_failures, wrong_flag
 
 POLL_SECONDS = 0.05
+_LOOK_SECONDS = 1.0
 # How much of a server's log is kept, and how much of that is shown when it fails.
 KEPT_LINES = 1000
 _SHOWN_LINES = 20
@@ -186,10 +187,11 @@ class _Process:
 
     def wait(self) -> int:
         """The exit code, once it has ended and its whole log has been read."""
-        code = self._process.wait()
         for reader in self._readers:
-            reader.join()
-        return code
+            # With a look: a signal that another thread takes wakes this one, which runs its handler, not up.
+            while reader.is_alive():
+                reader.join(_LOOK_SECONDS)
+        return self._process.wait()
 
     def _read(self, stream: IO[str]) -> None:
         with stream:

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import resource
 import signal
+import subprocess
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -14,7 +15,9 @@ import pytest
 
 from scoring import ScoringError, score
 from tests.scoring.conftest import parquet
+from tests.support.console import FASHION
 from tests.support.killed import Step, kill_at
+from tests.support.live import wait_until
 
 # In the order in which a job of three pieces comes to them.
 STEPS = (
@@ -39,6 +42,15 @@ PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(
     ["scoring.job", "scoring.local", "serving.embedded.loading.litert.lite_model", "tests.scoring.test_killed"]
 )
+
+
+# Half a second a piece.
+SLOW = """
+import time
+import scoring.scorer
+read = scoring.scorer.rows
+scoring.scorer.rows = lambda *arguments: time.sleep(0.5) or read(*arguments)
+"""
 
 
 @pytest.fixture
@@ -107,6 +119,22 @@ def test_a_disk_without_room(folder: Path, scored_model: Path) -> None:
         f"{output}/part-000000.parquet cannot be written: File too large: run the same command again when it can"
     )
     assert sorted(path.name for path in output.rglob("*")) == ["_job.json", "_lock", "_parts"]
+    assert run(folder, scored_model)["rows"] == 30
+
+
+def test_ctrl_c_says_how_to_go_on(folder: Path, scored_model: Path) -> None:
+    """Exit code 1; what is done stays."""
+    output = folder.parent / "out"
+    options = ["--label-column", "label", "--workers", "1"]
+    command: list[str | Path] = [FASHION, "score", folder, "--model", scored_model, "--output", output, *options]
+    slow = {**os.environ, "PYTHONPATH": str(folder.parent)}
+    (folder.parent / "sitecustomize.py").write_text(SLOW)
+    with subprocess.Popen(command, stderr=subprocess.PIPE, env=slow, text=True) as process:
+        wait_until((output / "_parts/000000.json").exists)
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert stderr == f"Ended early: the same command goes on with what is in {output}\n\nAborted!\n"
     assert run(folder, scored_model)["rows"] == 30
 
 

@@ -253,3 +253,18 @@ def test_what_answers_is_one_thing(tmp_path: Path) -> None:
             score(["x"], str(tmp_path), **choice)  # type: ignore[arg-type]
     with pytest.raises(ScoringUsageError, match="3:2 workers cannot be"):
         score(["x"], str(tmp_path), model="m", workers=(3, 2))
+
+
+def test_lists_with_lines_that_cannot_be(scored_model: Path, tmp_path: Path) -> None:
+    """A line without a path is a bad row; one that is no object is a file that cannot be read."""
+    (tmp_path / "a.png").write_bytes(png(images(1)[0]))
+    (tmp_path / "gaps.jsonl").write_text('{"path": "a.png", "id": 1}\n\n{"id": 2}\n{"path": 5}\n')
+    (tmp_path / "broken.jsonl").write_text('{"path": "a.png"}\n[1]\n')
+    (tmp_path / "torn.jsonl").write_text('{"path": "a.png"}\n{"path"')
+    inputs = [str(tmp_path / name) for name in ("gaps.jsonl", "broken.jsonl", "torn.jsonl")]
+    manifest = score(inputs, str(tmp_path / "out"), model=str(scored_model), preprocess="none")
+    assert (manifest["rows"], manifest["errors"], manifest["unreadable_files"]) == (3, 4, 2)
+    assert [(row["id"], row["class_id"]) for row in rows(tmp_path / "out")] == [(1, 0), (2, None), (None, None)]
+    errors = pq.read_table(tmp_path / "out/_errors.parquet").to_pylist()
+    assert "a line is no JSON object: '[1]'" in errors[2]["error"]
+    assert errors[3]["error"].endswith("""'{"path"'""")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -11,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 KITCHEN = Path(__file__).parents[1] / "contract" / "models" / "kitchen"
 START_SECONDS = 90
@@ -88,3 +90,10 @@ def wait_until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < end, "it did not happen in time"
         time.sleep(0.1)
+
+
+def signal_another_thread(process: subprocess.Popen[Any], number: signal.Signals) -> None:
+    """Sends a signal that another thread than the main one takes, as the kernel may have it."""
+    threads = [int(task.name) for task in Path(f"/proc/{process.pid}/task").iterdir()]
+    other = next(thread for thread in threads if thread != process.pid)
+    assert ctypes.CDLL(None).tgkill(process.pid, other, number) == 0

@@ -19,7 +19,7 @@ import pytest
 
 from serving.apis import services
 from tests.support.asking import call, outputs, predict_request
-from tests.support.live import KITCHEN, running, wait_until
+from tests.support.live import KITCHEN, running, signal_another_thread, wait_until
 
 # When a line of the log was written.
 TIME = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}"
@@ -50,6 +50,14 @@ def test_a_signal_ends_it_cleanly(number: signal.Signals) -> None:
             rf"{TIME} Done unloading servable version {version}\n",
             server.log.read_text(),
         )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux sends a signal to one thread of another process")
+def test_a_signal_that_another_thread_takes_ends_it_too() -> None:
+    """Within a second or so: only the main thread runs its handler, and nothing wakes it up."""
+    with running("--model_name=kitchen", f"--model_base_path={KITCHEN}") as server:
+        signal_another_thread(server.process, signal.SIGTERM)
+        assert server.process.wait(30) == 0
 
 
 def test_a_wrong_base_path_is_told_at_once(tmp_path: Path) -> None:

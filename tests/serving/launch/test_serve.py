@@ -8,6 +8,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -19,7 +20,7 @@ from click.testing import CliRunner
 from client import cli
 from fashion_common.labels import labels_writer, read_labels
 from tests.support.console import FASHION, fashion
-from tests.support.live import KITCHEN, wait_until
+from tests.support.live import KITCHEN, signal_another_thread, wait_until
 
 
 class Secure(NamedTuple):
@@ -53,6 +54,21 @@ def test_it_says_where_it_listens_and_stops_cleanly(tmp_path: Path) -> None:
         r"Stop  Ctrl-C\n",
         "".join(lines),
     )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux sends a signal to one thread of another process")
+def test_a_signal_that_another_thread_takes_ends_it_too(tmp_path: Path) -> None:
+    """Within a second or so: only the main thread runs its handler, and nothing wakes it up."""
+    shutil.copytree(KITCHEN / "1", tmp_path / "kitchen/1")
+    model = ("--model-base-path", str(tmp_path / "kitchen"))
+    command = [FASHION, "serve", "--backend=embedded", *model, "--port=0", "--rest-port=0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        while not process.stdout.readline().startswith("Stop  Ctrl-C"):
+            pass
+        signal_another_thread(process, signal.SIGTERM)
+        assert process.stdout.read() == "Stopped.\n"
+        assert process.wait(30) == 0
 
 
 @pytest.mark.parametrize(
