@@ -49,6 +49,7 @@ def install(directory: Path, lock: str) -> Environment:
     packages = {name.partition("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
     assert {name for name in packages if "." not in name} == {
         "rollout",
+        "scoring",
         "training",
         "serving",
         "client",
