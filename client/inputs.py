@@ -72,7 +72,7 @@ def input_array(name: str, value: Any, info: TensorInfo) -> Array:
         converted = array.astype(dtype, copy=False)
     else:
         converted = None if is_array else _lossless(array, dtype)
-    if converted is not None and _fits(array.shape, info.shape):
+    if converted is not None and fits(array.shape, info.shape):
         return converted
     if is_array:
         got, fix = f"{array.dtype.name} {list(array.shape)}", _array_fix(name, array, dtype, info)
@@ -81,7 +81,7 @@ def input_array(name: str, value: Any, info: TensorInfo) -> Array:
     else:
         got = f"a list {list(array.shape)}" if array.ndim else "a scalar"
         # Lists in a list have one size more.
-        is_row = _fits((1, *array.shape), info.shape)
+        is_row = fits((1, *array.shape), info.shape)
         fix = (
             f"[{_code(name)}]"
             if is_row
@@ -179,7 +179,8 @@ def _code(name: str) -> str:
     return name if name.isidentifier() else "array"
 
 
-def _fits(shape: Sequence[int], expected: Sequence[int] | None) -> bool:
+def fits(shape: Sequence[int], expected: Sequence[int] | None) -> bool:
+    """Whether an array of this shape is one that was declared so: -1 for a free size, None for any rank."""
     return expected is None or (
         len(shape) == len(expected) and all(size in (-1, actual) for actual, size in zip(shape, expected, strict=True))
     )
@@ -188,7 +189,7 @@ def _fits(shape: Sequence[int], expected: Sequence[int] | None) -> bool:
 def _array_fix(name: str, array: Array, dtype: np.dtype[Any], info: TensorInfo) -> str:
     """The code that makes an array fit, or nothing."""
     code = _shape_fix(array.shape, info.shape, _code(name))
-    if not code and not _fits(array.shape, info.shape):
+    if not code and not fits(array.shape, info.shape):
         return ""
     if array.dtype.newbyteorder("=") == dtype:
         return code
@@ -197,7 +198,7 @@ def _array_fix(name: str, array: Array, dtype: np.dtype[Any], info: TensorInfo) 
 
 def _shape_fix(shape: tuple[int, ...], expected: tuple[int, ...] | None, code: str) -> str:
     """The code that makes an array of this shape fit, or nothing."""
-    return next((fix for candidate, fix in _candidates(shape, expected or (), code) if _fits(candidate, expected)), "")
+    return next((fix for candidate, fix in _candidates(shape, expected or (), code) if fits(candidate, expected)), "")
 
 
 def _candidates(shape: tuple[int, ...], expected: tuple[int, ...], code: str) -> Iterator[tuple[tuple[int, ...], str]]:

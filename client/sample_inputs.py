@@ -9,7 +9,7 @@ import numpy as np
 
 from client.errors import ClientUsageError
 from client.input_files import content
-from client.inputs import declared, input_array, numpy_dtype
+from client.inputs import declared, fits, input_array, numpy_dtype
 from client.types import Signature, TensorInfo
 from serving.apis.tensors import Array
 
@@ -80,9 +80,7 @@ def _shape(name: str, info: TensorInfo, rows: int, given: tuple[int, ...] | None
         if min(sizes, default=0) < 0:
             example = ",".join(str(224 if size < 0 else size) for size in sizes)
             raise ClientUsageError(f"`{name}` takes {declared(info)}: give all its sizes, as --shape {name}={example}")
-    if info.shape is not None and not (
-        len(sizes) == len(info.shape) and all(size in (-1, got) for got, size in zip(sizes, info.shape, strict=True))
-    ):
+    if not fits(sizes, info.shape):
         raise ClientUsageError(f"`{name}` takes {declared(info)}, not {list(sizes)} (--shape)")
     if not all(size > 0 for size in sizes):
         raise ClientUsageError(f"--shape {name}={','.join(map(str, sizes))}: sizes are above 0")

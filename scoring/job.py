@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from fashion_common.served_model import CLASS_NAMES
 from scoring.errors import ScoringError, ScoringUsageError
@@ -183,8 +184,6 @@ def _manifest(facts: dict[str, Any], inputs: Sequence[str], totals: Totals, prog
 
 def _join_errors(place: Place) -> None:
     """All bad rows in one file; none without any."""
-    import pyarrow.parquet as pq
-
     files = sorted(place.fs.glob(f"{place.path}/{RECORDS}/*.errors.parquet"))
     target = place / ERRORS_FILE
     if not files:

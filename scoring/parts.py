@@ -19,7 +19,6 @@ from scoring.pieces import Piece
 from scoring.places import Place
 from scoring.readers import PATH, Rows
 
-FORMATS = ("parquet", "csv", "jsonl")
 # Readers of data sets pass over what begins so.
 RECORDS, ERRORS_FILE = "_parts", "_errors.parquet"
 _ERROR = "error"
@@ -51,7 +50,7 @@ class Record:
 
 
 class Parts:
-    """The parts of a job in a directory. digest: of the job. form: one of FORMATS."""
+    """The parts of a job in a directory. digest: of the job. form: parquet, csv or jsonl."""
 
     def __init__(self, place: Place, digest: str, form: str) -> None:
         self._place = place

@@ -22,8 +22,7 @@ def description(metadata: Metadata, options: Sequence[str]) -> Iterator[str]:
     yield f"{metadata.model_name}, version {metadata.version}"
     for name, signature in sorted(metadata.signatures.items(), key=lambda item: item[0] != DEFAULT_SIGNATURE):
         yield f"\n{name}"
-        method = signature.method_name.rpartition("/")[2]
-        if method in ("classify", "regress"):
+        if signature.method != "predict":
             yield "  takes tf.Examples: features of text, int64, or floats such as 1.0; the metadata do not name them"
             yield f"  {_command(name, options)} --input FEATURE=VALUE"
             continue

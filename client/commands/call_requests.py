@@ -72,8 +72,7 @@ class Question(NamedTuple):
         if self.method is not None:
             return name, self.method
         _, signature = signature_of(metadata, name)
-        method = signature.method_name.rpartition("/")[2]
-        return name, method if method in ("classify", "regress") else "predict"  # type: ignore[return-value]
+        return name, signature.method
 
 
 def file_documents(lines: Iterable[bytes], name: str) -> tuple[bool, Iterator[bytes]]:

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 # A sample with more values does not go into a form, nor an answer onto the page.
 _MOST_VALUES = 1000
 _SAMPLE_DIGITS = 2
-_METHODS = ("classify", "regress")
 _EXAMPLES = "examples"
 # Answers of two versions that are closer are the same, in float32.
 _TOLERANCE = 1e-4
@@ -37,7 +36,7 @@ def form(metadata: Metadata) -> list[dict[str, Any]]:
     sample: "" where nobody knows one, or it is too large for a form.
     """
     return [
-        {"name": name, "method": _method(signature), "inputs": _fields(signature)}
+        {"name": name, "method": signature.method, "inputs": _fields(signature)}
         for name, signature in metadata.signatures.items()
     ]
 
@@ -59,7 +58,7 @@ async def infer(served: Served, look: Look, question: Any, reach: Reach) -> dict
         other["differences"] = [name for name, value in values if _differ(first["values"].get(name), value)]
     version = served.version(first["version"])
     metadata = await version.metadata()
-    method = _method(metadata.signatures[signature_name])
+    method = metadata.signatures[signature_name].method
     asked = AskedInputs(version.model, signature_name, method, first["inputs"])
     for answer in answers:
         outputs = answer.pop("values").items()
@@ -75,7 +74,7 @@ async def infer(served: Served, look: Look, question: Any, reach: Reach) -> dict
 async def _answer(served: Served, answering: Answering, name: str, inputs: dict[str, Any]) -> dict[str, Any]:
     connection = served.version(answering.version)
     signature = (await connection.metadata()).signatures.get(name)
-    method = _method(signature) if signature else "predict"
+    method = signature.method if signature else "predict"
     if signature is not None and method == "predict":
         missing = Signature({key: info for key, info in signature.inputs.items() if key not in inputs}, {}, "")
         inputs = {**{key: _list(array) for key, array in noise(missing, 1, {}).items()}, **inputs}
@@ -91,13 +90,8 @@ async def _answer(served: Served, answering: Answering, name: str, inputs: dict[
     return {**answering._asdict(), "values": values, "inputs": inputs, "ms": round(milliseconds, 2)}
 
 
-def _method(signature: Signature) -> str:
-    method = signature.method_name.rpartition("/")[2]
-    return method if method in _METHODS else "predict"
-
-
 def _fields(signature: Signature) -> list[dict[str, str]]:
-    if _method(signature) != "predict":
+    if signature.method != "predict":
         takes = "a list of tf.Examples, each an object of features"
         return [{"name": _EXAMPLES, "takes": takes, "sample": '[{"x": 1.0}]'}]
     return [

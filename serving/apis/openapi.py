@@ -12,8 +12,6 @@ from typing import Any
 from serving.apis.signatures import BYTES_SUFFIX, DEFAULT_SIGNATURE, Signature, TensorInfo
 
 VERSION = "3.1.0"
-_PREFIX = "tensorflow/serving/"
-_CLASSIFY, _REGRESS = "classify", "regress"
 _MEDIA = "application/json"
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]")
 _BASE64 = {
@@ -117,9 +115,10 @@ def _calls(schemas: dict[str, Any], model: str, signatures: Mapping[str, Signatu
     forms: dict[str, tuple[list[str], list[str]]] = {}
     for key, signature in signatures.items():
         name = f"{model}.{_NOT_IN_NAMES.sub('_', key)}"
-        method = signature.method_name.removeprefix(_PREFIX)
-        if method in (_CLASSIFY, _REGRESS):
-            _add(schemas, forms, method, f"{name}.examples", _examples_request(key), _result(method))
+        if signature.method != "predict":
+            _add(
+                schemas, forms, signature.method, f"{name}.examples", _examples_request(key), _result(signature.method)
+            )
         requests, responses = _predict_forms(key, signature)
         for kind, request, response in zip(("rows", "columns")[-len(requests) :], requests, responses, strict=True):
             _add(schemas, forms, "predict", f"{name}.{kind}", request, response)
@@ -178,7 +177,7 @@ def _examples_request(key: str) -> dict[str, Any]:
 
 
 def _result(method: str) -> dict[str, Any]:
-    return _body("results", _CLASSES if method == _CLASSIFY else _REGRESSIONS)
+    return _body("results", _CLASSES if method == "classify" else _REGRESSIONS)
 
 
 def _inputs(signature: Signature, begin: int) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from serving.apis import messages
@@ -36,6 +36,12 @@ class Signature:
     inputs: dict[str, TensorInfo]
     outputs: dict[str, TensorInfo]
     method_name: str
+
+    @property
+    def method(self) -> Literal["predict", "classify", "regress"]:
+        """How it is asked; predict takes any, also one whose method has another name."""
+        method = self.method_name.rpartition("/")[2]
+        return method if method in ("classify", "regress") else "predict"  # type: ignore[return-value]
 
 
 def signatures(definitions: Mapping[str, messages.SignatureDef]) -> dict[str, Signature]:
