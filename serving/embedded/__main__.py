@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from fashion_common.errors import FashionError
 from fashion_common.native_stderr import native_stderr_silenced
+from serving.embedded import event_log
 from serving.embedded.flags import Flags, notices, parse, usage
 from serving.embedded.observe.log_writer import open_standard_streams, stderr_never_blocks
 from serving.embedded.workers.heartbeat import READY, Heartbeat
@@ -59,18 +60,17 @@ def _main(arguments: Sequence[str]) -> int:
 
 
 def _run(flags: Flags, arguments: Sequence[str], ignored: Sequence[str]) -> int:
-    logging.basicConfig(level=logging.INFO if flags.verbose else logging.WARNING, format="%(asctime)s %(message)s")
+    event_log.configure(flags.log_format, logging.INFO if flags.verbose else logging.WARNING)
     if flags.worker_index <= 0:
         # Loads, unloads and reloads: of several workers, one says it for all.
-        for name in ("serving.embedded.models", "serving.embedded.loading.runtimes"):
-            logging.getLogger(name).setLevel(logging.INFO)
+        event_log.log.setLevel(logging.INFO)
     logging.getLogger("tensorflow").setLevel(logging.WARNING if flags.verbose else logging.ERROR)
     if flags.version:
         return _print_version()
     stopping = _set_by_signals()
     if flags.worker_index < 0:
         for line in ignored:
-            sys.stderr.write(f"{line}\n")
+            event_log.notices.warning(line)
         if flags.workers > 1:
             from serving.embedded import options
             from serving.embedded.workers.configuration import Record, digest
@@ -128,11 +128,11 @@ def _serve(flags: Flags, stopping: threading.Event) -> int:
         heartbeat.relay = server.call_soon
     addresses = server.start()
     if addresses.grpc:
-        sys.stderr.write(f"Running gRPC ModelServer at {addresses.grpc} ...\n")
+        event_log.notices.info("Running gRPC ModelServer at %s ...", addresses.grpc)
     if addresses.rest:
-        sys.stderr.write(f"Exporting HTTP/REST API at:{addresses.rest} ...\n")
+        event_log.notices.info("Exporting HTTP/REST API at:%s ...", addresses.rest)
     if addresses.metrics:
-        sys.stderr.write(f"Exporting metrics at:{addresses.metrics} ...\n")
+        event_log.notices.info("Exporting metrics at:%s ...", addresses.metrics)
     if heartbeat is not None:
         sys.stderr.write(READY)
         parent = os.getppid()

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from serving.embedded.event_log import FORMATS
 from serving.embedded.limits import Limits
 from serving.errors import ServerConfigError
 
@@ -159,6 +160,7 @@ class Flags:
     workers: int = _flag(1, "Processes that share the ports.", least=1, most=_MAX_WORKERS)
     worker_timeout_seconds: float = _flag(30.0, "A worker without a sign of life for so long is replaced; 0 = never.")
     access_log: bool = _flag(False, "Write one line of JSON for each request to stdout.")
+    log_format: str = _flag("text", "Of the server's own log, on stderr: text or json.", choices=FORMATS)
     shadow_label: str = _flag("", "Run some requests again on the version of this label, and count where it differs.")
     shadow_rate: float = _flag(0.05, "Share of the Predict requests for --shadow_label, by chance.", most=1)
     record_filename_prefix: str = _flag(

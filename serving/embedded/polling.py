@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from serving.embedded.event_log import CONFIGURATION_REFUSED, log_event
 from serving.errors import ServerConfigError, ServingError
 
 log = logging.getLogger(__name__)
@@ -57,10 +58,9 @@ class ConfigWatch:
         self._last = text
         try:
             self._reload()
-        except ServerConfigError as error:
-            log.error("%s was not taken over: %s", self._file, error)  # noqa: TRY400 - no fault of ours
-        except ServingError as error:
-            log.error("%s was not taken over: %s", self._file, error.log_text)  # noqa: TRY400
+        except (ServerConfigError, ServingError) as error:
+            reason = error.log_text if isinstance(error, ServingError) else str(error)
+            log_event(CONFIGURATION_REFUSED, file=self._file, error=reason)
 
     def _text(self) -> bytes:
         try:

@@ -196,7 +196,7 @@ class _Process:
     def _read(self, stream: IO[str]) -> None:
         with stream:
             for line in stream:
-                if line.startswith(_LISTENING):
+                if any(text in line for text in _LISTENING):
                     continue
                 if self.serving and stream is self._process.stdout:
                     print(line, end="", flush=True)

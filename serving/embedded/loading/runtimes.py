@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import logging
 from collections.abc import Callable, Collection
 from functools import partial
 from typing import NamedTuple
@@ -11,11 +10,10 @@ from typing import NamedTuple
 from fashion_common.installation import install_command
 from fashion_common.layout import LITE_MODEL_FILE, SAVED_MODEL_FILE, SAVED_MODEL_TEXT_FILE
 from fashion_common.runtimes import EXTRAS, LITERT, TENSORFLOW, installed_runtimes
+from serving.embedded.event_log import RUNTIME_CHOSEN, log_event
 from serving.embedded.inference.model import Servable
 from serving.embedded.models.storage import VersionDirectory
 from serving.errors import ServerConfigError
-
-log = logging.getLogger(__name__)
 
 Load = Callable[[VersionDirectory], Servable]
 
@@ -48,7 +46,7 @@ def runtime_load(options: RuntimeOptions) -> Load:
 
     def load(directory: VersionDirectory) -> Servable:
         runtime, reason = choose(options, installed, directory)
-        log.info("%s is served by %s: %s", directory, runtime, reason)
+        log_event(RUNTIME_CHOSEN, directory=directory, runtime=runtime, reason=reason)
         if runtime not in loads:
             loads[runtime] = _imported(runtime, options)
         return loads[runtime](directory)

@@ -5,7 +5,6 @@ TF Serving's ServerCore: https://github.com/tensorflow/serving/blob/master/tenso
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Generic
 
 from serving.apis.messages import TENSORFLOW, ModelConfig, ModelServerConfig, ModelSpec
+from serving.embedded.event_log import CONFIGURATION_RELOADED, LABEL_MOVED, log_event
 from serving.embedded.models import storage
 from serving.embedded.models.manager import Manager
 from serving.embedded.models.request_logging import RequestLogs
@@ -28,8 +28,6 @@ from serving.errors import (
     ServingError,
     quoted,
 )
-
-log = logging.getLogger(__name__)
 
 PLATFORM = "tensorflow"
 
@@ -147,9 +145,12 @@ class ServerCore(Generic[S]):
             self._request_logs.take_over(logging, own=own)
             if own:
                 self._own_base_paths = _base_paths(config)
-            self._models = models
+            before_models, self._models = self._models, models
             self._source.set_models(models)
-            log.info("Reloaded the configuration: %s", "; ".join(map(_summary, models.values()))[:_MAX_SUMMARY])
+            summary = "; ".join(map(_summary, models.values()))[:_MAX_SUMMARY]
+            log_event(CONFIGURATION_RELOADED, models=summary)
+            for name in models:
+                _log_labels(name, before_models.get(name), models[name])
             if not self.wait_until_settled(self.reload_deadline_seconds):
                 raise DeadlineExceeded(
                     f"The models had not become available after {self.reload_deadline_seconds:g} seconds: "
@@ -250,6 +251,15 @@ def _check_size(config: ModelServerConfig) -> None:
             raise InvalidArgument(
                 f"{count} {what}: a reload takes {limit}; edit --model_config_file for more, which has no limit"
             )
+
+
+def _log_labels(name: str, before: ModelConfig | None, model: ModelConfig) -> None:
+    """Logs each label of a model that names another version than before."""
+    labels, labels_before = model.version_labels, before.version_labels if before else {}
+    for label in sorted(labels.keys() | labels_before.keys()):
+        old, new = (each.get(label) for each in (labels_before, labels))
+        if old != new:
+            log_event(LABEL_MOVED, model=name, label=label, before=old, version=new)
 
 
 def _summary(model: ModelConfig) -> str:

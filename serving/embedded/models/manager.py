@@ -9,11 +9,20 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from typing import Generic
 
 from serving.apis.messages import ModelVersionStatus
+from serving.embedded.event_log import (
+    MODEL_UNAVAILABLE,
+    VERSION_LEFT,
+    VERSION_LOADED,
+    VERSION_REFUSED,
+    VERSION_UNLOADED,
+    log_event,
+)
 from serving.embedded.models.source import Aspired
 from serving.embedded.models.storage import VersionDirectory
 from serving.embedded.models.threads import Places
@@ -84,7 +93,7 @@ class Manager(Generic[S]):
             model = self._models.setdefault(name, _Model())
             error = aspired.error
             if error is not None and not isinstance(error, StillLoading) and str(error) != str(model.error):
-                log.error("%s cannot be served yet: %s", name, error.log_text)
+                log_event(MODEL_UNAVAILABLE, model=name, error=error.log_text)
             model.error = aspired.error
             if aspired.versions is not None:
                 self._aspire(name, model, aspired.versions)
@@ -174,9 +183,7 @@ class Manager(Generic[S]):
             self._changed.wait_for(lambda: not any(v.state == State.UNLOADING for v in versions), seconds)
             for version in versions:
                 if version.state in (State.LOADING, State.UNLOADING):
-                    log.warning(
-                        "Servable {name: %s version: %d} is left %s", version.name, version.number, version.state.name
-                    )
+                    log_event(VERSION_LEFT, model=version.name, version=version.number, state=version.state.name)
 
     def _settled(self, name: str) -> bool:
         model = self._models.get(name)
@@ -245,6 +252,7 @@ class Manager(Generic[S]):
     def _load_version(self, version: Version[S]) -> None:
         servable: S | None = None
         error: ServingError | None = None
+        begin = time.monotonic()
         try:
             if version.aspired and not self._stopped:
                 servable = self._load(version.name, version.number, version.directory)
@@ -261,7 +269,8 @@ class Manager(Generic[S]):
                 self._retry_later(version)
             elif servable is not None:
                 version.put(servable)
-                log.info("Successfully loaded servable version {name: %s version: %d}", version.name, version.number)
+                seconds = round(time.monotonic() - begin, 3)
+                log_event(VERSION_LOADED, model=version.name, version=version.number, seconds=seconds)
             elif error is not None:
                 self._fail(version, error)
                 self._retry_later(version)
@@ -277,7 +286,14 @@ class Manager(Generic[S]):
     def _fail(self, version: Version[S], error: ServingError) -> None:
         version.state = State.END
         version.error = error
-        log.error("Servable {name: %s version: %d} failed to load: %s", version.name, version.number, error.log_text)
+        log_event(
+            VERSION_REFUSED,
+            model=version.name,
+            version=version.number,
+            code=error.code.name,
+            attempt=version.attempts,
+            error=error.log_text,
+        )
 
     def _retry_later(self, version: Version[S]) -> None:
         if self._stopped or not version.aspired or version.attempts > self._max_num_load_retries:
@@ -294,16 +310,17 @@ class Manager(Generic[S]):
             self._start_load(version)
 
     def _unload(self, version: Version[S]) -> None:
-        unload = partial(self._unload_version, version)
+        unload = partial(self._unload_version, version, time.monotonic())
         version.take(lambda: self._unloaders.submit(unload, lambda: None))
 
-    def _unload_version(self, version: Version[S]) -> None:
+    def _unload_version(self, version: Version[S], begin: float) -> None:
         try:
             version.close()
         except Exception:
             log.exception("unloading %s version %d", version.name, version.number)
         with self._lock:
             version.state = State.END
-            log.info("Done unloading servable version {name: %s version: %d}", version.name, version.number)
+            seconds = round(time.monotonic() - begin, 3)
+            log_event(VERSION_UNLOADED, model=version.name, version=version.number, seconds=seconds)
             self._models[version.name].refresh()
             self._changed.notify_all()

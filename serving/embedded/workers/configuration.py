@@ -7,7 +7,6 @@ import contextlib
 import fcntl
 import hashlib
 import json
-import logging
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,11 +14,10 @@ from typing import NamedTuple
 
 from fashion_common.files import write_whole
 from serving.apis.messages import ModelServerConfig
+from serving.embedded.event_log import CONFIGURATION_REFUSED, log_event
 from serving.embedded.inference.model import LoadedModel
 from serving.embedded.models.core import ServerCore
 from serving.errors import ServerConfigError, ServingError, Unavailable
-
-log = logging.getLogger(__name__)
 
 
 class Record(NamedTuple):
@@ -92,7 +90,7 @@ class SharedConfig:
             try:
                 self._take_over(Record(read(), file=text), end_turn)
             except (ServingError, ServerConfigError) as error:
-                log.error("%s was not taken over: %s", file, error)  # noqa: TRY400 - no fault of ours
+                log_event(CONFIGURATION_REFUSED, file=file, error=str(error))
                 if self._record() == record:
                     self._note(record._replace(file=text), end_turn)
 
@@ -117,7 +115,7 @@ class SharedConfig:
             with contextlib.suppress(ServingError):
                 data = self._read()
                 if data != self._refused:
-                    log.error("the configuration of the other workers was not taken over: %s", error)  # noqa: TRY400
+                    log_event(CONFIGURATION_REFUSED, file="the configuration of the other workers", error=str(error))
                 self._refused = data
 
     def _take_over(self, record: Record, end_turn: Callable[[], None]) -> None:

@@ -90,7 +90,7 @@ class Worker:
                 elif line == READY:
                     self.served_since = time.monotonic()
                     self.ready.set()
-                elif _LISTENING.match(line):
+                elif _LISTENING.search(line):
                     self.listening.append(line)
                 else:
                     sys.stderr.write(line)

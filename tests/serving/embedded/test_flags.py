@@ -20,7 +20,7 @@ DEFAULTS = {
     "reload_from": "loopback", "max_concurrent_requests": 4096, "max_request_bytes": 256 * 2**20,
     "max_tensor_bytes": 256 * 2**20, "max_request_elements": 2**20, "max_connections": 4096,
     "max_connections_per_address": 1024, "header_timeout_seconds": 20.0, "stall_timeout_seconds": 20.0,
-    "idle_timeout_seconds": 75.0, "worker_index": -1, "shadow_rate": 0.05,
+    "idle_timeout_seconds": 75.0, "worker_index": -1, "shadow_rate": 0.05, "log_format": "text",
     "record_sampling_rate": 0.01, "record_max_file_bytes": 64 * 2**20,
     "record_max_file_seconds": 3600.0, "record_max_total_bytes": 2**30,
 }  # fmt: skip

@@ -143,7 +143,7 @@ def test_what_a_server_serves_as_stable_stays_stable(secure: Secure) -> None:
 
 
 def test_the_log_of_a_detached_server_says_what_comes_and_goes(secure: Secure) -> None:
-    """Loads, reloads and unloads have a line each, with the time."""
+    """Loads, reloads, labels that move and unloads have a line each, with the time."""
     log = secure.state / "server.log"
 
     shutil.copytree(KITCHEN / "2", secure.directory / ".2")
@@ -170,6 +170,8 @@ def test_the_log_of_a_detached_server_says_what_comes_and_goes(secure: Secure) -
         f"{reloaded} (canary=1, stable=1)",
         "Successfully loaded servable version {name: kitchen version: 2}",
         f"{reloaded} (canary=2, stable=1)",
+        "Label canary of kitchen moved from 1 to 2",
         f"{reloaded} (canary=2, stable=2)",
+        "Label stable of kitchen moved from 1 to 2",
         "Done unloading servable version {name: kitchen version: 1}",
     ]
