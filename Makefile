@@ -33,7 +33,7 @@ $(READY): requirements/dev.txt pyproject.toml
 	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt && \
 	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .; \
 	fi
-	@$(BIN)/python -m compileall -q rollout scoring training serving client fashion_common
+	@$(BIN)/python -m compileall -q delivery rollout scoring training serving client fashion_common
 	@touch $@
 
 .PHONY: demo

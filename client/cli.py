@@ -31,6 +31,7 @@ _COMMANDS = {
     "train": _Command("training.commands.train", "training", "Train the model on Fashion-MNIST into a run directory."),
     "export": _Command("training.commands.export", "training", "Export a run as the next version of the served model."),
     "versions": _Command("training.commands.versions", "training", "List the exported versions of the served model."),
+    "verify": _Command("delivery.commands.verify", "signing", "Hold versions to their signatures."),
     "serve": _Command("serving.launch.cli", "embedded", "Serve the newest version over gRPC and REST."),
     "predict": _Command("client.commands.predict", None, "Print the class names of images."),
     "web": _Command("client.commands.web", "web", "Show what a served model answers, as a page."),
@@ -49,7 +50,7 @@ _COMMANDS = {
     "doctor": _Command("client.commands.doctor", None, "Check a server, each failure with its fix."),
 }
 # This project's packages; any other that cannot be imported belongs to an extra.
-_PACKAGES = frozenset({"rollout", "scoring", "training", "serving", "client", "fashion_common"})
+_PACKAGES = frozenset({"delivery", "rollout", "scoring", "training", "serving", "client", "fashion_common"})
 
 
 class LazyGroup(click.Group):

@@ -16,6 +16,7 @@ COPY fashion_common/ /src/fashion_common/
 COPY serving/ /src/serving/
 COPY client/ /src/client/
 COPY training/ /src/training/
+COPY delivery/ /src/delivery/
 COPY rollout/ /src/rollout/
 COPY scoring/ /src/scoring/
 # A layer of its own, so that a change here leaves the large one alone; its commands run in the environment above.

@@ -25,6 +25,8 @@ ASSETS_EXTRA = "assets.extra"
 WARMUP_FILE = f"{ASSETS_EXTRA}/tf_serving_warmup_requests"
 SELF_TEST_FILE = f"{ASSETS_EXTRA}/self_test.npz"
 MANIFEST_FILE = f"{ASSETS_EXTRA}/manifest.json"
+# The name that the tools of OpenSSF Model Signing take by default.
+SIGNATURE_FILE = "model.sig"
 
 # A server fails the load of a version with more warmup requests.
 MAX_WARMUP_RECORDS = 1000

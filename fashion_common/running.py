@@ -12,7 +12,7 @@ import json
 import os
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -35,7 +35,8 @@ class RunningServer(NamedTuple):
     """A server of one model.
 
     model_base_path: absolute, on this machine. served_base_path: the same as the server sees it. url: of the model's
-    status. config_dir: the directory of its models.config.
+    status. config_dir: the directory of its models.config. public_keys: the files of those that must have signed
+    what it is told to serve; none for no matter who.
     """
 
     model_base_path: str
@@ -43,6 +44,7 @@ class RunningServer(NamedTuple):
     model_name: str
     url: str
     config_dir: str
+    public_keys: Sequence[str] = ()
 
     def states(self) -> dict[int, dict[str, Any]]:
         """Each version's `model_version_status` of the REST API; empty while nobody listens or the model is unknown."""
@@ -107,7 +109,8 @@ def forget(directory: Path) -> None:
 def read_record(directory: Path) -> RunningServer | None:
     """The server that is recorded in a directory, whether it runs or not."""
     with suppress(OSError, ValueError, TypeError):
-        return RunningServer(**json.loads((directory / RECORD_FILE).read_text(encoding="utf-8")))
+        server = RunningServer(**json.loads((directory / RECORD_FILE).read_text(encoding="utf-8")))
+        return server._replace(public_keys=tuple(server.public_keys))
     return None
 
 

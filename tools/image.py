@@ -18,6 +18,7 @@ from fashion_common.errors import FashionError
 from fashion_common.layout import MANIFEST_FILE, MODEL_BASE_PATH
 from serving.launch.backends import ServeOptions
 from serving.launch.choose import find_engine
+from serving.launch.offer import Offer
 from serving.launch.prepare import versions_to_serve
 
 ROOT = Path(__file__).parents[1]
@@ -72,7 +73,7 @@ def build_command(
 
 def model_labels(context: Path) -> dict[str, str]:
     """OCI labels of the newest version, from its manifest where it has one. Raises FashionError without a version."""
-    versions = versions_to_serve(ServeOptions(model_base_path=context / MODEL_BASE_PATH))
+    versions = versions_to_serve(ServeOptions(model_base_path=context / MODEL_BASE_PATH), Offer())
     newest = max(versions)
     labels = {f"{_OCI}.version": str(newest)}
     manifest_path = versions[newest] / MANIFEST_FILE

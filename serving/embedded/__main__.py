@@ -118,6 +118,7 @@ def _serve(flags: Flags, stopping: threading.Event) -> int:
         version_load(
             runtime_load(config.runtime_options(flags)),
             config.batching_options_of(flags),
+            check_signature=config.signature_check(flags),
             require_manifest=flags.require_manifest,
             iterations=max(1, flags.num_request_iterations_for_warmup) if flags.enable_model_warmup else 0,
         ),

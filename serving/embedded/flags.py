@@ -105,6 +105,7 @@ class Flags:
     max_num_load_retries: int = _flag(5, "How often a failed load is tried again.")
     load_timeout_seconds: float = _flag(600.0, "Time for a load; the next one takes its place then. 0 = no limit.")
     require_manifest: bool = _flag(False, "Serve no version without a manifest of its files and a passed self-test.")
+    require_signature: str = _flag("", "PEM files of public keys, comma-separated: serve only what one of them signed.")
     load_retry_interval_micros: int = _flag(60_000_000, "Time between the tries.", least=-1, most=_INT64_MAX)
     flush_filesystem_caches: bool = _flag(True, "Accepted; the operating system sees to it.")
     enable_model_warmup: bool = _flag(True, "Replay assets.extra/tf_serving_warmup_requests before a version serves.")

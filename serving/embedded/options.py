@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import logging
 import os
 import socket
 import ssl
@@ -16,6 +17,7 @@ from typing import TypeVar
 from google.protobuf import text_format
 from google.protobuf.message import Message
 
+from delivery.errors import DeliveryUsageError, SignatureError
 from fashion_common.layout import BATCHING_FILE
 from serving.apis.messages import BatchingParameters, ConfigProto, ModelServerConfig, MonitoringConfig, SSLConfig
 from serving.apis.recording_files import RecordingWriter
@@ -28,7 +30,9 @@ from serving.embedded.models.core import PLATFORM
 from serving.embedded.models.request_logging import RequestLogging
 from serving.embedded.models.storage import VersionDirectory
 from serving.embedded.observe import metrics
-from serving.errors import InvalidArgument, ServerConfigError
+from serving.errors import FailedPrecondition, InvalidArgument, ServerConfigError
+
+log = logging.getLogger(__name__)
 
 M = TypeVar("M", bound=Message)
 
@@ -87,11 +91,36 @@ def recording_writer(flags: Flags) -> Callable[[str], RecordingWriter]:
 def check(flags: Flags) -> None:
     """Reads every configuration file once. Raises ServerConfigError for one that cannot be followed."""
     model_server_config(flags)
+    signature_check(flags)
     session_config(flags)
     batching_options_of(flags)
     connection_options(flags, limits(flags))
     tls_context(flags)
     metrics_path(flags)
+
+
+def signature_check(flags: Flags) -> Callable[[VersionDirectory], None] | None:
+    """What holds a version to its signature; None without --require_signature. Raises ServerConfigError for its keys.
+
+    It raises FailedPrecondition for a version that none of the keys signed as it is.
+    """
+    if not flags.require_signature:
+        return None
+    from delivery.verification import public_keys, verify_version
+
+    try:
+        keys = public_keys([Path(path) for path in flags.require_signature.split(",") if path])
+    except DeliveryUsageError as error:
+        raise ServerConfigError(f"--require_signature: {error}") from error
+
+    def check(directory: VersionDirectory) -> None:
+        try:
+            key, files = verify_version(directory.local_path(), keys)
+        except SignatureError as error:
+            raise FailedPrecondition(f"--require_signature: {error}") from error
+        log.info("%s: %d files as signed with %s", directory, files, key)
+
+    return check
 
 
 def session_config(flags: Flags) -> ConfigProto:

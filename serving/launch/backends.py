@@ -35,7 +35,8 @@ class ServeOptions:
 
     backend: one of BACKENDS. versions: those that are loaded first. config_dir: holds models.config, batching.config
     and monitoring.config. engine: docker or podman. init: whether the engine has an init process to run before the
-    server. image: empty for the official one. server_flags: more flags, handed on unchanged.
+    server. image: empty for the official one. server_flags: more flags, handed on unchanged. public_keys: one of
+    them must have signed what is served; none for no matter who.
     """
 
     backend: str = "container"
@@ -51,6 +52,7 @@ class ServeOptions:
     image: str = ""
     gpu: bool = False
     server_flags: Sequence[str] = ()
+    public_keys: Sequence[Path] = ()
     versions: Sequence[int] = ()
 
     @property
@@ -150,7 +152,9 @@ def binary(options: ServeOptions) -> list[str]:
 def embedded(options: ServeOptions) -> list[str]:
     """`python -m serving.embedded`, on any machine that has TensorFlow."""
     verbose = ["--verbose"] if options.verbose else []
-    return [*module_command("serving.embedded"), f"--host={options.host}", *verbose, *_process_flags(options)]
+    keys = ",".join(str(key.absolute()) for key in options.public_keys)
+    signed = [f"--require_signature={keys}"] if keys else []
+    return [*module_command("serving.embedded"), f"--host={options.host}", *verbose, *signed, *_process_flags(options)]
 
 
 BACKENDS: Mapping[str, Callable[[ServeOptions], list[str]]] = {

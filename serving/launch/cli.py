@@ -19,6 +19,7 @@ from serving.launch.backends import BACKENDS, MODEL_SERVER, ServeOptions
 from serving.launch.choose import AUTO, ENGINES, choose
 from serving.launch.errors import LaunchError
 from serving.launch.follow import following
+from serving.launch.offer import Offer
 from serving.launch.page import check_page, page
 from serving.launch.prepare import (
     check_readable,
@@ -100,6 +101,14 @@ def _labels(_ctx: click.Context, _option: click.Parameter, values: tuple[str, ..
     callback=_labels,
     help="Move a label first, as `fashion label` does; again for more.",
 )
+@click.option(
+    "--require-signature",
+    "public_keys",
+    type=click.Path(dir_okay=False, path_type=Path),
+    multiple=True,
+    metavar="PUBLIC_KEY",
+    help="Serve only versions that this key signed; again for more keys, one of which is enough.",
+)
 @click.option("--wait", type=click.FloatRange(min=0), default=120, help="Seconds to get AVAILABLE.")
 @click.option("--print-command", is_flag=True, help="Print the exact command line and start nothing.")
 @click.option("--detach", is_flag=True, help="Return when the model is AVAILABLE, and leave the server running.")
@@ -137,7 +146,8 @@ def serve(
         return
     check_server_flags(options)
     check_page(wanted=web)
-    versions = versions_to_serve(options)
+    offer = Offer(options.public_keys)
+    versions = versions_to_serve(options, offer)
     labels = served_labels(options, given, versions)
     options, reason = choose(backend, options, engine, only_show=print_command)
     if 0 in (options.port, options.rest_port) or not print_command:
@@ -166,7 +176,7 @@ def serve(
         return
     with (
         temporary_config(options, files) as configured,
-        following(configured, _record_directory(options.port)),
+        following(configured, _record_directory(options.port), offer),
         page(options, wanted=web) as start_page,
     ):
         run_until_stopped(configured, wait, lambda: _announce(options, start_page))

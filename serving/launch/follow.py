@@ -19,6 +19,7 @@ from fashion_common.layout import version_directories
 from fashion_common.running import RunningServer, forget, recorded
 from serving.launch.backends import ServeOptions
 from serving.launch.models_config import derived
+from serving.launch.offer import Offer
 from serving.launch.session import start_session
 
 POLL_SECONDS = 1.0
@@ -33,15 +34,16 @@ def running_server(options: ServeOptions) -> RunningServer:
         model_name=options.model_name,
         url=options.status_url,
         config_dir=str(options.config_dir),
+        public_keys=tuple(str(key.absolute()) for key in options.public_keys),
     )
 
 
-def follow(server: RunningServer) -> None:
+def follow(server: RunningServer, offer: Offer) -> None:
     """Writes the server's models.config anew when it differs. Raises OSError, FashionError."""
     base_path = Path(server.model_base_path)
     path = Path(server.config_dir) / MODELS_FILE
     text = path.read_text(encoding="utf-8")
-    versions = version_directories(base_path)
+    versions = offer.versions(version_directories(base_path))
     labels = read_labels(base_path).named(versions)
     if not versions:
         # The server says that there are none; an empty policy would be refused.
@@ -66,12 +68,12 @@ def follow(server: RunningServer) -> None:
 
 
 @contextmanager
-def following(options: ServeOptions, directory: Path | None) -> Iterator[None]:
+def following(options: ServeOptions, directory: Path | None, offer: Offer) -> Iterator[None]:
     """Follows in a thread for the length of a block, and records the server in its directory where it has one."""
     server = running_server(options)
     stopping = threading.Event()
     thread = threading.Thread(
-        target=repeat, args=(server, lambda: not stopping.wait(POLL_SECONDS)), name="follow", daemon=True
+        target=repeat, args=(server, offer, lambda: not stopping.wait(POLL_SECONDS)), name="follow", daemon=True
     )
     thread.start()
     try:
@@ -96,12 +98,12 @@ def start_follower(options: ServeOptions, directory: Path) -> None:
         start_session([*module_command("serving.launch.follower"), str(directory)], lock, directory / "follow.log")
 
 
-def repeat(server: RunningServer, goes_on: Callable[[], bool]) -> None:
+def repeat(server: RunningServer, offer: Offer, goes_on: Callable[[], bool]) -> None:
     """Follows while `goes_on`, which waits."""
     complaint = ""
     while goes_on():
         try:
-            follow(server)
+            follow(server, offer)
             complaint = ""
         except (OSError, FashionError) as error:
             # Said once; what is wrong on the disk may be mended.

@@ -10,6 +10,7 @@ from pathlib import Path
 from fashion_common.running import RECORD_FILE, read_record
 from serving.launch.detached import is_alive
 from serving.launch.follow import POLL_SECONDS, repeat
+from serving.launch.offer import Offer
 
 # A container's engine is a process to ask.
 _ALIVE_SECONDS = 10.0
@@ -33,7 +34,7 @@ def main(directory: Path) -> None:
             return is_alive(directory)
         return True
 
-    repeat(server, goes_on)
+    repeat(server, Offer(server.public_keys), goes_on)
 
 
 def _identity(directory: Path) -> tuple[int, int] | None:

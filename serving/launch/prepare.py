@@ -22,6 +22,7 @@ from fashion_common.layout import LITE_MODEL_FILE, MODEL_FILES, SAVED_MODEL_FILE
 from serving.launch.backends import ServeOptions
 from serving.launch.errors import LaunchError, ServeUsageError
 from serving.launch.models_config import derived
+from serving.launch.offer import Offer
 
 # The server's flags that `fashion serve` sets itself, and the option that does so.
 _OWN_FLAGS = {
@@ -30,6 +31,7 @@ _OWN_FLAGS = {
     "host": "--host",
     "model_name": "--model-name",
     "model_base_path": "--model-base-path",
+    "require_signature": "--require-signature",
 }
 
 
@@ -42,13 +44,18 @@ def check_server_flags(options: ServeOptions) -> None:
             )
 
 
-def versions_to_serve(options: ServeOptions) -> dict[int, Path]:
-    """The version directories under the base path, by version. Raises ServeUsageError when nothing can be served."""
+def versions_to_serve(options: ServeOptions, offer: Offer) -> dict[int, Path]:
+    """The version directories that may be served, by version. Raises ServeUsageError when nothing can be."""
     try:
-        versions = check_base_path(options.model_name, options.model_base_path)
+        versions = offer.versions(check_base_path(options.model_name, options.model_base_path))
     except BasePathError as error:
         fix = "" if options.model_base_path.exists() else ". `fashion export` writes the first version"
         raise ServeUsageError(f"{error}{fix}") from error
+    if not versions:
+        keys = ", ".join(map(str, options.public_keys))
+        raise ServeUsageError(
+            f"no version under {options.model_base_path} is signed with {keys}: `fashion export --sign` signs one"
+        )
     newest = versions[max(versions)]
     if not any((newest / name).is_file() for name in MODEL_FILES):
         raise ServeUsageError(

@@ -39,6 +39,7 @@ def test_help_lists_the_commands_in_the_order_of_their_use() -> None:
         "train",
         "export",
         "versions",
+        "verify",
         "serve",
         "predict",
         "web",

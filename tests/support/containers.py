@@ -36,6 +36,7 @@ _CONTEXT = (
     "serving",
     "client",
     "training",
+    "delivery",
     "rollout",
     "scoring",
 )

@@ -48,6 +48,7 @@ def install(directory: Path, lock: str) -> Environment:
     [wheel] = directory.glob("*.whl")
     packages = {name.partition("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
     assert {name for name in packages if "." not in name} == {
+        "delivery",
         "rollout",
         "scoring",
         "training",

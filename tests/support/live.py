@@ -84,7 +84,7 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
+def wait_until(condition: Callable[[], object]) -> None:
     """Probes until the condition holds."""
     end = time.monotonic() + 60
     while not condition():

@@ -13,7 +13,7 @@ class Project(NamedTuple):
     """A checkout: its packages, the files that are not mutated, the tests that are not asked."""
 
     root: Path
-    packages: tuple[str, ...] = ("rollout", "scoring", "training", "serving", "client", "fashion_common")
+    packages: tuple[str, ...] = ("delivery", "rollout", "scoring", "training", "serving", "client", "fashion_common")
     # Figures, reports and help texts: what they look like is judged by eye.
     unmutated: tuple[str, ...] = ("training/report/", "client/commands/figures.py")
     # These start servers and containers, and take minutes.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -78,6 +79,12 @@ fashion export --from iris.keras --class-names iris.txt --model-base-path models
 )
 @click.option("--force", is_flag=True, help="Export what these refuse; the manifest records it.")
 @click.option("--keep", type=click.IntRange(min=1), help="Then remove old versions but the newest N and labelled ones.")
+@click.option(
+    "--sign",
+    type=_file,
+    metavar="KEY",
+    help="Sign the version with a private key (PEM, ECDSA); FASHION_SIGNING_PASSPHRASE opens it.",
+)
 @click.option("--with-copies", is_flag=True, help="Put Keras's own files into the version's assets.extra/.")
 @click.option("--no-lite", is_flag=True, help="Leave out model.tflite, which the light server runs.")
 @click.option(
@@ -110,6 +117,7 @@ def export(
     min_agreement: float | None,
     force: bool,
     keep: int | None,
+    sign: Path | None,
     with_copies: bool,
     no_lite: bool,
     batching_config: Path | None,
@@ -138,6 +146,7 @@ def export(
     from training.export.trained import load_file, load_run
     from training.export.warmup import batch_sizes
 
+    signer = _signer(sign)
     sizes = batch_sizes(batching_config or CONFIG_DIR / "batching.config")
     if keep is not None:
         # A file that is damaged is told before anything is written.
@@ -160,10 +169,20 @@ def export(
             with_copies=with_copies,
             with_lite=not no_lite,
             keep=keep,
+            **signer,
             warmup_recordings=_files(warmup_from),
             report=status.update,
         )
     _print(exported, as_json)
+
+
+def _signer(key: Path | None) -> dict[str, Callable[[Path], None]]:
+    """What signs a version, as an argument; none without a key. Raises DeliveryUsageError for one that cannot be."""
+    if key is None:
+        return {}
+    from delivery.signing import sign_version, signing_key
+
+    return {"sign": partial(sign_version, key=signing_key(key))}
 
 
 def _source(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -63,6 +63,7 @@ def export_saved_model(
     with_copies: bool = False,
     with_lite: bool = True,
     keep: int | None = None,
+    sign: Callable[[Path], None] = lambda _: None,
     recordings: Sequence[Path] = (),
     min_agreement: float = MIN_AGREEMENT,
     warmup_recordings: Sequence[Path] = (),
@@ -74,9 +75,9 @@ def export_saved_model(
     min_accuracy, max_regression, force, min_agreement: as in `accept`; recordings: what the model is held to.
     warmup_recordings: as in `write_warmup`. with_copies: Keras's own files go into `assets.extra/`.
     with_lite: `model.tflite` goes beside the SavedModel. keep: how many of the newest versions stay (None: all),
-    besides those that labels use. report: gets a line of text before each step. Raises TrainingError for a model that
-    is not good enough or that LiteRT cannot run, SelfTestError when an output differs from Keras's, TrainingUsageError
-    when the base path cannot be read or written.
+    besides those that labels use. sign: signs a directory before it is published. report: gets a line of text before
+    each step. Raises TrainingError for a model that is not good enough or that LiteRT cannot run, SelfTestError when an
+    output differs from Keras's, TrainingUsageError when the base path cannot be read or written.
     """
     model_name = base_path.absolute().name
     predecessor = _predecessor(base_path)
@@ -152,6 +153,7 @@ def export_saved_model(
             "forced": objections,
         }
         write_manifest(staging, facts)
+        sign(staging)
         path = publish(staging, base_path)
     try:
         removed = [] if keep is None else remove_old_versions(base_path, keep)

@@ -27,18 +27,22 @@ def version_load(
     runtime: Callable[[VersionDirectory], Servable],
     batching: Callable[[VersionDirectory], BatchingOptions | None] = lambda _: None,
     *,
+    check_signature: Callable[[VersionDirectory], None] | None = None,
     require_manifest: bool = False,
     iterations: int = 1,
 ) -> Load:
     """A load function for the manager: what it gives has its manifest's files and has passed its warmup and self-test.
 
-    runtime: makes a version's directory a servable. batching: gives a version's batching options. require_manifest:
-    whether a version needs a manifest and a self-test. iterations: how often each warmup request is replayed; 0 for no
-    warmup.
+    runtime: makes a version's directory a servable. batching: gives a version's batching options. check_signature:
+    raises for a version that nobody who is trusted signed. require_manifest: whether a version needs a manifest and a
+    self-test. iterations: how often each warmup request is replayed; 0 for no warmup.
     """
 
     def load(name: str, number: int, directory: VersionDirectory) -> LoadedModel:
         fingerprint, _ = directory.current()
+        if check_signature:
+            # First: nothing of an unsigned version is read.
+            check_signature(directory)
         files = check_files(directory)
         if require_manifest:
             _check_proof(directory, files)
@@ -50,7 +54,7 @@ def version_load(
             version.put(model)
             replayed = warm_up(version, iterations) if iterations else 0
             tested = _self_test(directory, servable)
-            if files is not None:
+            if check_signature or files is not None:
                 _check_unchanged(directory, fingerprint)
         except BaseException:
             servable.close()

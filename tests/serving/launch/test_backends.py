@@ -23,6 +23,7 @@ from serving.launch import choose
 from serving.launch.backends import ServeOptions, usage_command
 from serving.launch.choose import find_engine
 from serving.launch.errors import BackendUnavailableError, ServeUsageError
+from serving.launch.offer import Offer
 from serving.launch.prepare import (
     check_readable,
     config_files,
@@ -168,7 +169,7 @@ def test_the_written_configuration_has_path_name_versions_and_labels(tmp_path: P
     """models.config as this server needs it, and the other two files as they are."""
     shutil.copytree(KITCHEN / "1", tmp_path / "models/fashion_mnist/7")
     options = ServeOptions(backend="embedded", model_name="coats")
-    versions = versions_to_serve(options)
+    versions = versions_to_serve(options, Offer())
     labels = served_labels(options, {"stable": 1}, versions)
     directory = tmp_path / "config"
 

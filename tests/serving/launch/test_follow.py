@@ -18,9 +18,12 @@ from serving.launch import follow as follow_module
 from serving.launch import follower
 from serving.launch.backends import ServeOptions
 from serving.launch.follow import follow, following, repeat, running_server
+from serving.launch.offer import Offer
 from serving.launch.prepare import config_files, with_config
 from tests.support.live import wait_until
 from tests.support.status_servers import http_server
+
+EVERY = Offer()
 
 
 @pytest.fixture
@@ -47,7 +50,7 @@ def test_a_version_that_comes_is_asked_for_and_the_labelled_ones_stay(options: S
     with labels_writer(options.model_base_path) as writer:
         writer.move({"stable": 1}, action="serve")
     (options.model_base_path / "3").mkdir()
-    follow(server)
+    follow(server, EVERY)
     assert configuration(options) == ({"stable": 1, "canary": 2}, [1, 2, 3])
 
     states = [{"version": "3", "state": "LOADING"}]
@@ -57,10 +60,10 @@ def test_a_version_that_comes_is_asked_for_and_the_labelled_ones_stay(options: S
 
     with http_server(answer) as port:
         server = server._replace(url=f"http://127.0.0.1:{port}/v1/models/m")
-        follow(server)
+        follow(server, EVERY)
         assert configuration(options) == ({"stable": 1, "canary": 2}, [1, 2, 3])
         states[0]["state"] = "AVAILABLE"
-        follow(server)
+        follow(server, EVERY)
         assert configuration(options) == ({"stable": 1, "canary": 3}, [1, 3])
 
 
@@ -69,7 +72,7 @@ def test_what_has_not_changed_is_not_written(options: ServeOptions) -> None:
     with labels_writer(options.model_base_path) as writer:
         writer.move({"stable": 1}, action="serve")
     before = (options.config_dir / "models.config").stat()
-    follow(running_server(options))
+    follow(running_server(options), EVERY)
     assert (options.config_dir / "models.config").stat() == before
 
 
@@ -78,7 +81,7 @@ def test_without_versions_nothing_is_asked_for(options: ServeOptions) -> None:
     before = configuration(options)
     for version in (1, 2):
         (options.model_base_path / str(version)).rmdir()
-    follow(running_server(options))
+    follow(running_server(options), EVERY)
     assert configuration(options) == before
 
 
@@ -103,7 +106,7 @@ def test_damaged_labels_are_said_once_and_followed_when_they_are_mended(
             file.write_text('{"labels": {"blue": 1}, "history": []}')
         return look is not None
 
-    repeat(running_server(options), goes_on)
+    repeat(running_server(options), EVERY, goes_on)
 
     assert capsys.readouterr().err.count("Note: models.config does not follow the labels: ") == 1
     assert configuration(options)[0]["blue"] == 1
@@ -115,7 +118,7 @@ def test_in_the_foreground_a_thread_follows_and_the_server_is_recorded(
     """To the end of the block; then nothing is left of either."""
     monkeypatch.setattr(follow_module, "POLL_SECONDS", 0.01)
     directory = tmp_path / "state/fashion-serving/8500"
-    with following(options, directory):
+    with following(options, directory, EVERY):
         assert running_servers(options.model_base_path) == [running_server(options)]
         with labels_writer(options.model_base_path) as writer:
             writer.move({"blue": 1}, action="label")
@@ -125,7 +128,7 @@ def test_in_the_foreground_a_thread_follows_and_the_server_is_recorded(
     assert all(thread.name != "follow" for thread in threading.enumerate())
     (tmp_path / "file").touch()
     for nowhere in (None, tmp_path / "file/8500"):
-        with following(options, nowhere):
+        with following(options, nowhere, EVERY):
             assert running_servers(options.model_base_path) == []
 
 

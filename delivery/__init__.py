@@ -1,0 +1,1 @@
+"""How a version gets from where it was made to where it is served: signed, fetched, verified."""
