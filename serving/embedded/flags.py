@@ -194,7 +194,7 @@ class Flags:
     )
     max_bytes_in_flight: int = _flag(
         _LIMITS.max_bytes_in_flight,
-        "Of requests and answers on both ports; 0 = a quarter of the memory that is left.",
+        "Of requests and answers on both ports; 0 = an eighth of the memory that is left.",
         most=_INT64_MAX,
     )
     max_connections: int = _flag(_LIMITS.max_connections, "On both ports, of each process; 0 = no limit.")

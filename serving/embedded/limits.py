@@ -34,7 +34,7 @@ class Limits(NamedTuple):
     # How many times larger than it was sent a compressed REST body may become, once it is larger than the second.
     max_unpack_ratio: int = 256
     max_free_unpack_bytes: int = 16 * 2**20
-    # --max_bytes_in_flight: of requests and answers, of each process; 0 = a quarter of the memory that is left once the
+    # --max_bytes_in_flight: of requests and answers, of each process; 0 = an eighth of the memory that is left once the
     # models are loaded.
     max_bytes_in_flight: int = 0
     # --max_connections, --max_connections_per_address: over both ports, of each process; 0 = no limit.

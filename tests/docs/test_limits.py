@@ -31,7 +31,7 @@ def rows(pattern: str) -> dict[str, str]:
 def in_words(name: str, value: float) -> str:
     """A limit as the page has it."""
     if value == 0:
-        return "a quarter of the memory left" if name == "max_bytes_in_flight" else "no limit"
+        return "an eighth of the memory left" if name == "max_bytes_in_flight" else "no limit"
     if name.endswith("_bytes") and value % 2**10 == 0:
         return f"{value // 2**20:g} MiB" if value % 2**20 == 0 else f"{value // 2**10:g} KiB"
     return f"{value:g} s" if name.endswith("_seconds") else f"{value:,}"

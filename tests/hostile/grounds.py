@@ -13,18 +13,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from serving.embedded.admission.resources import SHARE
 from tests.hostile.attacks import ATTACKS, Target, address
 from tests.support.innocent import Innocent, innocent_callers
 from tests.support.limited_process import Memory, limited
 from tests.support.live import Server, running
 
-# A pod, by the runtime.
-TOTAL_BYTES = {"tensorflow": 2**30, "litert": 2**29}
-# A quarter of what such a pod has left once its models are loaded: what the start takes differs by 70 MiB.
 BUDGET_BYTES = 80 * 2**20
-# There is so much beyond the start at least: 300 to 480 MiB of what that takes are pages of libraries' files, by what
-# else has read them, and these the kernel takes back when it must.
-_LEFT_BYTES = 5 * BUDGET_BYTES
+# What a pod has left once its models are loaded, of which the server makes this its budget.
+_LEFT_BYTES = int(BUDGET_BYTES / SHARE)
 LONGEST_WAIT_SECONDS = 0.5
 # What the allocator may keep after an attack, and how soon the rest is back.
 KEPT_BYTES = 256 * 2**20
@@ -170,16 +167,12 @@ def grounds(toys: Path, directory: Path, runtime: str) -> Iterator[Grounds]:
             f"--model_config_file={config}", f"--monitoring_config_file={monitoring}", f"--runtime={runtime}", *FLAGS
         ) as server,
         innocent_callers(server.grpc, server.rest) as innocent,
-        limited(server.process.pid, total := _total(server, runtime)) as memory,
+        limited(server.process.pid, total := Memory(server.process.pid).resident() + _LEFT_BYTES) as memory,
     ):
         innocent.waits()
         # A runtime takes its memory at the first runs.
         time.sleep(1)
         yield Grounds(server, memory, innocent, total)
-
-
-def _total(server: Server, runtime: str) -> int:
-    return max(TOTAL_BYTES[runtime], Memory(server.process.pid).resident() + _LEFT_BYTES)
 
 
 def _wait_for_the_firewall() -> None:

@@ -9,8 +9,11 @@ import resource
 from pathlib import Path
 
 # Of the memory that is left once the models are loaded, the share that requests and answers may hold: each is in memory
-# up to four times for a moment, as bytes, message, array and TensorFlow's own.
-_SHARE = 0.25
+# up to four times for a moment, as bytes, message, array and TensorFlow's own, and the allocator keeps as much again
+# in pages that are partly used.
+SHARE = 0.125
+# What the buffers of connections in TLS may hold of it.
+_TLS_SHARE = 0.25
 _LEAST_BYTES = 32 * 2**20
 # What a connection in TLS keeps beside its messages once it has sent much at a time: uvloop's buffers, as measured.
 _TLS_BYTES = 280 * 2**10
@@ -29,13 +32,16 @@ _RESERVED_DESCRIPTORS = 640
 
 def default_budget(processes: int) -> int:
     """Bytes that the requests and answers of one of several processes may hold: a share of what memory is left."""
-    left = memory_limit() // processes - resident_bytes()
-    return max(_LEAST_BYTES, int(left * _SHARE))
+    return _share(processes, SHARE)
 
 
 def tls_connections(processes: int) -> int:
-    """How many connections in TLS one of several processes may have: the same share is enough for their buffers."""
-    return default_budget(processes) // _TLS_BYTES
+    """How many connections in TLS one of several processes may have: what a share of it is enough for."""
+    return _share(processes, _TLS_SHARE) // _TLS_BYTES
+
+
+def _share(processes: int, share: float) -> int:
+    return max(_LEAST_BYTES, int((memory_limit() // processes - resident_bytes()) * share))
 
 
 def bound_allocator() -> None:
