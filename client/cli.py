@@ -33,6 +33,7 @@ _COMMANDS = {
     "versions": _Command("training.commands.versions", "training", "List the exported versions of the served model."),
     "verify": _Command("delivery.commands.verify", "signing", "Hold versions to their signatures."),
     "serve": _Command("serving.launch.cli", "embedded", "Serve the newest version over gRPC and REST."),
+    "token": _Command("client.commands.token", None, "Make a token for a client of the embedded server."),
     "predict": _Command("client.commands.predict", None, "Print the class names of images."),
     "web": _Command("client.commands.web", "web", "Show what a served model answers, as a page."),
     "call": _Command("client.commands.call", None, "Run a signature of any model on inputs of your own."),

@@ -5,6 +5,7 @@ FashionError
 │   ├── UnreadableBasePathError   nobody knows whether there are any
 │   └── MisplacedModelError       a SavedModel where its versions should be
 ├── LabelsError                   the labels of a model base path cannot be read or moved
+├── TokenFileError                exit code 2: a file of tokens that cannot be followed
 └── EvidenceError                 exit code 2: a record that is no evidence of a comparison
 
 Each package draws its own family below FashionError: `training.errors`, `serving.errors`, `serving.launch.errors` and
@@ -43,6 +44,12 @@ class MisplacedModelError(BasePathError):
 
 class LabelsError(FashionError):
     """The labels of a model base path cannot be read or moved."""
+
+
+class TokenFileError(FashionError):
+    """A line of a token file that is none; the text repeats no token."""
+
+    exit_code = EXIT_USAGE
 
 
 class EvidenceError(FashionError):

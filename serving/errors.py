@@ -6,6 +6,7 @@ FashionError
 │   ├── NotFound
 │   ├── FailedPrecondition
 │   ├── PermissionDenied
+│   ├── Unauthenticated
 │   ├── Unimplemented
 │   ├── Unavailable
 │   │   └── StillLoading
@@ -69,6 +70,12 @@ class PermissionDenied(ServingError):
     """The server is not told to do this for this caller."""
 
     code = Code.PERMISSION_DENIED
+
+
+class Unauthenticated(ServingError):
+    """Nobody knows who asks."""
+
+    code = Code.UNAUTHENTICATED
 
 
 class Unimplemented(ServingError):

@@ -136,6 +136,7 @@ class Flags:
     ssl_config_file: str = _flag(
         "", "SSLConfig in text protobuf: TLS for the gRPC port.", group="Security and operation"
     )
+    token_file: str = _flag("", "Tokens of those who may ask, `NAME SHA256 SCOPE` in each line. Absent: everybody may.")
     use_alts_credentials: bool = _refused(False, "ALTS exists on Google Cloud only: use --ssl_config_file for TLS")
     monitoring_config_file: str = _flag("", "MonitoringConfig in text protobuf: Prometheus metrics over REST.")
     metrics_port: int | None = _flag(

@@ -21,6 +21,7 @@ from delivery.errors import DeliveryUsageError, SignatureError
 from fashion_common.layout import BATCHING_FILE
 from serving.apis.messages import BatchingParameters, ConfigProto, ModelServerConfig, MonitoringConfig, SSLConfig
 from serving.apis.recording_files import RecordingWriter
+from serving.embedded.access.tokens import Tokens
 from serving.embedded.flags import Flags
 from serving.embedded.grpc.options import ConnectionOptions
 from serving.embedded.inference.batch_queue import BatchingOptions, batching_options
@@ -96,6 +97,7 @@ def check(flags: Flags) -> None:
     batching_options_of(flags)
     connection_options(flags, limits(flags))
     tls_context(flags)
+    tokens(flags)
     metrics_path(flags)
 
 
@@ -258,6 +260,11 @@ def tls_context(flags: Flags) -> ssl.SSLContext | None:
     if config.client_verify:
         context.verify_mode = ssl.CERT_REQUIRED
     return context
+
+
+def tokens(flags: Flags) -> Tokens | None:
+    """Those of --token_file; None where everybody may ask. Raises ServerConfigError."""
+    return Tokens(flags.token_file) if flags.token_file else None
 
 
 def profiler_directory(flags: Flags) -> Path | None:

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from serving.embedded.event_log import CONFIGURATION_REFUSED, log_event
+from serving.embedded.event_log import CONFIGURATION_REFUSED, Event, log_event
 from serving.errors import ServerConfigError, ServingError
 
 log = logging.getLogger(__name__)
@@ -43,10 +43,14 @@ class Poller:
 
 
 class ConfigWatch:
-    """Calls `reload` when a file has changed since the last poll; one that cannot be read counts as empty."""
+    """Calls `reload` when a file has changed since the last poll; one that cannot be read counts as empty.
 
-    def __init__(self, file: str, reload: Callable[[], None]) -> None:
+    refused: the event when what it says cannot be taken over.
+    """
+
+    def __init__(self, file: str, reload: Callable[[], None], refused: Event = CONFIGURATION_REFUSED) -> None:
         self._file = file
+        self._refused = refused
         self._reload = reload
         self._last = self._text()
 
@@ -60,7 +64,7 @@ class ConfigWatch:
             self._reload()
         except (ServerConfigError, ServingError) as error:
             reason = error.log_text if isinstance(error, ServingError) else str(error)
-            log_event(CONFIGURATION_REFUSED, file=self._file, error=reason)
+            log_event(self._refused, file=self._file, error=reason)
 
     def _text(self) -> bytes:
         try:

@@ -14,12 +14,14 @@ from typing import Any, NamedTuple
 
 from serving.apis.messages import ModelServerConfig
 from serving.embedded import options as config
+from serving.embedded.access.tokens import Tokens
 from serving.embedded.admission import Admission, resources
 from serving.embedded.admission.budget import Budget
 from serving.embedded.admission.connections import Connections
 from serving.embedded.admission.samples import Spare
 from serving.embedded.admission.upkeep import Upkeep
 from serving.embedded.api import Api
+from serving.embedded.event_log import TOKENS_REFUSED
 from serving.embedded.flags import Flags
 from serving.embedded.grpc.listener import GrpcListener
 from serving.embedded.grpc.methods import Methods, Rpc
@@ -59,6 +61,8 @@ from serving.errors import ServerConfigError, ServingError
 _SIGNAL_SECONDS = 0.2
 # What ends at once unless it hangs may take so long after --shutdown_grace_seconds.
 _STOP_SECONDS = 1.0
+# How often it is looked whether the tokens have changed: so long a token that is withdrawn may be used.
+_TOKEN_SECONDS = 1.0
 # How often a worker looks for a configuration that another one has taken over.
 _FOLLOW_SECONDS = 0.5
 
@@ -127,6 +131,9 @@ class ModelServer:
             self._metrics.predictions.add if self._metrics else None,
         )
         self._offload = Offload()
+        # The watch first: what is written meanwhile is seen as a change.
+        token_watch = ConfigWatch(flags.token_file, self._reload_tokens, TOKENS_REFUSED)
+        self._tokens = config.tokens(flags)
         self._access_log = AccessLog(sys.stdout.fileno()) if flags.access_log else None
         samplers: list[Sampler[Any]] = [self._recording]
         self._interceptor = Interceptor(
@@ -157,6 +164,8 @@ class ModelServer:
             Poller(flags.file_system_poll_wait_seconds, source.poll),
             Poller(flags.model_config_file_poll_wait_seconds, self._config_watch()),
         ]
+        if self._tokens is not None:
+            self._pollers.append(Poller(_TOKEN_SECONDS, token_watch.poll))
         if self._shared is not None:
             self._pollers.append(Poller(_FOLLOW_SECONDS, self._shared.config.poll))
         self._loop = _new_event_loop()
@@ -231,6 +240,10 @@ class ModelServer:
         spare = Spare(self._admission.budget, shadow.MAX_HELD_BYTES)
         return Shadow(engine, label, rate, spare, self.call_soon, self._metrics)
 
+    def _reload_tokens(self) -> None:
+        assert self._tokens is not None
+        self._tokens.reload()
+
     def _config_watch(self) -> Callable[[], None]:
         """What looks at --model_config_file: of several workers, one takes it over for all."""
         file = self._flags.model_config_file
@@ -261,7 +274,7 @@ class ModelServer:
         profiler_directory = config.profiler_directory(flags)
         if profiler_directory is not None and tracer is not None:
             methods += Profiler(tracer, profiler_directory).rpcs()
-        front = self._methods(methods)
+        front = self._methods(methods, self._tokens)
         sockets = {flags.grpc_socket_path: front} if flags.grpc_socket_path else {}
         if self._shared is not None:
             own = ModelServices(self._shared.own_api)
@@ -269,8 +282,8 @@ class ModelServer:
         options, tls = config.connection_options(flags, self._admission.limits), config.tls_context(flags)
         return GrpcListener(self._port(flags.port), front, sockets, options, tls, self._admission)
 
-    def _methods(self, rpcs: list[Rpc]) -> Methods:
-        return Methods(self._interceptor, self._admission.limits, self._offload, rpcs)
+    def _methods(self, rpcs: list[Rpc], tokens: Tokens | None = None) -> Methods:
+        return Methods(self._interceptor, self._admission.limits, self._offload, rpcs, tokens)
 
     def _rest_listener(self, port: int, *, metrics_alone: bool = False) -> RestListener:
         flags = self._flags
@@ -281,7 +294,9 @@ class ModelServer:
             table = routes.state(self._metrics_path)
         else:
             table = routes.table(cors=cors, metrics_path=self._metrics_path if flags.metrics_port is None else "")
-        application = RestApplication(self._interceptor, table, self._admission.limits, self._offload, cors=cors)
+        application = RestApplication(
+            self._interceptor, table, self._admission.limits, self._offload, cors=cors, tokens=self._tokens
+        )
         return RestListener(self._port(port), application, self._admission)
 
     def _port(self, number: int) -> Port:

@@ -41,6 +41,7 @@ def test_help_lists_the_commands_in_the_order_of_their_use() -> None:
         "versions",
         "verify",
         "serve",
+        "token",
         "predict",
         "web",
         "call",

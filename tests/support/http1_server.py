@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 
 from serving.apis.status import Code
+from serving.embedded.access.tokens import FOR_ANYONE
 from serving.embedded.admission import Admission
 from serving.embedded.admission.budget import Budget
 from serving.embedded.admission.connections import Connections
@@ -55,7 +57,12 @@ class Port:
 
     async def _opened(self) -> RestProtocol:
         return RestProtocol(
-            self.application.answer, self.application.refuse, self.admission, self.connections, self.loop.time
+            self.application.answer,
+            self.application.refuse,
+            self.admission,
+            self.connections,
+            self.application.admit,
+            self.loop.time,
         )
 
     def _note(self, call: Call) -> None:
@@ -73,7 +80,7 @@ class Port:
             return Reply(self.big)
 
         def route(name: str, path: str, handler: object, *, counts: bool = True) -> Route:
-            return Route(Operation("REST", name, counts=counts), (), re.compile(path), handler)  # type: ignore[arg-type]
+            return Route(Operation("REST", name, FOR_ANYONE, counts=counts), (), re.compile(path), handler)  # type: ignore[arg-type]
 
         return [
             route("Wait", "/wait", wait),
@@ -122,3 +129,10 @@ def request(
     """A request with a Host and a Content-Length."""
     lines = [f"{method} {target} HTTP/{version}", "Host: here", f"Content-Length: {len(body)}", *headers]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+def raw_request(port: int, data: bytes) -> bytes:
+    """What a live server on this machine answers these bytes with, until it closes."""
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(data)
+        return b"".join(iter(lambda: connection.recv(4096), b""))

@@ -216,6 +216,11 @@ class Calls:
         if self.outbox.is_full:
             self._reject(stream, ResourceExhausted("too many answers wait for the client to read them"))
             return
+        if method.admit is not None:
+            stream.caller, refusal = method.admit(head.metadata)
+            if refusal is not None:
+                self._reject(stream, refusal)
+                return
         if method.streaming is not None:
             if self.streaming > self._options.max_streaming_calls:
                 self._reject(stream, ResourceExhausted("too many streaming calls are open on this connection"))

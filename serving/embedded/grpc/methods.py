@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from google.protobuf.message import DecodeError
 from google.protobuf.message import Message as ProtobufMessage
 
+from serving.embedded.access.tokens import FOR_ANYONE, Tokens
 from serving.embedded.grpc.frames import header
 from serving.embedded.grpc.large import Large, broken
 from serving.embedded.grpc.messages import Message
@@ -32,11 +33,12 @@ Streaming = Callable[[AsyncIterator[Any], Call], AsyncIterator[ProtobufMessage]]
 class Rpc(NamedTuple):
     """A method as its service has it: `unary`, one request to one response, or `streaming`, many to many.
 
-    model: the name of the model that a request asks for. measured, counts: as `Operation` has them.
+    model: the name of the model that a request asks for. scopes, measured, counts: as `Operation` has them.
     """
 
     path: str
     request_class: type[ProtobufMessage]
+    scopes: frozenset[str]
     unary: Unary | None = None
     streaming: Streaming | None = None
     model: Callable[[Any], str] = lambda _: ""
@@ -46,23 +48,37 @@ class Rpc(NamedTuple):
     @property
     def operation(self) -> Operation:
         """What the interceptor needs to know."""
-        return Operation("GRPC", self.path.rpartition("/")[2], self.measured, self.counts)
+        return Operation("GRPC", self.path.rpartition("/")[2], self.scopes, self.measured, self.counts)
 
 
 class Methods:
-    """The methods of a port, each behind the interceptor. by_path: what its connections answer with."""
+    """The methods of a port, each behind the interceptor. by_path: what its connections answer with.
 
-    def __init__(self, interceptor: Interceptor, limits: Limits, offload: Offload, rpcs: Sequence[Rpc]) -> None:
+    tokens: of those who may ask; None for everybody.
+    """
+
+    def __init__(
+        self,
+        interceptor: Interceptor,
+        limits: Limits,
+        offload: Offload,
+        rpcs: Sequence[Rpc],
+        tokens: Tokens | None = None,
+    ) -> None:
         self._interceptor = interceptor
         self._limits = limits
         self._offload = offload
         self._streaming_calls = 0
         self._operations = {rpc.path: rpc.operation for rpc in rpcs}
-        self.by_path = {rpc.path: self._unary(rpc) if rpc.unary else self._streaming(rpc) for rpc in rpcs}
+        methods = {rpc: self._unary(rpc) if rpc.unary else self._streaming(rpc) for rpc in rpcs}
+        self.by_path = {
+            rpc.path: method if tokens is None else method._replace(admit=_admission(tokens, rpc.scopes))
+            for rpc, method in methods.items()
+        }
 
     def refused(self, stream: Stream, error: ServingError) -> None:
         """Takes note of a call that its connection fails before its method has begun, or for want of one."""
-        unknown = Operation("GRPC", stream.path.rpartition("/")[2])
+        unknown = Operation("GRPC", stream.path.rpartition("/")[2], FOR_ANYONE)
         # It is answered whatever else is under way.
         operation = self._operations.get(stream.path, unknown)._replace(counts=False)
         with contextlib.suppress(ServingError), self._call(operation, stream, 0) as call:
@@ -139,11 +155,17 @@ class Methods:
         own_id = stream.metadata.get(_REQUEST_ID, b"")
         call = stream.call = Call(
             self._interceptor, operation, stream.path, stream.peer, own_id.decode("latin-1"), stream.deadline, size,
-            stream.metadata,
+            stream.metadata, stream.caller,
         )  # fmt: skip
         if own_id or self._interceptor.logs:
             stream.trailers = header(_REQUEST_ID, call.request_id.encode())
         return call
+
+
+def _admission(
+    tokens: Tokens, scopes: frozenset[str]
+) -> Callable[[Mapping[bytes, bytes]], tuple[str, ServingError | None]]:
+    return lambda metadata: tokens.verdict(scopes, metadata)[:2]
 
 
 def _decoded(request_class: type[ProtobufMessage], data: bytes) -> ProtobufMessage:

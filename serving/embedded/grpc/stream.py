@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import NamedTuple, Protocol
 
 from serving.apis.status import Code
 from serving.embedded.admission.budget import Holding
 from serving.embedded.grpc.messages import Head, Message, MessageReader
+from serving.errors import ServingError
 
 
 class Method(NamedTuple):
-    """How a path is answered: by `unary`, one message to one, or by `streaming`, messages to messages."""
+    """How a path is answered: by `unary`, one message to one, or by `streaming`, messages to messages.
+
+    admit: whether a request with these headers is, before anything of its body is: the caller's name, and why not.
+    """
 
     unary: Callable[[Message, Stream], Awaitable[bytes]] | None = None
     streaming: Callable[[AsyncIterator[Message], Stream], AsyncIterator[bytes]] | None = None
+    admit: Callable[[Mapping[bytes, bytes]], tuple[str, ServingError | None]] | None = None
 
 
 class CallRecord(Protocol):
@@ -28,12 +33,12 @@ class Stream:
     """One call.
 
     For its handler: `path`; `deadline`, by the clock whose time the connection is told; `metadata`, the request's
-    headers; `peer()`, who asks; `trailers`, a header block that goes back beside the status; `call`, which the handler
-    sets. The rest is the connection's own.
+    headers; `peer()`, who asks, and `caller`, the name of its token; `trailers`, a header block that goes back beside
+    the status; `call`, which the handler sets. The rest is the connection's own.
     """
 
     __slots__ = (
-        "call", "content_length", "credit", "deadline", "final_block", "has_headers", "header_bytes", "input",
+        "call", "caller", "content_length", "credit", "deadline", "final_block", "has_headers", "header_bytes", "input",
         "input_ended", "is_over", "is_queued", "is_whole", "message", "metadata", "method", "number", "output", "path",
         "peer", "pending", "reader", "received_bytes", "trailers", "untaken_bytes", "untaken_messages",
     )  # fmt: skip
@@ -48,6 +53,7 @@ class Stream:
         self.header_bytes = head.size
         self.deadline = None if head.timeout is None else now + head.timeout
         self.peer = peer
+        self.caller = ""
         self.trailers = b""
         self.call: CallRecord | None = None
         # Answered or cancelled.

@@ -41,6 +41,7 @@ def _line(call: Call, max_text: int) -> str:
         "code": call.code.name,
         "duration_ms": round((time.perf_counter() - call.begin) * 1e3, 3),
         "peer": call.peer(),
+        **({"caller": call.caller} if call.caller else {}),
     }
     return json.dumps(fields) + "\n"
 

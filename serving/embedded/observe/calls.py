@@ -32,12 +32,14 @@ _NUMBERS = itertools.count(1)
 class Operation(NamedTuple):
     """A method of a gRPC service or a REST route, as the interceptor needs to know it.
 
-    entrypoint: GRPC or REST. measured: whether TF Serving's request metrics have it, with its name as their API.
+    entrypoint: GRPC or REST. scopes: one of them lets a caller ask, where there are tokens; without a default, so that
+    no method can be forgotten. measured: whether TF Serving's request metrics have it, with its name as their API.
     counts: whether --max_concurrent_requests bounds it; what asks for the server's state is never refused.
     """
 
     entrypoint: str
     name: str
+    scopes: frozenset[str]
     measured: bool = False
     counts: bool = True
 
@@ -62,12 +64,12 @@ class Call:
     ServingError leaves it as Internal. request_id: the client's own, or empty. begin: by `time.perf_counter`. deadline:
     by `time.monotonic`. size: of the request, in bytes; they are the call's until it ends, or gives them back. code: OK
     unless the call's handler sets another or an error says so. header: one more for the answer, its name and value.
-    metadata: the request's headers. samples: what is kept of it, and for whom.
+    metadata: the request's headers. caller: the name of its token, if any. samples: what is kept of it, and for whom.
     """
 
     __slots__ = (
-        "_interceptor", "_metadata", "_request_id", "begin", "code", "deadline", "header", "model", "operation", "path",
-        "peer", "samples", "size",
+        "_interceptor", "_metadata", "_request_id", "begin", "caller", "code", "deadline", "header", "model",
+        "operation", "path", "peer", "samples", "size",
     )  # fmt: skip
 
     def __init__(
@@ -80,6 +82,7 @@ class Call:
         deadline: float | None = None,
         size: int = 0,
         metadata: Mapping[bytes, bytes] = _NO_METADATA,
+        caller: str = "",
     ) -> None:
         self.begin = time.perf_counter()
         self.operation = operation
@@ -93,6 +96,7 @@ class Call:
         self._request_id = request_id
         self.size = size
         self._metadata = metadata
+        self.caller = caller
         self.samples: Sequence[tuple[Sampler[Any], Sample]] = ()
 
     @property

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from urllib.parse import unquote
 
+from serving.embedded.access.tokens import FOR_ANYONE, Tokens
 from serving.embedded.limits import Limits
 from serving.embedded.observe.calls import REQUEST_ID_HEADER, Call, Interceptor, Operation
 from serving.embedded.offload import LARGE_BYTES, Offload
@@ -27,23 +28,44 @@ _MAX_KNOWN_PATHS = 256
 _MAX_KNOWN_PATH_BYTES = 256
 # What is unpacked at a time.
 _PIECE_BYTES = 2**22
-_REFUSED = Operation("REST", "Refused", counts=False)
+_REFUSED = Operation("REST", "Refused", FOR_ANYONE, counts=False)
 
 Peer = Callable[[], str]
 
 
 class RestApplication:
-    """Answers HTTP requests by a table whose last route matches any. cors: whether answers carry CORS headers."""
+    """Answers HTTP requests by a table whose last route matches any.
+
+    cors: whether answers carry CORS headers. tokens: of those who may ask; None for everybody.
+    """
 
     def __init__(
-        self, interceptor: Interceptor, routes: Sequence[Route], limits: Limits, offload: Offload, *, cors: bool
+        self,
+        interceptor: Interceptor,
+        routes: Sequence[Route],
+        limits: Limits,
+        offload: Offload,
+        *,
+        cors: bool,
+        tokens: Tokens | None = None,
     ) -> None:
         self._interceptor = interceptor
         self._routes = routes
         self._limits = limits
         self._offload = offload
         self._cors = _CORS if cors else b""
+        self._tokens = tokens
         self._known: dict[tuple[str, str], tuple[Route, re.Match[str], str]] = {}
+
+    def admit(self, method: str, target: str, headers: Mapping[bytes, bytes]) -> str:
+        """The name of who asks, by the headers alone. Raises Refusal for who may not."""
+        if self._tokens is None:
+            return ""
+        route, _, _ = self._route(method, target)
+        caller, error, challenge = self._tokens.verdict(route.operation.scopes, headers)
+        if error is not None:
+            raise Refusal(error.code.http_status, str(error), caller, challenge)
+        return caller
 
     async def answer(self, request: HttpRequest, peer: Peer) -> Answer:
         """The answer to a request of a peer."""
@@ -51,7 +73,16 @@ class RestApplication:
         own_id = headers[_REQUEST_ID].decode("latin-1") if _REQUEST_ID in headers else ""
         route, match, model = self._route(request.method, request.target)
         size = len(request.body)
-        call = Call(self._interceptor, route.operation, request.target, peer, own_id, size=size, metadata=headers)
+        call = Call(
+            self._interceptor,
+            route.operation,
+            request.target,
+            peer,
+            own_id,
+            size=size,
+            metadata=headers,
+            caller=request.caller,
+        )
         call.model = model
         try:
             with call:
@@ -70,10 +101,12 @@ class RestApplication:
             route, _, model = self._route(refusal.method, refusal.target)
             # It is noted whatever else is under way.
             operation = route.operation._replace(counts=False)
-        call = Call(self._interceptor, operation, refusal.target, peer, "")
+        call = Call(self._interceptor, operation, refusal.target, peer, "", caller=refusal.caller)
         call.model = model
         with call:
             call.code = refusal.code
+        if refusal.challenge:
+            call.header = b"www-authenticate", refusal.challenge.encode()
         return self._answer(_error_reply(refusal, refusal.status), call)
 
     def _answer(self, reply: Reply, call: Call) -> Answer:

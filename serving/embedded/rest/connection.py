@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 import re
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import cast
 
 import httptools
@@ -30,6 +30,8 @@ _MAX_CHUNK_OVERHEAD = 2**20
 _ABSOLUTE = re.compile(rb"https?://[^/?]*", re.IGNORECASE)
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
+Admit = Callable[[str, str, Mapping[bytes, bytes]], str]
+
 
 class Phase(enum.Enum):
     """What the client is due to send next."""
@@ -46,14 +48,17 @@ class Connection:
     Call `receive_data` with what arrives, answer `requests` in their order, then `refusal` if there is one; send
     `interim` at once. What waits to be answered, or has not arrived whole, holds bytes of the budget.
 
-    refused: called when a refusal comes up while no data is taken: others needed the bytes.
+    refused: called when a refusal comes up while no data is taken: others needed the bytes. admit: whether a request
+    with a method, a target and headers is answered, before anything of its body is taken: the caller's name, or it
+    raises Refusal.
     """
 
-    def __init__(self, limits: Limits, budget: Budget, refused: Callable[[], None]) -> None:
+    def __init__(self, limits: Limits, budget: Budget, refused: Callable[[], None], admit: Admit) -> None:
         self._limits = limits
         self._budget = budget
         self._holding = Holding(self._give_up)
         self._refused = refused
+        self._admit = admit
         self._parser = httptools.HttpRequestParser(self)
         self.requests: deque[HttpRequest] = deque()
         self.refusal: Refusal | None = None
@@ -65,6 +70,7 @@ class Connection:
         self._target = b""
         self._headers: dict[bytes, bytes] = {}
         self._hosts = 0
+        self._caller = ""
         self._head_bytes = 0
         self._body: bytes | bytearray = b""
         self._received = 0
@@ -100,7 +106,7 @@ class Connection:
         self.end()
         self.requests.clear()
         self._budget.end(self._holding)
-        self._refused = _nobody
+        self._refused, self._admit = _nobody, _everybody
         del self._parser
 
     def time_out(self) -> None:
@@ -143,6 +149,7 @@ class Connection:
         coding = self._headers.get(b"transfer-encoding", b"chunked")
         if coding.lower() != b"chunked":
             raise Refusal(501, "The transfer coding is not known here: send chunked, or a Content-Length")
+        self._caller = self._admit(self._method, self._target.decode("latin-1"), self._headers)
         self._check_length(int(self._headers.get(b"content-length", b"0")))
         self.phase = Phase.BODY
         if self._headers.get(b"expect", b"").lower() == b"100-continue" and not self.requests:
@@ -172,6 +179,7 @@ class Connection:
             self._body,
             parser.should_keep_alive(),
             self._is_old,
+            self._caller,
         )
         self.requests.append(request)
         self.interim = b""
@@ -253,7 +261,7 @@ class Connection:
     def _refuse(self, refusal: Refusal) -> None:
         # Requests before it are answered first. Not as it was raised: its traceback keeps what was read last, and this
         # connection, until the garbage collector comes by.
-        self.refusal = refusal = Refusal(refusal.status, str(refusal))
+        self.refusal = refusal = Refusal(refusal.status, str(refusal), refusal.caller, refusal.challenge)
         if self._method:
             refusal.method, refusal.target = self._method, self._target.decode("latin-1")
         self.end()
@@ -266,6 +274,11 @@ class Connection:
 
 def _nobody() -> None:
     """Who is told of refusals when the transport is gone."""
+
+
+def _everybody(_method: str, _target: str, _headers: Mapping[bytes, bytes]) -> str:
+    """Who lets everybody in."""
+    return ""
 
 
 def _malformed(version: str, reason: str) -> Refusal:

@@ -42,7 +42,10 @@ class RestListener:
             self._timer.cancel()
 
     def _protocol(self) -> RestProtocol:
-        return RestProtocol(self._application.answer, self._application.refuse, self._admission, self._connections)
+        application = self._application
+        return RestProtocol(
+            application.answer, application.refuse, self._admission, self._connections, application.admit
+        )
 
     def _check(self) -> None:
         for connection in list(self._connections):

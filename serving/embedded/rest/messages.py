@@ -18,7 +18,8 @@ _REASONS = {status.value: status.phrase for status in HTTPStatus}
 class HttpRequest:
     """A whole request. target: as it was sent, without scheme and host. headers: by lower-case name.
 
-    keeps_alive: whether its connection may live on. is_old: HTTP/1.0, which takes that for an exception.
+    keeps_alive: whether its connection may live on. is_old: HTTP/1.0, which takes that for an exception. caller: the
+    name of its token, if any.
     """
 
     method: str
@@ -27,6 +28,7 @@ class HttpRequest:
     body: bytes | bytearray
     keeps_alive: bool
     is_old: bool
+    caller: str = ""
 
     def take_body(self) -> bytes | bytearray:
         """The body, which the request holds no more."""
@@ -37,14 +39,17 @@ class HttpRequest:
 class Refusal(Exception):  # noqa: N818 - an answer, to be caught where it is sent
     """What HTTP, or a limit, forbids in a request; its connection ends with the answer.
 
-    method, target: of the request, as far as they are known.
+    method, target: of the request, as far as they are known. caller: the name of its token, if any. challenge: what
+    `WWW-Authenticate` says, if anything.
     """
 
-    def __init__(self, status: int, text: str) -> None:
+    def __init__(self, status: int, text: str, caller: str = "", challenge: str = "") -> None:
         super().__init__(text)
         self.status = status
         self.method = ""
         self.target = ""
+        self.caller = caller
+        self.challenge = challenge
 
     @property
     def code(self) -> Code:

@@ -13,7 +13,7 @@ from typing import cast
 from serving.embedded.admission import Admission
 from serving.embedded.admission.budget import Holding
 from serving.embedded.offload import LARGE_BYTES
-from serving.embedded.rest.connection import Connection, Phase
+from serving.embedded.rest.connection import Admit, Connection, Phase
 from serving.embedded.rest.messages import Answer, HttpRequest, Refusal
 from serving.errors import ResourceExhausted
 
@@ -31,7 +31,8 @@ _UNWANTED_SECONDS = 0.05
 class RestProtocol(asyncio.Protocol):
     """One connection.
 
-    answer: answers a request of a peer; refused: takes note of what was refused before it was one. connections: those
+    answer: answers a request of a peer; refused: takes note of what was refused before it was one; admit: as
+    `Connection` has it. connections: those
     that are open, this one among them while it is. clock: in seconds.
     """
 
@@ -41,6 +42,7 @@ class RestProtocol(asyncio.Protocol):
         refused: Callable[[Refusal, Callable[[], str]], Answer],
         admission: Admission,
         connections: set[RestProtocol],
+        admit: Admit,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._answer = answer
@@ -49,7 +51,7 @@ class RestProtocol(asyncio.Protocol):
         self._connections = connections
         self._clock = clock
         self._loop = asyncio.get_running_loop()
-        self._connection = Connection(admission.limits, admission.budget, self._advance)
+        self._connection = Connection(admission.limits, admission.budget, self._advance, admit)
         # What the client has not read of the answers.
         self._unread = Holding(lambda _: self.abort())
         self._task: asyncio.Task[None] | None = None

@@ -17,6 +17,7 @@ from urllib.parse import unquote
 from serving.apis import messages, openapi
 from serving.apis.signatures import DEFAULT_SIGNATURE
 from serving.apis.status import Code
+from serving.embedded.access.tokens import FOR_ANYONE, FOR_METADATA, FOR_PREDICT, FOR_READ
 from serving.embedded.api import SIGNATURE_DEF, Api
 from serving.embedded.inference.examples import classify, regress
 from serving.embedded.inference.predict import predict
@@ -86,19 +87,19 @@ class Routes:
         cors: for browsers. metrics_path: empty where the metrics are elsewhere.
         """
         rows = [
-            _api("Predict", _POST, f"{_MODEL}{_VERSION}:predict", self._predict, measured=True),
-            _api("Classify", _POST, f"{_MODEL}{_VERSION}:classify", self._classify, measured=True),
-            _api("Regress", _POST, f"{_MODEL}{_VERSION}:regress", self._regress, measured=True),
-            _api("GetModelStatus", _GET, f"{_MODEL}{_VERSION}", self._status, measured=True),
-            _api("GetModelMetadata", _GET, f"{_MODEL}{_VERSION}/metadata", self._metadata, measured=True),
-            _api("NoModel", _GET, f"/v1/models{_VERSION}(?:/metadata)?", self._no_model),
-            _api("OpenApi", _GET, r"/openapi\.json", self._openapi),
-            _api("Malformed", _ANY, "/v1/.*", self._malformed),
+            _api("Predict", FOR_PREDICT, _POST, f"{_MODEL}{_VERSION}:predict", self._predict, measured=True),
+            _api("Classify", FOR_PREDICT, _POST, f"{_MODEL}{_VERSION}:classify", self._classify, measured=True),
+            _api("Regress", FOR_PREDICT, _POST, f"{_MODEL}{_VERSION}:regress", self._regress, measured=True),
+            _api("GetModelStatus", FOR_READ, _GET, f"{_MODEL}{_VERSION}", self._status, measured=True),
+            _api("GetModelMetadata", FOR_METADATA, _GET, f"{_MODEL}{_VERSION}/metadata", self._metadata, measured=True),
+            _api("NoModel", FOR_ANYONE, _GET, f"/v1/models{_VERSION}(?:/metadata)?", self._no_model),
+            _api("OpenApi", FOR_READ, _GET, r"/openapi\.json", self._openapi),
+            _api("Malformed", FOR_ANYONE, _ANY, "/v1/.*", self._malformed),
             *self.state(metrics_path),
         ]
         if cors:
             # What a browser asks before it asks; the answer is in the headers.
-            rows.insert(0, _api("Preflight", {"OPTIONS"}, "/v1/.*", _always(Reply(b""))))
+            rows.insert(0, _api("Preflight", FOR_ANYONE, {"OPTIONS"}, "/v1/.*", _always(Reply(b""))))
         return rows
 
     def state(self, metrics_path: str) -> list[Route]:
@@ -106,10 +107,10 @@ class Routes:
         not_found = Reply(_NOT_FOUND, Code.NOT_FOUND, 404, b"text/html")
         metrics = self._metrics is not None and metrics_path
         return [
-            _probe("Health", "/healthz", _always(Reply(b'{"status": "ok"}\n'))),
-            _probe("Readiness", "/readyz", self._readiness),
-            *([_probe("Metrics", metrics_path, self._exposition)] if metrics else ()),
-            Route(Operation("REST", "NotFound", counts=False), _ANY, re.compile(".*"), _always(not_found)),
+            _probe("Health", FOR_ANYONE, "/healthz", _always(Reply(b'{"status": "ok"}\n'))),
+            _probe("Readiness", FOR_ANYONE, "/readyz", self._readiness),
+            *([_probe("Metrics", FOR_READ, metrics_path, self._exposition)] if metrics else ()),
+            Route(Operation("REST", "NotFound", FOR_ANYONE, counts=False), _ANY, re.compile(".*"), _always(not_found)),
         ]
 
     async def _predict(self, request: Request) -> Reply:
@@ -200,15 +201,18 @@ class Routes:
         return spec, document, None if self._timeout is None else time.monotonic() + self._timeout
 
 
-def _api(name: str, methods: Collection[str], path: str, handler: Handler, *, measured: bool = False) -> Route:
+def _api(
+    name: str, scopes: frozenset[str], methods: Collection[str], path: str, handler: Handler, *, measured: bool = False
+) -> Route:
     """A route of TF Serving's API, which takes paths in any case."""
     pattern = re.compile(path, re.IGNORECASE)
-    return Route(Operation("REST", name, measured), methods, pattern, handler)
+    return Route(Operation("REST", name, scopes, measured), methods, pattern, handler)
 
 
-def _probe(name: str, path: str, handler: Handler) -> Route:
+def _probe(name: str, scopes: frozenset[str], path: str, handler: Handler) -> Route:
     """A route that tells the server's state, with any query string."""
-    return Route(Operation("REST", name, counts=False), _PROBE, re.compile(rf"{re.escape(path)}(?:\?.*)?"), handler)
+    operation = Operation("REST", name, scopes, counts=False)
+    return Route(operation, _PROBE, re.compile(rf"{re.escape(path)}(?:\?.*)?"), handler)
 
 
 def _always(reply: Reply) -> Handler:

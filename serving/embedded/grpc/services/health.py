@@ -13,6 +13,7 @@ from grpc_health.v1 import health
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
 from serving.apis import services
+from serving.embedded.access.tokens import FOR_ANYONE
 from serving.embedded.grpc.methods import Rpc
 from serving.embedded.inference.model import LoadedModel
 from serving.embedded.models.core import ServerCore
@@ -39,8 +40,8 @@ class Health:
         """Check and Watch."""
         service = f"/{health.SERVICE_NAME}"
         return [
-            Rpc(f"{service}/Check", HealthCheckRequest, unary=self._check, counts=False),
-            Rpc(f"{service}/Watch", HealthCheckRequest, streaming=self._watch, counts=False),
+            Rpc(f"{service}/Check", HealthCheckRequest, FOR_ANYONE, unary=self._check, counts=False),
+            Rpc(f"{service}/Watch", HealthCheckRequest, FOR_ANYONE, streaming=self._watch, counts=False),
         ]
 
     def stop(self) -> None:

@@ -18,6 +18,7 @@ from serving.apis.messages import (
     ReloadConfigResponse,
 )
 from serving.apis.tensors import Array
+from serving.embedded.access.tokens import FOR_ADMIN, FOR_METADATA, FOR_PREDICT, FOR_READ
 from serving.embedded.api import Api
 from serving.embedded.grpc.answers import predict_response
 from serving.embedded.grpc.methods import Rpc, Unary
@@ -49,17 +50,26 @@ class ModelServices:
         """The methods of both."""
         engine = self._api.engine
         return [
-            _rpc(services.PREDICT, self._predict),
-            _rpc(services.CLASSIFY, lambda request, call: examples.classify(engine, request, call.deadline, call)),
-            _rpc(services.REGRESS, lambda request, call: examples.regress(engine, request, call.deadline, call)),
+            _rpc(services.PREDICT, FOR_PREDICT, self._predict),
+            _rpc(
+                services.CLASSIFY,
+                FOR_PREDICT,
+                lambda request, call: examples.classify(engine, request, call.deadline, call),
+            ),
+            _rpc(
+                services.REGRESS,
+                FOR_PREDICT,
+                lambda request, call: examples.regress(engine, request, call.deadline, call),
+            ),
             _rpc(
                 services.MULTI_INFERENCE,
+                FOR_PREDICT,
                 lambda request, call: examples.multi_inference(engine, request, call.deadline, call),
                 lambda request: request.tasks[0].model_spec.name if request.tasks else "",
             ),
-            _rpc(services.GET_MODEL_METADATA, self._metadata),
-            _rpc(services.GET_MODEL_STATUS, self._status),
-            _rpc(services.HANDLE_RELOAD_CONFIG_REQUEST, self._reload, lambda _: ""),
+            _rpc(services.GET_MODEL_METADATA, FOR_METADATA, self._metadata),
+            _rpc(services.GET_MODEL_STATUS, FOR_READ, self._status),
+            _rpc(services.HANDLE_RELOAD_CONFIG_REQUEST, FOR_ADMIN, self._reload, lambda _: ""),
         ]
 
     async def _predict(self, request: PredictRequest, call: Call) -> bytes:
@@ -140,5 +150,5 @@ def _answer_bytes(arrays: Iterable[Array], *, tensor_content: bool) -> int:
     return size
 
 
-def _rpc(method: services.Method, handler: Unary, model: Callable[[Any], str] = _MODEL) -> Rpc:
-    return Rpc(method.path, method.request_class, unary=handler, model=model, measured=True)
+def _rpc(method: services.Method, scopes: frozenset[str], handler: Unary, model: Callable[[Any], str] = _MODEL) -> Rpc:
+    return Rpc(method.path, method.request_class, scopes, unary=handler, model=model, measured=True)

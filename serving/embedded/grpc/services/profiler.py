@@ -18,6 +18,7 @@ from fashion_common.files import write_whole
 from serving.apis.messages import ProfileRequest, ProfileResponse, TerminateRequest, TerminateResponse
 from serving.apis.services import PROFILER_SERVICE
 from serving.apis.status import Code
+from serving.embedded.access.tokens import FOR_ADMIN
 from serving.embedded.grpc.methods import Rpc
 from serving.embedded.grpc.services.peers import is_local
 from serving.embedded.observe.calls import Call
@@ -38,8 +39,8 @@ class Profiler:
     def rpcs(self) -> list[Rpc]:
         """The service's methods."""
         return [
-            Rpc(f"/{PROFILER_SERVICE}/Profile", ProfileRequest, self._profile),
-            Rpc(f"/{PROFILER_SERVICE}/Terminate", TerminateRequest, self._terminate),
+            Rpc(f"/{PROFILER_SERVICE}/Profile", ProfileRequest, FOR_ADMIN, self._profile),
+            Rpc(f"/{PROFILER_SERVICE}/Terminate", TerminateRequest, FOR_ADMIN, self._terminate),
         ]
 
     async def _profile(self, request: ProfileRequest, call: Call) -> Message:

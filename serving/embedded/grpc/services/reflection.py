@@ -13,6 +13,7 @@ from grpc_reflection.v1alpha import reflection
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 
 from serving.apis import messages, services
+from serving.embedded.access.tokens import FOR_READ
 from serving.embedded.grpc.methods import Rpc
 from serving.embedded.observe.calls import Call
 
@@ -42,6 +43,6 @@ def rpcs() -> list[Rpc]:
                 yield response
 
     return [
-        Rpc(f"/{service}/ServerReflectionInfo", ServerReflectionRequest, streaming=reflect, counts=False)
+        Rpc(f"/{service}/ServerReflectionInfo", ServerReflectionRequest, FOR_READ, streaming=reflect, counts=False)
         for service in _SERVICES
     ]

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from serving.apis import tensors
 from serving.apis.messages import ClassificationRequest, PredictRequest, TensorProto
+from serving.embedded.access.tokens import FOR_ANYONE
 from serving.embedded.admission.budget import Budget
 from serving.embedded.grpc.messages import MessageReader, Parcel
 from serving.embedded.grpc.methods import Methods, Rpc
@@ -136,14 +137,14 @@ class Port:
         async def unary(request: Message, call: Call) -> Message:
             return handle(request, call)
 
-        rpc = Rpc(PATH, PredictRequest, unary=unary)
+        rpc = Rpc(PATH, PredictRequest, FOR_ANYONE, unary=unary)
         self._method = Methods(Interceptor(list, budget=self.budget), Limits(), Offload(), [rpc]).by_path[PATH].unary
 
     def ask(self, data: Any) -> bytes:
         """The answer."""
         assert self._method is not None
         stream: Any = SimpleNamespace(
-            path=PATH, peer=str, deadline=None, metadata={}, header_bytes=100, trailers=b"", call=None
+            path=PATH, peer=str, deadline=None, metadata={}, header_bytes=100, caller="", trailers=b"", call=None
         )
         return asyncio.run(self._asked(data, stream))
 
@@ -209,7 +210,7 @@ def test_a_request_is_its_handlers_alone(size: int) -> None:
         return PredictRequest()
 
     port = Port(lambda request, _: request)
-    rpc = Rpc(PATH, PredictRequest, unary=unary)
+    rpc = Rpc(PATH, PredictRequest, FOR_ANYONE, unary=unary)
     port._method = Methods(Interceptor(list), Limits(), Offload(), [rpc]).by_path[PATH].unary
     port.ask(predict_request(size).SerializeToString())
     assert counts == [_ALONE]

@@ -12,6 +12,7 @@ from google.protobuf.message import Message
 from google.protobuf.wrappers_pb2 import StringValue
 
 from serving.apis.status import Code
+from serving.embedded.access.tokens import FOR_ANYONE
 from serving.embedded.grpc import methods
 from serving.embedded.grpc.methods import Methods, Rpc
 from serving.embedded.limits import Limits
@@ -41,14 +42,17 @@ class Port:
     def __init__(self, *, logs: bool = True) -> None:
         self.codes: list[Code] = []
         interceptor = Interceptor(list, access_log=(lambda call: self.codes.append(call.code)) if logs else None)
-        rpcs = [Rpc(PATHS[0], StringValue, unary=one), Rpc(PATHS[1], StringValue, streaming=every)]
+        rpcs = [
+            Rpc(PATHS[0], StringValue, FOR_ANYONE, unary=one),
+            Rpc(PATHS[1], StringValue, FOR_ANYONE, streaming=every),
+        ]
         self.methods = Methods(interceptor, Limits(max_response_bytes=LIMIT), Offload(), rpcs)
 
     def stream(self, path: str, **metadata: str) -> Any:
         """A call of a method, as its connection has it."""
         fields = {name.replace("_", "-").encode(): value.encode() for name, value in metadata.items()}
         return SimpleNamespace(
-            path=path, peer=str, deadline=None, metadata=fields, header_bytes=0, trailers=b"", call=None
+            path=path, peer=str, deadline=None, metadata=fields, header_bytes=0, caller="", trailers=b"", call=None
         )
 
     def ask(self, path: str, *messages: bytes, stream: Any = None) -> list[bytes]:

@@ -25,6 +25,7 @@ from serving.apis.messages import (
     SignatureDef,
 )
 from serving.apis.tensors import Array
+from serving.embedded.access.tokens import FOR_ANYONE
 from serving.embedded.admission.budget import Budget
 from serving.embedded.grpc.services.models import ModelServices
 from serving.embedded.inference import examples
@@ -113,7 +114,9 @@ class Server:
 
     def call(self, size: int = 1000) -> Call:
         """A call of a request of so many bytes."""
-        return Call(Interceptor(list, budget=self.budget), Operation("GRPC", "Predict"), "/p", str, "", None, size)
+        return Call(
+            Interceptor(list, budget=self.budget), Operation("GRPC", "Predict", FOR_ANYONE), "/p", str, "", None, size
+        )
 
 
 def request_of(inputs: Mapping[str, Array]) -> PredictRequest:

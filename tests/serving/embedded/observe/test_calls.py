@@ -2,140 +2,29 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
 
-import grpc
 import httpx
 import pytest
-from grpc_health.v1 import health_pb2
-from grpc_reflection.v1alpha import reflection_pb2
 
-from serving.apis import messages, services
+from serving.apis import services
 from serving.apis.services import PROFILER_SERVICE as PROFILER
 from serving.apis.status import Code
+from serving.embedded.access.tokens import FOR_ANYONE
 from serving.embedded.admission.budget import Budget
-from serving.embedded.flags import Flags
-from serving.embedded.grpc.methods import Methods
-from serving.embedded.inference.model import LoadedModel
 from serving.embedded.observe.calls import Call, Interceptor, Operation
-from serving.embedded.observe.tracer import Trace, Tracer
-from serving.embedded.rest.routes import Route
-from serving.embedded.server import ModelServer
 from serving.errors import InvalidArgument, ResourceExhausted
-from tests.support.fakes import FakeServable
 from tests.support.http2_peer import Peer, call
 from tests.support.http2_server import SocketPipe
 from tests.support.live import wait_until
+from tests.support.ports import REQUESTS, UNKNOWN, Ports, described, ports
 
-UNKNOWN = "/no.Service/NoMethod"
-# A request of each REST route, by the name of its operation.
-REQUESTS = {
-    "Predict": ("POST", "/v1/models/m:predict"),
-    "Classify": ("POST", "/v1/models/m/versions/1:classify"),
-    "Regress": ("POST", "/v1/models/m/labels/stable:regress"),
-    "GetModelStatus": ("GET", "/v1/models/m"),
-    "GetModelMetadata": ("GET", "/v1/models/m/metadata"),
-    "NoModel": ("GET", "/v1/models"),
-    "OpenApi": ("GET", "/openapi.json"),
-    "Preflight": ("OPTIONS", "/v1/models/m:predict"),
-    "Malformed": ("PUT", "/v1/models/m"),
-    "Health": ("GET", "/healthz"),
-    "Readiness": ("HEAD", "/readyz?verbose"),
-    "Metrics": ("GET", "/metrics"),
-    "NotFound": ("GET", "/favicon.ico"),
-}
 NEVER_REFUSED = {"Check", "Watch", "ServerReflectionInfo", "Health", "Readiness", "Metrics", "NotFound"}
 HTTP_CODES = {200: "OK", 400: "INVALID_ARGUMENT", 404: "NOT_FOUND", 429: "RESOURCE_EXHAUSTED", 500: "INTERNAL"}
-
-
-class Ports(NamedTuple):
-    """A server in this process whose models do nothing, where it listens, and its access log."""
-
-    server: ModelServer
-    address: str
-    grpc: grpc.Channel
-    rest: httpx.Client
-    log: Path
-    metrics: str | None
-
-    @property
-    def methods(self) -> Methods:
-        """What its gRPC connections answer with."""
-        assert self.server._grpc is not None
-        return self.server._grpc._methods
-
-    @property
-    def routes(self) -> list[Route]:
-        """What its REST connections answer with."""
-        assert self.server._rest is not None
-        return list(self.server._rest._application._routes)
-
-    def line(self) -> dict[str, Any]:
-        """The one line of the log; it is taken out."""
-        wait_until(lambda: self.log.read_text().endswith("\n"))
-        (line,) = self.log.read_text().splitlines()
-        os.truncate(self.log, 0)
-        fields: dict[str, Any] = json.loads(line)
-        return fields
-
-    def ask(self, path: str, data: bytes | None = b"", timeout: float = 10) -> str:
-        """The code that a method answers one message with, or none, whatever its type."""
-        method: Any = self.grpc.stream_stream(path)
-        answers = method(iter(() if data is None else (data,)), timeout=timeout)
-        with contextlib.suppress(grpc.RpcError):
-            for _ in answers:
-                # A Watch goes on: its first answer is enough.
-                if path.endswith("/Watch"):
-                    answers.cancel()
-        return str(answers.code().name)
-
-
-@contextlib.contextmanager
-def ports(path: Path, monkeypatch: pytest.MonkeyPatch, **flags: Any) -> Iterator[Ports]:
-    """A server with every service and every route switched on."""
-    (path / "m" / "1").mkdir(parents=True)
-    # An empty directory would be waited for.
-    (path / "m" / "1" / "saved_model.pb").touch()
-    monitoring = path / "monitoring.config"
-    monitoring.write_text("prometheus_config { enable: true path: '/metrics' }")
-    log = path / "access.log"
-    with log.open("a") as stdout, monkeypatch.context() as patch:
-        patch.setattr(sys, "stdout", stdout)
-        server = ModelServer(
-            Flags(
-                port=0,
-                rest_api_port=0,
-                model_name="m",
-                model_base_path=str(path / "m"),
-                monitoring_config_file=str(monitoring),
-                enable_grpc_healthcheck_service=True,
-                rest_api_enable_cors_support=True,
-                access_log=True,
-                shutdown_grace_seconds=1,
-                **flags,
-            ),
-            lambda name, number, _: LoadedModel(name, number, FakeServable(number)),
-            tracer=Tracer(lambda *_: Trace(b"", empty=True)),
-        )
-    addresses = server.start()
-    assert addresses.grpc
-    try:
-        with (
-            grpc.insecure_channel(addresses.grpc) as channel,
-            httpx.Client(base_url=f"http://{addresses.rest}") as http,
-        ):
-            yield Ports(server, addresses.grpc, channel, http, log, addresses.metrics)
-    finally:
-        server.stop()
 
 
 @pytest.fixture
@@ -143,18 +32,6 @@ def live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ports]:
     """Such a server, with messages and bodies of up to 1000 bytes and one request at a time."""
     with ports(tmp_path, monkeypatch, max_request_bytes=1000, max_concurrent_requests=1) as live_ports:
         yield live_ports
-
-
-def described() -> set[str]:
-    """The paths of all methods that the services' own descriptors have."""
-    described = [messages.service(name) for name in (services.PREDICTION_SERVICE, services.MODEL_SERVICE)]
-    described += [file.services_by_name[name] for file, name in (
-        (health_pb2.DESCRIPTOR, "Health"), (reflection_pb2.DESCRIPTOR, "ServerReflection"),
-    )]  # fmt: skip
-    paths = {f"/{service.full_name}/{method.name}" for service in described for method in service.methods}
-    # TensorFlow ships no descriptor of the one, and grpcio-reflection none of the other, whose messages are the same.
-    paths |= {f"/{PROFILER}/{name}" for name in ("Profile", "Terminate", "Monitor")}
-    return paths | {path.replace("v1alpha", "v1") for path in paths if "v1alpha" in path}
 
 
 def test_every_method_passes_the_interceptor(live: Ports) -> None:
@@ -222,7 +99,7 @@ def test_scrapes_at_once(live: Ports, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_is_never_refused(live: Ports) -> None:
     """Probes, metrics and reflection are answered while everything else is refused; so is what there is not."""
-    held = Call(live.server._interceptor, Operation("GRPC", "Held"), "", str, "")
+    held = Call(live.server._interceptor, Operation("GRPC", "Held", FOR_ANYONE), "", str, "")
     assert set(NEVER_REFUSED) == {
         operation.name
         for operation in [*live.methods._operations.values(), *(route.operation for route in live.routes)]
@@ -310,7 +187,7 @@ def test_the_code_of_an_error(error: BaseException, leaves: type[BaseException],
     calls: list[Code] = []
     interceptor = Interceptor(list, access_log=lambda call: calls.append(call.code))
 
-    with pytest.raises(leaves), Call(interceptor, Operation("GRPC", "X"), "/s/X", str, ""):
+    with pytest.raises(leaves), Call(interceptor, Operation("GRPC", "X", FOR_ANYONE), "/s/X", str, ""):
         raise error
 
     assert calls == [code]
@@ -320,7 +197,7 @@ def test_the_limit() -> None:
     """It counts calls from their begin to their end, however they end; a refused one is noted and does not count."""
     calls: list[Code] = []
     interceptor = Interceptor(list, max_concurrent=1, access_log=lambda call: calls.append(call.code))
-    counted, free = Operation("GRPC", "X"), Operation("GRPC", "Y", counts=False)
+    counted, free = Operation("GRPC", "X", FOR_ANYONE), Operation("GRPC", "Y", FOR_ANYONE, counts=False)
 
     def run(inner: Operation) -> None:
         with Call(interceptor, counted, "", str, ""):
@@ -340,14 +217,14 @@ def test_the_limit() -> None:
 @pytest.mark.parametrize("own", ["mine", "x" * 128])
 def test_a_clients_own_request_id_is_kept(own: str) -> None:
     """As it is."""
-    assert Call(Interceptor(list), Operation("GRPC", "X"), "", str, own).request_id == own
+    assert Call(Interceptor(list), Operation("GRPC", "X", FOR_ANYONE), "", str, own).request_id == own
 
 
 @pytest.mark.parametrize("own", ["", "x" * 129, "a\nb", "\u00fc"])
 def test_what_is_no_request_id_is_replaced(own: str) -> None:
     """By one of this server's own, which stays the call's."""
     interceptor = Interceptor(list)
-    one, other = (Call(interceptor, Operation("GRPC", "X"), "", str, own) for _ in range(2))
+    one, other = (Call(interceptor, Operation("GRPC", "X", FOR_ANYONE), "", str, own) for _ in range(2))
 
     assert own not in {one.request_id, other.request_id}
     assert one.request_id == one.request_id != other.request_id
@@ -358,8 +235,11 @@ def test_a_probe_is_answered_when_every_byte_of_the_budget_is_taken() -> None:
     budget = Budget(10, time.monotonic)
     interceptor = Interceptor(list, budget=budget)
     budget.charge(10)
-    with pytest.raises(ResourceExhausted), Call(interceptor, Operation("GRPC", "Predict"), "", str, "", size=1):
+    with (
+        pytest.raises(ResourceExhausted),
+        Call(interceptor, Operation("GRPC", "Predict", FOR_ANYONE), "", str, "", size=1),
+    ):
         pytest.fail("it was let in")
-    with Call(interceptor, Operation("GRPC", "Check", counts=False), "", str, "", size=1):
+    with Call(interceptor, Operation("GRPC", "Check", FOR_ANYONE, counts=False), "", str, "", size=1):
         assert budget.used == 11
     assert budget.used == 10

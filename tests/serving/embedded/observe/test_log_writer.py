@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from serving.apis.status import Code
+from serving.embedded.access.tokens import FOR_ANYONE
 from serving.embedded.observe.access_log import AccessLog
 from serving.embedded.observe.calls import Call, Interceptor, Operation
 from serving.embedded.observe.log_writer import LogWriter
@@ -135,7 +136,7 @@ def test_what_clients_choose_is_cut(tmp_path: Path, character: str) -> None:
     path = tmp_path / "log"
     with path.open("wb") as file:
         log = AccessLog(file.fileno())
-        call = Call(Interceptor(list), Operation("REST", "X"), character * 2**16, lambda: "127.0.0.1:1", "")
+        call = Call(Interceptor(list), Operation("REST", "X", FOR_ANYONE), character * 2**16, lambda: "127.0.0.1:1", "")
         call.model, call.code = character * 2**16, Code.NOT_FOUND
         log.write(call)
         log.close()

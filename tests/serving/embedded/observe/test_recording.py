@@ -18,6 +18,7 @@ from serving.apis.messages import ModelSpec, PredictRequest
 from serving.apis.recording_files import RecordingWriter
 from serving.apis.recordings import Origin, read_recording
 from serving.apis.status import Code
+from serving.embedded.access.tokens import FOR_ANYONE
 from serving.embedded.admission.budget import Budget
 from serving.embedded.admission.samples import Sample, Samples
 from serving.embedded.inference.exchange import ask_examples
@@ -29,7 +30,7 @@ from tests.support.live import wait_until
 from tests.support.records import TRACEPARENT
 
 WRITER = partial(RecordingWriter, max_file_bytes=2**20, max_age_seconds=3600, max_total_bytes=2**30)
-PREDICT = Operation("GRPC", "Predict")
+PREDICT = Operation("GRPC", "Predict", FOR_ANYONE)
 
 
 class Server:

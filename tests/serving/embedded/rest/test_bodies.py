@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from serving.embedded.access.tokens import FOR_ANYONE
 from serving.embedded.limits import Limits
 from serving.embedded.observe.calls import Call, Interceptor, Operation
 from serving.embedded.offload import Offload
@@ -20,7 +21,7 @@ LIMITS = Limits(max_request_elements=6, max_unpacked_bytes=13)
 def parsed(body: bytes, limits: Limits) -> dict[str, Any]:
     """What a body holds."""
     request: Any = SimpleNamespace(take_body=lambda: body)
-    call = Call(Interceptor(list), Operation("REST", "Predict"), "/p", str, "", None, len(body))
+    call = Call(Interceptor(list), Operation("REST", "Predict", FOR_ANYONE), "/p", str, "", None, len(body))
     document = asyncio.run(Bodies(Offload(), limits).parse(request, call))
     return document.value
 

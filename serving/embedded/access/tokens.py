@@ -1,0 +1,95 @@
+"""Bearer tokens (RFC 6750): who asks, and whether the method is theirs to ask for.
+
+A token is hashed for each request, and its digest is compared with that of every line, whether one has matched or not.
+Nothing is kept by the token itself: a table of tokens seen before would save a microsecond, hold secrets, and find them
+by comparisons that take longer the more of them is right.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from fashion_common.errors import TokenFileError
+from fashion_common.tokens import ADMIN, OWN_LINE_VARIABLE, PREDICT, READ, TOKEN, Entry, parse_entries
+from serving.embedded.event_log import TOKENS_CHANGED, log_event
+from serving.errors import PermissionDenied, ServerConfigError, ServingError, Unauthenticated
+
+# What a method asks of its callers: one of these scopes. Everybody has the last.
+_ANYONE = "anyone"
+FOR_PREDICT, FOR_READ, FOR_ADMIN = frozenset({PREDICT}), frozenset({READ}), frozenset({ADMIN})
+# The inputs of a model: without them nobody can form a request.
+FOR_METADATA = FOR_PREDICT | FOR_READ
+FOR_ANYONE = frozenset({_ANYONE})
+
+_HEADER = b"authorization"
+_BEARER = re.compile(rb"bearer +(" + TOKEN.pattern.encode() + rb")", re.IGNORECASE)
+
+
+class Verdict(NamedTuple):
+    """Whether a request may go on. caller: a token's name, "" where there is none. error: why not.
+
+    challenge: what the error's `WWW-Authenticate` says (RFC 6750, section 3).
+    """
+
+    caller: str = ""
+    error: ServingError | None = None
+    challenge: str = ""
+
+
+_GRANTED = Verdict()
+
+
+class Tokens:
+    """The tokens of --token_file. Raises ServerConfigError when that cannot be followed."""
+
+    def __init__(self, file: str) -> None:
+        self._file = file
+        # Of `fashion serve`, which asks for the state of what it has started.
+        self._own = parse_entries(os.environ.get(OWN_LINE_VARIABLE, ""), OWN_LINE_VARIABLE)
+        self._entries = self._read()
+
+    def reload(self) -> None:
+        """Takes over what the file says now. Raises ServerConfigError, and nothing has changed then."""
+        self._entries = self._read()
+        log_event(TOKENS_CHANGED, file=self._file, tokens=len(self._entries) - len(self._own))
+
+    def _read(self) -> list[Entry]:
+        try:
+            return [*parse_entries(Path(self._file).read_text(encoding="utf-8"), self._file), *self._own]
+        except (OSError, UnicodeDecodeError) as error:
+            raise ServerConfigError(f"--token_file: {self._file} cannot be read: {error}") from error
+        except TokenFileError as error:
+            raise ServerConfigError(f"--token_file: {error}") from error
+
+    def verdict(self, scopes: frozenset[str], headers: Mapping[bytes, bytes]) -> Verdict:
+        """On a request with these headers, by lower-case name, for a method that asks for one of these scopes."""
+        if _ANYONE in scopes:
+            return _GRANTED
+        value = headers.get(_HEADER)
+        if value is None:
+            text = "The request has no token: send the header authorization: Bearer TOKEN"
+            return Verdict(error=Unauthenticated(text), challenge="Bearer")
+        match = _BEARER.fullmatch(value)
+        entry = self._entry(hashlib.sha256(match[1]).digest()) if match else None
+        if entry is None:
+            text = "The request's token is not known here: is it this server's, and was it not withdrawn?"
+            return Verdict(error=Unauthenticated(text), challenge='Bearer error="invalid_token"')
+        if scopes.isdisjoint(entry.scopes):
+            wanted, own = " or ".join(sorted(scopes)), " and ".join(sorted(entry.scopes))
+            text = f"The token of {entry.name} has the scope {own}, and this method wants {wanted}"
+            challenge = f'Bearer error="insufficient_scope", scope="{" ".join(sorted(scopes))}"'
+            return Verdict(entry.name, PermissionDenied(text), challenge)
+        return Verdict(entry.name)
+
+    def _entry(self, digest: bytes) -> Entry | None:
+        match = None
+        for entry in self._entries:
+            if hmac.compare_digest(entry.digest, digest):
+                match = entry
+        return match

@@ -1,0 +1,81 @@
+"""`fashion token`: the token once, and its line for the server."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from client.cli import fashion
+from fashion_common.tokens import parse_entries
+
+
+def run(*arguments: str) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr."""
+    result = CliRunner().invoke(fashion, ["token", *arguments])
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_the_token_is_printed_alone_and_the_line_beside_it() -> None:
+    """On stdout and on stderr; the line has the digest."""
+    code, token, text = run("ann", "--scope", "read", "--scope", "predict")
+    digest = hashlib.sha256(token.strip().encode()).hexdigest()
+    assert (code, text) == (0, f"The line for the server's --token_file:\nann {digest} predict,read\n")
+
+
+def test_the_line_is_appended_to_a_file(tmp_path: Path) -> None:
+    """Which is its owner's alone when it is new, keeps what it has, and never has the token."""
+    file = tmp_path / "tokens"
+    _, first, text = run("ann", "--scope", "predict", "--file", str(file))
+    assert (text, stat.S_IMODE(file.stat().st_mode)) == ("", 0o600)
+    file.write_text(f"# Ours\n{file.read_text().rstrip()}")
+    code, output, _ = run("bob", "--scope", "admin", "--file", str(file), "--json")
+    second = json.loads(output)
+    assert code == 0
+    assert file.read_text().startswith("# Ours\nann ")
+    entries = parse_entries(file.read_text(), "tokens")
+    assert [(entry.name, entry.digest) for entry in entries] == [
+        (name, hashlib.sha256(token.encode()).digest())
+        for name, token in (("ann", first.strip()), ("bob", second["token"]))
+    ]
+    assert second | {"token": ""} == {"name": "bob", "scopes": ["admin"], "token": "", "line": entries[1].line}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        (["a b", "--scope", "read"], 2, "'a b' is no name: letters, digits and . _ @ -, 64 at most"),
+        (["ann"], 2, "Missing option '--scope'"),
+        (["ann", "--scope", "root"], 2, "'root' is not one of 'predict', 'read', 'admin'"),
+        (["ann", "--scope", "read", "--file", "/none/tokens"], 1, "/none/tokens cannot be written: "),
+    ],
+)
+def test_what_cannot_be_done(arguments: list[str], code: int, text: str) -> None:
+    """Nothing is printed that looks like a token."""
+    result = run(*arguments)
+    assert result[:2] == (code, "")
+    assert text in result[2]
+
+
+def test_a_file_with_a_wrong_line_is_left_as_it_is(tmp_path: Path) -> None:
+    """It may be no file of tokens at all."""
+    file = tmp_path / "tokens"
+    file.write_text("hello\n")
+    code, output, text = run("ann", "--scope", "read", "--file", str(file))
+    assert (code, output, file.read_text()) == (2, "", "hello\n")
+    assert f"{file}:1: 1 words, where NAME SHA256" in text
+
+
+def test_the_umask_does_not_matter(tmp_path: Path) -> None:
+    """A new file is never anybody else's."""
+    mask = os.umask(0)
+    try:
+        run("ann", "--scope", "read", "--file", str(tmp_path / "tokens"))
+    finally:
+        os.umask(mask)
+    assert stat.S_IMODE((tmp_path / "tokens").stat().st_mode) == 0o600
