@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from client.connection import Connection, connect
     from client.errors import ClientError, ClientUsageError, ImageError, ImageWarning, ServerError
     from client.recorder import Recorder
+    from client.tracing import trace
     from client.transports.security import Security
     from client.types import ClassScore, Metadata, ModelSpec, Prediction, VersionStatus
 
@@ -35,8 +36,12 @@ __all__ = [
     "ServerError",
     "VersionStatus",
     "connect",
+    "trace",
 ]
-_MODULES = ("client.errors", "client.types", "client.transports.security", "client.connection", "client.recorder")
+_MODULES = (
+    "client.errors", "client.types", "client.tracing", "client.transports.security", "client.connection",
+    "client.recorder",
+)  # fmt: skip
 
 
 def __getattr__(name: str) -> object:

@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from client import tracing
 from client.calls import parts
 from client.connection import BaseConnection, open_transports
 from client.errors import ServerError
@@ -168,6 +169,7 @@ class AsyncConnection(BaseConnection):
                     response = await transport.send(exchange.request, seconds)
                 result = exchange.read(response)
             except ServerError as error:
+                error.locate("", tracing.current(), in_trace=True)
                 self._check_open(error)
                 await asyncio.sleep(attempts.pause(error))
                 continue

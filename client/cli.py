@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import click
 
 from client.errors import ImageWarning
+from client.tracing import take_environment
 from fashion_common.errors import EXIT_USAGE, FashionError
 from fashion_common.installation import install_command
 from fashion_common.native_stderr import native_stderr_silenced
@@ -149,6 +150,7 @@ def main() -> None:
     """Runs `fashion` with the process's arguments and exits."""
     if "_FASHION_COMPLETE" in os.environ:
         _keep_fish_descriptions_whole()
+    take_environment(os.environ)
     fashion(prog_name="fashion")
 
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+from client import tracing
 from client.calls import parts
 from client.errors import ClientUsageError, ServerError
 from client.limits import TIMEOUT
@@ -245,6 +246,7 @@ class Connection(BaseConnection):
                     response = transport.send(exchange.request, seconds)
                 result = exchange.read(response)
             except ServerError as error:
+                error.locate("", tracing.current(), in_trace=True)
                 self._check_open(error)
                 time.sleep(attempts.pause(error))
                 continue

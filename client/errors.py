@@ -17,6 +17,7 @@ from __future__ import annotations
 import re
 
 from fashion_common.errors import EXIT_USAGE, FashionError
+from fashion_common.trace_context import TraceContext
 
 
 class ClientError(FashionError):
@@ -40,7 +41,9 @@ class ImageWarning(UserWarning):
 class ServerError(ClientError):
     """The server answered an error, or the call never reached it.
 
-    `code` is a gRPC status code's name (`NOT_FOUND`), over both APIs; `details` is the server's own text.
+    `code` is a gRPC status code's name (`NOT_FOUND`), over both APIs; `details` is the server's own text. `request_id`
+    and `trace_id` find the request in the server's logs and traces, where the server told them. The text has the id of
+    a trace that the caller belongs to (`client.trace`).
     """
 
     def __init__(self, code: str, details: str, hint: str = "") -> None:
@@ -48,10 +51,25 @@ class ServerError(ClientError):
         self.code = code
         self.details = details
         self.hint = hint
+        self.request_id = ""
+        self.trace_id = ""
+        self.in_trace = False
+
+    def __str__(self) -> str:
+        return super().__str__() + (f" [trace {self.trace_id}]" if self.in_trace else "")
 
     def with_hint(self, hint: str) -> ServerError:
         """The same error with this hint; its own where this one is empty."""
-        return type(self)(self.code, self.details, hint or self.hint)
+        error = type(self)(self.code, self.details, hint or self.hint)
+        error.request_id, error.trace_id, error.in_trace = self.request_id, self.trace_id, self.in_trace
+        return error
+
+    def locate(self, request_id: str, trace: TraceContext | None, *, in_trace: bool = False) -> ServerError:
+        """Notes by what its request is found; gives itself. in_trace: whether the caller belongs to the trace."""
+        self.request_id = request_id or self.request_id
+        self.in_trace = self.in_trace or (in_trace and trace is not None)
+        self.trace_id = trace.trace_id if trace is not None else self.trace_id
+        return self
 
 
 class ServerUnreachableError(ServerError):

@@ -10,6 +10,7 @@ import grpc
 import grpc.aio
 
 from client.errors import ClientUsageError, server_error
+from client.tracing import attempt_headers
 from client.transports import grpc_wire
 from client.transports.address import ServerAddress
 from client.transports.base import Wire
@@ -44,11 +45,12 @@ class GrpcTransport:
     def send(self, request: grpc_wire.Request, timeout: float) -> Any:
         """See Transport."""
         method = self._methods.get(request.method) or self._callable(request.method)
+        metadata = self._security.headers + attempt_headers(self._security.headers)
         if not request.trailers:
-            return method(request.message, timeout=timeout, metadata=self._security.headers)
+            return method(request.message, timeout=timeout, metadata=metadata)
         if self._asynchronous:
-            return _with_trailers(method(request.message, timeout=timeout, metadata=self._security.headers))
-        response, call = method.with_call(request.message, timeout=timeout, metadata=self._security.headers)
+            return _with_trailers(method(request.message, timeout=timeout, metadata=metadata))
+        response, call = method.with_call(request.message, timeout=timeout, metadata=metadata)
         return response, call.trailing_metadata()
 
     @contextmanager
@@ -61,7 +63,7 @@ class GrpcTransport:
             details: str = error.details() or ""
             if code is grpc.StatusCode.UNAVAILABLE and "connect" in details.lower():
                 details = f"{self._address}: {details.rsplit('last error: ', 1)[-1]}"
-            raise server_error(code.name, details) from error
+            raise server_error(code.name, details).locate(*grpc_wire.origin(error.trailing_metadata())) from error
 
     def diagnosis(self) -> str:
         """See Transport."""

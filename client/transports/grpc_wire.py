@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import array
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from google.protobuf.message import DecodeError, Message
 
 from client.errors import ClientUsageError, ServerError
 from client.transports.base import Exchange
 from client.types import Call, Calls, Metadata, ModelSpec, Output, Signature, VersionStatus
+from fashion_common.trace_context import TraceContext, parse
 from serving.apis import messages, runtimes, services
 from serving.apis.signatures import signatures
 from serving.apis.status import Code
@@ -41,7 +42,7 @@ _METHODS = {
 }
 
 # Names and values.
-Trailers = Sequence[tuple[str, str | bytes]]
+Trailers = Iterable[Any]
 
 
 class Request(NamedTuple):
@@ -106,6 +107,19 @@ def predict_request(model: ModelSpec, call: Call) -> messages.PredictRequest:
 def outputs(response: messages.PredictResponse) -> dict[str, Output]:
     """The outputs of an answer by name. Raises ServerError for what is no classifier's."""
     return {name: _output(name, proto) for name, proto in response.outputs.items()}
+
+
+def origin(trailers: Trailers | None) -> tuple[str, TraceContext | None]:
+    """By what the request of an error is found: its id and its trace, "" and None where the server does not tell."""
+    details = dict(trailers or ()).get("grpc-status-details-bin", b"")
+    try:
+        for detail in messages.Status.FromString(details if isinstance(details, bytes) else b"").details:
+            if detail.type_url.endswith("/google.rpc.RequestInfo"):
+                info = messages.RequestInfo.FromString(detail.value)
+                return info.request_id, parse(info.serving_data)
+    except DecodeError:
+        pass
+    return "", None
 
 
 def _arrays(response: messages.PredictResponse) -> dict[str, Array]:

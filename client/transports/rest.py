@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 
 from client.errors import ClientUsageError, server_error
+from client.tracing import attempt_headers
 from client.transports import rest_wire
 from client.transports.address import ServerAddress
 from client.transports.base import Wire
@@ -37,7 +38,7 @@ class RestTransport:
         return self._http.request(
             request.method,
             request.path,
-            headers=request.headers,
+            headers=request.headers | dict(attempt_headers(self._security.headers)),
             content=request.body,
             timeout=timeout,
             extensions=self._extensions,

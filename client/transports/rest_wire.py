@@ -30,6 +30,7 @@ from client.types import (
     TensorInfo,
     VersionStatus,
 )
+from fashion_common.trace_context import TRACERESPONSE, parse
 from serving.apis import runtimes
 from serving.apis.status import Code
 
@@ -196,7 +197,7 @@ def _expecting(subject: str) -> Iterator[None]:
 
 def _text(response: httpx.Response) -> str:
     if response.status_code != _OK:
-        raise server_error(Code.of_http_status(response.status_code).name, f"HTTP status {response.status_code}")
+        raise _server_error(response, f"HTTP status {response.status_code}")
     return response.text
 
 
@@ -208,11 +209,16 @@ def _answer(response: httpx.Response) -> dict[str, Any]:
         answer = None
     if response.status_code != _OK:
         details = answer.get("error") if isinstance(answer, dict) else None
-        code = Code.of_http_status(response.status_code)
-        raise server_error(code.name, str(details or f"HTTP status {response.status_code}"))
+        raise _server_error(response, str(details or f"HTTP status {response.status_code}"))
     if not isinstance(answer, dict):
         raise ServerError("INTERNAL", "the answer is not a JSON object: is this TF Serving's REST port?")
     return answer
+
+
+def _server_error(response: httpx.Response, details: str) -> ServerError:
+    trace = parse(response.headers.get(TRACERESPONSE, ""))
+    code = Code.of_http_status(response.status_code)
+    return server_error(code.name, details).locate(response.headers.get("x-request-id", ""), trace)
 
 
 def _model(spec: Any) -> ModelSpec:

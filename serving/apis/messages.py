@@ -15,7 +15,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import Message
 
-_PACKAGES = ("tensorflow.serving", "tensorflow")
+_PACKAGES = ("tensorflow.serving", "tensorflow", "google.rpc")
 
 
 def _load() -> tuple[DescriptorPool, dict[str, int]]:

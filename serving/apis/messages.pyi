@@ -1812,6 +1812,18 @@ class SavedModel(Message):
     def meta_graphs(self) -> RepeatedCompositeFieldContainer[MetaGraphDef]: ...
     def __init__(self, *, saved_model_schema_version: int | None = ..., meta_graphs: Iterable[MetaGraphDef] | None = ...) -> None: ...
 
+class Status(Message):
+    code: int
+    message: str
+    @property
+    def details(self) -> RepeatedCompositeFieldContainer[Any]: ...
+    def __init__(self, *, code: int | None = ..., message: str | None = ..., details: Iterable[Any] | None = ...) -> None: ...
+
+class RequestInfo(Message):
+    request_id: str
+    serving_data: str
+    def __init__(self, *, request_id: str | None = ..., serving_data: str | None = ...) -> None: ...
+
 class ProfileOptions(Message):
     host_tracer_level: int
     device_tracer_level: int

@@ -8,7 +8,6 @@ https://github.com/tensorflow/serving/blob/master/tensorflow_serving/apis/predic
 from __future__ import annotations
 
 import functools
-import re
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,9 +20,6 @@ from serving.apis.messages import LogMetadata, ModelSpec, PredictionLog, Samplin
 from serving.apis.tensors import varint
 from serving.apis.tfrecord import RecordError, TruncatedRecordError, is_tfrecord, read_records
 
-TRACEPARENT_HEADER = "traceparent"
-# https://www.w3.org/TR/trace-context/#traceparent-header, version 00.
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 # By the request's message.
 _LOGS = {
     "PredictRequest": "predict_log",
@@ -60,11 +56,6 @@ class Origin(NamedTuple):
         """That of a record."""
         request_id, has_trace, traceparent = log.log_metadata.request_origin.rpartition(";")
         return cls(request_id, traceparent) if has_trace else cls(traceparent)
-
-
-def traceparent(text: str) -> str:
-    """A header's value if it is a traceparent, else an empty text: whoever gets another is to ignore it."""
-    return text if _TRACEPARENT.fullmatch(text) else ""
 
 
 def prediction_log(

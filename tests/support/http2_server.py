@@ -16,6 +16,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import uvloop
 
+from fashion_common.trace_context import TraceContext
 from serving.apis.status import Code
 from serving.embedded.admission import Admission
 from serving.embedded.admission.budget import Budget
@@ -44,6 +45,8 @@ class Call:
     """What a handler of the tests keeps of its call."""
 
     code = Code.OK
+    request_id = "id"
+    trace = TraceContext("1" * 32, "2" * 16)
 
 
 class Methods:

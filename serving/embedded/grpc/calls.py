@@ -185,7 +185,12 @@ class Calls:
             return
         if at_once:
             self.outbox.forget(stream)
-        self.outbox.end(stream, messages.status_trailers(error.code, str(error)) + stream.trailers)
+        trailers = messages.status_trailers(error.code, str(error)) + stream.trailers
+        if stream.call is not None:
+            trailers += messages.error_details(
+                error.code, str(error), stream.call.request_id, stream.call.trace.traceparent
+            )
+        self.outbox.end(stream, trailers)
 
     def _begin(self, number: int, head: messages.Head, *, ends: bool, now: float) -> None:
         if self.refusing or len(self._streams) >= self._limits.max_streams:

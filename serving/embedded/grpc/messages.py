@@ -5,6 +5,7 @@ https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md
 
 from __future__ import annotations
 
+import base64
 import re
 import struct
 import zlib
@@ -15,6 +16,8 @@ from urllib.parse import quote_from_bytes
 
 import hpack
 
+from fashion_common import trace_context
+from serving.apis.messages import RequestInfo, Status
 from serving.apis.status import Code
 from serving.embedded.grpc import frames
 from serving.errors import Internal, ResourceExhausted, ServingError, quoted
@@ -26,6 +29,8 @@ MAX_KNOWN_BLOCKS = 64
 MAX_KNOWN_BYTES = 1024
 # What is too long is read to its end all the same, up to so many times the limit: the table must not be lost.
 HARD_LIMIT = 4
+_REQUEST_INFO = "type.googleapis.com/google.rpc.RequestInfo"
+_MAX_DETAILED_BYTES = 1024
 # A status's message: what is longer is cut off.
 _MAX_STATUS_TEXT = 4096
 
@@ -112,6 +117,11 @@ class HeadReader:
 
 def _head(headers: Sequence[tuple[bytes, bytes]], max_bytes: int) -> Head:
     fields = dict(headers)
+    if len(fields) < len(headers):
+        # A list may come in several fields (RFC 9110, section 5.2); several traceparents are none.
+        for key in trace_context.FIELDS:
+            if key in fields:
+                fields[key] = b",".join(value for name, value in headers if name == key)
     match = _TIMEOUT.fullmatch(fields.get(b"grpc-timeout", b""))
     timeout = int(match[1]) * _SECONDS[match[2]] if match else None
     http_status = 0
@@ -316,6 +326,21 @@ class MessageReader:
         if not self._compressed and self._length <= _SMALL_BYTES:
             return b"".join(pieces)
         return Parcel(pieces, self._length, self._encoding if self._compressed else b"", self._limit)
+
+
+def error_details(code: Code, message: str, request_id: str, traceparent: str) -> bytes:
+    """The header block of an error's details, by which its request is found in logs and traces.
+
+    A google.rpc.Status with a RequestInfo, whose serving_data is the traceparent: https://google.aip.dev/193. Empty for
+    a long message, which it would repeat: peers take no more than 8 KiB of headers.
+    """
+    text = message.encode("utf-8", "replace")
+    if len(text) > _MAX_DETAILED_BYTES:
+        return b""
+    status = Status(code=int(code), message=text.decode())
+    info = RequestInfo(request_id=request_id, serving_data=traceparent)
+    status.details.add(type_url=_REQUEST_INFO, value=info.SerializeToString())
+    return frames.header(b"grpc-status-details-bin", base64.b64encode(status.SerializeToString()).rstrip(b"="))
 
 
 def status_trailers(code: Code, message: str) -> bytes:

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import NamedTuple, Protocol
 
+from fashion_common.trace_context import TraceContext
 from serving.apis.status import Code
 from serving.embedded.admission.budget import Holding
 from serving.embedded.grpc.messages import Head, Message, MessageReader
@@ -27,6 +28,14 @@ class CallRecord(Protocol):
     """What a handler keeps of its call. code: set for one that is cancelled because the call has failed otherwise."""
 
     code: Code
+
+    @property
+    def request_id(self) -> str:
+        """What an error names it by."""
+
+    @property
+    def trace(self) -> TraceContext:
+        """Its place in a distributed trace."""
 
 
 class Stream:

@@ -35,6 +35,7 @@ def _line(call: Call, max_text: int) -> str:
     fields = {
         "time": _now(),
         "request_id": call.request_id,
+        "trace_id": call.trace.trace_id,
         "protocol": call.operation.entrypoint,
         "path": call.path[:max_text],
         "model": call.model[:max_text],

@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-from serving.apis.recordings import TRACEPARENT_HEADER, Origin, traceparent
+from fashion_common.trace_context import TRACEPARENT, TRACESTATE, TraceContext, new_trace, parse
+from serving.apis.recordings import Origin
 from serving.apis.status import Code
 from serving.embedded.admission.budget import Budget
 from serving.embedded.admission.samples import Sample, Samples
@@ -19,7 +20,7 @@ from serving.errors import Internal, ResourceExhausted, ServingError
 log = logging.getLogger(__name__)
 
 REQUEST_ID_HEADER = "x-request-id"
-_TRACEPARENT = TRACEPARENT_HEADER.encode()
+_TRACEPARENT, _TRACESTATE = TRACEPARENT.encode(), TRACESTATE.encode()
 _NO_METADATA: Mapping[bytes, bytes] = {}
 # A client's own id that is longer is not taken over: it would fill the log.
 _MAX_REQUEST_ID = 128
@@ -68,7 +69,7 @@ class Call:
     """
 
     __slots__ = (
-        "_interceptor", "_metadata", "_request_id", "begin", "caller", "code", "deadline", "header", "model",
+        "_interceptor", "_metadata", "_request_id", "_trace", "begin", "caller", "code", "deadline", "header", "model",
         "operation", "path", "peer", "samples", "size",
     )  # fmt: skip
 
@@ -97,6 +98,7 @@ class Call:
         self.size = size
         self._metadata = metadata
         self.caller = caller
+        self._trace: TraceContext | None = None
         self.samples: Sequence[tuple[Sampler[Any], Sample]] = ()
 
     @property
@@ -106,6 +108,22 @@ class Call:
         if not (0 < len(own) <= _MAX_REQUEST_ID and own.isascii() and own.isprintable()):
             self._request_id = own = f"{_PREFIX}-{next(_NUMBERS):x}"
         return own
+
+    @property
+    def caller_trace(self) -> TraceContext | None:
+        """The trace that the caller says, if it says one."""
+        parent = self._metadata.get(_TRACEPARENT)
+        if parent is None:
+            return None
+        return parse(parent.decode("latin-1"), self._metadata.get(_TRACESTATE, b"").decode("latin-1"))
+
+    @property
+    def trace(self) -> TraceContext:
+        """This call as a span: of the caller's trace, or else of a new one. Made when it is first asked for."""
+        if self._trace is None:
+            caller = self.caller_trace
+            self._trace = new_trace() if caller is None else caller.child()
+        return self._trace
 
     def charge(self, size: int) -> None:
         """Takes so many bytes more for as long as the call lasts. Raises ResourceExhausted when there are too few."""
@@ -134,7 +152,7 @@ class Call:
     @property
     def origin(self) -> Origin:
         """Where it came from, as its record says."""
-        return Origin(self.request_id, traceparent(self._metadata.get(_TRACEPARENT, b"").decode("latin-1")))
+        return Origin(self.request_id, (self.caller_trace or self.trace).traceparent)
 
     def __enter__(self) -> Call:
         self._interceptor.enter(self)

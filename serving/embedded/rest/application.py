@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from urllib.parse import unquote
 
+from fashion_common.trace_context import TRACERESPONSE
+from serving.apis.status import Code
 from serving.embedded.access.tokens import FOR_ANYONE, Tokens
 from serving.embedded.limits import Limits
 from serving.embedded.observe.calls import REQUEST_ID_HEADER, Call, Interceptor, Operation
@@ -19,6 +21,7 @@ from serving.errors import ResourceExhausted, ServingError
 
 _REQUEST_ID = REQUEST_ID_HEADER.encode()
 _REQUEST_ID_LINE = _REQUEST_ID + b": %s\r\n%s"
+_TRACERESPONSE_LINE = TRACERESPONSE.encode() + b": %s\r\n"
 _CORS = (
     b"access-control-allow-origin: *\r\naccess-control-allow-methods: POST, GET\r\n"
     b"access-control-allow-headers: Content-Type\r\n"
@@ -113,6 +116,8 @@ class RestApplication:
         headers = _REQUEST_ID_LINE % (call.request_id.encode("latin-1"), self._cors)
         if call.header:
             headers += b"%s: %s\r\n" % call.header
+        if reply.code != Code.OK:
+            headers += _TRACERESPONSE_LINE % call.trace.traceparent.encode()
         return Answer(reply.status, reply.body, reply.content_type, headers)
 
     def _route(self, method: str, path: str) -> tuple[Route, re.Match[str], str]:

@@ -14,6 +14,7 @@ from typing import cast
 
 import httptools
 
+from fashion_common.trace_context import FIELDS
 from serving.embedded.admission.budget import Budget, Holding
 from serving.embedded.limits import Limits
 from serving.embedded.rest.messages import HttpRequest, Refusal
@@ -134,6 +135,9 @@ class Connection:
         if self.phase == Phase.HEAD:
             name = name.lower()
             self._hosts += name == b"host"
+            if name in self._headers and name in FIELDS:
+                # A list may come in several fields (RFC 9110, section 5.2); several traceparents are none.
+                value = b"%s,%s" % (self._headers[name], value)
             self._headers[name] = value
 
     def on_headers_complete(self) -> None:

@@ -18,7 +18,6 @@ from serving.apis.recordings import (
     prediction_log,
     read_recording,
     recordings_at,
-    traceparent,
 )
 from tests.support.records import TRACEPARENT, predict_log
 from tests.support.tfrecords import write_records
@@ -94,15 +93,6 @@ def test_an_origin_comes_back_as_it_was(request_id: str, trace: str) -> None:
     origin = Origin(request_id, trace)
     log = messages.PredictionLog(log_metadata=messages.LogMetadata(request_origin=origin.text))
     assert Origin.of(log) == origin
-
-
-@pytest.mark.parametrize(
-    "text", ["", TRACEPARENT[:-1], TRACEPARENT + "0", TRACEPARENT.replace("-", ";"), "\u00e9" * 55]
-)
-def test_what_is_no_traceparent_is_ignored(text: str) -> None:
-    """As W3C's recommendation asks for."""
-    assert traceparent(TRACEPARENT) == TRACEPARENT
-    assert traceparent(text) == ""
 
 
 @pytest.mark.parametrize("missing", [1, 5, 40])

@@ -46,3 +46,12 @@ def test_what_changes_the_table_is_read_anew(encoder: hpack.Encoder) -> None:
     assert reader.read(newest).metadata == {b"x": b"first"}
     reader.read(bytes(encoder.encode([("x", "second")])))
     assert reader.read(newest).metadata == {b"x": b"second"}
+
+
+def test_a_trace_that_comes_in_several_fields(encoder: hpack.Encoder) -> None:
+    """A tracestate is one list; several traceparents are none. Of other fields the last counts."""
+    fields = [("traceparent", "1"), ("tracestate", "a=1"), ("x", "1"), ("tracestate", "b=2"), ("x", "2")]
+    metadata = HeadReader(10_000).read(bytes(encoder.encode(fields))).metadata
+    assert metadata == {b"traceparent": b"1", b"tracestate": b"a=1,b=2", b"x": b"2"}
+    twice = HeadReader(10_000).read(bytes(hpack.Encoder().encode(fields[:1] * 2))).metadata
+    assert twice == {b"traceparent": b"1,1"}

@@ -52,7 +52,9 @@ def test_the_access_log(tmp_path: Path) -> None:
         lines = [json.loads(line) for line in process.stdout.read().splitlines()]
         assert process.wait(30) == 0
     first, second = lines
-    assert first.keys() == {"time", "request_id", "protocol", "path", "model", "code", "duration_ms", "peer"}
+    assert first.keys() == {
+        "time", "request_id", "trace_id", "protocol", "path", "model", "code", "duration_ms", "peer",
+    }  # fmt: skip
     assert [first[key] for key in ("request_id", "protocol", "path", "model", "code")] == [
         "a", "GRPC", "/tensorflow.serving.PredictionService/Predict", "kitchen", "OK",
     ]  # fmt: skip

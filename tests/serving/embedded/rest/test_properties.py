@@ -61,7 +61,9 @@ def answers(data: bytes, cuts: Iterable[int], *, leaves: bool) -> bytes:
         assert not port.connections
         assert port.admission.budget.used == 0
         assert len(port.admission.connections) == 0
-    return re.sub(rb"(x-request-id|date): [^\r]*", b"", told.replace(b"HTTP/1.1 100 Continue\r\n\r\n", b""))
+    return re.sub(
+        rb"(x-request-id|traceresponse|date): [^\r]*", b"", told.replace(b"HTTP/1.1 100 Continue\r\n\r\n", b"")
+    )
 
 
 @settings(deadline=None)
