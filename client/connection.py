@@ -273,10 +273,10 @@ def connect(
         same model; `grpc://127.0.0.1:8500` by default.
     model: which model and version; the newest version of `fashion_mnist` by default.
     timeout: the deadline of every call, in seconds.
-    security: certificates and headers.
+    security: certificates, headers, and the token of a server that asks who calls.
     retry: whether UNAVAILABLE is tried again, and several servers are asked for one call; False to measure them.
     recorder: records every Predict request that is answered, and its answer; its maker closes it.
-    Raises ClientUsageError for a bad address, deadline or certificate.
+    Raises ClientUsageError for a bad address, deadline or certificate, and a token that would go in the clear.
     """
     transports = open_transports(servers, timeout, security, asynchronous=False)
     return Connection(transports, model or ModelSpec(), timeout=timeout, retry=retry, recorder=recorder)
@@ -293,6 +293,12 @@ def open_transports(
             f"{addresses[0]} has no TLS, which --tls-ca, --tls-certificate and --tls-server-name are for: "
             "name a server by grpcs:// or https://"
         )
+    for address in addresses:
+        if security and security.token and not (address.is_secure or address.is_local):
+            raise ClientUsageError(
+                f"{address} has no TLS, and the token could be read on the way: name the server by grpcs:// or "
+                "https://, or reach it over a tunnel to 127.0.0.1"
+            )
     return [_open(address, security or Security(), asynchronous=asynchronous) for address in addresses]
 
 

@@ -83,6 +83,8 @@ class DeadlineExceededError(ServerError):
 _HINTS = {
     "UNAVAILABLE": "start a server with `fashion serve`, or name one with --server",
     "DEADLINE_EXCEEDED": "give it longer with --timeout SECONDS",
+    "UNAUTHENTICATED": "--token-file names the file with your token; `fashion token` makes one for a server of yours",
+    "PERMISSION_DENIED": "ask who runs the server for a token with that scope: `fashion token NAME --scope SCOPE`",
     "NOT_FOUND": "is this name served? --model-name names another model; `fashion status` shows a model's versions",
     "UNIMPLEMENTED": "is this address TF Serving's? gRPC is usually on port 8500, REST on 8501",
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from client import limits
-from client.errors import ServerError
+from client.errors import ClientUsageError, ServerError
 from client.transports.address import DEFAULT_SERVER
 from client.types import Preprocess
 from fashion_common.served_model import MODEL_NAME
@@ -156,6 +157,9 @@ def with_servers(command: Callable[..., None]) -> Callable[..., None]:
         metavar="KEY=VALUE",
         help="A header for a gateway, such as authorization='Bearer TOKEN'; never printed.",
     )
+    @_shared(
+        "--token-file", type=FILE, help="The file with your token, sent over TLS or to this machine; or FASHION_TOKEN."
+    )
     @_shared("--tls-ca", type=FILE, help="Certificate authorities to trust (PEM).")
     @_shared("--tls-certificate", type=FILE, help="Client certificate (PEM).")
     @_shared("--tls-key", type=FILE, help="Its key (PEM).")
@@ -166,6 +170,7 @@ def with_servers(command: Callable[..., None]) -> Callable[..., None]:
         model_name: str,
         timeout: float,
         headers: tuple[str, ...],
+        token_file: Path | None,
         tls_ca: Path | None,
         tls_certificate: Path | None,
         tls_key: Path | None,
@@ -174,10 +179,24 @@ def with_servers(command: Callable[..., None]) -> Callable[..., None]:
     ) -> None:
         from client.transports.security import Security, parse_headers
 
-        security = Security(tls_ca, tls_certificate, tls_key, tls_server_name, parse_headers(headers))
+        token = _token(token_file)
+        security = Security(tls_ca, tls_certificate, tls_key, tls_server_name, parse_headers(headers), token)
         command(servers=Servers(urls, model_name, timeout, security), **options)
 
     return wrapper
+
+
+def _token(file: Path | None) -> str:
+    """That of --token-file, else of FASHION_TOKEN; empty without. Raises ClientUsageError for a file without one."""
+    if file is None:
+        return os.environ.get("FASHION_TOKEN", "").strip()
+    try:
+        token = file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ClientUsageError(f"--token-file {file} cannot be read: {error}") from error
+    if not token:
+        raise ClientUsageError(f"--token-file {file} is empty: it holds the token that `fashion token` printed")
+    return token
 
 
 def with_connection(command: Callable[..., None], *, retry: bool = True) -> Callable[..., None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -62,6 +63,18 @@ class ServerAddress:
     def is_secure(self) -> bool:
         """Whether the connection is TLS."""
         return self.scheme in ("grpcs", "https")
+
+    @property
+    def is_local(self) -> bool:
+        """Whether what is sent there stays on this machine, as far as the address says."""
+        if self.scheme == "unix":
+            return True
+        host = self.endpoint[0]
+        try:
+            return ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            # RFC 6761, section 6.3.
+            return host == "localhost"
 
     def __str__(self) -> str:
         return self.target if self.scheme == "unix" else f"{self.scheme}://{self.target}{self.prefix}"

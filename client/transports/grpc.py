@@ -35,6 +35,7 @@ class GrpcTransport:
             options.append(("grpc.ssl_target_name_override", security.server_name))
         self._address = address
         self._security = security
+        self._headers = security.sent_headers
         self._asynchronous = asynchronous
         if address.is_secure:
             self._channel = library.secure_channel(address.target, _credentials(security), options)
@@ -45,7 +46,7 @@ class GrpcTransport:
     def send(self, request: grpc_wire.Request, timeout: float) -> Any:
         """See Transport."""
         method = self._methods.get(request.method) or self._callable(request.method)
-        metadata = self._security.headers + attempt_headers(self._security.headers)
+        metadata = self._headers + attempt_headers(self._headers)
         if not request.trailers:
             return method(request.message, timeout=timeout, metadata=metadata)
         if self._asynchronous:

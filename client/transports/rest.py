@@ -31,7 +31,9 @@ class RestTransport:
         verify = security.tls_context() if address.is_secure else False
         with self.client_errors(0):
             # A proxy in the environment must not see requests that are meant for this very address.
-            self._http = client(base_url=str(address), verify=verify, headers=dict(security.headers), trust_env=False)
+            self._http = client(
+                base_url=str(address), verify=verify, headers=dict(security.sent_headers), trust_env=False
+            )
 
     def send(self, request: rest_wire.Request, timeout: float) -> Any:
         """See Transport."""

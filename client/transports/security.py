@@ -1,4 +1,4 @@
-"""What a connection needs beyond the address: certificates, and headers for gateways."""
+"""What a connection needs beyond the address: certificates, a token, and headers for gateways."""
 
 from __future__ import annotations
 
@@ -13,15 +13,19 @@ from client.errors import ClientUsageError
 # What both gRPC metadata and HTTP/1.1 carry as text (https://grpc.io/docs/guides/metadata/): gRPC's -bin is for bytes.
 _NAME = re.compile(r"[0-9a-z_.-]+(?<!-bin)")
 _VALUE = re.compile(r"([!-~]([ -~]*[!-~])?)?")
+# RFC 6750, section 2.1.
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
+_AUTHORIZATION = "authorization"
 
 
 @dataclass(frozen=True)
 class Security:
-    """TLS files (PEM), the name to expect in the server's certificate, and extra headers, which are never printed.
+    """TLS files (PEM), the name to expect in the server's certificate, extra headers and a token, never printed.
 
-    Without `ca_file` the machine's own certificate authorities are trusted.
-    Raises ClientUsageError for a file that is missing, a certificate without its key, and a header that HTTP cannot
-    carry; the message does not repeat a header, which may be a token.
+    Without `ca_file` the machine's own certificate authorities are trusted. The token goes over TLS, or to this
+    machine, as `authorization: Bearer TOKEN` (RFC 6750).
+    Raises ClientUsageError for a file that is missing, a certificate without its key, a header that HTTP cannot
+    carry, and what is no token; the message does not repeat a header, which may be a token.
     """
 
     ca_file: Path | None = None
@@ -29,6 +33,7 @@ class Security:
     key_file: Path | None = None
     server_name: str | None = None
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    token: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
         if (self.certificate_file is None) != (self.key_file is None):
@@ -42,6 +47,18 @@ class Security:
                     "a header is a lower-case name of letters, digits, - _ and . (not ending in -bin) and a value of "
                     "printable ASCII: --header authorization='Bearer TOKEN'"
                 )
+
+        if self.token and not _TOKEN.fullmatch(self.token):
+            raise ClientUsageError(
+                "what --token-file or FASHION_TOKEN holds is no token: one line of letters, digits and - . _ ~ + / ="
+            )
+        if self.token and any(name == _AUTHORIZATION for name, _ in self.headers):
+            raise ClientUsageError("a token and the header authorization exclude each other: give one of them")
+
+    @property
+    def sent_headers(self) -> tuple[tuple[str, str], ...]:
+        """What goes with each request: the headers, and the token as one."""
+        return (*self.headers, (_AUTHORIZATION, f"Bearer {self.token}")) if self.token else self.headers
 
     @property
     def is_tls(self) -> bool:

@@ -38,7 +38,7 @@ class Reach:
 
     @property
     def options(self) -> list[str]:
-        """The options of `fashion`'s commands; a header's value, which may be a token, is left to the user."""
+        """The options of `fashion`'s commands; a header's value and the token are left to the user."""
         security = self.security
         files = {
             "--tls-ca": security.ca_file,
@@ -48,6 +48,8 @@ class Reach:
         }
         pairs = [(option, str(value)) for option, value in files.items() if value is not None]
         headers = [("--header", f"{name}=...") for name, _ in security.headers]
+        if security.token:
+            headers.append(("--token-file", "TOKEN_FILE"))
         return [text for pair in [("--server", str(self.address)), *pairs, *headers] for text in pair]
 
     @property
@@ -56,7 +58,7 @@ class Reach:
         security = self.security
         files = {"--cacert": security.ca_file, "--cert": security.certificate_file, "--key": security.key_file}
         pairs = [(option, str(value)) for option, value in files.items() if value is not None]
-        headers = [("-H", f"{name}: ...") for name, _ in security.headers]
+        headers = [("-H", f"{name}: ...") for name, _ in security.sent_headers]
         return [text for pair in [*pairs, *headers] for text in pair]
 
     @property
@@ -192,6 +194,8 @@ def _program(reach: Reach, model: ModelSpec, *steps: str) -> str:
     given = [f"{name}={_literal(value)}" for name, value in security.items()]
     if reach.security.headers:
         given.append(f"headers={tuple((name, '...') for name, _ in reach.security.headers)!r}")
+    if reach.security.token:
+        given.append("token='...'")
     secured = f", security=Security({', '.join(given)})" if given else ""
     lines = [
         *(["from pathlib import Path", ""] if "Path(" in secured else []),

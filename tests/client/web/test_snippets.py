@@ -1,5 +1,7 @@
 """What the page gives to copy asks the same question again: on the command line, in Python, with curl."""
 
+# ruff: noqa: S106 - no tokens of anybody
+
 from __future__ import annotations
 
 import asyncio
@@ -104,6 +106,15 @@ def test_tls_and_headers_are_in_them_but_no_headers_value(tmp_path: Path) -> Non
         f"  --key {ca} \\",
         "  -H 'authorization: ...' \\",
     ]
+
+
+def test_a_token_is_left_to_the_user() -> None:
+    """By the option that reads it, and as a header for curl."""
+    texts = _texts("https://h:443", Security(token="secret"))
+    assert "secret" not in json.dumps(texts)
+    assert "--token-file TOKEN_FILE" in texts["fashion predict"]
+    assert "Security(token='...')" in texts["Python"]
+    assert "-H 'authorization: ...'" in texts["curl"]
 
 
 @pytest.mark.parametrize(
