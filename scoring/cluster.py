@@ -6,6 +6,7 @@ https://docs.ray.io/en/latest/data/api/doc/ray.data.Dataset.map_batches.html
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import logging
 import socket
@@ -18,6 +19,8 @@ from scoring.pieces import Piece
 from scoring.scorer import Job, Scorer
 
 _REACH_SECONDS = 10.0
+# Of the plan of pieces: those of 500,000 pictures, or of 20 billion raw rows.
+_GROUP_BYTES = 64 * 2**20
 
 
 def run(
@@ -28,29 +31,49 @@ def run(
     workers: the fewest and the most actors. address: of the cluster, `auto` or ray://HOST:PORT; None for one of this
     process. num_gpus: of each actor. The output must be a place that all nodes see. Raises ScoringError.
     """
+    groups = _groups(pieces)
+    first = next(groups, None)
+    if first is None:
+        return
+    # Ray tells of lost workers on stdout, where the summary goes.
+    with contextlib.redirect_stdout(sys.stderr), _connected(address):
+        for group in itertools.chain([first], groups):
+            yield from _scored(job, group, workers, num_gpus)
+
+
+def _scored(job: Job, texts: list[str], workers: tuple[int, int], num_gpus: float) -> Iterator[Record]:
     import ray
     from ray.data import ActorPoolStrategy, DataContext
     from ray.exceptions import RayError
 
-    items = [{"piece": piece.to_json()} for piece in pieces]
-    if not items:
-        return
-    # Ray tells of lost workers on stdout, where the summary goes.
-    with contextlib.redirect_stdout(sys.stderr), _connected(address):
-        DataContext.get_current().enable_progress_bars = False
-        scored = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
-            Scorer,
-            fn_constructor_args=(job,),
-            batch_size=1,
-            compute=ActorPoolStrategy(min_size=workers[0], max_size=workers[1]),
-            num_gpus=num_gpus or None,
-        )
-        try:
-            for row in scored.iter_rows():
-                yield Record(**json.loads(row["record"]))
-        except RayError as error:
-            cause = str(getattr(error, "cause", None) or error).strip().splitlines()[-1]
-            raise ScoringError(f"Ray: {cause}: run the same command again to go on") from error
+    DataContext.get_current().enable_progress_bars = False
+    records = ray.data.from_items([{"piece": text} for text in texts], override_num_blocks=len(texts)).map_batches(
+        Scorer,
+        fn_constructor_args=(job,),
+        batch_size=1,
+        compute=ActorPoolStrategy(min_size=workers[0], max_size=workers[1]),
+        num_gpus=num_gpus or None,
+    )
+    try:
+        for row in records.iter_rows():
+            yield Record(**json.loads(row["record"]))
+    except RayError as error:
+        cause = str(getattr(error, "cause", None) or error).strip().splitlines()[-1]
+        raise ScoringError(f"Ray: {cause}: run the same command again to go on") from error
+
+
+def _groups(pieces: Iterable[Piece]) -> Iterator[list[str]]:
+    """Pieces as JSON, as many at a time as are held in memory: Ray takes a list, and there may be millions of files."""
+    group: list[str] = []
+    size = 0
+    for piece in pieces:
+        group.append(piece.to_json())
+        size += len(group[-1])
+        if size >= _GROUP_BYTES:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
 
 
 @contextlib.contextmanager

@@ -1,10 +1,11 @@
-"""The engine of one machine: pieces in threads, which read, run and write at the same time."""
+"""The engine of one machine: threads read, run and write pieces at the same time, processes decode their pictures."""
 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
+from scoring.decoders import Decoders, decoded
 from scoring.parts import Record
 from scoring.pieces import Piece
 from scoring.scorer import Job, Scorer
@@ -15,7 +16,8 @@ def run(job: Job, pieces: Iterable[Piece], threads: int) -> Generator[Record, No
 
     No more pieces are listed than `threads` ahead.
     """
-    scorer = Scorer(job)
+    decoders = Decoders(threads)
+    scorer = Scorer(job, decoders if threads > 1 else decoded)
     under_way: set[Future[Record]] = set()
     source = iter(pieces)
     with ThreadPoolExecutor(threads, "score") as pool:
@@ -31,3 +33,4 @@ def run(job: Job, pieces: Iterable[Piece], threads: int) -> Generator[Record, No
         finally:
             pool.shutdown(cancel_futures=True)
             scorer.close()
+            decoders.close()

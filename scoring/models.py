@@ -147,13 +147,23 @@ def _version(path: Path) -> tuple[int, Path]:
 
 
 def _digest(directory: Path) -> str:
-    """Of the model's own files: those that make its answers."""
+    """Of the model's own files, those that make its answers; by the manifest where there is one: loads keep to it."""
+    from serving.embedded.models.manifest import read_manifest
+    from serving.embedded.models.storage import VersionDirectory
+
+    recorded = read_manifest(VersionDirectory(directory)) or {}
     digest = hashlib.sha256()
     paths: Sequence[Path] = [directory / name for name in MODEL_FILES]
     for path in [*paths, *sorted((directory / "variables").glob("*"))]:
         if path.is_file():
-            digest.update(f"{path.relative_to(directory)}\n".encode())
-            with path.open("rb") as file:
-                while data := file.read(_PIECE_BYTES):
-                    digest.update(data)
+            name = path.relative_to(directory).as_posix()
+            digest.update(f"{name} {recorded[name].sha256 if name in recorded else _sha256(path)}\n".encode())
     return digest.hexdigest()[:16]
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while data := file.read(_PIECE_BYTES):
+            digest.update(data)
+    return digest.hexdigest()

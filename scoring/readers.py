@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -14,9 +13,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from client.errors import ImageError, ImageWarning
-from client.pictures.images import read_image
 from client.types import IMAGE_BYTES, Preprocess
+from scoring.decoders import Decode, Picture, decoded
 from scoring.errors import ScoringError, ScoringUsageError
 from scoring.pieces import ARRAY, BAD, IDX, LIST, PARQUET, PICTURE, Piece, idx_file
 from scoring.places import Place
@@ -24,6 +22,8 @@ from scoring.places import Place
 # Rows that are read, run and written together: a few MB.
 BATCH_ROWS = 4096
 PATH, ROW = "path", "row"
+# How files of PNG, JPEG, GIF, TIFF and WebP begin: https://en.wikipedia.org/wiki/List_of_file_signatures
+_SIGNATURES = (b"\x89PNG\r\n", b"\xff\xd8\xff", b"GIF8", b"II*\0", b"MM\0*", b"RIFF")
 # An error quotes so many characters.
 _QUOTED = 60
 _IDX_HEADER = 16
@@ -37,6 +37,13 @@ class Rows(NamedTuple):
     errors: dict[int, str]
 
 
+class _Encoded(NamedTuple):
+    """Some rows whose pictures are not decoded yet."""
+
+    keys: pa.Table
+    pictures: list[Picture]
+
+
 class Columns(NamedTuple):
     """What the options say of columns. image: of pictures, or of paths in a list; "" for the only one that can be."""
 
@@ -44,8 +51,8 @@ class Columns(NamedTuple):
     preprocess: Preprocess = "auto"
 
 
-def rows(piece: Piece, columns: Columns) -> Iterator[Rows]:
-    """The rows of a piece, in order, some at a time.
+def rows(piece: Piece, columns: Columns, decode: Decode = decoded) -> Iterator[Rows]:
+    """The rows of a piece, in order, some at a time. decode: of pictures.
 
     Raises ScoringError when a file is not what it was when the job began, or cannot be read any more.
     """
@@ -53,7 +60,8 @@ def rows(piece: Piece, columns: Columns) -> Iterator[Rows]:
         raise UnreadableError(piece.error)
     place = Place.of(piece.files[0])
     try:
-        yield from _READERS[piece.kind](piece, place, columns)
+        for some in _READERS[piece.kind](piece, place, columns):
+            yield some if isinstance(some, Rows) else _decoded(some, decode(some.pictures, columns.preprocess))
         _check_unchanged(piece)
     except (OSError, pa.ArrowException, EOFError, UnicodeDecodeError, csv.Error) as error:
         _check_unchanged(piece)
@@ -81,13 +89,13 @@ def _check_stamp(place: Place, mark: str) -> None:
         raise ScoringError(f"{place} has changed since the job began: begin another one, with another --output")
 
 
-def _parquet(piece: Piece, place: Place, columns: Columns) -> Iterator[Rows]:
+def _parquet(piece: Piece, place: Place, columns: Columns) -> Iterator[Rows | _Encoded]:
     import pyarrow.parquet as pq
 
     with place.fs.open(place.path, "rb") as file, pq.ParquetFile(file, memory_map=True) as parquet:
         image = _image_column(parquet.schema_arrow, columns.image, place)
         for batch in parquet.iter_batches(BATCH_ROWS, row_groups=range(piece.begin, piece.end), use_threads=False):
-            yield _of_table(pa.Table.from_batches([batch]), image, columns.preprocess)
+            yield _of_table(pa.Table.from_batches([batch]), image)
 
 
 def _image_column(schema: pa.Schema, name: str, place: Place) -> str:
@@ -113,7 +121,7 @@ def _is_picture(kind: pa.DataType) -> bool:
     return is_bytes or (is_list and bool(kind.value_type == pa.uint8()))
 
 
-def _of_table(table: pa.Table, image: str, preprocess: Preprocess) -> Rows:
+def _of_table(table: pa.Table, image: str) -> Rows | _Encoded:
     column = table.column(image).combine_chunks()
     if isinstance(column, pa.ChunkedArray):
         column = column.chunk(0) if column.num_chunks else pa.array([], column.type)
@@ -123,8 +131,7 @@ def _of_table(table: pa.Table, image: str, preprocess: Preprocess) -> Rows:
     pixels = _raw_pixels(column)
     if pixels is not None:
         return Rows(keys, pixels, {})
-    cells = column.to_pylist()
-    return _decoded(keys, [_cell(cell, row, preprocess) for row, cell in enumerate(cells)])
+    return _Encoded(keys, [_cell(cell, row) for row, cell in enumerate(column.to_pylist())])
 
 
 def _raw_pixels(column: pa.Array) -> npt.NDArray[np.uint8] | None:
@@ -145,19 +152,21 @@ def _raw_pixels(column: pa.Array) -> npt.NDArray[np.uint8] | None:
         if not np.array_equal(np.diff(offsets), np.full(count, IMAGE_BYTES)):
             return None
         data, begin = column.buffers()[-1], int(offsets[0]) if count else 0
+        if _is_file(data.slice(begin, min(len(data) - begin, IMAGE_BYTES)).to_pybytes()):
+            return None
     return np.frombuffer(data, np.uint8)[begin : begin + count * IMAGE_BYTES].reshape(count, 28, 28)
 
 
-def _cell(cell: Any, row: int, preprocess: Preprocess) -> Callable[[], bytes]:
-    def load() -> bytes:
-        if cell is None:
-            raise ImageError("no picture: the cell is empty")
-        content = bytes(cell)
-        if len(content) == IMAGE_BYTES:
-            return content
-        return read_image(io.BytesIO(content), f"row {row}", preprocess)
+def _is_file(content: bytes) -> bool:
+    """Whether 784 bytes are a picture's file: one in some hundred of 28x28 is as large."""
+    return content.startswith(_SIGNATURES)
 
-    return load
+
+def _cell(cell: Any, row: int) -> Picture:
+    if cell is None:
+        return Picture("", b"", "no picture: the cell is empty")
+    content = bytes(cell)
+    return Picture(f"row {row}", content, is_raw=len(content) == IMAGE_BYTES and not _is_file(content))
 
 
 def _array(piece: Piece, place: Place, _: Columns) -> Iterator[Rows]:
@@ -186,7 +195,7 @@ def _raw_rows(file: Any, header: int, piece: Piece, place: Place) -> Iterator[Ro
         yield Rows(keys, np.frombuffer(content, np.uint8).reshape(count, 28, 28), {})
 
 
-def _list(piece: Piece, place: Place, columns: Columns) -> Iterator[Rows]:
+def _list(piece: Piece, place: Place, columns: Columns) -> Iterator[_Encoded]:
     with place.fs.open(place.path, "rb") as file:
         names = next(csv.reader([file.readline().decode()]), []) if place.path.lower().endswith(".csv") else []
         file.seek(piece.begin)
@@ -201,7 +210,7 @@ def _list(piece: Piece, place: Place, columns: Columns) -> Iterator[Rows]:
                 f"{place} has no column {image!r} of paths: it has {', '.join(map(str, found))} (--image-column)"
             )
         keys = pa.table({str(name): _column([record.get(name) for record in some]) for name in found})
-        yield _decoded(keys, [_listed(place, record.get(image), columns) for record in some])
+        yield _Encoded(keys, [_listed(place, record.get(image)) for record in some])
 
 
 def _column(values: list[Any]) -> pa.Array:
@@ -226,11 +235,9 @@ def _json_records(text: str, place: Place) -> list[dict[str, Any]]:
     return records
 
 
-def _listed(place: Place, path: object, columns: Columns) -> Callable[[], bytes]:
+def _listed(place: Place, path: object) -> Picture:
     """Reads a picture that a list names."""
-    if isinstance(path, str) and path:
-        return _picture(_beside(place, path), "", columns)
-    return _cell(None, 0, columns.preprocess)
+    return _picture(_beside(place, path), "") if isinstance(path, str) and path else _cell(None, 0)
 
 
 def _beside(place: Place, path: str) -> Place:
@@ -240,43 +247,31 @@ def _beside(place: Place, path: str) -> Place:
     return Place(place.fs, f"{place.path.rpartition('/')[0]}/{path}")
 
 
-def _pictures(piece: Piece, _: Place, columns: Columns) -> Iterator[Rows]:
+def _pictures(piece: Piece, _: Place, __: Columns) -> Iterator[_Encoded]:
     for begin in range(0, len(piece.files), BATCH_ROWS):
         files = piece.files[begin : begin + BATCH_ROWS]
         marks = piece.stamps[begin : begin + BATCH_ROWS]
-        loads = [_picture(Place.of(file), mark, columns) for file, mark in zip(files, marks, strict=True)]
-        yield _decoded(pa.table({PATH: list(files)}), loads)
+        pictures = [_picture(Place.of(file), mark) for file, mark in zip(files, marks, strict=True)]
+        yield _Encoded(pa.table({PATH: list(files)}), pictures)
 
 
-def _picture(place: Place, mark: str, columns: Columns) -> Callable[[], bytes]:
+def _picture(place: Place, mark: str) -> Picture:
     """Reads a picture. mark: its stamp when it was listed, "" for one that was not."""
-
-    def load() -> bytes:
-        if mark:
-            _check_stamp(place, mark)
-        try:
-            content = place.fs.cat_file(place.path)
-        except OSError as error:
-            raise ImageError(f"{place}: {error.strerror or error}") from error
-        return read_image(io.BytesIO(content), str(place), columns.preprocess)
-
-    return load
+    if mark:
+        _check_stamp(place, mark)
+    try:
+        return Picture(str(place), place.fs.cat_file(place.path))
+    except OSError as error:
+        return Picture("", b"", f"{place}: {error.strerror or error}")
 
 
-def _decoded(keys: pa.Table, loads: Sequence[Callable[[], bytes]]) -> Rows:
-    pixels = np.zeros((len(loads), 28, 28), np.uint8)
-    errors = {}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ImageWarning)
-        for row, load in enumerate(loads):
-            try:
-                pixels[row] = np.frombuffer(load(), np.uint8).reshape(28, 28)
-            except ImageError as error:
-                errors[row] = str(error)
-    return Rows(keys, pixels, errors)
+def _decoded(encoded: _Encoded, results: Sequence[bytes | str]) -> Rows:
+    errors = {row: result for row, result in enumerate(results) if isinstance(result, str)}
+    content = b"".join(bytes(IMAGE_BYTES) if isinstance(result, str) else result for result in results)
+    return Rows(encoded.keys, np.frombuffer(content, np.uint8).reshape(len(results), 28, 28), errors)
 
 
-_READERS: dict[str, Callable[[Piece, Place, Columns], Iterator[Rows]]] = {
+_READERS: dict[str, Callable[[Piece, Place, Columns], Iterator[Rows | _Encoded]]] = {
     PARQUET: _parquet,
     ARRAY: _array,
     IDX: _idx,

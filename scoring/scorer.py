@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from scoring.decoders import Decode, decoded
 from scoring.errors import ScoringUsageError
 from scoring.models import Identity, Source
 from scoring.parts import Parts, Record
@@ -28,10 +29,11 @@ class Job(NamedTuple):
 
 
 class Scorer:
-    """Scores pieces with one model. Threads may share it; Ray has one in each actor."""
+    """Scores pieces with one model. Threads may share it; Ray has one in each actor. decode: of pictures."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, decode: Decode = decoded) -> None:
         self._job = job
+        self._decode = decode
         here = job.source.identity()
         if here != job.identity:
             raise ScoringUsageError(f"{_told(here)} is here, and the job has {_told(job.identity)}")
@@ -43,7 +45,7 @@ class Scorer:
         job = self._job
         try:
             with self._parts.part(piece) as part:
-                for some in rows(piece, job.columns):
+                for some in rows(piece, job.columns, self._decode):
                     part.add(some, self._model.run(some.pixels), job.identity, job.labels)
         except UnreadableError as error:
             return self._parts.failed(piece, str(error))

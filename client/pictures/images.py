@@ -50,10 +50,13 @@ def picture_pixels(picture: Image.Image, name: str, preprocess: Preprocess = "au
     return pixels
 
 
-def pixels_and_doubt(picture: Image.Image, preprocess: Preprocess = "auto") -> tuple[bytes, str]:
+def pixels_and_doubt(
+    picture: Image.Image, preprocess: Preprocess = "auto", *, doubts: bool = True
+) -> tuple[bytes, str]:
     """The pixels of `read_image`, and what it would warn of, or an empty text.
 
-    Warnings are the whole process's: who reads pictures for several users at a time takes the text from here.
+    Warnings are the whole process's: who reads pictures for several users at a time takes the text from here. doubts:
+    whether to look for any, which takes longer than to decode a small picture.
     """
     if preprocess == "photo" or (preprocess == "auto" and not _is_ready(picture)):
         # Ready images need none of it.
@@ -63,7 +66,7 @@ def pixels_and_doubt(picture: Image.Image, preprocess: Preprocess = "auto") -> t
     else:
         gray, doubt = _on_black(picture).convert("L"), ""
     pixels = (gray if gray.size == IMAGE_SHAPE else gray.resize(IMAGE_SHAPE, Image.Resampling.BILINEAR)).tobytes()
-    return pixels, doubt or _doubt(pixels)
+    return pixels, doubt or (_doubt(pixels) if doubts else "")
 
 
 def png(pixels: bytes) -> bytes:
@@ -75,7 +78,7 @@ def png(pixels: bytes) -> bytes:
 
 def statistics(pixels: bytes) -> tuple[float, float]:
     """The mean pixel, 0 to 255, and the share of pixels above 0."""
-    return sum(pixels) / IMAGE_BYTES, sum(pixel > 0 for pixel in pixels) / IMAGE_BYTES
+    return sum(pixels) / IMAGE_BYTES, 1 - pixels.count(0) / IMAGE_BYTES
 
 
 def has_light_border(pixels: bytes) -> bool:

@@ -12,8 +12,10 @@ from pathlib import Path
 import httpx
 import keras
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
+from client import connect
 from fashion_common.prometheus import samples
 from fashion_common.served_model import CLASS_NAMES
 from tests.support.console import FASHION, fashion, unmeasured
@@ -50,6 +52,24 @@ def test_predict_prints_json(road: Road, pictures: dict[Path, np.ndarray], api: 
         assert sum(answer["probabilities"]) == pytest.approx(1, abs=1e-5)
         assert answer["probability"] == max(answer["probabilities"]) == answer["probabilities"][answer["class_id"]]
         assert answer["class_name"] == CLASS_NAMES[answer["class_id"]]
+
+
+def test_a_job_has_the_answers_of_the_server(road: Road, tmp_path: Path) -> None:
+    """All test images, scored as a file of arrays and asked of the server: the same classes and probabilities."""
+    from training.data import synthetic
+
+    images = synthetic.load(seed=1).test_images
+    np.save(tmp_path / "images.npy", images)
+    model = road.directory / "models/fashion_mnist/1"
+    done = fashion("score", tmp_path / "images.npy", "--model", model, "--output", tmp_path / "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    scored = pq.read_table(tmp_path / "out/part-000000.parquet")
+    with connect(road.servers["grpc"]) as connection:
+        answers = connection.predict(list(images))
+    assert scored.column("class_id").to_pylist() == [answer.class_id for answer in answers]
+    assert scored.column("class_name").to_pylist() == [answer.class_name for answer in answers]
+    expected = np.array([answer.probabilities for answer in answers])
+    np.testing.assert_allclose(np.array(scored.column("probabilities").to_pylist()), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("api", ["grpc", "rest"])

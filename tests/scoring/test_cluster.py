@@ -128,6 +128,22 @@ def test_a_driver_that_is_killed(
     assert all(part.stat().st_mtime_ns == time for part, time in done.items())
 
 
+def test_a_plan_that_is_not_held_in_memory_at_once(
+    cluster: Any, folder: Path, scored_model: Path, expected: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray is given some pieces, and the next ones when those are done: to the same parts."""
+    from scoring import cluster as engine
+    from scoring.pieces import pieces
+
+    sizes = [len(piece.to_json()) for piece in pieces([str(folder)])]
+    monkeypatch.setattr(engine, "_GROUP_BYTES", sum(sizes[:30]))
+    groups = list(engine._groups(pieces([str(folder)])))
+    assert [len(group) for group in groups] == [30, FILES - 30]
+    output = tmp_path / "out"
+    score([str(folder)], str(output), model=str(scored_model), engine="ray", ray_address=cluster.address)
+    check(output, expected)
+
+
 def test_a_cluster_that_is_not_there(folder: Path, scored_model: Path, tmp_path: Path) -> None:
     """Exit code 2, and one line that says what to do."""
     nowhere = ["--engine", "ray", "--ray-address", "127.0.0.1:1"]
