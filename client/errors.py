@@ -94,6 +94,9 @@ _NO_VERSION = re.compile(r"Specific\(|version \d+ of|version label")
 # Those of gRPC and of the embedded server for a request above --max_request_bytes.
 _TOO_LARGE = re.compile(r"larger than (max|\d+ bytes)")
 _TOO_LARGE_HINT = "send fewer rows at a time, or raise the server's limit"
+# The embedded server's, over REST.
+_NO_CERTIFICATE = "client certificate"
+_CERTIFICATE_HINT = "--tls-certificate FILE --tls-key FILE"
 _CLASSES: dict[str, type[ServerError]] = {
     "UNAVAILABLE": ServerUnreachableError,
     "DEADLINE_EXCEEDED": DeadlineExceededError,
@@ -104,6 +107,8 @@ def server_error(code: str, details: str) -> ServerError:
     """The error for a gRPC status code's name, with a hint where there is one."""
     if code == "RESOURCE_EXHAUSTED" and _TOO_LARGE.search(details):
         hint = _TOO_LARGE_HINT
+    elif code == "UNAUTHENTICATED" and _NO_CERTIFICATE in details:
+        hint = _CERTIFICATE_HINT
     else:
         hint = _VERSION_HINT if _NO_VERSION.search(details) else _HINTS.get(code, "")
     return _CLASSES.get(code, ServerError)(code, " ".join(details.split()), hint)

@@ -13,14 +13,14 @@ from typing import BinaryIO
 _STREAMS = ("/dev/fd/", "/dev/std", "/proc/")
 
 
-def write_whole(path: Path, data: bytes | str) -> None:
+def write_whole(path: Path, data: bytes | str, mode: int = 0o644) -> None:
     """Writes a file so that no reader, and no crash, ever sees half of it; text is UTF-8. Raises OSError."""
-    with whole_file(path) as file:
+    with whole_file(path, mode) as file:
         file.write(data.encode() if isinstance(data, str) else data)
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[BinaryIO]:
+def whole_file(path: Path, mode: int = 0o644) -> Iterator[BinaryIO]:
     """A file to write piece by piece, which takes the name `path` when all went well and is gone otherwise.
 
     A link stays, and what it names is replaced; what is no regular file, such as a device or a pipe, is written to.
@@ -40,7 +40,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(0o644)
+        temporary.chmod(mode)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)

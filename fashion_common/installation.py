@@ -20,6 +20,8 @@ _PROGRAM = (
 # What a server is configured with: a folder in its directory below state_directory(), and the file that names versions.
 CONFIG_FOLDER = "config"
 MODELS_FILE = "models.config"
+# In that folder, its owner's alone: the token by which `fashion` asks the server for its state.
+TOKEN_FILE = "own.token"  # noqa: S105 - a name
 
 
 def module_command(module: str) -> list[str]:

@@ -128,6 +128,8 @@ def _serve(flags: Flags, stopping: threading.Event) -> int:
     if heartbeat is not None:
         heartbeat.relay = server.call_soon
     addresses = server.start()
+    if flags.worker_index <= 0 and (line := server.exposure):
+        event_log.notices.warning(line)
     if addresses.grpc:
         event_log.notices.info("Running gRPC ModelServer at %s ...", addresses.grpc)
     if addresses.rest:

@@ -133,9 +133,7 @@ class Flags:
         False, "Hold requests against the signature's method name.", group="Signatures and output"
     )
     enable_serialization_as_tensor_content: bool = _flag(False, "Answer with tensor_content instead of float_val etc.")
-    ssl_config_file: str = _flag(
-        "", "SSLConfig in text protobuf: TLS for the gRPC port.", group="Security and operation"
-    )
+    ssl_config_file: str = _flag("", "SSLConfig in text protobuf: TLS for all ports.", group="Security and operation")
     token_file: str = _flag("", "Tokens of those who may ask, `NAME SHA256 SCOPE` in each line. Absent: everybody may.")
     use_alts_credentials: bool = _refused(False, "ALTS exists on Google Cloud only: use --ssl_config_file for TLS")
     monitoring_config_file: str = _flag("", "MonitoringConfig in text protobuf: Prometheus metrics over REST.")

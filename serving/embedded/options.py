@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import logging
 import os
-import socket
-import ssl
 import tempfile
 from collections.abc import Callable
 from functools import partial
@@ -18,9 +15,12 @@ from google.protobuf import text_format
 from google.protobuf.message import Message
 
 from delivery.errors import DeliveryUsageError, SignatureError
+from fashion_common.exposure import is_loopback
 from fashion_common.layout import BATCHING_FILE
 from serving.apis.messages import BatchingParameters, ConfigProto, ModelServerConfig, MonitoringConfig, SSLConfig
 from serving.apis.recording_files import RecordingWriter
+from serving.embedded.access.callers import Access
+from serving.embedded.access.certificates import Certificates
 from serving.embedded.access.tokens import Tokens
 from serving.embedded.flags import Flags
 from serving.embedded.grpc.options import ConnectionOptions
@@ -96,8 +96,7 @@ def check(flags: Flags) -> None:
     session_config(flags)
     batching_options_of(flags)
     connection_options(flags, limits(flags))
-    tls_context(flags)
-    tokens(flags)
+    access(flags)
     metrics_path(flags)
 
 
@@ -240,31 +239,13 @@ def _bounded(value: int) -> int:
     return min(value, _INT_MAX) if value >= 0 else _INT_MAX
 
 
-def tls_context(flags: Flags) -> ssl.SSLContext | None:
-    """TLS for the gRPC port from --ssl_config_file, or None. Raises ServerConfigError for what is no certificate."""
-    if not flags.ssl_config_file:
-        return None
-    config = read_text_proto(flags.ssl_config_file, SSLConfig())
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.set_alpn_protocols(["h2"])
-    try:
-        # OpenSSL reads the pair from a file only.
-        with tempfile.NamedTemporaryFile("w", suffix=".pem") as pair:
-            pair.write(f"{config.server_key}\n{config.server_cert}")
-            pair.flush()
-            context.load_cert_chain(pair.name)
-        if config.custom_ca:
-            context.load_verify_locations(cadata=config.custom_ca)
-    except (OSError, ValueError) as error:
-        raise ServerConfigError(f"{flags.ssl_config_file}: {error}: PEM texts are expected") from error
-    if config.client_verify:
-        context.verify_mode = ssl.CERT_REQUIRED
-    return context
-
-
-def tokens(flags: Flags) -> Tokens | None:
-    """Those of --token_file; None where everybody may ask. Raises ServerConfigError."""
-    return Tokens(flags.token_file) if flags.token_file else None
+def access(flags: Flags) -> Access:
+    """Who may ask: --token_file and --ssl_config_file. Raises ServerConfigError for one that cannot be followed."""
+    file = flags.ssl_config_file
+    return Access(
+        Tokens(flags.token_file) if flags.token_file else None,
+        Certificates(file, lambda: read_text_proto(file, SSLConfig())) if file else None,
+    )
 
 
 def profiler_directory(flags: Flags) -> Path | None:
@@ -273,16 +254,8 @@ def profiler_directory(flags: Flags) -> Path | None:
     Unless it is asked for there is one only where nobody but this machine reaches the server: behind a proxy on this
     machine, every caller looks local.
     """
-    enabled = _is_loopback(flags.host) if flags.enable_profiler is None else flags.enable_profiler
+    enabled = is_loopback(flags.host) if flags.enable_profiler is None else flags.enable_profiler
     return Path(flags.profiler_directory or tempfile.gettempdir()) if enabled else None
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        addresses = {str(info[4][0]) for info in socket.getaddrinfo(host, None)}
-    except (OSError, UnicodeError):
-        return False
-    return all(ipaddress.ip_address(address.partition("%")[0]).is_loopback for address in addresses)
 
 
 def metrics_path(flags: Flags) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from fashion_common.exposure import exposure
 from serving.apis.messages import ModelServerConfig
 from serving.embedded import options as config
 from serving.embedded.access.tokens import Tokens
@@ -21,7 +22,7 @@ from serving.embedded.admission.connections import Connections
 from serving.embedded.admission.samples import Spare
 from serving.embedded.admission.upkeep import Upkeep
 from serving.embedded.api import Api
-from serving.embedded.event_log import TOKENS_REFUSED
+from serving.embedded.event_log import CERTIFICATE_REFUSED, TOKENS_REFUSED
 from serving.embedded.flags import Flags
 from serving.embedded.grpc.listener import GrpcListener
 from serving.embedded.grpc.methods import Methods, Rpc
@@ -61,8 +62,8 @@ from serving.errors import ServerConfigError, ServingError
 _SIGNAL_SECONDS = 0.2
 # What ends at once unless it hangs may take so long after --shutdown_grace_seconds.
 _STOP_SECONDS = 1.0
-# How often it is looked whether the tokens have changed: so long a token that is withdrawn may be used.
-_TOKEN_SECONDS = 1.0
+# How often it is looked whether tokens or certificates have changed: so long a token that is withdrawn may be used.
+_ACCESS_SECONDS = 1.0
 # How often a worker looks for a configuration that another one has taken over.
 _FOLLOW_SECONDS = 0.5
 
@@ -131,9 +132,16 @@ class ModelServer:
             self._metrics.predictions.add if self._metrics else None,
         )
         self._offload = Offload()
-        # The watch first: what is written meanwhile is seen as a change.
-        token_watch = ConfigWatch(flags.token_file, self._reload_tokens, TOKENS_REFUSED)
-        self._tokens = config.tokens(flags)
+        # The watches first: what is written meanwhile is seen as a change.
+        self._access_watches = (
+            ConfigWatch(flags.token_file, lambda: self._access.reload_tokens(), TOKENS_REFUSED),  # noqa: PLW0108 - made below
+            ConfigWatch(
+                flags.ssl_config_file,
+                lambda: self._access.reload_certificates(),  # noqa: PLW0108
+                CERTIFICATE_REFUSED,
+            ),
+        )
+        self._access = config.access(flags)
         self._access_log = AccessLog(sys.stdout.fileno()) if flags.access_log else None
         samplers: list[Sampler[Any]] = [self._recording]
         self._interceptor = Interceptor(
@@ -164,8 +172,8 @@ class ModelServer:
             Poller(flags.file_system_poll_wait_seconds, source.poll),
             Poller(flags.model_config_file_poll_wait_seconds, self._config_watch()),
         ]
-        if self._tokens is not None:
-            self._pollers.append(Poller(_TOKEN_SECONDS, token_watch.poll))
+        if flags.token_file or flags.ssl_config_file:
+            self._pollers.append(Poller(_ACCESS_SECONDS, self._look_at_access))
         if self._shared is not None:
             self._pollers.append(Poller(_FOLLOW_SECONDS, self._shared.config.poll))
         self._loop = _new_event_loop()
@@ -191,6 +199,13 @@ class ModelServer:
         self._set_resources()
         self._thread.start()
         return asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result()
+
+    @property
+    def exposure(self) -> str:
+        """What to say of where it listens, without TLS or asking for who calls; empty where nothing is to be said."""
+        certificates = self._access.certificates
+        asks = self._access.tokens is not None or (certificates is not None and certificates.client_verify)
+        return exposure(self._flags.host, encrypted=certificates is not None, asks=asks)
 
     def call_soon(self, work: Callable[[], object]) -> None:
         """Does something small on the event loop, once it runs: what hangs there does not do it."""
@@ -240,9 +255,9 @@ class ModelServer:
         spare = Spare(self._admission.budget, shadow.MAX_HELD_BYTES)
         return Shadow(engine, label, rate, spare, self.call_soon, self._metrics)
 
-    def _reload_tokens(self) -> None:
-        assert self._tokens is not None
-        self._tokens.reload()
+    def _look_at_access(self) -> None:
+        for watch in self._access_watches:
+            watch.poll()
 
     def _config_watch(self) -> Callable[[], None]:
         """What looks at --model_config_file: of several workers, one takes it over for all."""
@@ -274,12 +289,13 @@ class ModelServer:
         profiler_directory = config.profiler_directory(flags)
         if profiler_directory is not None and tracer is not None:
             methods += Profiler(tracer, profiler_directory).rpcs()
-        front = self._methods(methods, self._tokens)
+        front = self._methods(methods, self._access.tokens)
         sockets = {flags.grpc_socket_path: front} if flags.grpc_socket_path else {}
         if self._shared is not None:
             own = ModelServices(self._shared.own_api)
             sockets[self._shared.own_path] = self._methods(own.rpcs())
-        options, tls = config.connection_options(flags, self._admission.limits), config.tls_context(flags)
+        options, certificates = config.connection_options(flags, self._admission.limits), self._access.certificates
+        tls = None if certificates is None else certificates.grpc
         return GrpcListener(self._port(flags.port), front, sockets, options, tls, self._admission)
 
     def _methods(self, rpcs: list[Rpc], tokens: Tokens | None = None) -> Methods:
@@ -295,9 +311,11 @@ class ModelServer:
         else:
             table = routes.table(cors=cors, metrics_path=self._metrics_path if flags.metrics_port is None else "")
         application = RestApplication(
-            self._interceptor, table, self._admission.limits, self._offload, cors=cors, tokens=self._tokens
+            self._interceptor, table, self._admission.limits, self._offload, cors=cors, access=self._access
         )
-        return RestListener(self._port(port), application, self._admission)
+        certificates = self._access.certificates
+        tls = None if certificates is None else certificates.rest
+        return RestListener(self._port(port), application, tls, self._admission)
 
     def _port(self, number: int) -> Port:
         return Port(self._flags.host, number, shared=self._flags.workers > 1)

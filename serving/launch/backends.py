@@ -10,6 +10,7 @@ from pathlib import Path
 
 from fashion_common.installation import module_command
 from fashion_common.layout import MODEL_BASE_PATH
+from fashion_common.running import own_token
 from fashion_common.served_model import MODEL_NAME
 from serving.apis import CONFIG_DIR
 
@@ -23,6 +24,8 @@ CONTAINER_REST_PORT = 8501
 # No container may write to its root file system, have capabilities, gain privileges, or run as root.
 RESTRICTIONS = ("--read-only", "--tmpfs=/tmp", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--user=1000:1000")
 STOP_SECONDS = 10
+# TF Serving's SSLConfig, in the configuration directory.
+SSL_FILE = "ssl.config"
 # A label that moves to a version that has to be loaded takes two looks, and is to be there in ten seconds.
 _CONFIG_POLL_SECONDS = 3
 # Where a client on this machine finds a server that listens on all addresses.
@@ -36,7 +39,8 @@ class ServeOptions:
     backend: one of BACKENDS. versions: those that are loaded first. config_dir: holds models.config, batching.config
     and monitoring.config. engine: docker or podman. init: whether the engine has an init process to run before the
     server. image: empty for the official one. server_flags: more flags, handed on unchanged. public_keys: one of
-    them must have signed what is served; none for no matter who.
+    them must have signed what is served; none for no matter who. tls_cert, tls_key, tls_client_ca: PEM files, of the
+    server and of who signs its clients' certificates. token_file: of those who may ask.
     """
 
     backend: str = "container"
@@ -53,6 +57,10 @@ class ServeOptions:
     gpu: bool = False
     server_flags: Sequence[str] = ()
     public_keys: Sequence[Path] = ()
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    tls_client_ca: Path | None = None
+    token_file: Path | None = None
     versions: Sequence[int] = ()
 
     @property
@@ -73,7 +81,26 @@ class ServeOptions:
     @property
     def ssl_config_file(self) -> str:
         """The server's own path of the file that makes its gRPC port speak TLS; empty without TLS."""
+        if self.tls_cert is not None:
+            return f"{CONTAINER_CONFIG if self.backend == 'container' else self.config_dir}/{SSL_FILE}"
         return self.server_flag("ssl_config_file") or ""
+
+    @property
+    def tls_files(self) -> list[str]:
+        """The PEM files, absolute: certificate, key, and the clients' authorities if any; none without TLS."""
+        files = (self.tls_cert, self.tls_key, self.tls_client_ca)
+        return [str(file.absolute()) for file in files if file is not None]
+
+    @property
+    def rest_origin(self) -> str:
+        """Where REST is, as a URL. TF Serving has no TLS for it."""
+        scheme = "https" if self.ssl_config_file and self.backend == "embedded" else "http"
+        return f"{scheme}://{self.reachable_host}:{self.rest_port}"
+
+    @property
+    def own_token(self) -> str:
+        """By which we ask it for its state; empty where it asks nobody."""
+        return own_token(self.config_dir)
 
     @property
     def grpc_url(self) -> str:
@@ -84,7 +111,7 @@ class ServeOptions:
     def status_url(self) -> str:
         """The model's state over REST."""
         name = urllib.parse.quote(self.model_name, safe="")
-        return f"http://{self.reachable_host}:{self.rest_port}/v1/models/{name}"
+        return f"{self.rest_origin}/v1/models/{name}"
 
     def server_flag(self, name: str) -> str | None:
         """The value of one of the server's flags, the last one of several; None where it is not given."""
@@ -135,6 +162,7 @@ def container(options: ServeOptions, *, detach: bool = False) -> list[str]:
         f"--volume={options.config_dir}:{CONTAINER_CONFIG}:ro",
         options.image_name,
         *config_flags(CONTAINER_CONFIG),
+        *_ssl_flags(options),
         *options.server_flags,
     ]
 
@@ -154,7 +182,8 @@ def embedded(options: ServeOptions) -> list[str]:
     verbose = ["--verbose"] if options.verbose else []
     keys = ",".join(str(key.absolute()) for key in options.public_keys)
     signed = [f"--require_signature={keys}"] if keys else []
-    return [*module_command("serving.embedded"), f"--host={options.host}", *verbose, *signed, *_process_flags(options)]
+    own = [*verbose, *signed, *([f"--token_file={options.token_file.absolute()}"] if options.token_file else [])]
+    return [*module_command("serving.embedded"), f"--host={options.host}", *own, *_process_flags(options)]
 
 
 BACKENDS: Mapping[str, Callable[[ServeOptions], list[str]]] = {
@@ -173,4 +202,8 @@ def usage_command(options: ServeOptions) -> list[str]:
 
 def _process_flags(options: ServeOptions) -> list[str]:
     ports = [f"--port={options.port}", f"--rest_api_port={options.rest_port}"]
-    return [*ports, *config_flags(options.config_dir), *options.server_flags]
+    return [*ports, *config_flags(options.config_dir), *_ssl_flags(options), *options.server_flags]
+
+
+def _ssl_flags(options: ServeOptions) -> list[str]:
+    return [f"--ssl_config_file={options.ssl_config_file}"] if options.tls_cert is not None else []

@@ -37,6 +37,8 @@ def choose(
             "The others use a GPU by themselves where TensorFlow sees one"
         )
     candidates = list(BACKENDS) if backend == AUTO else [backend]
+    if backend == AUTO and (options.token_file or options.tls_client_ca):
+        candidates = ["embedded"]
     if options.gpu or options.image:
         candidates = candidates[:1]
     reasons: list[str] = []

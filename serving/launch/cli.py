@@ -10,11 +10,13 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
+from fashion_common.exposure import exposure
 from fashion_common.installation import CONFIG_FOLDER, MODELS_FILE
 from fashion_common.labels import STABLE
 from fashion_common.layout import version_number
 from fashion_common.served_model import MODEL_NAME
 from serving.launch import detached
+from serving.launch.access import check_access, check_backend
 from serving.launch.backends import BACKENDS, MODEL_SERVER, ServeOptions
 from serving.launch.choose import AUTO, ENGINES, choose
 from serving.launch.errors import LaunchError
@@ -32,10 +34,11 @@ from serving.launch.prepare import (
     with_free_ports,
 )
 from serving.launch.run import run_until_stopped, server_usage
-from serving.launch.tls import client_arguments
+from serving.launch.tls import client_arguments, wants_client_certificate
 
 _DEFAULTS = ServeOptions()
 _PORT = click.IntRange(0, 65535)
+_FILE = click.Path(dir_okay=False, path_type=Path)
 _MODES = ("print_command", "detach", "stop", "web")
 _OF_CONTAINER = ("engine", "image")
 _EXAMPLES = """Example: fashion serve --rest-port 0
@@ -109,6 +112,12 @@ def _labels(_ctx: click.Context, _option: click.Parameter, values: tuple[str, ..
     metavar="PUBLIC_KEY",
     help="Serve only versions that this key signed; again for more keys, one of which is enough.",
 )
+@click.option(
+    "--tls-cert", type=_FILE, help="The server's certificate (PEM): TLS, over gRPC and where it can over REST."
+)
+@click.option("--tls-key", type=_FILE, help="Its key (PEM).")
+@click.option("--tls-client-ca", type=_FILE, help="Serve only clients with a certificate that these signed (PEM).")
+@click.option("--token-file", type=_FILE, help="Serve only who has a token of this file (`fashion token`).")
 @click.option("--wait", type=click.FloatRange(min=0), default=120, help="Seconds to get AVAILABLE.")
 @click.option("--print-command", is_flag=True, help="Print the exact command line and start nothing.")
 @click.option("--detach", is_flag=True, help="Return when the model is AVAILABLE, and leave the server running.")
@@ -146,10 +155,12 @@ def serve(
         return
     check_server_flags(options)
     check_page(wanted=web)
+    check_access(options, web=web)
     offer = Offer(options.public_keys)
     versions = versions_to_serve(options, offer)
     labels = served_labels(options, given, versions)
     options, reason = choose(backend, options, engine, only_show=print_command)
+    check_backend(options)
     if 0 in (options.port, options.rest_port) or not print_command:
         options = with_free_ports(options)
     options = replace(options, versions=sorted({*labels.values(), max(versions)}))
@@ -234,6 +245,11 @@ def _echo_addresses(options: ServeOptions, stop: str) -> None:
         else f"Try   fashion call --server {server} --model-name {shlex.quote(options.model_name)}"
     )
     click.echo(f"Stop  {stop}")
+    if options.ssl_config_file and options.backend != "embedded":
+        click.echo(f"Note  REST is not encrypted: {MODEL_SERVER} has no TLS for it (--backend embedded has)", err=True)
+    asks = options.token_file is not None or wants_client_certificate(options)
+    if line := exposure(options.host, encrypted=bool(options.ssl_config_file), asks=asks):
+        click.echo(f"Note  {line}", err=True)
     if options.backend == "binary":
         click.echo(
             f"Note  {MODEL_SERVER} listens on all addresses of this machine: it cannot be told otherwise", err=True

@@ -20,6 +20,7 @@ from typing import IO, NamedTuple
 from fashion_common.files import write_whole
 from fashion_common.installation import CONFIG_FOLDER, state_directory
 from fashion_common.running import forget
+from serving.launch.access import environment
 from serving.launch.backends import BACKENDS, STOP_SECONDS, ServeOptions, container, stop_container
 from serving.launch.errors import LaunchError, ServerEndedError
 from serving.launch.follow import start_follower
@@ -111,10 +112,8 @@ def start(options: ServeOptions, files: Mapping[str, str], wait_seconds: float) 
             f"a server of port {options.port} runs already (`{server.log_command()}`): fashion serve --stop"
         )
     options = with_config(options, files, directory / CONFIG_FOLDER)
-    if options.backend == "container":
-        server = _start_container(options)
-    else:
-        server = _start_process(BACKENDS[options.backend](options), directory)
+    is_container = options.backend == "container"
+    server = _start_container(options) if is_container else _start_process(options, directory)
     try:
         write_whole(directory / _RECORD, json.dumps(server._asdict(), default=str) + "\n")
         print_failures(wait_until_available(server, options, wait_seconds))
@@ -167,12 +166,13 @@ def _start_container(options: ServeOptions) -> _Container:
     return _Container(options.engine, options.container_name)
 
 
-def _start_process(command: Sequence[str], directory: Path) -> _Process:
+def _start_process(options: ServeOptions, directory: Path) -> _Process:
     """Starts a process in a session of its own; its output goes to a file. Raises LaunchError, OSError."""
     with (directory / _LOCK).open("wb") as lock:
         if not _locked(lock):
             raise LaunchError(f"a server of this port runs already, see {directory / _LOG}: fashion serve --stop")
-        return _Process(start_session(command, lock, directory / _LOG), directory)
+        command = BACKENDS[options.backend](options)
+        return _Process(start_session(command, lock, directory / _LOG, environment(options)), directory)
 
 
 def is_alive(directory: Path) -> bool:

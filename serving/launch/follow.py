@@ -17,6 +17,7 @@ from fashion_common.installation import MODELS_FILE, module_command
 from fashion_common.labels import read_labels
 from fashion_common.layout import version_directories
 from fashion_common.running import RunningServer, forget, recorded
+from serving.launch.access import follow_certificates
 from serving.launch.backends import ServeOptions
 from serving.launch.models_config import derived
 from serving.launch.offer import Offer
@@ -34,6 +35,7 @@ def running_server(options: ServeOptions) -> RunningServer:
         model_name=options.model_name,
         url=options.status_url,
         config_dir=str(options.config_dir),
+        tls_files=tuple(options.tls_files),
         public_keys=tuple(str(key.absolute()) for key in options.public_keys),
     )
 
@@ -104,9 +106,10 @@ def repeat(server: RunningServer, offer: Offer, goes_on: Callable[[], bool]) -> 
     while goes_on():
         try:
             follow(server, offer)
+            follow_certificates(Path(server.config_dir), server.tls_files)
             complaint = ""
         except (OSError, FashionError) as error:
             # Said once; what is wrong on the disk may be mended.
             if str(error) != complaint:
                 complaint = str(error)
-                print(f"Note: models.config does not follow the labels: {error}", file=sys.stderr, flush=True)
+                print(f"Note: the server's configuration does not follow: {error}", file=sys.stderr, flush=True)

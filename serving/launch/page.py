@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from fashion_common.installation import install_command, module_command
 from serving.launch.backends import ServeOptions
 from serving.launch.errors import ServeUsageError
+from serving.launch.tls import tls_arguments
 
 _EXTRA = "web"
 _MODULES = ("starlette", "uvicorn")
@@ -26,9 +27,10 @@ def check_page(*, wanted: bool) -> None:
 
 
 def page_command(options: ServeOptions) -> list[str]:
-    """`fashion web` of this server over REST, which has no TLS and has the metrics."""
-    server = options.status_url.partition("/v1/")[0]
-    return [*module_command("client.cli"), "web", "--server", server, "--model-name", options.model_name, "--no-open"]
+    """`fashion web` of this server over REST, which has the metrics."""
+    tls = tls_arguments(options) if options.rest_origin.startswith("https") else []
+    own = ["--model-name", options.model_name, "--no-open"]
+    return [*module_command("client.cli"), "web", "--server", options.rest_origin, *tls, *own]
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from fashion_common.files import write_whole
 from fashion_common.installation import CONFIG_FOLDER, MODELS_FILE
 from fashion_common.labels import STABLE, labels_writer, read_labels
 from fashion_common.layout import LITE_MODEL_FILE, MODEL_FILES, SAVED_MODEL_FILE, check_base_path
+from serving.launch.access import write_access
 from serving.launch.backends import ServeOptions
 from serving.launch.errors import LaunchError, ServeUsageError
 from serving.launch.models_config import derived
@@ -31,6 +32,7 @@ _OWN_FLAGS = {
     "host": "--host",
     "model_name": "--model-name",
     "model_base_path": "--model-base-path",
+    "token_file": "--token-file",
     "require_signature": "--require-signature",
 }
 
@@ -139,6 +141,7 @@ def with_config(options: ServeOptions, files: Mapping[str, str], directory: Path
     try:
         for name, text in files.items():
             write_whole(directory / name, text)
+        write_access(options, directory)
     except OSError as error:
         raise LaunchError(f"the server's configuration cannot be written to {directory}: {error.strerror}") from error
     return replace(options, config_dir=directory)

@@ -17,6 +17,7 @@ from types import FrameType
 from typing import IO, Protocol
 
 from fashion_common.running import version_states
+from serving.launch.access import environment
 from serving.launch.backends import BACKENDS, ServeOptions, stop_container, usage_command
 from serving.launch.errors import LaunchError, ServerEndedError, ServeUsageError
 from serving.launch.log import is_about_flags, last_line, load_failures, wrong_flag
@@ -28,7 +29,9 @@ KEPT_LINES = 1000
 _SHOWN_LINES = 20
 _LISTENING = ("Running gRPC ModelServer at ", "Exporting HTTP/REST API at:", "Exporting metrics at:")
 # What the embedded server's log says of every start and stop.
-_ROUTINE = re.compile("Successfully loaded servable version|Done unloading servable version| is served by ")
+_ROUTINE = re.compile(
+    "Successfully loaded servable version|Done unloading servable version| is served by |Listening on .* without "
+)
 # Of a server that was asked to stop: ended well, or by a signal, as itself (-n) or as a container (128 + n).
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, 9)  # SIGKILL, which has no name on Windows
 _STOPPED = frozenset({0, *(-number for number in _SIGNALS), *(128 + number for number in _SIGNALS)})
@@ -101,7 +104,7 @@ def wait_until_available(server: Server, options: ServeOptions, seconds: float) 
     deadline = time.monotonic() + seconds
     while True:
         # In this order: a server that is AVAILABLE has logged what it does not take, one that has ended has logged all.
-        states, alive, log = version_states(options.status_url), server.alive(), server.log()
+        states, alive, log = version_states(options.status_url, options.own_token), server.alive(), server.log()
         complaint = wrong_flag(log, ended=not alive)
         if complaint is not None:
             raise ServeUsageError(f"the server does not take what comes after --: {complaint}")
@@ -155,6 +158,7 @@ class _Process:
         self._lines: collections.deque[str] = collections.deque(maxlen=KEPT_LINES)
         self._process = subprocess.Popen(
             BACKENDS[options.backend](options),
+            env=environment(options),
             # TensorFlow Serving writes its usage and some errors there, the embedded server only the access log.
             stdout=None if options.backend == "embedded" else subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -17,6 +17,7 @@ from serving.launch.backends import ServeOptions
 _SECONDS = 2.0
 # What stands for a file that only the user knows, as IMAGE.png does.
 _UNKNOWN_CA = "CA.pem"
+_UNKNOWN_TOKEN = "TOKEN_FILE"  # noqa: S105 - a name
 _CLIENT_CERTIFICATE = ("--tls-certificate", "CERTIFICATE.pem", "--tls-key", "KEY.pem")
 
 
@@ -26,9 +27,15 @@ def client_arguments(options: ServeOptions) -> str:
     The certificate authorities are looked for on this machine, then in the directory of --ssl_config_file; the name to
     expect comes from the certificate.
     """
+    token = ["--token-file", _UNKNOWN_TOKEN] if options.token_file else []
+    return shlex.join([options.grpc_url, *tls_arguments(options), *token])
+
+
+def tls_arguments(options: ServeOptions) -> list[str]:
+    """What of it TLS needs, over either API; none without TLS."""
     if not options.ssl_config_file:
-        return options.grpc_url
-    file = Path(options.ssl_config_file)
+        return []
+    file = options.tls_cert or Path(options.ssl_config_file)
     arguments = ["--tls-ca", _UNKNOWN_CA]
     for ca_file in (None, *sorted(path for path in file.parent.glob("*") if path.suffix in (".pem", ".crt"))):
         names = _certificate_names(options, ca_file)
@@ -38,9 +45,9 @@ def client_arguments(options: ServeOptions) -> str:
             if domains and options.reachable_host not in (name for _, name in names):
                 arguments += ["--tls-server-name", domains[0]]
             break
-    if _wants_client_certificate(file):
+    if wants_client_certificate(options):
         arguments += _CLIENT_CERTIFICATE
-    return shlex.join([options.grpc_url, *arguments])
+    return arguments
 
 
 def _certificate_names(options: ServeOptions, ca_file: Path | None) -> list[tuple[str, str]] | None:
@@ -62,8 +69,11 @@ def _certificate_names(options: ServeOptions, ca_file: Path | None) -> list[tupl
         return None
 
 
-def _wants_client_certificate(file: Path) -> bool:
-    """Whether the configuration says so. A file that is not on this machine, but in a container, says nothing."""
+def wants_client_certificate(options: ServeOptions) -> bool:
+    """Whether the server does. A file that is not on this machine, but in a container, says nothing."""
+    if options.tls_cert is not None:
+        return options.tls_client_ca is not None
+    file = Path(options.ssl_config_file)
     try:
         return text_format.Parse(file.read_text(encoding="utf-8"), SSLConfig()).client_verify
     except (OSError, ValueError, text_format.ParseError):

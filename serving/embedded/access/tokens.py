@@ -42,15 +42,18 @@ class Verdict(NamedTuple):
     challenge: str = ""
 
 
-_GRANTED = Verdict()
+GRANTED = Verdict()
 
 
 class Tokens:
-    """The tokens of --token_file. Raises ServerConfigError when that cannot be followed."""
+    """The tokens of a file, and of who has started this server. file: "" for those alone.
+
+    Raises ServerConfigError for a file that cannot be followed.
+    """
 
     def __init__(self, file: str) -> None:
         self._file = file
-        # Of `fashion serve`, which asks for the state of what it has started.
+        # `fashion serve` asks for the state of what it has started.
         self._own = parse_entries(os.environ.get(OWN_LINE_VARIABLE, ""), OWN_LINE_VARIABLE)
         self._entries = self._read()
 
@@ -60,6 +63,8 @@ class Tokens:
         log_event(TOKENS_CHANGED, file=self._file, tokens=len(self._entries) - len(self._own))
 
     def _read(self) -> list[Entry]:
+        if not self._file:
+            return self._own
         try:
             return [*parse_entries(Path(self._file).read_text(encoding="utf-8"), self._file), *self._own]
         except (OSError, UnicodeDecodeError) as error:
@@ -70,7 +75,7 @@ class Tokens:
     def verdict(self, scopes: frozenset[str], headers: Mapping[bytes, bytes]) -> Verdict:
         """On a request with these headers, by lower-case name, for a method that asks for one of these scopes."""
         if _ANYONE in scopes:
-            return _GRANTED
+            return GRANTED
         value = headers.get(_HEADER)
         if value is None:
             text = "The request has no token: send the header authorization: Bearer TOKEN"

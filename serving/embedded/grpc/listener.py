@@ -26,7 +26,7 @@ class GrpcListener:
         methods: Methods,
         sockets: Mapping[str, Methods],
         options: ConnectionOptions,
-        tls: ssl.SSLContext | None,
+        tls: Callable[[], ssl.SSLContext] | None,
         admission: Admission,
     ) -> None:
         self._port = port

@@ -9,7 +9,8 @@ from urllib.parse import unquote
 
 from fashion_common.trace_context import TRACERESPONSE
 from serving.apis.status import Code
-from serving.embedded.access.tokens import FOR_ANYONE, Tokens
+from serving.embedded.access.callers import Access
+from serving.embedded.access.tokens import FOR_ANYONE
 from serving.embedded.limits import Limits
 from serving.embedded.observe.calls import REQUEST_ID_HEADER, Call, Interceptor, Operation
 from serving.embedded.offload import LARGE_BYTES, Offload
@@ -39,7 +40,7 @@ Peer = Callable[[], str]
 class RestApplication:
     """Answers HTTP requests by a table whose last route matches any.
 
-    cors: whether answers carry CORS headers. tokens: of those who may ask; None for everybody.
+    cors: whether answers carry CORS headers. access: who may ask; None for everybody.
     """
 
     def __init__(
@@ -50,22 +51,25 @@ class RestApplication:
         offload: Offload,
         *,
         cors: bool,
-        tokens: Tokens | None = None,
+        access: Access | None = None,
     ) -> None:
         self._interceptor = interceptor
         self._routes = routes
         self._limits = limits
         self._offload = offload
         self._cors = _CORS if cors else b""
-        self._tokens = tokens
+        self._access = access
         self._known: dict[tuple[str, str], tuple[Route, re.Match[str], str]] = {}
 
-    def admit(self, method: str, target: str, headers: Mapping[bytes, bytes]) -> str:
-        """The name of who asks, by the headers alone. Raises Refusal for who may not."""
-        if self._tokens is None:
+    def admit(self, method: str, target: str, headers: Mapping[bytes, bytes], certified: bool) -> str:
+        """The name of who asks, by the headers, and whether there is a client's certificate.
+
+        Raises Refusal for who may not.
+        """
+        if self._access is None:
             return ""
         route, _, _ = self._route(method, target)
-        caller, error, challenge = self._tokens.verdict(route.operation.scopes, headers)
+        caller, error, challenge = self._access.verdict(route.operation.scopes, headers, certified=certified)
         if error is not None:
             raise Refusal(error.code.http_status, str(error), caller, challenge)
         return caller

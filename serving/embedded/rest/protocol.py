@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from email.utils import formatdate
 from functools import lru_cache
 from typing import cast
 
 from serving.embedded.admission import Admission
 from serving.embedded.admission.budget import Holding
+from serving.embedded.admission.connections import Seat
 from serving.embedded.offload import LARGE_BYTES
-from serving.embedded.rest.connection import Admit, Connection, Phase
+from serving.embedded.rest.connection import Connection, Phase
 from serving.embedded.rest.messages import Answer, HttpRequest, Refusal
 from serving.errors import ResourceExhausted
 
@@ -32,7 +33,8 @@ class RestProtocol(asyncio.Protocol):
     """One connection.
 
     answer: answers a request of a peer; refused: takes note of what was refused before it was one; admit: as
-    `Connection` has it. connections: those
+    `Connection` has it, told whether the client has shown a certificate. seat: the one that it has had since its
+    handshake began. connections: those
     that are open, this one among them while it is. clock: in seconds.
     """
 
@@ -42,16 +44,19 @@ class RestProtocol(asyncio.Protocol):
         refused: Callable[[Refusal, Callable[[], str]], Answer],
         admission: Admission,
         connections: set[RestProtocol],
-        admit: Admit,
+        admit: Callable[[str, str, Mapping[bytes, bytes], bool], str],
         clock: Callable[[], float] = time.monotonic,
+        seat: Seat | None = None,
     ) -> None:
         self._answer = answer
         self._refused = refused
         self._admission = admission
         self._connections = connections
         self._clock = clock
+        self._admit = admit
+        self._seat = seat
         self._loop = asyncio.get_running_loop()
-        self._connection = Connection(admission.limits, admission.budget, self._advance, admit)
+        self._connection = Connection(admission.limits, admission.budget, self._advance, self._admitted)
         # What the client has not read of the answers.
         self._unread = Holding(lambda _: self.abort())
         self._task: asyncio.Task[None] | None = None
@@ -70,13 +75,18 @@ class RestProtocol(asyncio.Protocol):
         # uvloop's transports are asyncio's in all but ancestry.
         self.transport = cast("asyncio.Transport", transport)
         self._peer_name = self.transport.get_extra_info("peername") or ("", 0)
-        self._seat = self._admission.connections.enter(self._peer_name[0], self._make_way)
+        if self._seat is not None:
+            self._seat.close = self._make_way
+        else:
+            self._seat = self._admission.connections.enter(self._peer_name[0], self._make_way)
         if self._seat is None:
             self.abort()
             return
         self._connections.add(self)
-        # Every byte that the kernel does not take at once counts as unread.
-        self.transport.set_write_buffer_limits(high=0)
+        self._is_encrypted = self.transport.get_extra_info("ssl_object") is not None
+        self._is_certified = bool(self.transport.get_extra_info("peercert"))
+        # Every byte that the kernel does not take at once counts as unread; in TLS, none is more than none at all.
+        self.transport.set_write_buffer_limits(high=1 if self._is_encrypted else 0)
         self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
@@ -108,7 +118,8 @@ class RestProtocol(asyncio.Protocol):
         """The client sends no more, and may still want its answers."""
         self._connection.end()
         self._advance()
-        return not self._closing
+        # TLS has no half-closed connections in asyncio.
+        return not (self._closing or self._is_encrypted)
 
     def pause_writing(self) -> None:
         """The client does not read: what it has not read is held."""
@@ -151,6 +162,9 @@ class RestProtocol(asyncio.Protocol):
     def peer(self) -> str:
         """Who asks: `127.0.0.1:50514`."""
         return f"{self._peer_name[0]}:{self._peer_name[1]}"
+
+    def _admitted(self, method: str, target: str, headers: Mapping[bytes, bytes]) -> str:
+        return self._admit(method, target, headers, self._is_certified)
 
     def _check_due(self, seconds: float) -> None:
         limits, phase = self._admission.limits, self._connection.phase

@@ -27,13 +27,13 @@ class Handshakes:
 
     A greeting costs its sender next to nothing, and the server a signature: a few are answered in each turn of the
     loop, the newest first, so that beside thousands a new caller's is among the next. A connection that says nothing
-    costs a descriptor alone. seconds: for the greeting, and again for the rest. connections: among whom they have a
-    place.
+    costs a descriptor alone. context: gives the one of a new connection. seconds: for the greeting, and again for the
+    rest. connections: among whom they have a place.
     """
 
     def __init__(
         self,
-        context: ssl.SSLContext,
+        context: Callable[[], ssl.SSLContext],
         seconds: float,
         connections: Connections,
         protocol: Callable[[Seat], asyncio.Protocol],
@@ -85,7 +85,7 @@ class Handshakes:
     async def _shake_hands(self, connection: socket.socket, seat: Seat) -> None:
         try:
             await self._loop.connect_accepted_socket(
-                lambda: self._protocol(seat), connection, ssl=self._context, ssl_handshake_timeout=self._seconds
+                lambda: self._protocol(seat), connection, ssl=self._context(), ssl_handshake_timeout=self._seconds
             )
         except (OSError, asyncio.CancelledError) as error:
             # No TLS, too slow, or it had to make room.

@@ -1,14 +1,16 @@
-"""TLS on the gRPC port: --ssl_config_file."""
+"""TLS on both ports of a server in a process of its own: --ssl_config_file."""
 
 from __future__ import annotations
 
 import json
 import socket
+import ssl
 import time
 from contextlib import ExitStack
 from pathlib import Path
 
 import grpc
+import httpx
 import numpy as np
 import pytest
 import trustme
@@ -31,6 +33,12 @@ def test_tls(tmp_path: Path) -> None:
         with grpc.insecure_channel(server.grpc) as channel, pytest.raises(grpc.RpcError) as raised:
             predict(channel, "kitchen", {"x": X})
         assert raised.value.code() == grpc.StatusCode.UNAVAILABLE
+        context = ssl.create_default_context()
+        authority.configure_trust(context)
+        with httpx.Client(base_url=f"https://{server.rest}", verify=context) as http:
+            for count in (1, 200_000, 1):
+                answer = http.post("/v1/models/kitchen:predict", json={"inputs": {"x": [1.0] * count}}, timeout=30)
+                assert answer.json()["outputs"] == [3.5] * count
 
 
 def test_tls_with_client_certificates(tmp_path: Path) -> None:

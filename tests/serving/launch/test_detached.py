@@ -97,7 +97,7 @@ def test_a_second_start_on_a_port_leaves_the_first_server_running(options: Serve
 
     assert pid_of(options) == pid
     assert is_running(pid)
-    assert not (detached.port_directory(options.port) / "config").exists()
+    assert not (detached.port_directory(options.port) / "config" / "models.config").exists()
     detached.stop(options.port)
     wait_until(lambda: not is_running(pid))
 

@@ -108,7 +108,7 @@ def test_damaged_labels_are_said_once_and_followed_when_they_are_mended(
 
     repeat(running_server(options), EVERY, goes_on)
 
-    assert capsys.readouterr().err.count("Note: models.config does not follow the labels: ") == 1
+    assert capsys.readouterr().err.count("Note: the server's configuration does not follow: ") == 1
     assert configuration(options)[0]["blue"] == 1
 
 

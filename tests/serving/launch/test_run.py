@@ -31,7 +31,7 @@ class Looks:
         self._states = states
         self._ends = ends
         self._lines = lines
-        monkeypatch.setattr(run, "version_states", lambda _: self._look())
+        monkeypatch.setattr(run, "version_states", lambda *_: self._look())
         monkeypatch.setattr(run, "POLL_SECONDS", 0)
 
     def _look(self) -> dict[int, dict[str, Any]]:
@@ -163,7 +163,7 @@ def test_available_never_hides_a_wrong_flag(monkeypatch: pytest.MonkeyPatch) -> 
     """TF Serving names it and goes on to serve: the log is read after the status, so that it has the flag's name."""
     lines: list[str] = []
 
-    def states(_: ServeOptions) -> dict[int, dict[str, Any]]:
+    def states(*_: object) -> dict[int, dict[str, Any]]:
         lines[:] = ["unknown argument: --bogus_flag=3", "usage: tensorflow_model_server"]
         return {1: {"state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}}
 

@@ -1,0 +1,187 @@
+"""`fashion serve` with TLS and tokens: what it takes, what it writes, and how it asks its own server."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import ssl
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+import trustme
+from click.testing import CliRunner
+from google.protobuf import text_format
+
+from client.cli import fashion
+from fashion_common.installation import TOKEN_FILE
+from fashion_common.tokens import OWN_LINE_VARIABLE, entry
+from serving.apis.messages import SSLConfig
+from serving.launch.access import environment, follow_certificates, ssl_config, write_access
+from serving.launch.backends import SSL_FILE, ServeOptions, binary, container, embedded
+from serving.launch.errors import ServeUsageError
+from serving.launch.page import page_command
+from tests.support.live import KITCHEN, free_port, wait_until
+
+FASHION = Path(sys.executable).with_name("fashion")
+
+
+class Files:
+    """An authority, a server's certificate with its key, and a client's, as PEM files."""
+
+    def __init__(self, directory: Path) -> None:
+        self.authority = trustme.CA()
+        self.ca, self.cert, self.key = (directory / name for name in ("ca.pem", "server.pem", "server.key"))
+        self.authority.cert_pem.write_to_path(str(self.ca))
+        self.renew()
+
+    def renew(self) -> None:
+        """Another certificate of the same authority."""
+        identity = self.authority.issue_cert("127.0.0.1")
+        identity.private_key_pem.write_to_path(str(self.key))
+        identity.cert_chain_pems[0].write_to_path(str(self.cert))
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Files:
+    """Those of this test."""
+    return Files(tmp_path)
+
+
+def serve(*arguments: object) -> tuple[int, str]:
+    """The exit code and the error of a command that starts nothing."""
+    base = ["serve", "--model-base-path", str(KITCHEN), "--print-command"]
+    result = CliRunner().invoke(fashion, [*base, *map(str, arguments)])
+    return result.exit_code, result.stderr
+
+
+def test_what_contradicts_itself_is_refused(files: Files, tmp_path: Path) -> None:
+    """With the reason and the fix, before anything is started."""
+    wrong, text = tmp_path / "wrong", tmp_path / "text.pem"
+    wrong.write_text("ann secret\n")
+    text.write_text("no certificate")
+    tokens = tmp_path / "tokens"
+    tokens.write_text(entry("ann", "secret", ["read"]).line)
+    tls = ("--tls-cert", files.cert, "--tls-key", files.key)
+    cases: list[tuple[tuple[object, ...], str]] = [
+        (("--tls-cert", files.cert), "give both --tls-cert and --tls-key"),
+        (("--tls-client-ca", files.ca), "give --tls-cert and --tls-key too"),
+        (("--tls-cert", text, "--tls-key", files.key), "cannot be used for TLS"),
+        (("--tls-cert", files.ca, "--tls-key", files.key), "cannot be used for TLS"),
+        ((*tls, "--", "--ssl_config_file=x"), "--ssl_config_file after -- contradicts --tls-cert"),
+        (("--token-file", wrong), f"--token-file {wrong}:1: 2 words"),
+        (("--token-file", tmp_path / "none"), "cannot be read"),
+        (("--", f"--token_file={tokens}"), "contradicts --token-file"),
+        (("--backend", "binary", "--token-file", tokens), "asks nobody for a token: --token-file needs --backend"),
+        (("--backend", "container", *tls, "--tls-client-ca", files.ca), "--tls-client-ca needs --backend embedded"),
+    ]  # fmt: skip
+    for arguments, error in cases:
+        code, output = serve(*arguments)
+        assert code == 2, arguments
+        assert error in output, arguments
+        assert "secret" not in output
+    result = CliRunner().invoke(
+        fashion, ["serve", "--model-base-path", str(KITCHEN), "--token-file", str(tokens), "--web"]
+    )
+    assert (result.exit_code, "--web would let everybody ask" in result.stderr) == (2, True)
+
+
+def test_the_command_lines(files: Files, tmp_path: Path) -> None:
+    """Each backend reads the SSLConfig where it has it; the embedded server alone speaks TLS over REST."""
+    options = ServeOptions(tls_cert=files.cert, tls_key=files.key, config_dir=tmp_path)
+    assert "--ssl_config_file=/config/ssl.config" in container(options)
+    assert options.status_url.startswith("http://")
+    for backend, command in (("binary", binary), ("embedded", embedded)):
+        options = ServeOptions(backend=backend, tls_cert=files.cert, tls_key=files.key, config_dir=tmp_path)
+        assert f"--ssl_config_file={tmp_path}/ssl.config" in command(options)
+    assert options.status_url.startswith("https://")
+    assert options.grpc_url.startswith("grpcs://")
+    assert "https://127.0.0.1:8501" in page_command(options)
+    assert f"--token_file={files.ca}" in embedded(ServeOptions(token_file=files.ca))
+
+
+@pytest.mark.parametrize(("backend", "mode"), [("embedded", 0o600), ("container", 0o644)])
+def test_what_is_written_is_nobody_elses(files: Files, tmp_path: Path, backend: str, mode: int) -> None:
+    """A container's user has to read it: the directory above is closed then."""
+    directory = tmp_path / "run" / "config"
+    directory.mkdir(parents=True)
+    options = ServeOptions(
+        backend=backend, tls_cert=files.cert, tls_key=files.key, tls_client_ca=files.ca, config_dir=directory
+    )
+    write_access(options, directory)
+    assert stat.S_IMODE((directory / SSL_FILE).stat().st_mode) == mode
+    assert stat.S_IMODE(directory.parent.stat().st_mode) == 0o700
+    config = text_format.Parse((directory / SSL_FILE).read_text(), SSLConfig())
+    assert (config.server_key, config.server_cert, config.custom_ca, config.client_verify) == (
+        files.key.read_text(), files.cert.read_text(), files.ca.read_text(), True,
+    )  # fmt: skip
+    if backend == "embedded":
+        assert stat.S_IMODE((directory / TOKEN_FILE).stat().st_mode) == 0o600
+        token = (directory / TOKEN_FILE).read_text()
+        assert environment(options)[OWN_LINE_VARIABLE] == entry("fashion-serve", token, ["read"]).line
+        assert token not in str(environment(options))
+    else:
+        assert OWN_LINE_VARIABLE not in environment(options)
+
+
+def test_the_configuration_follows_the_certificate(files: Files, tmp_path: Path) -> None:
+    """Not to a certificate that is not its key's: one of the two files is written first."""
+    pems = [str(files.cert), str(files.key)]
+    (tmp_path / SSL_FILE).write_text(ssl_config(pems))
+    (tmp_path / SSL_FILE).chmod(0o600)
+    files.renew()
+    follow_certificates(tmp_path, pems)
+    text = (tmp_path / SSL_FILE).read_text()
+    assert text == ssl_config(pems)
+    assert stat.S_IMODE((tmp_path / SSL_FILE).stat().st_mode) == 0o600
+    files.authority.issue_cert("127.0.0.1").private_key_pem.write_to_path(str(files.key))
+    with pytest.raises(ServeUsageError, match="cannot be used for TLS"):
+        follow_certificates(tmp_path, pems)
+    assert (tmp_path / SSL_FILE).read_text() == text
+    follow_certificates(tmp_path, ())
+
+
+def test_a_server_with_all_of_it(files: Files, tmp_path: Path) -> None:
+    """`fashion serve` asks it over TLS by its own token: it is AVAILABLE, and follows a label and a certificate."""
+    shutil.copytree(KITCHEN, tmp_path / "kitchen", ignore=shutil.ignore_patterns("labels.json"))
+    tokens = tmp_path / "tokens"
+    tokens.write_text(entry("ann", "secret", ["predict"]).line)
+    grpc_port, rest_port = free_port(), free_port()
+
+    def run(*arguments: object) -> str:
+        environment = {**os.environ, "XDG_STATE_HOME": str(tmp_path / "state")}
+        command = [str(FASHION), *map(str, arguments)]
+        process = subprocess.run(
+            command, env=environment, capture_output=True, text=True, check=False, timeout=100, cwd=tmp_path
+        )
+        assert process.returncode == 0, process.stderr
+        return process.stdout + process.stderr
+
+    tls = ("--tls-cert", files.cert, "--tls-key", files.key, "--tls-client-ca", files.ca)
+    ports = ("--port", grpc_port, "--rest-port", rest_port)
+    output = run("serve", "--model-base-path", "kitchen", "--detach", *ports, *tls, "--token-file", tokens)
+    try:
+        assert (
+            f"Try   fashion call --server grpcs://127.0.0.1:{grpc_port} --tls-ca {files.ca} "
+            "--tls-certificate CERTIFICATE.pem --tls-key KEY.pem --token-file TOKEN_FILE --model-name kitchen\n"
+        ) in output
+        assert "answers by it" in run("label", "canary=1", "--model-base-path", "kitchen")
+        context = ssl.create_default_context(cafile=files.ca)
+        files.authority.issue_cert("me@example.org").configure_cert(context)
+
+        def served() -> str:
+            return ssl.get_server_certificate(("127.0.0.1", rest_port)).strip()
+
+        url = f"https://127.0.0.1:{rest_port}"
+        with httpx.Client(base_url=url, verify=context, headers={"authorization": "Bearer secret"}) as http:
+            answer = http.post("/v1/models/kitchen:predict", json={"inputs": {"x": [1.0]}})
+            assert answer.json() == {"outputs": [3.5]}
+            assert http.get("/v1/models/kitchen").status_code == 403
+        before = served()
+        files.renew()
+        wait_until(lambda: served() == files.cert.read_text().strip() != before)
+    finally:
+        run("serve", "--stop", "--port", grpc_port)
