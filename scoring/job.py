@@ -15,12 +15,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from delivery.places import Place
 from fashion_common.served_model import CLASS_NAMES
 from scoring.errors import ScoringError, ScoringUsageError
 from scoring.models import Source
 from scoring.parts import ERRORS_FILE, RECORDS, Parts, Record
 from scoring.pieces import Piece, Plan, pieces, plan
-from scoring.places import Place
 from scoring.progress import Progress
 from scoring.readers import Columns
 from scoring.scorer import Job

@@ -12,11 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from delivery.places import Place
 from fashion_common.served_model import CLASS_NAMES
 from scoring.errors import ScoringUsageError
 from scoring.models import Identity, Outputs
 from scoring.pieces import Piece
-from scoring.places import Place
 from scoring.readers import PATH, Rows
 
 # Readers of data sets pass over what begins so.

@@ -13,9 +13,9 @@ from pathlib import PurePath
 from typing import Any
 
 from client.pictures.sources import PICTURES, is_idx
+from delivery.places import Place, stamp
 from fashion_common.served_model import IMAGE_SHAPE
 from scoring.errors import ScoringUsageError
-from scoring.places import Place, stamp
 
 # Rows of a piece, where the input does not say: some seconds of work, which is what a kill can cost.
 ARRAY_ROWS, PICTURE_ROWS = 100_000, 5_000

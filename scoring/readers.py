@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from client.types import IMAGE_BYTES, Preprocess
+from delivery.places import Place
 from scoring.decoders import Decode, Picture, decoded
 from scoring.errors import ScoringError, ScoringUsageError
 from scoring.pieces import ARRAY, BAD, IDX, LIST, PARQUET, PICTURE, Piece, idx_file
-from scoring.places import Place
 
 # Rows that are read, run and written together: a few MB.
 BATCH_ROWS = 4096

@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from delivery.places import Place
 from scoring.decoders import Decode, decoded
 from scoring.errors import ScoringUsageError
 from scoring.models import Identity, Source
 from scoring.parts import Parts, Record
 from scoring.pieces import Piece
-from scoring.places import Place
 from scoring.readers import Columns, UnreadableError, rows
 
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from delivery.errors import DeliveryUsageError
 from fashion_common.served_model import CLASS_NAMES
 from scoring import ScoringError, ScoringUsageError, score
 from tests.scoring.conftest import images, parquet, png
@@ -188,7 +189,7 @@ def test_inputs_that_cannot_be(
     cells = pa.array([b"x"], pa.binary())
     pq.write_table(pa.table({"a": cells, "b": cells}), "two.parquet")
     pq.write_table(pa.table({"class_id": [1], "b": pa.array([bytes(784)], pa.binary())}), "taken.parquet")
-    with pytest.raises(ScoringUsageError, match=message):
+    with pytest.raises((ScoringUsageError, DeliveryUsageError), match=message):
         score(inputs, "out", model=str(scored_model))
     assert not list(tmp_path.glob("out/part-*"))
 

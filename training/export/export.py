@@ -11,6 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from delivery.base_path import remove_old_versions
 from fashion_common.errors import LabelsError
 from fashion_common.layout import ASSETS_EXTRA, LITE_MODEL_FILE, SELF_TEST_FILE, WARMUP_FILE
 from serving.apis.self_test import TOLERANCE, write_archive
@@ -26,7 +27,7 @@ from training.export.replay import replay
 from training.export.self_test import Differences, run_self_test, self_test_process
 from training.export.signatures import describe_signatures
 from training.export.trained import TrainedModel
-from training.export.versions import newest_with_manifest, remove_old_versions
+from training.export.versions import newest_with_manifest
 from training.export.warmup import write_warmup
 
 _HINT = f"(`fashion export --no-lite` leaves {LITE_MODEL_FILE} out)"

@@ -14,10 +14,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from delivery.base_path import PREFIX, lock_directory, remove_leftovers, sync, sync_tree
 from fashion_common.layout import version_directories
 from training.errors import TrainingError, TrainingUsageError
-
-PREFIX = ".export-"
 
 
 @contextmanager
@@ -49,7 +48,7 @@ def publish(staging: Path, model_base_path: Path) -> Path:
 
     A directory cannot be renamed onto one that holds something, so two exports at once take two numbers.
     """
-    _sync_tree(staging)
+    sync_tree(staging)
     version = max(version_directories(model_base_path), default=0)
     while True:
         version += 1
@@ -60,26 +59,15 @@ def publish(staging: Path, model_base_path: Path) -> Path:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
                 raise TrainingError(f"Cannot publish {path}: {error.strerror}") from error
         else:
-            _sync(model_base_path)
+            sync(model_base_path)
             return path
-
-
-def remove_leftovers(model_base_path: Path) -> None:
-    """Removes the hidden directories of exports that no longer run; a running one holds a lock on its own."""
-    for path in model_base_path.glob(f"{PREFIX}*"):
-        try:
-            lock = _lock(path)
-        except OSError:
-            continue
-        shutil.rmtree(path, ignore_errors=True)
-        os.close(lock)
 
 
 def _locked_directory(parent: Path) -> tuple[Path, int]:
     while True:
         path = Path(tempfile.mkdtemp(dir=parent, prefix=PREFIX))
         try:
-            lock = _lock(path)
+            lock = lock_directory(path)
         except OSError:
             continue
         # Another export may have taken it for a leftover before it was locked.
@@ -87,34 +75,3 @@ def _locked_directory(parent: Path) -> tuple[Path, int]:
             path.chmod(0o755)
             return path, lock
         os.close(lock)
-
-
-def _lock(path: Path) -> int:
-    try:
-        import fcntl
-    except ImportError as error:
-        raise TrainingUsageError(
-            "fashion export needs the file locks of Linux or macOS: run it there, or in WSL"
-        ) from error
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        raise
-    return descriptor
-
-
-def _sync_tree(root: Path) -> None:
-    for directory, _, files in os.walk(root):
-        for file in files:
-            _sync(Path(directory, file))
-        _sync(Path(directory))
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,15 +1,14 @@
-"""The versions under a model base path: their list, and the removal of old ones."""
+"""The versions under a model base path: their list."""
 
 from __future__ import annotations
 
-import tempfile
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from fashion_common.errors import BasePathError
-from fashion_common.labels import STABLE, Labels, labels_writer, read_labels
+from fashion_common.labels import STABLE, Labels, read_labels
 from fashion_common.layout import (
     LITE_MODEL_FILE,
     SAVED_MODEL_FILE,
@@ -20,7 +19,6 @@ from fashion_common.layout import (
 from fashion_common.running import running_servers
 from training.errors import DamagedVersionError, TrainingUsageError
 from training.export.manifest import Manifest, check_files, read_manifest, recorded_accuracy
-from training.export.publish import PREFIX, remove_leftovers
 
 # passed: its files are those that passed before it was published; damaged: a file is missing or differs since;
 # unknown: it has no manifest of ours.
@@ -79,24 +77,6 @@ def newest_with_manifest(model_base_path: Path) -> tuple[int, Manifest] | None:
         if newest is not None and (manifest := read_manifest(directories[newest])):
             return newest, manifest
     return None
-
-
-def remove_old_versions(model_base_path: Path, keep: int) -> list[int]:
-    """Removes all but the newest `keep` versions and those that labels use; gives the removed numbers, ascending.
-
-    A version vanishes with one rename, so that no server loads half of it. Raises OSError, LabelsError.
-    """
-    # No label moves to a version that is about to go.
-    with labels_writer(model_base_path) as writer:
-        directories = version_directories(model_base_path)
-        in_use = writer.labels.in_use()
-        old = [number for number in sorted(directories)[:-keep] if number not in in_use]
-        for number in old:
-            # Renamed, it is a leftover, as of a killed export, and removed with those. Another export may be faster.
-            with suppress(FileNotFoundError):
-                directories[number].rename(tempfile.mkdtemp(dir=model_base_path, prefix=PREFIX))
-    remove_leftovers(model_base_path)
-    return old
 
 
 def _promoted_at(labels: Labels, number: int) -> str | None:

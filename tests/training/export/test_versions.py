@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from delivery.base_path import remove_old_versions
 from fashion_common.labels import labels_writer
 from fashion_common.layout import version_directories
 from tests.support.exports import invoke
 from training.export.manifest import write_manifest
-from training.export.versions import remove_old_versions
 
 
 @pytest.fixture

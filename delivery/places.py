@@ -15,8 +15,8 @@ from typing import Any, BinaryIO, NamedTuple
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from delivery.errors import DeliveryError, DeliveryUsageError
 from fashion_common.files import whole_file
-from scoring.errors import ScoringError, ScoringUsageError
 
 # What file systems call the mark of a content, or the time of the last change, the first of which is taken.
 _MARKS = ("ETag", "etag", "mtime", "LastModified", "last_modified", "updated")
@@ -30,11 +30,11 @@ class Place(NamedTuple):
 
     @classmethod
     def of(cls, address: str) -> Place:
-        """The place of a path or an address. Raises ScoringUsageError for a file system that is not installed."""
+        """The place of a path or an address. Raises DeliveryUsageError for a file system that is not installed."""
         try:
             fs, path = fsspec.core.url_to_fs(address)
         except (ImportError, ValueError) as error:
-            raise ScoringUsageError(
+            raise DeliveryUsageError(
                 f"{address}: {error}: pip install what it names, or give another address"
             ) from error
         return cls(fs, path)
@@ -67,7 +67,7 @@ class Place(NamedTuple):
     def whole(self) -> Iterator[BinaryIO]:
         """A file to write that takes its name when all went well, and is not there otherwise.
 
-        Raises ScoringError when it cannot be written.
+        Raises DeliveryError when it cannot be written.
         """
         try:
             if self.is_local:
@@ -82,7 +82,8 @@ class Place(NamedTuple):
                 self.fs.put_file(os.fspath(local), self.path)
         except OSError as error:
             reason = error.strerror or error
-            raise ScoringError(f"{self} cannot be written: {reason}: run the same command again when it can") from error
+            text = f"{self} cannot be written: {reason}: run the same command again when it can"
+            raise DeliveryError(text) from error
 
 
 def stamp(info: dict[str, Any]) -> str:
