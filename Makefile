@@ -105,6 +105,10 @@ image-score: $(READY) ## Build fashion-score: fashion-light with what fashion sc
 image-score-ray: $(READY) ## Build fashion-score-ray: the same with Ray
 	@$(IMAGE) score-ray
 
+.PHONY: image-pull
+image-pull: $(READY) ## Build fashion-pull: fashion-light with what fashion pull and signatures need
+	@$(IMAGE) pull
+
 .PHONY: image-client
 image-client: $(READY) ## Build fashion-client: the command line without TensorFlow
 	@$(IMAGE) client
@@ -163,6 +167,7 @@ lock: $(READY) ## Pin and hash all dependencies anew under requirements/ (UPGRAD
 	done; \
 	$(LOCK) $(if $(UPGRADE),--upgrade) --extra light --extra score --output-file requirements/score.txt; \
 	$(LOCK) $(if $(UPGRADE),--upgrade) --extra light --extra ray --output-file requirements/score-ray.txt; \
+	$(LOCK) $(if $(UPGRADE),--upgrade) --extra light --extra pull docker/pull.in --output-file requirements/pull.txt; \
 	$(LOCK) $(if $(UPGRADE),--upgrade) --output-file requirements/client.txt; \
 	$(LOCK) $(if $(UPGRADE),--upgrade) --extra embedded docker/embedded-cpu.in \
 	  --overrides docker/embedded-cpu.overrides --output-file requirements/embedded-cpu.txt

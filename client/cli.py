@@ -33,6 +33,7 @@ _COMMANDS = {
     "export": _Command("training.commands.export", "training", "Export a run as the next version of the served model."),
     "versions": _Command("training.commands.versions", "training", "List the exported versions of the served model."),
     "verify": _Command("delivery.commands.verify", "signing", "Hold versions to their signatures."),
+    "pull": _Command("delivery.commands.pull", "pull", "Fetch versions from any address to this machine."),
     "serve": _Command("serving.launch.cli", "embedded", "Serve the newest version over gRPC and REST."),
     "token": _Command("client.commands.token", None, "Make a token for a client of the embedded server."),
     "predict": _Command("client.commands.predict", None, "Print the class names of images."),

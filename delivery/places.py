@@ -7,19 +7,31 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import tempfile
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from delivery.errors import DeliveryError, DeliveryUsageError
+from delivery.errors import DeliveryError, DeliveryUsageError, SourceError
 from fashion_common.files import whole_file
 
 # What file systems call the mark of a content, or the time of the last change, the first of which is taken.
-_MARKS = ("ETag", "etag", "mtime", "LastModified", "last_modified", "updated")
+_MARKS = ("ETag", "etag", "mtime", "LastModified", "last_modified", "updated", "created")
+# A user's name and password, and what follows a URL's `?`, which may be a signature.
+_SECRETS = re.compile(r"(?<=://)[^/@\s'\"]*@|(?<=\?)[^\s'\"]*(?<![:,.)])")
+
+
+class RemoteFile(NamedTuple):
+    """A file on a file system. path: the file system's own. size: in bytes. stamp: changes with the file."""
+
+    path: str
+    size: int
+    stamp: str
 
 
 class Place(NamedTuple):
@@ -34,9 +46,8 @@ class Place(NamedTuple):
         try:
             fs, path = fsspec.core.url_to_fs(address)
         except (ImportError, ValueError) as error:
-            raise DeliveryUsageError(
-                f"{address}: {error}: pip install what it names, or give another address"
-            ) from error
+            text = f"{address}: {error}: pip install what it names, or give another address"
+            raise DeliveryUsageError(without_secrets(text)) from None
         return cls(fs, path)
 
     def __str__(self) -> str:
@@ -54,6 +65,49 @@ class Place(NamedTuple):
     def stamp(self) -> str:
         """What changes with the file: its size, and its time or tag. Raises OSError."""
         return stamp(self.fs.info(self.path))
+
+    @property
+    def shown(self) -> str:
+        """As it is printed: without a password."""
+        return without_secrets(str(self))
+
+    def file(self) -> RemoteFile:
+        """The file that it is. Raises SourceError."""
+        with source_errors(self.shown):
+            info = self.fs.info(self.path)
+            return RemoteFile(self.path, int(info["size"]), stamp(info))
+
+    def children(self) -> dict[str, str]:
+        """The last parts of the names that lie here, and of what type each is. Raises SourceError."""
+        with source_errors(self.shown):
+            self.fs.invalidate_cache()
+            return {
+                info["name"].rstrip("/").rpartition("/")[2]: info["type"] for info in self.fs.ls(self.path, detail=True)
+            }
+
+    def files(self) -> dict[str, RemoteFile]:
+        """All files below it, by their names from here; empty where there are none. Raises SourceError."""
+        with source_errors(self.shown):
+            self.fs.invalidate_cache()
+            found = self.fs.find(self.path, detail=True)
+            prefix = self.path.rstrip("/") + "/"
+            files = {}
+            for path, info in found.items():
+                # A listing over HTTP has no sizes.
+                full = info if info.get("size") is not None else self.fs.info(path)
+                files[path.removeprefix(prefix)] = RemoteFile(path, int(full["size"]), stamp(full))
+            return files
+
+    def piece(self, file: RemoteFile, begin: int, end: int) -> bytes:
+        """The bytes of a file from begin up to end. Raises SourceError, also for fewer or more."""
+        shown = without_secrets(str(Place(self.fs, file.path)))
+        with source_errors(shown):
+            # Not every server answers with ranges.
+            whole = (begin, end) == (0, file.size)
+            content: bytes = self.fs.cat_file(file.path, **({} if whole else {"start": begin, "end": end}))
+        if len(content) != end - begin:
+            raise SourceError(f"{shown} gave {len(content)} of {end - begin} bytes: it has changed, or knows no ranges")
+        return content
 
     def read(self) -> bytes | None:
         """The bytes; None where there is no file. Raises OSError."""
@@ -88,5 +142,27 @@ class Place(NamedTuple):
 
 def stamp(info: dict[str, Any]) -> str:
     """The same of what a file system tells of a file."""
-    marks = [str(info[key]) for key in _MARKS if key in info]
+    # Of a file in memory a listing has the time as a number, and the file itself as a datetime.
+    values = (info[key] for key in _MARKS if key in info)
+    marks = [str(value.timestamp() if isinstance(value, datetime) else value) for value in values]
     return " ".join([str(info.get("size")), *marks[:1]])
+
+
+def without_secrets(text: str) -> str:
+    """A text whose addresses have no user, password or query, which may be a signature."""
+    return _SECRETS.sub("", text)
+
+
+@contextlib.contextmanager
+def source_errors(shown: str) -> Iterator[None]:
+    """Makes a SourceError of whatever a file system raises, without secrets: no cause is kept, which may have some.
+
+    shown: what is read, as it is printed.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise SourceError(f"{shown}: there is no such file or directory") from None
+    except Exception as error:  # noqa: BLE001 - each file system has the errors of its own libraries
+        reason = without_secrets(f"{type(error).__name__}: {error}".strip(": ").splitlines()[0])
+        raise SourceError(f"{shown} cannot be read: {reason}") from None

@@ -1,10 +1,10 @@
 # The embedded server without TensorFlow, on LiteRT: what serving.Dockerfile promises (ports, environment, arguments,
 # paths, health), on amd64 and arm64. `make image-light`; with what `fashion score` needs, `make image-score` and
-# `make image-score-ray`.
+# `make image-score-ray`; with what `fashion pull` and signatures need, `make image-pull`.
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 FROM ${PYTHON_IMAGE} AS dependencies
 RUN python3 -m venv /opt/venv
-# Which of the locked requirements: light, score or score-ray.
+# Which of the locked requirements: light, score, score-ray or pull.
 ARG REQUIREMENTS=light
 COPY requirements/${REQUIREMENTS}.txt /src/requirements.txt
 # What a processor's interpreter does not load goes: LiteRT for GPUs, its compilers for phones, numpy's own tests and its

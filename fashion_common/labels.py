@@ -92,13 +92,19 @@ def read_labels(model_base_path: Path) -> Labels:
     """The labels of a model base path; none were moved where there is no file. Raises LabelsError."""
     path = model_base_path / LABELS_FILE
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        moved = {check_label(label): _version(number) for label, number in content["labels"].items()}
-        return Labels(moved, tuple(Move(**move) for move in content["history"]))
+        return parse_labels(path.read_bytes(), str(path))
     except FileNotFoundError:
         return Labels()
     except OSError as error:
         raise LabelsError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def parse_labels(text: bytes, path: str) -> Labels:
+    """The labels that the content of a file says. Raises LabelsError, which names its path."""
+    try:
+        content = json.loads(text)
+        moved = {check_label(label): _version(number) for label, number in content["labels"].items()}
+        return Labels(moved, tuple(Move(**move) for move in content["history"]))
     except (ValueError, KeyError, TypeError, AttributeError, LabelsError) as error:
         raise LabelsError(
             f"{path} is damaged ({error}): correct it, or move it away and set the labels with `fashion label`"
@@ -136,11 +142,19 @@ class LabelsWriter:
         ]
         labels = Labels(self.labels.after(versions), (*self.labels.history, *moves))
         content = {"labels": labels.moved, "history": [move._asdict() for move in labels.history]}
+        self._write(json.dumps(content, indent=2) + "\n")
+        self.labels = labels
+
+    def replace(self, text: bytes) -> None:
+        """Takes over the content of another model base path's file. Raises LabelsError."""
+        self.labels = parse_labels(text, str(self._path))
+        self._write(text)
+
+    def _write(self, text: bytes | str) -> None:
         try:
-            write_whole(self._path, json.dumps(content, indent=2) + "\n")
+            write_whole(self._path, text)
         except OSError as error:
             raise LabelsError(f"{self._path} cannot be written: {error.strerror}") from error
-        self.labels = labels
 
     def _versions(self) -> Collection[int]:
         try:

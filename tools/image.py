@@ -40,6 +40,7 @@ IMAGES = {
     "light": Image("light"),
     "score": Image("light", ("REQUIREMENTS=score",)),
     "score-ray": Image("light", ("REQUIREMENTS=score-ray",)),
+    "pull": Image("light", ("REQUIREMENTS=pull",)),
     "client": Image("client", has_model=False),
 }
 

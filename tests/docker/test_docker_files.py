@@ -80,7 +80,7 @@ def test_what_dockerfiles_copy_is_there_and_let_through() -> None:
         for line in re.findall(r"^COPY (?!--from)(.*)$", text, re.MULTILINE):
             words = [word.rstrip("/") for word in line.split()[:-1] if not word.startswith("--")]
             for word in words:
-                copied.update(word.replace("${REQUIREMENTS}", name) for name in ("light", "score", "score-ray"))
+                copied.update(word.replace("${REQUIREMENTS}", name) for name in ("light", "score", "score-ray", "pull"))
     assert {path for path in copied if not path.startswith("models/")} - {"serving/config"} <= allowed
     assert {path.partition("/")[0] if path.startswith("models/") else path for path in allowed} == allowed
     for path in allowed - {"models"}:
