@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import tempfile
 from collections.abc import Iterator
 from datetime import datetime
@@ -17,13 +16,12 @@ from typing import Any, BinaryIO, NamedTuple
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from delivery.address import without_secrets
 from delivery.errors import DeliveryError, DeliveryUsageError, SourceError
 from fashion_common.files import whole_file
 
 # What file systems call the mark of a content, or the time of the last change, the first of which is taken.
 _MARKS = ("ETag", "etag", "mtime", "LastModified", "last_modified", "updated", "created")
-# A user's name and password, and what follows a URL's `?`, which may be a signature.
-_SECRETS = re.compile(r"(?<=://)[^/@\s'\"]*@|(?<=\?)[^\s'\"]*(?<![:,.)])")
 
 
 class RemoteFile(NamedTuple):
@@ -146,11 +144,6 @@ def stamp(info: dict[str, Any]) -> str:
     values = (info[key] for key in _MARKS if key in info)
     marks = [str(value.timestamp() if isinstance(value, datetime) else value) for value in values]
     return " ".join([str(info.get("size")), *marks[:1]])
-
-
-def without_secrets(text: str) -> str:
-    """A text whose addresses have no user, password or query, which may be a signature."""
-    return _SECRETS.sub("", text)
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ from typing import TypeVar
 from google.protobuf import text_format
 from google.protobuf.message import Message
 
+from delivery.address import is_address, without_secrets
 from delivery.errors import DeliveryUsageError, SignatureError
 from fashion_common.exposure import is_loopback
 from fashion_common.layout import BATCHING_FILE
@@ -60,16 +61,30 @@ def read_text_proto(path: str, message: M) -> M:
 def model_server_config(flags: Flags) -> ModelServerConfig:
     """The models to serve: --model_config_file, else --model_name and --model_base_path."""
     if flags.model_config_file:
-        return read_text_proto(flags.model_config_file, ModelServerConfig())
+        config = read_text_proto(flags.model_config_file, ModelServerConfig())
+        for model in config.model_config_list.config:
+            _check_local(model.base_path)
+        return config
     if not flags.model_base_path:
         raise ServerConfigError(
             "--model_base_path is missing: give the directory that holds the model's versions, or --model_config_file"
         )
+    _check_local(flags.model_base_path)
     config = ModelServerConfig()
     config.model_config_list.config.add(
         name=flags.model_name, base_path=str(Path(flags.model_base_path).absolute()), model_platform=PLATFORM
     )
     return config
+
+
+def _check_local(base_path: str) -> None:
+    """Raises ServerConfigError for an address, which TF Serving might read."""
+    if is_address(base_path):
+        shown = without_secrets(base_path)
+        raise ServerConfigError(
+            f"{shown} is an address, and this server reads this machine's disk only: `fashion pull {shown} --watch` "
+            "brings its versions there, `fashion serve --model-base-path` serves them too"
+        )
 
 
 def request_logging(flags: Flags) -> RequestLogging | None:

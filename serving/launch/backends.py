@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fashion_common.installation import module_command
@@ -40,7 +40,8 @@ class ServeOptions:
     and monitoring.config. engine: docker or podman. init: whether the engine has an init process to run before the
     server. image: empty for the official one. server_flags: more flags, handed on unchanged. public_keys: one of
     them must have signed what is served; none for no matter who. tls_cert, tls_key, tls_client_ca: PEM files, of the
-    server and of who signs its clients' certificates. token_file: of those who may ask.
+    server and of who signs its clients' certificates. token_file: of those who may ask. address: of where the versions
+    are pulled from, which may have a password.
     """
 
     backend: str = "container"
@@ -61,6 +62,7 @@ class ServeOptions:
     tls_key: Path | None = None
     tls_client_ca: Path | None = None
     token_file: Path | None = None
+    address: str = field(default="", repr=False)
     versions: Sequence[int] = ()
 
     @property

@@ -33,6 +33,7 @@ from serving.launch.prepare import (
     versions_to_serve,
     with_free_ports,
 )
+from serving.launch.remote import following_source, opened, pull_first
 from serving.launch.run import run_until_stopped, server_usage
 from serving.launch.tls import client_arguments, wants_client_certificate
 
@@ -64,9 +65,15 @@ def _labels(_ctx: click.Context, _option: click.Parameter, values: tuple[str, ..
 @click.command(epilog=_EXAMPLES, context_settings={"show_default": True})
 @click.option(
     "--model-base-path",
-    type=click.Path(path_type=Path),
-    default=_DEFAULTS.model_base_path,
-    help="Directory of numbered versions, as `fashion export` writes it.",
+    default=str(_DEFAULTS.model_base_path),
+    help="Directory of numbered versions, as `fashion export` writes it, or an address of one, as in `fashion pull`.",
+)
+@click.option(
+    "--pull-to",
+    type=click.Path(file_okay=False, path_type=Path),
+    show_default="the user's cache",
+    metavar="DIR",
+    help="Directory of models that versions of an address are pulled to.",
 )
 @click.option(
     "--model-name",
@@ -129,6 +136,9 @@ def serve(
     ctx: click.Context,
     /,
     *,
+    model_base_path: str,
+    pull_to: Path | None,
+    public_keys: tuple[Path, ...],
     backend: str,
     engine: str | None,
     given: dict[str, int],
@@ -144,8 +154,16 @@ def serve(
     SERVER_FLAGS, after --, go to the server as they are: those of tensorflow_model_server.
     """
     _check_contradictions(ctx)
-    settings["model_name"] = settings["model_name"] or Path(str(settings["model_base_path"])).absolute().name
-    options = ServeOptions(verbose=bool(ctx.find_root().meta.get("verbose")), **settings)  # type: ignore[arg-type]
+    puller = None if stop else opened(model_base_path, pull_to, public_keys)
+    base_path = puller.model_base_path if puller else Path(model_base_path)
+    settings["model_name"] = settings["model_name"] or base_path.absolute().name
+    options = ServeOptions(
+        verbose=bool(ctx.find_root().meta.get("verbose")),
+        model_base_path=base_path,
+        address=model_base_path if puller else "",
+        public_keys=public_keys,
+        **settings,  # type: ignore[arg-type]
+    )
     if stop:
         detached.stop(options.port)
         click.echo("Stopped.")
@@ -156,6 +174,8 @@ def serve(
     check_server_flags(options)
     check_page(wanted=web)
     check_access(options, web=web)
+    if not print_command:
+        pull_first(puller)
     offer = Offer(options.public_keys)
     versions = versions_to_serve(options, offer)
     labels = served_labels(options, given, versions)
@@ -187,6 +207,7 @@ def serve(
         return
     with (
         temporary_config(options, files) as configured,
+        following_source(puller),
         following(configured, _record_directory(options.port), offer),
         page(options, wanted=web) as start_page,
     ):

@@ -5,6 +5,7 @@ In the foreground a thread of `fashion serve` sees to it; for a detached server 
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from serving.launch.access import follow_certificates
 from serving.launch.backends import ServeOptions
 from serving.launch.models_config import derived
 from serving.launch.offer import Offer
+from serving.launch.remote import ADDRESS_VARIABLE
 from serving.launch.session import start_session
 
 POLL_SECONDS = 1.0
@@ -97,7 +99,8 @@ def following(options: ServeOptions, directory: Path | None, offer: Offer) -> It
 def start_follower(options: ServeOptions, directory: Path) -> None:
     """Starts the process that follows for a detached server. Raises OSError."""
     with recorded(running_server(options), directory) as lock:
-        start_session([*module_command("serving.launch.follower"), str(directory)], lock, directory / "follow.log")
+        command = [*module_command("serving.launch.follower"), str(directory)]
+        start_session(command, lock, directory / "follow.log", {**os.environ, ADDRESS_VARIABLE: options.address})
 
 
 def repeat(server: RunningServer, offer: Offer, goes_on: Callable[[], bool]) -> None:

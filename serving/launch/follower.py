@@ -11,6 +11,7 @@ from fashion_common.running import RECORD_FILE, read_record
 from serving.launch.detached import is_alive
 from serving.launch.follow import POLL_SECONDS, repeat
 from serving.launch.offer import Offer
+from serving.launch.remote import detached_puller, following_source
 
 # A container's engine is a process to ask.
 _ALIVE_SECONDS = 10.0
@@ -34,7 +35,8 @@ def main(directory: Path) -> None:
             return is_alive(directory)
         return True
 
-    repeat(server, Offer(server.public_keys), goes_on)
+    with following_source(detached_puller(server.model_base_path, server.public_keys)):
+        repeat(server, Offer(server.public_keys), goes_on)
 
 
 def _identity(directory: Path) -> tuple[int, int] | None:

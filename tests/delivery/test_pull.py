@@ -10,8 +10,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from client.cli import fashion
+from delivery.address import without_secrets
 from delivery.errors import DeliveryError
-from delivery.places import without_secrets
 from delivery.pull import PRESENT, PULLED, REFUSED, Outcome, Puller, Source, watch
 from fashion_common.labels import labels_writer, read_labels
 from fashion_common.layout import MANIFEST_FILE, SAVED_MODEL_FILE
