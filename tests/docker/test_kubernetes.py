@@ -14,6 +14,7 @@ import pytest
 import yaml
 from google.protobuf import text_format
 
+from delivery.commands.pull import pull
 from scoring.commands.score import score
 from serving.apis.messages import ModelServerConfig, MonitoringConfig
 from serving.launch.backends import OFFICIAL_IMAGE, TF_SERVING_VERSION, config_flags
@@ -197,3 +198,34 @@ def _options(command: list[str]) -> dict[str, Any]:
     assert command[:2] == ["fashion", "score"]
     with score.make_context("score", command[2:]) as context:
         return context.params
+
+
+def test_models_are_pulled_before_the_server_starts_and_beside_it() -> None:
+    """Into a volume of the pod's own, which the server reads as ever: the rest is the light overlay."""
+    found, light = resources(KUBERNETES / "overlays/pull"), resources(KUBERNETES / "overlays/light")
+    assert sorted(found) == sorted(light.keys() - {"PersistentVolumeClaim"})
+    for resource in found.values():
+        kubernetes_validate.validate(resource, kubernetes_validate.latest_version(), strict=True)
+    pod = found["Deployment"]["spec"]["template"]["spec"]
+    server = container(found["Deployment"])
+    assert server == container(light["Deployment"])
+    first, sidecar = pod["initContainers"]
+    assert ("restartPolicy" not in first, sidecar["restartPolicy"]) == (True, "Always")
+    [volume] = [volume for volume in pod["volumes"] if volume["name"] == "models"]
+    assert volume == {"name": "models", "emptyDir": {"sizeLimit": "2Gi"}}
+    kustomization = read(KUBERNETES / "overlays/pull/kustomization.yaml")
+    [generated] = kustomization["configMapGenerator"]
+    [(variable, _, address)] = [literal.partition("=") for literal in generated["literals"]]
+    mounts = {mount["name"]: mount for mount in server["volumeMounts"]}
+    for each in (first, sidecar):
+        assert each["image"] == "fashion-pull:latest"
+        assert each["securityContext"] == server["securityContext"]
+        assert each["envFrom"][0] == {"configMapRef": {"name": generated["name"]}}
+        assert each["command"][:3] == ["fashion", "pull", f"$({variable})"]
+        context = pull.make_context("pull", [address, *each["command"][3:]])
+        assert context.params["watch"] is (each is sidecar)
+        # Where the server reads: the model's directory of the same volume.
+        assert {"name": "models", "mountPath": str(context.params["to"])} in each["volumeMounts"]
+        assert mounts["models"]["subPath"] == address.rpartition("/")[2]
+    [egress] = found["NetworkPolicy"]["spec"]["egress"]
+    assert {port["port"] for port in egress["ports"]} == {53, 443}

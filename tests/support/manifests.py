@@ -37,18 +37,22 @@ def resources(directory: Path) -> dict[str, Document]:
         change = read(directory / patch["path"])
         target = found[change["kind"]]
         assert target["metadata"]["name"] == change["metadata"]["name"]
-        found[change["kind"]] = merged(target, change)
+        if change.get("$patch") == "delete":
+            del found[change["kind"]]
+        else:
+            found[change["kind"]] = merged(target, change)
     for image in kustomization.get("images", []):
         _rename(found["Deployment"], image)
     return found
 
 
 def merged(target: Any, change: Any) -> Any:
-    """A strategic merge: objects key by key, lists of named things by name, all else replaced."""
+    """A strategic merge: objects key by key, null for none, lists of named things by name, all else replaced."""
     if isinstance(target, dict) and isinstance(change, dict):
         return {
             key: merged(target[key], change[key]) if key in target and key in change else {**target, **change}[key]
             for key in {**target, **change}
+            if key not in change or change[key] is not None
         }
     if isinstance(target, list) and isinstance(change, list) and all("name" in one for one in target + change):
         by_name = {one["name"]: one for one in target}
