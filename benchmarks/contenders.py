@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -22,6 +23,9 @@ START_SECONDS = 120
 MODEL_SERVER = "tensorflow_model_server"
 BATCHING = "batching"
 _PAUSE_SECONDS = 0.005
+_UNVERIFIED = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+_UNVERIFIED.check_hostname = False
+_UNVERIFIED.verify_mode = ssl.CERT_NONE
 _ECHO_BYTES = 134  # what our model's answer to one image has
 
 
@@ -29,7 +33,8 @@ class Contender(NamedTuple):
     """One server.
 
     command: what starts it, with its ports in the place of {grpc} and {rest}. apis: those that it answers. single: it
-    is only asked for one image. folder: where it starts.
+    is only asked for one image. folder: where it starts. probe: a URL that is answered once it serves, with {rest};
+    the model's status without.
     """
 
     name: str
@@ -37,6 +42,7 @@ class Contender(NamedTuple):
     apis: tuple[str, ...] = ("gRPC", "REST")
     single: bool = False
     folder: Path = HERE.parent
+    probe: str = ""
 
     @property
     def serves(self) -> bool:
@@ -109,6 +115,9 @@ def running(contender: Contender) -> Iterator[Running]:
 
 def _answers(contender: Contender, ports: dict[str, int]) -> bool:
     with contextlib.suppress(OSError):
+        if contender.probe:
+            with urlopen(contender.probe.format(rest=ports["REST"]), timeout=5, context=_UNVERIFIED):  # noqa: S310 - http[s]
+                return True
         if contender.serves:
             with urlopen(f"http://127.0.0.1:{ports['REST']}/v1/models/fashion_mnist", timeout=5) as answer:
                 return b'"AVAILABLE"' in answer.read()

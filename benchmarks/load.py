@@ -8,6 +8,7 @@ import re
 import shutil
 import struct
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -75,11 +76,28 @@ def answer_bytes(port: int, images: int) -> int:
     return len(answer)
 
 
-def load(case: Case, port: int, pid: int, seconds: int, directory: Path, answer: int = 0) -> Measured:
-    """One round. answer: bytes that each answer over gRPC has at least. Raises RuntimeError for other answers."""
+def load(
+    case: Case,
+    port: int,
+    pid: int,
+    seconds: int,
+    directory: Path,
+    answer: int = 0,
+    *,
+    tls: bool = False,
+    headers: Sequence[str] = (),
+) -> Measured:
+    """One round. answer: bytes that each answer over gRPC has at least. headers: more of them, `name: value`.
+
+    Raises RuntimeError for other answers.
+    """
+    origin = f"{'https' if tls else 'http'}://127.0.0.1:{port}"
+    more = [argument for header in headers for argument in ("-H", header)]
     before = cpu_seconds(pid)
     latencies = (
-        _h2load(case, port, seconds, directory, answer) if case.api == "gRPC" else _wrk(case, port, seconds, directory)
+        _h2load(case, origin, more, seconds, directory, answer)
+        if case.api == "gRPC"
+        else _wrk(case, origin, more, seconds, directory)
     )
     count, p50, p99 = latencies
     return Measured(count / seconds, p50, p99, (cpu_seconds(pid) - before) / count * 1e6)
@@ -91,13 +109,15 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
-def _h2load(case: Case, port: int, seconds: int, directory: Path, answer: int) -> tuple[int, float, float]:
+def _h2load(
+    case: Case, origin: str, more: list[str], seconds: int, directory: Path, answer: int
+) -> tuple[int, float, float]:
     log = directory / "h2load.log"
     log.unlink(missing_ok=True)
     text = _run(
         ["h2load", "-c", str(case.connections), "-m", "1", "-t", "1", "-D", str(seconds),
          "-d", str(directory / f"{case.images}.grpc"), "-H", "content-type: application/grpc", "-H", "te: trailers",
-         f"--log-file={log}", f"http://127.0.0.1:{port}{services.PREDICT.path}"]
+         *more, f"--log-file={log}", f"{origin}{services.PREDICT.path}"]
     )  # fmt: skip
     times = sorted(int(line.split("\t")[2]) for line in log.read_text().splitlines())
     count = len(times)
@@ -108,10 +128,10 @@ def _h2load(case: Case, port: int, seconds: int, directory: Path, answer: int) -
     return count, times[count // 2], times[int(count * 0.99)]
 
 
-def _wrk(case: Case, port: int, seconds: int, directory: Path) -> tuple[int, float, float]:
-    url = f"http://127.0.0.1:{port}/v1/models/fashion_mnist:predict"
+def _wrk(case: Case, origin: str, more: list[str], seconds: int, directory: Path) -> tuple[int, float, float]:
+    url = f"{origin}/v1/models/fashion_mnist:predict"
     script = str(directory / f"{case.images}.lua")
-    text = _run(["wrk", "-t1", f"-c{case.connections}", f"-d{seconds}", "--latency", "-s", script, url])
+    text = _run(["wrk", "-t1", f"-c{case.connections}", f"-d{seconds}", "--latency", "-s", script, *more, url])
     if "Non-2xx" in text:
         raise RuntimeError(f"{case} was answered by errors:\n{text}")
     found = re.search(r"\n\s+50%\s+([\d.]+)(\w+).*\n\s+99%\s+([\d.]+)(\w+).*\n\s+(\d+) requests in", text, re.DOTALL)

@@ -18,8 +18,6 @@ from fashion_common.errors import TokenFileError
 PREDICT, READ, ADMIN = SCOPES = ("predict", "read", "admin")
 # What scanners for secrets find a token by.
 PREFIX = "fashion_"
-# RFC 6750, section 2.1.
-TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 # Where a server that `fashion serve` starts finds one more line.
 OWN_LINE_VARIABLE = "FASHION_SERVING_TOKEN_LINE"

@@ -185,6 +185,24 @@ def recording(result: Mapping[str, Any]) -> str:
     )
 
 
+def access(result: Mapping[str, Any]) -> str:
+    """What `python -m benchmarks.access` measured."""
+    rows = [
+        f"| {row['api']} | {row['setting']} | {row['rate']:,.0f} | {row['rate_ratio']:.3f} "
+        f"| {row['p99'] / 1000:.1f} ms | {row['cpu']:.0f} us |"
+        for row in result["rows"]
+    ]
+    return "\n".join(
+        [
+            f"\nMeasured on {result['date']} ({result['machine']}) on {result['runtime']}, {result['rounds']} rounds:",
+            "\n| API | | requests/s | to plain | p99 | CPU a request |",
+            "| --- | --- | --- | --- | --- | --- |",
+            *rows,
+            "",
+        ]
+    )
+
+
 def scoring(result: Mapping[str, Any]) -> str:
     """What `python -m benchmarks.scoring` measured."""
     engines = [
@@ -239,6 +257,7 @@ PAGES = {
         "runtimes": measured("server", runtimes),
         "memory": measured("memory", memory),
         "recording": measured("recording", recording),
+        "access": measured("access", access),
         "soak": measured("soak", soak),
     },
 }

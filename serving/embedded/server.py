@@ -311,7 +311,12 @@ class ModelServer:
         else:
             table = routes.table(cors=cors, metrics_path=self._metrics_path if flags.metrics_port is None else "")
         application = RestApplication(
-            self._interceptor, table, self._admission.limits, self._offload, cors=cors, access=self._access
+            self._interceptor,
+            table,
+            self._admission.limits,
+            self._offload,
+            cors=cors,
+            access=None if self._access.lets_everybody_in else self._access,
         )
         certificates = self._access.certificates
         tls = None if certificates is None else certificates.rest

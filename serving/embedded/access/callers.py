@@ -20,6 +20,11 @@ class Access:
         # Of `fashion serve`, which has no client's certificate, and asks for the state of what it has started.
         self._own = Tokens("")
 
+    @property
+    def lets_everybody_in(self) -> bool:
+        """Whether it never has to be asked: there are neither tokens nor certificates."""
+        return self.tokens is None and self.certificates is None
+
     def verdict(self, scopes: frozenset[str], headers: Mapping[bytes, bytes], *, certified: bool) -> Verdict:
         """On a request, as `Tokens.verdict`. certified: whether its connection has shown a client's certificate."""
         if scopes == FOR_ANYONE:

@@ -7,16 +7,15 @@ by comparisons that take longer the more of them is right.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import os
-import re
 from collections.abc import Mapping
+from hashlib import sha256 as _sha256
+from hmac import compare_digest as _are_equal
 from pathlib import Path
 from typing import NamedTuple
 
 from fashion_common.errors import TokenFileError
-from fashion_common.tokens import ADMIN, OWN_LINE_VARIABLE, PREDICT, READ, TOKEN, Entry, parse_entries
+from fashion_common.tokens import ADMIN, OWN_LINE_VARIABLE, PREDICT, READ, parse_entries
 from serving.embedded.event_log import TOKENS_CHANGED, log_event
 from serving.errors import PermissionDenied, ServerConfigError, ServingError, Unauthenticated
 
@@ -28,7 +27,7 @@ FOR_METADATA = FOR_PREDICT | FOR_READ
 FOR_ANYONE = frozenset({_ANYONE})
 
 _HEADER = b"authorization"
-_BEARER = re.compile(rb"bearer +(" + TOKEN.pattern.encode() + rb")", re.IGNORECASE)
+_SCHEME = b"bearer "
 
 
 class Verdict(NamedTuple):
@@ -43,6 +42,11 @@ class Verdict(NamedTuple):
 
 
 GRANTED = Verdict()
+
+
+class _Bearer(NamedTuple):
+    scopes: frozenset[str]
+    granted: Verdict
 
 
 class Tokens:
@@ -62,11 +66,11 @@ class Tokens:
         self._entries = self._read()
         log_event(TOKENS_CHANGED, file=self._file, tokens=len(self._entries) - len(self._own))
 
-    def _read(self) -> list[Entry]:
-        if not self._file:
-            return self._own
+    def _read(self) -> list[tuple[bytes, _Bearer]]:
         try:
-            return [*parse_entries(Path(self._file).read_text(encoding="utf-8"), self._file), *self._own]
+            text = Path(self._file).read_text(encoding="utf-8") if self._file else ""
+            entries = [*parse_entries(text, self._file), *self._own]
+            return [(entry.digest, _Bearer(entry.scopes, Verdict(entry.name))) for entry in entries]
         except (OSError, UnicodeDecodeError) as error:
             raise ServerConfigError(f"--token_file: {self._file} cannot be read: {error}") from error
         except TokenFileError as error:
@@ -80,21 +84,19 @@ class Tokens:
         if value is None:
             text = "The request has no token: send the header authorization: Bearer TOKEN"
             return Verdict(error=Unauthenticated(text), challenge="Bearer")
-        match = _BEARER.fullmatch(value)
-        entry = self._entry(hashlib.sha256(match[1]).digest()) if match else None
+        entry = None
+        if value[: len(_SCHEME)].lower() == _SCHEME:
+            digest = _sha256(value[len(_SCHEME) :].strip(b" ")).digest()
+            for own_digest, own in self._entries:
+                if _are_equal(own_digest, digest):
+                    entry = own
         if entry is None:
             text = "The request's token is not known here: is it this server's, and was it not withdrawn?"
             return Verdict(error=Unauthenticated(text), challenge='Bearer error="invalid_token"')
-        if scopes.isdisjoint(entry.scopes):
-            wanted, own = " or ".join(sorted(scopes)), " and ".join(sorted(entry.scopes))
-            text = f"The token of {entry.name} has the scope {own}, and this method wants {wanted}"
-            challenge = f'Bearer error="insufficient_scope", scope="{" ".join(sorted(scopes))}"'
-            return Verdict(entry.name, PermissionDenied(text), challenge)
-        return Verdict(entry.name)
-
-    def _entry(self, digest: bytes) -> Entry | None:
-        match = None
-        for entry in self._entries:
-            if hmac.compare_digest(entry.digest, digest):
-                match = entry
-        return match
+        if not scopes.isdisjoint(entry.scopes):
+            return entry.granted
+        name, wanted = entry.granted.caller, sorted(scopes)
+        own_scopes = " and ".join(sorted(entry.scopes))
+        text = f"The token of {name} has the scope {own_scopes}, and this method wants {' or '.join(wanted)}"
+        challenge = f'Bearer error="insufficient_scope", scope="{" ".join(wanted)}"'
+        return Verdict(name, PermissionDenied(text), challenge)

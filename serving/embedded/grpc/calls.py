@@ -222,7 +222,7 @@ class Calls:
             self._reject(stream, ResourceExhausted("too many answers wait for the client to read them"))
             return
         if method.admit is not None:
-            stream.caller, refusal = method.admit(head.metadata)
+            stream.caller, refusal, _ = method.admit(head.metadata)
             if refusal is not None:
                 self._reject(stream, refusal)
                 return

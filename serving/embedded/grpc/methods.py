@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from google.protobuf.message import DecodeError
@@ -72,7 +73,7 @@ class Methods:
         self._operations = {rpc.path: rpc.operation for rpc in rpcs}
         methods = {rpc: self._unary(rpc) if rpc.unary else self._streaming(rpc) for rpc in rpcs}
         self.by_path = {
-            rpc.path: method if tokens is None else method._replace(admit=_admission(tokens, rpc.scopes))
+            rpc.path: method if tokens is None else method._replace(admit=partial(tokens.verdict, rpc.scopes))
             for rpc, method in methods.items()
         }
 
@@ -160,12 +161,6 @@ class Methods:
         if own_id or self._interceptor.logs:
             stream.trailers = header(_REQUEST_ID, call.request_id.encode())
         return call
-
-
-def _admission(
-    tokens: Tokens, scopes: frozenset[str]
-) -> Callable[[Mapping[bytes, bytes]], tuple[str, ServingError | None]]:
-    return lambda metadata: tokens.verdict(scopes, metadata)[:2]
 
 
 def _decoded(request_class: type[ProtobufMessage], data: bytes) -> ProtobufMessage:

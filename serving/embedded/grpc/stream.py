@@ -16,12 +16,13 @@ from serving.errors import ServingError
 class Method(NamedTuple):
     """How a path is answered: by `unary`, one message to one, or by `streaming`, messages to messages.
 
-    admit: whether a request with these headers is, before anything of its body is: the caller's name, and why not.
+    admit: whether a request with these headers is, before anything of its body is: the caller's name, why not, and
+    what HTTP's challenge would say.
     """
 
     unary: Callable[[Message, Stream], Awaitable[bytes]] | None = None
     streaming: Callable[[AsyncIterator[Message], Stream], AsyncIterator[bytes]] | None = None
-    admit: Callable[[Mapping[bytes, bytes]], tuple[str, ServingError | None]] | None = None
+    admit: Callable[[Mapping[bytes, bytes]], tuple[str, ServingError | None, str]] | None = None
 
 
 class CallRecord(Protocol):
