@@ -17,6 +17,7 @@ from google.protobuf import text_format
 from delivery.commands.pull import pull
 from scoring.commands.score import score
 from serving.apis.messages import ModelServerConfig, MonitoringConfig
+from serving.embedded.flags import parse
 from serving.launch.backends import OFFICIAL_IMAGE, TF_SERVING_VERSION, config_flags
 from tests.support.manifests import KUBERNETES, container, read, resources
 
@@ -198,6 +199,28 @@ def _options(command: list[str]) -> dict[str, Any]:
     assert command[:2] == ["fashion", "score"]
     with score.make_context("score", command[2:]) as context:
         return context.params
+
+
+def test_tokens_and_tls_come_from_a_secret() -> None:
+    """Two flags more, probes over HTTPS, and all else is the light overlay."""
+    found, light = resources(KUBERNETES / "overlays/secured"), resources(KUBERNETES / "overlays/light")
+    kubernetes_validate.validate(found["Deployment"], kubernetes_validate.latest_version(), strict=True)
+    server, plain = container(found["Deployment"]), container(light["Deployment"])
+    flags = parse(server["args"])
+    assert server["args"][: len(plain["args"])] == plain["args"]
+    mount = server["volumeMounts"].pop()
+    paths = {Path(flags.token_file), Path(flags.ssl_config_file)}
+    assert {path.parent for path in paths} == {Path(mount["mountPath"])}
+    [volume] = [each for each in found["Deployment"]["spec"]["template"]["spec"]["volumes"] if each["name"] == "access"]
+    text = (KUBERNETES / "overlays/secured/kustomization.yaml").read_text()
+    files = "".join(f" --from-file={path.name}" for path in (Path(flags.token_file), Path(flags.ssl_config_file)))
+    assert f"create secret generic {volume['secret']['secretName']}{files}\n" in text
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        assert server[probe]["httpGet"].pop("scheme") == "HTTPS"
+    assert {**server, "args": []} == {**plain, "args": []}
+    assert {kind: each for kind, each in found.items() if kind != "Deployment"} == {
+        kind: each for kind, each in light.items() if kind != "Deployment"
+    }
 
 
 def test_models_are_pulled_before_the_server_starts_and_beside_it() -> None:
