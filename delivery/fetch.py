@@ -6,7 +6,6 @@ one that is not, and begins anew with those that have changed where they come fr
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -15,7 +14,7 @@ from typing import Any
 
 from delivery.errors import ChangedError, RefusedError, SourceError
 from delivery.places import Place, RemoteFile
-from fashion_common.files import write_whole
+from fashion_common.files import sha256, write_whole
 from fashion_common.layout import MANIFEST_FILE, MODEL_FILES
 
 # Beside the version's files: what they were where they come from, when they were begun.
@@ -138,11 +137,7 @@ def _differs(path: Path, digest: str | None) -> bool:
     """Whether a file has another SHA-256; not for one that has none."""
     if digest is None:
         return False
-    content = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(_PIECE_BYTES):
-            content.update(piece)
-    return content.hexdigest() != digest
+    return sha256(path) != digest
 
 
 def discard(aside: Path) -> None:

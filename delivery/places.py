@@ -40,12 +40,18 @@ class Place(NamedTuple):
 
     @classmethod
     def of(cls, address: str) -> Place:
-        """The place of a path or an address. Raises DeliveryUsageError for a file system that is not installed."""
+        """The place of a path or an address.
+
+        Raises DeliveryUsageError for a file system that is not installed, SourceError for one that does not answer.
+        """
         try:
             fs, path = fsspec.core.url_to_fs(address)
         except (ImportError, ValueError) as error:
             text = f"{address}: {error}: pip install what it names, or give another address"
             raise DeliveryUsageError(without_secrets(text)) from None
+        except Exception as error:  # noqa: BLE001 - some connect at once, with the errors of their own libraries
+            text = f"{address} cannot be read: {type(error).__name__}: {error}"
+            raise SourceError(without_secrets(text)) from None
         return cls(fs, path)
 
     def __str__(self) -> str:
@@ -91,6 +97,9 @@ class Place(NamedTuple):
             prefix = self.path.rstrip("/") + "/"
             files = {}
             for path, info in found.items():
+                # An object store may hold an empty object that stands for a folder.
+                if info["type"] == "directory" or path.endswith("/") or not path.startswith(prefix):
+                    continue
                 # A listing over HTTP has no sizes.
                 full = info if info.get("size") is not None else self.fs.info(path)
                 files[path.removeprefix(prefix)] = RemoteFile(path, int(full["size"]), stamp(full))

@@ -9,7 +9,6 @@ https://github.com/in-toto/attestation; its predicate, https://github.com/sigsto
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import os
 import stat
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from delivery.errors import DeliveryUsageError, SignatureError
+from fashion_common.files import sha256
 from fashion_common.installation import install_command
 from fashion_common.layout import SIGNATURE_FILE
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 # The curves of the format, and the digest that is signed with each.
 _CURVES = {"secp256r1": "SHA256", "secp384r1": "SHA384", "secp521r1": "SHA512"}
 _MAX_BYTES = 16 * 2**20
-_PIECE_BYTES = 2**20
 _MAX_SIGNATURES = 16
 _MAX_ENTRIES = 100_000
 _PAYLOAD_TYPE = "application/vnd.in-toto+json"
@@ -110,7 +109,7 @@ def verify_version(version: Path, keys: Sequence[PublicKey]) -> Verified:
         if added := min(set(files) - digests.keys(), default=None):
             raise SignatureError(f"{_quoted(added)} was not signed: remove it, or {_FIX}")
         for name, digest in digests.items():
-            if _sha256(version / name) != digest:
+            if sha256(version / name) != digest:
                 raise SignatureError(f"{_quoted(name)} is not the file that was signed (SHA-256 differs): {_FIX}")
     except OSError as error:
         name = Path(error.filename or "").name
@@ -189,14 +188,6 @@ def _files(version: Path) -> Iterator[tuple[str, os.stat_result]]:
                 else:
                     raise SignatureError(f"{_quoted(name)} is a link, or no regular file: {_FIX}, with plain files")
     raise SignatureError(f"the version has more than {_MAX_ENTRIES} directories")
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(_PIECE_BYTES):
-            digest.update(piece)
-    return digest.hexdigest()
 
 
 def _reason(error: Exception) -> str:

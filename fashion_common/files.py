@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
@@ -9,8 +10,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+_PIECE_BYTES = 2**20
 # A process's open files by name: links into the kernel, which cannot be replaced.
 _STREAMS = ("/dev/fd/", "/dev/std", "/proc/")
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file's content in hexadecimal. Raises OSError."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE_BYTES):
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 def write_whole(path: Path, data: bytes | str, mode: int = 0o644) -> None:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import fsspec
 import pytest
 from click.testing import CliRunner, Result
 
@@ -52,6 +53,20 @@ def test_the_newest_version_comes_whole(tmp_path: Path) -> None:
     Memory.reads.clear()
     result = pull(SOURCE, "--to", tmp_path)
     assert (result.exit_code, result.output, Memory.reads) == (0, f"{path} is there already\n", {})
+
+
+@pytest.mark.parametrize("kind", ["memory", "file", "path"])
+def test_file_systems_of_fsspec(tmp_path: Path, kind: str) -> None:
+    """fsspec's own file system in memory; this machine's, by address and by path."""
+    files = version_files()
+    if kind == "memory":
+        address = "memory://a-bucket/fashion_mnist"
+        fsspec.filesystem("memory").pipe({f"/a-bucket/fashion_mnist/7/{name}": data for name, data in files.items()})
+    else:
+        write_version(tmp_path / "source/fashion_mnist/7", files)
+        address = f"{'file://' if kind == 'file' else ''}{tmp_path}/source/fashion_mnist"
+    result = pull(address, "--to", tmp_path / "models")
+    assert (result.exit_code, local_files(tmp_path / "models/fashion_mnist/7")) == (0, files), result.stderr
 
 
 def test_one_version_by_its_address(tmp_path: Path) -> None:
@@ -250,6 +265,23 @@ def test_sources_that_cannot_be(tmp_path: Path, source: str, exit_code: int, tex
     result = pull(source, "--to", tmp_path)
     assert (result.exit_code, text in result.stderr) == (exit_code, True), result.stderr
     assert "secret" not in result.output
+
+
+def test_a_file_system_that_connects_at_once(tmp_path: Path) -> None:
+    """And cannot: as when a read fails, and without a password."""
+
+    class Eager(Memory):
+        """Fails when it is made."""
+
+        protocol = "eager"
+
+        def __init__(self, **_: object) -> None:
+            raise ConnectionRefusedError("eager://user:secret@host refused")
+
+    fsspec.register_implementation("eager", Eager, clobber=True)
+    result = pull("eager://user:secret@host/m", "--to", tmp_path)
+    text = "Error: eager://host/m cannot be read: ConnectionRefusedError: eager://host refused\n"
+    assert (result.exit_code, result.stderr) == (1, text)
 
 
 def test_what_cannot_be_written(tmp_path: Path) -> None:

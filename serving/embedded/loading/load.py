@@ -39,7 +39,7 @@ def version_load(
     """
 
     def load(name: str, number: int, directory: VersionDirectory) -> LoadedModel:
-        fingerprint, _ = directory.current()
+        fingerprint = directory.at_rest() if check_signature else directory.current()[0]
         if check_signature:
             # First: nothing of an unsigned version is read.
             check_signature(directory)

@@ -9,6 +9,7 @@ import errno
 import os
 import re
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +23,9 @@ _PATH = re.compile(r"""(?<![\w./~])/(?!/)[^\s'"`,;:()<>{}\[\]]+""")
 _MAX_TEXT = 10_000
 # Links across can make endlessly many names of a few directories.
 _MAX_ENTRIES = 100_000
+# No kernel's clock of files is coarser: https://docs.kernel.org/filesystems/multigrain-ts.html
+_TICK_SECONDS = 0.02
+_LOOKS = 50
 
 
 class VersionDirectory:
@@ -66,7 +70,7 @@ class VersionDirectory:
         """Looks at the files as they are now."""
         self.fingerprint, self.changed = self.current()
 
-    def current(self) -> tuple[object, float]:
+    def current(self) -> tuple[list[tuple[str, int, int, int]] | None, float]:
         """The fingerprint of the files as they are now, and when the last one was changed."""
         try:
             entries = list(self._entries())
@@ -74,6 +78,20 @@ class VersionDirectory:
             return None, 0.0
         fingerprint = sorted((name, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for name, s in entries)
         return fingerprint, max(max(s.st_mtime, s.st_ctime) for _, s in entries)
+
+    def at_rest(self) -> object:
+        """The fingerprint of the files once a change of any would show in it: the last one is a tick of the clock ago.
+
+        Raises FailedPrecondition when they go on changing. A change in the same tick would leave the same times.
+        """
+        for _ in range(_LOOKS):
+            fingerprint, _ = self.current()
+            changed = max((nanoseconds for *_, nanoseconds in fingerprint or ()), default=0) / 1e9
+            # One in the future is of another machine's clock.
+            if not 0 <= time.time() - changed <= _TICK_SECONDS:
+                return fingerprint
+            time.sleep(_TICK_SECONDS)
+        raise FailedPrecondition("The version's files go on changing: it is loaded when they are at rest")
 
     def _entries(self) -> Iterator[tuple[str, os.stat_result]]:
         """The directory itself, as an empty name, and all that is below it, links followed but for those upwards."""

@@ -98,6 +98,18 @@ def test_files_that_change_while_they_are_loaded(tmp_path: Path) -> None:
     assert closed
 
 
+def test_a_change_in_the_tick_of_the_last_one_would_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files are looked at when the file system's clock has gone on since; those that never rest are refused."""
+    version = write_version(tmp_path / "1")
+    directory = VersionDirectory(version)
+    fingerprint = directory.at_rest()
+    (version / SAVED_MODEL_FILE).write_bytes(b"grapf")
+    assert directory.current()[0] not in (fingerprint, None)
+    monkeypatch.setattr("serving.embedded.models.storage._LOOKS", 0)
+    with pytest.raises(FailedPrecondition, match="go on changing"):
+        directory.at_rest()
+
+
 def test_keys_that_cannot_be_read(tmp_path: Path) -> None:
     """They end the start, with the file's name; without the flag nothing is checked."""
     with pytest.raises(ServerConfigError, match=r"--require_signature: the public key .*none\.pub cannot be read"):
