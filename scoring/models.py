@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from fashion_common.files import sha256
 from fashion_common.layout import LITE_MODEL_FILE, MODEL_FILES, check_base_path, version_number
 from fashion_common.served_model import IMAGE_SHAPE, MODEL_NAME
 from scoring.errors import ScoringUsageError
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from client.transports.security import Security
 
 _SIGNATURE = "serving_default"
-_PIECE_BYTES = 2**20
 
 
 class Outputs(NamedTuple):
@@ -157,13 +157,5 @@ def _digest(directory: Path) -> str:
     for path in [*paths, *sorted((directory / "variables").glob("*"))]:
         if path.is_file():
             name = path.relative_to(directory).as_posix()
-            digest.update(f"{name} {recorded[name].sha256 if name in recorded else _sha256(path)}\n".encode())
+            digest.update(f"{name} {recorded[name].sha256 if name in recorded else sha256(path)}\n".encode())
     return digest.hexdigest()[:16]
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while data := file.read(_PIECE_BYTES):
-            digest.update(data)
-    return digest.hexdigest()

@@ -72,6 +72,14 @@ def test_answers_come_in_the_order_of_the_input_whatever_the_concurrency() -> No
     assert (sum(sizes), max(sizes), len(sizes)) == (180, 16, 12)
 
 
+def test_every_batch_is_full_but_the_last() -> None:
+    """Pairs, five images a batch: two pairs, whichever batch it is, and one is left."""
+    transport = FakeTransport()
+    pairs = (Block([f"{index}a", f"{index}b"], lambda: Batch("DT_UINT8", bytes(2 * 784))) for index in range(7))
+    assert len(list(answers(Connection([transport], ModelSpec()), pairs, batch_size=5, concurrency=1))) == 14
+    assert [call.inputs["images"].shape[0] for call in transport.asked] == [4, 4, 4, 2]
+
+
 def test_images_of_two_dtypes_are_never_in_one_batch() -> None:
     """Pixels between floats: each goes as what it is, and in its place."""
     signature = Signature({"images": TensorInfo("DT_FLOAT", (-1, 28, 28))}, {}, "")

@@ -210,6 +210,19 @@ def test_what_an_answer_would_mean_nothing_for_is_warned_about(
     assert text in warning
 
 
+def test_how_a_picture_is_unlike_the_training_set() -> None:
+    """Its mean pixel and the share of its pixels that are not black, beside the ranges there."""
+    picture = _gray(0)
+    # 40 of 784 pixels.
+    picture.paste(200, (10, 10, 20, 14))
+    _, texts = _read(_png(picture), "none")
+    [text] = texts
+    assert text == (
+        "it: unlike the training set: the mean pixel is 10 (11 to 167 there), and 5% of the pixels are not black "
+        "(13% to 87%)"
+    )
+
+
 @pytest.mark.parametrize(("difference", "is_flat"), [(99, True), (100, False)])
 def test_contrast_begins_at_a_hundred_levels(difference: int, is_flat: bool) -> None:
     """Between the darkest and the lightest pixel."""

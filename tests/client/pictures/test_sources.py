@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from client.errors import ClientUsageError, ImageError
+from client.pictures import sources
 from client.pictures.sources import blocks
 
 # The pictures are noise.
@@ -109,6 +110,18 @@ def test_standard_input_is_recognized_by_its_first_bytes(form: str, monkeypatch:
     count = 1 if form == "picture" else 5
     assert (errors, content) == ([], _IMAGES[:count].tobytes())
     assert names == (["-"] if count == 1 else [f"-[{row}]" for row in range(5)])
+
+
+def test_the_most_that_standard_input_may_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So many bytes are read, one more is refused."""
+    content = _idx(_IMAGES)
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(content)))
+    monkeypatch.setattr(sources, "STDIN_BYTES", len(content))
+    assert _read("-")[1:] == ([], _IMAGES.tobytes())
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(content)))
+    monkeypatch.setattr(sources, "STDIN_BYTES", len(content) - 1)
+    error = f"-: more than {len(content) - 1} bytes on standard input: name the file instead"
+    assert _read("-") == ([], [error], b"")
 
 
 def test_an_error_in_one_file_does_not_stop_the_others(tmp_path: Path) -> None:
