@@ -27,6 +27,7 @@ _CORS = (
     b"access-control-allow-origin: *\r\naccess-control-allow-methods: POST, GET\r\n"
     b"access-control-allow-headers: Content-Type\r\n"
 )
+_CORS_WITH_TOKENS = _CORS.replace(b": Content-Type", b": Content-Type, Authorization")
 # Paths are few, but clients make them up.
 _MAX_KNOWN_PATHS = 256
 _MAX_KNOWN_PATH_BYTES = 256
@@ -57,7 +58,7 @@ class RestApplication:
         self._routes = routes
         self._limits = limits
         self._offload = offload
-        self._cors = _CORS if cors else b""
+        self._cors = (_CORS if access is None else _CORS_WITH_TOKENS) if cors else b""
         self._access = access
         self._known: dict[tuple[str, str], tuple[Route, re.Match[str], str]] = {}
 

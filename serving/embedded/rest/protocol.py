@@ -25,6 +25,8 @@ _LINGER_SECONDS = 1.0
 _FAREWELL_SECONDS = 0.1
 # How long an idle connection may still ask something when the server stops: what is on its way is answered.
 _LAST_REQUEST_SECONDS = 0.5
+# What is written to TLS at a time.
+_TLS_PIECE_BYTES = 2**16
 # Between two pieces of what is read for that reason only.
 _UNWANTED_SECONDS = 0.05
 
@@ -213,6 +215,12 @@ class RestProtocol(asyncio.Protocol):
         head, body = answer.data(request, _date(int(time.time())), closes=closes)
         if len(body) <= LARGE_BYTES:
             self.transport.write(head + body)
+        elif self._is_encrypted:
+            # Of one write, TLS keeps what is unread where nobody sees it: only of the next ones is it told.
+            self.transport.write(head)
+            view = memoryview(body)
+            for start in range(0, len(view), _TLS_PIECE_BYTES):
+                self.transport.write(view[start : start + _TLS_PIECE_BYTES])
         else:
             # Not another copy of it, and not in two writes: what the first leaves unread is all that is held.
             self.transport.writelines((head, body))

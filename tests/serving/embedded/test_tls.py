@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import ssl
@@ -60,6 +61,32 @@ def test_tls_with_client_certificates(tmp_path: Path) -> None:
             with pytest.raises(grpc.RpcError) as raised:
                 ask(*client)
             assert raised.value.code() == grpc.StatusCode.UNAVAILABLE
+
+
+def test_an_answer_that_nobody_reads_is_dropped(tmp_path: Path) -> None:
+    """Over REST too, where TLS takes more of it than a socket would."""
+    authority = trustme.CA()
+    flags = (f"--ssl_config_file={write_config(tmp_path, authority)}", "--stall_timeout_seconds=1")
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    body = json.dumps({"inputs": {"x": [1.0] * 900_000}}).encode()
+    head = f"POST /v1/models/kitchen:predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+    with running("--model_name=kitchen", f"--model_base_path={KITCHEN}", *flags) as server:
+        with (
+            socket.create_connection(address(server.rest), 10) as plain,
+            context.wrap_socket(plain, server_hostname="127.0.0.1") as encrypted,
+        ):
+            encrypted.sendall(head.encode() + body)
+            length = int(encrypted.recv(2**14).lower().partition(b"content-length: ")[2].partition(b"\r")[0])
+            # Nothing else tells from outside that the server has given it up.
+            time.sleep(3)
+            received = 0
+            with contextlib.suppress(OSError):
+                while piece := encrypted.recv(2**16):
+                    received += len(piece)
+            assert received < length
+        with httpx.Client(base_url=f"https://{server.rest}", verify=context) as http:
+            assert http.get("/healthz").status_code == 200
 
 
 def test_handshakes_that_never_end_hold_up_nobody(tmp_path: Path) -> None:

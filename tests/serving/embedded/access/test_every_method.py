@@ -174,6 +174,12 @@ def test_a_strangers_body_is_not_waited_for(live: Ports) -> None:
     assert answers.code() == grpc.StatusCode.UNAUTHENTICATED
 
 
+def test_a_page_may_send_a_token(live: Ports) -> None:
+    """What a browser asks before it asks, without one."""
+    answer = live.rest.request(*REQUESTS["Preflight"])
+    assert answer.headers["access-control-allow-headers"] == "Content-Type, Authorization"
+
+
 def test_the_access_log_has_the_name_and_never_the_token(live: Ports) -> None:
     """Of whom was refused by its scope too; of strangers there is none."""
     callers = {"read": ("read-er", "OK"), "admin": ("admin-er", "PERMISSION_DENIED"), "x": (None, "UNAUTHENTICATED")}
