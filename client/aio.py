@@ -161,26 +161,28 @@ class AsyncConnection(BaseConnection):
 
     async def _call(self, exchange_of: Callable[[Wire], Exchange[_R]], timeout: float | None = None) -> _R:
         attempts = self._attempts(timeout)
-        while True:
-            transport, seconds = attempts.transport, attempts.timeout
-            try:
-                exchange = exchange_of(transport.wire)
-                with transport.client_errors(seconds):
-                    response = await transport.send(exchange.request, seconds)
-                result = exchange.read(response)
-            except ServerError as error:
-                error.locate("", tracing.current(), in_trace=True)
-                self._check_open(error)
-                await asyncio.sleep(attempts.pause(error))
-                continue
-            except (Exception, asyncio.CancelledError) as error:
-                # The libraries have errors of their own for what is closed; of gRPC's the task looks cancelled.
-                if not (isinstance(error, asyncio.CancelledError) and _is_cancelled()):
+        with tracing.call_span(self.model.name) as span:
+            while True:
+                transport, seconds = attempts.transport, attempts.timeout
+                try:
+                    exchange = exchange_of(transport.wire)
+                    with span.attempt(transport, exchange.request):
+                        with transport.client_errors(seconds):
+                            response = await transport.send(exchange.request, seconds)
+                        result = exchange.read(response)
+                except ServerError as error:
+                    error.locate("", tracing.current(), in_trace=True)
                     self._check_open(error)
-                raise
-            if self.recorder is not None and exchange.messages is not None:
-                self.recorder.write(*exchange.messages(response, await self.metadata()))
-            return result
+                    await asyncio.sleep(attempts.pause(error))
+                    continue
+                except (Exception, asyncio.CancelledError) as error:
+                    # The libraries have errors of their own for what is closed; of gRPC's the task looks cancelled.
+                    if not (isinstance(error, asyncio.CancelledError) and _is_cancelled()):
+                        self._check_open(error)
+                    raise
+                if self.recorder is not None and exchange.messages is not None:
+                    self.recorder.write(*exchange.messages(response, await self.metadata()))
+                return result
 
 
 def _is_cancelled() -> bool:

@@ -17,9 +17,13 @@ import click
 
 from client.errors import ImageWarning
 from client.tracing import take_environment
+from fashion_common import telemetry
 from fashion_common.errors import EXIT_USAGE, FashionError
 from fashion_common.installation import install_command
 from fashion_common.native_stderr import native_stderr_silenced
+
+# How long a command waits at its end for a collector that does not answer.
+_TELEMETRY_SECONDS = 2.0
 
 
 class _Command(NamedTuple):
@@ -118,6 +122,29 @@ def _set_verbose(ctx: click.Context, _option: click.Parameter, value: bool) -> N
     if not value:
         root.with_resource(native_stderr_silenced())
     root.with_resource(_picture_warnings())
+    if ctx.info_name != "serve":
+        # The server that it starts has its own.
+        root.with_resource(_telemetry())
+
+
+@contextmanager
+def _telemetry() -> Iterator[None]:
+    """Sends spans of what a command asks servers, where the environment asks for it."""
+    try:
+        provider = telemetry.start("fashion", os.environ)
+    except telemetry.TelemetryError as error:
+        click.echo(f"Warning: {error}", err=True)
+        provider = None
+    if provider is None:
+        yield
+        return
+    from opentelemetry.trace import set_tracer_provider
+
+    set_tracer_provider(provider)
+    try:
+        yield
+    finally:
+        telemetry.stop(provider, _TELEMETRY_SECONDS)
 
 
 @contextmanager

@@ -238,25 +238,27 @@ class Connection(BaseConnection):
 
     def _call(self, exchange_of: Callable[[Wire], Exchange[_R]], timeout: float | None = None) -> _R:
         attempts = self._attempts(timeout)
-        while True:
-            transport, seconds = attempts.transport, attempts.timeout
-            try:
-                exchange = exchange_of(transport.wire)
-                with transport.client_errors(seconds):
-                    response = transport.send(exchange.request, seconds)
-                result = exchange.read(response)
-            except ServerError as error:
-                error.locate("", tracing.current(), in_trace=True)
-                self._check_open(error)
-                time.sleep(attempts.pause(error))
-                continue
-            except Exception as error:
-                # The libraries have errors of their own for a channel that is closed.
-                self._check_open(error)
-                raise
-            if self.recorder is not None and exchange.messages is not None:
-                self.recorder.write(*exchange.messages(response, self.metadata()))
-            return result
+        with tracing.call_span(self.model.name) as span:
+            while True:
+                transport, seconds = attempts.transport, attempts.timeout
+                try:
+                    exchange = exchange_of(transport.wire)
+                    with span.attempt(transport, exchange.request):
+                        with transport.client_errors(seconds):
+                            response = transport.send(exchange.request, seconds)
+                        result = exchange.read(response)
+                except ServerError as error:
+                    error.locate("", tracing.current(), in_trace=True)
+                    self._check_open(error)
+                    time.sleep(attempts.pause(error))
+                    continue
+                except Exception as error:
+                    # The libraries have errors of their own for a channel that is closed.
+                    self._check_open(error)
+                    raise
+                if self.recorder is not None and exchange.messages is not None:
+                    self.recorder.write(*exchange.messages(response, self.metadata()))
+                return result
 
 
 def connect(

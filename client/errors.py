@@ -43,7 +43,7 @@ class ServerError(ClientError):
 
     `code` is a gRPC status code's name (`NOT_FOUND`), over both APIs; `details` is the server's own text. `request_id`
     and `trace_id` find the request in the server's logs and traces, where the server told them. The text has the id of
-    a trace that the caller belongs to (`client.trace`).
+    a trace that the caller belongs to (`client.trace`). `http_status`: what was answered over REST, if anything.
     """
 
     def __init__(self, code: str, details: str, hint: str = "") -> None:
@@ -54,6 +54,7 @@ class ServerError(ClientError):
         self.request_id = ""
         self.trace_id = ""
         self.in_trace = False
+        self.http_status: int | None = None
 
     def __str__(self) -> str:
         return super().__str__() + (f" [trace {self.trace_id}]" if self.in_trace else "")
@@ -62,6 +63,7 @@ class ServerError(ClientError):
         """The same error with this hint; its own where this one is empty."""
         error = type(self)(self.code, self.details, hint or self.hint)
         error.request_id, error.trace_id, error.in_trace = self.request_id, self.trace_id, self.in_trace
+        error.http_status = self.http_status
         return error
 
     def locate(self, request_id: str, trace: TraceContext | None, *, in_trace: bool = False) -> ServerError:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 from client.errors import ClientUsageError
 from fashion_common.trace_context import TRACEPARENT, TRACESTATE, TraceContext, parse
+
+if TYPE_CHECKING:
+    from client.telemetry import CallSpan
 
 _trace: ContextVar[TraceContext | None] = ContextVar("trace", default=None)
 # The process's own, where it was started as a part of a trace.
@@ -44,13 +50,49 @@ def take_environment(environment: Mapping[str, str]) -> None:
 
 
 def current() -> TraceContext | None:
-    """The trace that a call belongs to now, or None."""
-    return _trace.get() or _process_trace
+    """The trace that a call belongs to now, or None: OpenTelemetry's current span goes before all else."""
+    spans = _spans()
+    return (spans.current() if spans is not None else None) or _trace.get() or _process_trace
 
 
 def attempt_headers(headers: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
     """What goes with an attempt besides the caller's own headers: its place in the trace, unless they have one."""
-    context = current()
-    if context is None or any(name == TRACEPARENT for name, _ in headers):
+    if any(name == TRACEPARENT for name, _ in headers):
         return ()
-    return context.child().headers
+    spans = _spans()
+    attempt: TraceContext | None = None if spans is None else spans.current()
+    if attempt is None and (context := _trace.get() or _process_trace) is not None:
+        attempt = context.child()
+    return () if attempt is None else attempt.headers
+
+
+class NoSpan:
+    """A call that is not traced by OpenTelemetry, and each of its attempts."""
+
+    def __enter__(self) -> NoSpan:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        pass
+
+    def attempt(self, _transport: object, _request: object) -> NoSpan:
+        """One attempt."""
+        return self
+
+
+_NO_SPAN = NoSpan()
+
+
+def call_span(model: str) -> CallSpan | NoSpan:
+    """The span of a call to a model, to be entered; where the program has not imported OpenTelemetry it is none."""
+    spans = _spans()
+    return _NO_SPAN if spans is None else spans.CallSpan(model, _trace.get() or _process_trace)
+
+
+def _spans() -> ModuleType | None:
+    """`client.telemetry`, where the program has imported OpenTelemetry: nobody else pays for it."""
+    if "opentelemetry.trace" not in sys.modules:
+        return None
+    from client import telemetry
+
+    return telemetry

@@ -33,7 +33,7 @@ class GrpcTransport:
         options: list[tuple[str, str | int]] = [*_OPTIONS]
         if security.server_name:
             options.append(("grpc.ssl_target_name_override", security.server_name))
-        self._address = address
+        self.address = address
         self._security = security
         self._headers = security.sent_headers
         self._asynchronous = asynchronous
@@ -63,12 +63,12 @@ class GrpcTransport:
             code: grpc.StatusCode = error.code()
             details: str = error.details() or ""
             if code is grpc.StatusCode.UNAVAILABLE and "connect" in details.lower():
-                details = f"{self._address}: {details.rsplit('last error: ', 1)[-1]}"
+                details = f"{self.address}: {details.rsplit('last error: ', 1)[-1]}"
             raise server_error(code.name, details).locate(*grpc_wire.origin(error.trailing_metadata())) from error
 
     def diagnosis(self) -> str:
         """See Transport."""
-        return diagnosis(self._address, self._security)
+        return diagnosis(self.address, self._security)
 
     def close(self) -> Any:
         """See Transport."""

@@ -23,7 +23,7 @@ class RestTransport:
     wire: Wire = rest_wire
 
     def __init__(self, address: ServerAddress, security: Security, *, asynchronous: bool) -> None:
-        self._address = address
+        self.address = address
         self._security = security
         # The name to expect in the server's certificate, where it is not the address's.
         self._extensions = {"sni_hostname": security.server_name} if security.server_name else {}
@@ -52,15 +52,15 @@ class RestTransport:
         try:
             yield
         except httpx.TimeoutException as error:
-            raise server_error("DEADLINE_EXCEEDED", f"{self._address}: no answer within {timeout:g} s") from error
+            raise server_error("DEADLINE_EXCEEDED", f"{self.address}: no answer within {timeout:g} s") from error
         except httpx.HTTPError as error:
-            raise server_error("UNAVAILABLE", f"{self._address}: {error or type(error).__name__}") from error
+            raise server_error("UNAVAILABLE", f"{self.address}: {error or type(error).__name__}") from error
         except (httpx.InvalidURL, UnicodeError) as error:
-            raise ClientUsageError(f"{self._address} names no host: {error}") from error
+            raise ClientUsageError(f"{self.address} names no host: {error}") from error
 
     def diagnosis(self) -> str:
         """See Transport."""
-        return diagnosis(self._address, self._security)
+        return diagnosis(self.address, self._security)
 
     def close(self) -> Any:
         """See Transport."""

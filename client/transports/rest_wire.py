@@ -218,7 +218,9 @@ def _answer(response: httpx.Response) -> dict[str, Any]:
 def _server_error(response: httpx.Response, details: str) -> ServerError:
     trace = parse(response.headers.get(TRACERESPONSE, ""))
     code = Code.of_http_status(response.status_code)
-    return server_error(code.name, details).locate(response.headers.get("x-request-id", ""), trace)
+    error = server_error(code.name, details).locate(response.headers.get("x-request-id", ""), trace)
+    error.http_status = response.status_code
+    return error
 
 
 def _model(spec: Any) -> ModelSpec:

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from fashion_common import telemetry
 from fashion_common.errors import FashionError
 from fashion_common.native_stderr import native_stderr_silenced
 from serving.embedded import event_log
@@ -21,6 +22,7 @@ from serving.embedded.observe.log_writer import open_standard_streams, stderr_ne
 from serving.embedded.workers.heartbeat import READY, Heartbeat
 
 if TYPE_CHECKING:
+    from serving.embedded.observe.telemetry import Telemetry
     from serving.embedded.observe.tracer import Levels, Trace
 
 # How often a worker checks whether its parent is there.
@@ -124,6 +126,7 @@ def _serve(flags: Flags, stopping: threading.Event) -> int:
         ),
         stopping,
         Tracer(_trace),
+        _telemetry(flags),
     )
     if heartbeat is not None:
         heartbeat.relay = server.call_soon
@@ -150,6 +153,21 @@ def _serve(flags: Flags, stopping: threading.Event) -> int:
             pass
     server.stop()
     return 0
+
+
+def _telemetry(flags: Flags) -> Telemetry | None:
+    """What sends spans, where the environment asks for it. Without what that needs the server serves all the same."""
+    try:
+        provider = telemetry.start("fashion-serving", os.environ)
+    except telemetry.TelemetryError as error:
+        if flags.worker_index <= 0:
+            event_log.notices.warning(error)
+        return None
+    if provider is None:
+        return None
+    from serving.embedded.observe.telemetry import Telemetry
+
+    return Telemetry(provider, "https" if flags.ssl_config_file else "http")
 
 
 def _trace(levels: Levels, seconds: float, end: threading.Event) -> Trace:

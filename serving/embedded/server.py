@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fashion_common.exposure import exposure
 from serving.apis.messages import ModelServerConfig
@@ -58,6 +58,9 @@ from serving.embedded.workers.siblings import SharedApi
 from serving.embedded.workers.sockets import Port
 from serving.errors import ServerConfigError, ServingError
 
+if TYPE_CHECKING:
+    from serving.embedded.observe.telemetry import Telemetry
+
 # How often the wait for the models checks whether the server has to stop.
 _SIGNAL_SECONDS = 0.2
 # What ends at once unless it hangs may take so long after --shutdown_grace_seconds.
@@ -80,7 +83,8 @@ class ModelServer:
     """Serves the models that the flags name.
 
     `start` returns when the ports are open, which is when every model is AVAILABLE or has failed; `stop` drains.
-    stopping: ends `wait`, and `start`, when set. tracer: None for no profiler service.
+    stopping: ends `wait`, and `start`, when set. tracer: None for no profiler service. telemetry: None for no spans;
+    `stop` closes it.
     """
 
     def __init__(
@@ -89,6 +93,7 @@ class ModelServer:
         load: Load,
         stopping: threading.Event | None = None,
         tracer: Tracer | None = None,
+        telemetry: Telemetry | None = None,
     ) -> None:
         self._flags = flags
         limits = config.limits(flags)
@@ -130,6 +135,7 @@ class ModelServer:
             config.run_threads(flags),
             self._metrics.run if self._metrics else None,
             self._metrics.predictions.add if self._metrics else None,
+            telemetry.ran if telemetry else None,
         )
         self._offload = Offload()
         # The watches first: what is written meanwhile is seen as a change.
@@ -151,7 +157,9 @@ class ModelServer:
             metrics=self._metrics,
             access_log=self._access_log.write if self._access_log else None,
             samplers=samplers,
+            telemetry=telemetry,
         )
+        self._telemetry = telemetry
         batching = BatchingRunner(self._runner, self._metrics.batch if self._metrics else None)
         run = batching.run if flags.enable_batching else self._runner.run
         engine = Engine(self._core.use, run, limits, flags.enable_signature_method_name_check, self._offload.run)
@@ -247,6 +255,8 @@ class ModelServer:
             self._loop.close()
         if self._access_log is not None:
             self._access_log.close()
+        if self._telemetry is not None:
+            self._telemetry.close()
 
     def _made_shadow(self, engine: Engine) -> Shadow | None:
         label, rate = self._flags.shadow_label, self._flags.shadow_rate

@@ -10,7 +10,7 @@ import asyncio
 import os
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -59,12 +59,23 @@ def batching_options(parameters: BatchingParameters) -> BatchingOptions:
     return options
 
 
+class Phases(Protocol):
+    """A request that is traced."""
+
+    def parsed(self) -> None:
+        """The request is read: what follows is its wait for its run."""
+
+
 class Task(NamedTuple):
-    """One request that waits. feeds: of `rows` rows each, by tensor name. future: where its answer goes."""
+    """One request that waits. feeds: of `rows` rows each, by tensor name. future: where its answer goes.
+
+    spans: its own, where it is traced.
+    """
 
     feeds: Mapping[str, Array]
     rows: int
     future: asyncio.Future[list[Array]]
+    spans: tuple[Phases, ...] = ()
 
 
 Batch = list[Task]

@@ -57,9 +57,9 @@ class BatchingRunner:
                 self._count(model, 1, rows)
                 return values
             # Whatever the queue is made of stays as long as it does: not the first request's arrays.
-            start = partial(self._start, run._replace(feeds={}))
+            start = partial(self._start, run._replace(feeds={}, spans=()))
             queue = model.queues[key] = Queue(options, start, partial(model.queues.pop, key))
-        task = Task(run.feeds, rows, asyncio.get_running_loop().create_future())
+        task = Task(run.feeds, rows, asyncio.get_running_loop().create_future(), run.spans)
         queue.put(task)
         return await _answer(task, run.deadline)
 
@@ -93,7 +93,10 @@ class BatchingRunner:
         assert model.batching is not None
         try:
             rows = sum(task.rows for task in batch)
-            joint = run._replace(feeds=merged(batch, model.batching), deadline=None, rows=rows)
+            joint = run._replace(
+                feeds=merged(batch, model.batching), deadline=None, rows=rows, requests=len(batch),
+                spans=tuple([span for task in batch for span in task.spans]),
+            )  # fmt: skip
             self._count(model, len(batch), _rows(joint))
             values = self._runner.run_now(joint)
         except Exception as error:  # noqa: BLE001 - it becomes the answer of the request that is to blame
@@ -135,7 +138,9 @@ class BatchingRunner:
             if task.future.done():
                 continue
             try:
-                values = await self._runner.run(run._replace(feeds=task.feeds, deadline=None))
+                values = await self._runner.run(
+                    run._replace(feeds=task.feeds, deadline=None, requests=1, spans=task.spans)
+                )
             except Exception as failure:  # noqa: BLE001 - it becomes the request's answer
                 _fail(task.future, failure)
             else:

@@ -25,6 +25,7 @@ from serving.embedded.inference.predict import (
     Engine,
     check_rows,
     shape_text,
+    with_span,
 )
 from serving.embedded.inference.runner import Run
 from serving.embedded.limits import Limits
@@ -105,7 +106,8 @@ async def multi_inference(
         feeds = dict.fromkeys([task.feed for task in tasks], examples)
         del examples
         fetches = tuple(sorted({tensor for task in tasks for tensor in task.fetches.values()}))
-        values = dict(zip(fetches, await engine.run(Run(version, feeds, fetches, deadline)), strict=True))
+        run = with_span(Run(version, feeds, fetches, deadline), account)
+        values = dict(zip(fetches, await engine.run(run), strict=True))
 
     def fill() -> None:
         for task, kind in zip(tasks, kinds, strict=True):
@@ -147,7 +149,7 @@ async def _run(
         count = len(examples)
         run = Run(version, {task.feed: examples}, tuple(task.fetches.values()), deadline)
         del examples
-        values = await engine.run(run)
+        values = await engine.run(with_span(run, account))
     return task.spec, dict(zip(task.fetches, values, strict=True)), count, exchange
 
 

@@ -17,6 +17,7 @@ from serving.apis import tensors
 from serving.apis.messages import DT_STRING, ModelSpec, PredictRequest, SignatureDef, TensorProto
 from serving.apis.signatures import DEFAULT_SIGNATURE
 from serving.apis.tensors import Array, NdarraySize
+from serving.embedded.inference.batch_queue import Phases
 from serving.embedded.inference.exchange import Exchange, answer_predict, ask_predict, predict_head
 from serving.embedded.inference.model import LoadedModel, Signature
 from serving.embedded.inference.runner import Run
@@ -36,10 +37,17 @@ _MAX_NAMES = 32
 
 
 class Account(Protocol):
-    """Who pays for the bytes of a request and its answer: the call. size: what it pays for. deadline: in seconds."""
+    """Who pays for the bytes of a request and its answer: the call. size: what it pays for. deadline: in seconds.
+
+    span: of a call that is traced.
+    """
 
     size: int
     deadline: float | None
+
+    @property
+    def span(self) -> Phases | None:
+        """What is told how far the call has come."""
 
     def charge(self, size: int) -> None:
         """Takes so many bytes more. Raises ResourceExhausted when there are too few."""
@@ -101,10 +109,19 @@ async def predict(
     if exchange is not None:
         head = predict_head(PredictRequest(model_spec=spec, output_filter=output_filter))
         ask_predict(exchange, head, plan.signature, plan.run.feeds)
-    outputs = dict(zip(plan.aliases, await engine.run(plan.run), strict=True))
+    outputs = dict(zip(plan.aliases, await engine.run(with_span(plan.run, account)), strict=True))
     if exchange is not None:
         answer_predict(exchange, plan.signature, outputs)
     return plan.signature, outputs
+
+
+def with_span(run: Run, account: Account | None) -> Run:
+    """A run with the span of its call, whose request is read."""
+    span = None if account is None else account.span
+    if span is None:
+        return run
+    span.parsed()
+    return run._replace(spans=(span,))
 
 
 def find_signature(engine: Engine, version: Version[LoadedModel], signature_name: str) -> Signature:

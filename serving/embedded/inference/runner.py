@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from serving.apis.tensors import Array
+from serving.embedded.inference.batch_queue import Phases
 from serving.embedded.inference.model import LoadedModel
 from serving.embedded.models.versions import Version
 from serving.errors import DeadlineExceeded
@@ -34,6 +35,7 @@ class Run(NamedTuple):
     """One run of a version that its caller has in use.
 
     feeds: by tensor name. deadline: in `time.monotonic` seconds. rows: of what was asked, where padding is below it.
+    requests: how many it was merged of. spans: of those that are traced.
     """
 
     version: Version[LoadedModel]
@@ -41,6 +43,8 @@ class Run(NamedTuple):
     fetches: tuple[str, ...]
     deadline: float | None = None
     rows: int | None = None
+    requests: int = 1
+    spans: tuple[Phases, ...] = ()
 
 
 class Runner:
@@ -51,7 +55,8 @@ class Runner:
     turn has waited for nothing, so the next ones are made at once.
 
     observe: is told the model's name, its runtime's and the seconds of each run. count: is told the model's name, the
-    version and its `probabilities`, float [N, classes], where they are among the outputs.
+    version and its `probabilities`, float [N, classes], where they are among the outputs. trace: is told each run that
+    has spans, its begin and its end by `time.perf_counter`.
     """
 
     def __init__(
@@ -59,10 +64,12 @@ class Runner:
         threads: int,
         observe: Callable[[str, str, float], None] | None = None,
         count: Callable[[str, int, Array], None] | None = None,
+        trace: Callable[[Run, float, float], None] | None = None,
     ) -> None:
         self._threads = ThreadPoolExecutor(threads, "run")
         self._observe = observe
         self._count = count
+        self._trace = trace
         # How many runs are made at once, without waiting for others of the same turn.
         self._at_once = 0
         self._quick: deque[tuple[Run, int, asyncio.Future[list[Array]]]] = deque()
@@ -157,7 +164,10 @@ class Runner:
         model = run.version.servable
         begin = time.perf_counter()
         values = model.run(run.feeds, run.fetches)
-        seconds = time.perf_counter() - begin
+        end = time.perf_counter()
+        seconds = end - begin
+        if run.spans and self._trace is not None:
+            self._trace(run, begin, end)
         if model.loop_free.issuperset(run.fetches):
             _learn(model.quick_bytes, run.fetches, size, seconds)
         if self._observe is not None:

@@ -7,7 +7,7 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from fashion_common.trace_context import TRACEPARENT, TRACESTATE, TraceContext, new_trace, parse
 from serving.apis.recordings import Origin
@@ -16,6 +16,9 @@ from serving.embedded.admission.budget import Budget
 from serving.embedded.admission.samples import Sample, Samples
 from serving.embedded.observe.metrics import Metrics
 from serving.errors import Internal, ResourceExhausted, ServingError
+
+if TYPE_CHECKING:
+    from serving.embedded.observe.telemetry import CallSpan, Telemetry
 
 log = logging.getLogger(__name__)
 
@@ -66,11 +69,12 @@ class Call:
     by `time.monotonic`. size: of the request, in bytes; they are the call's until it ends, or gives them back. code: OK
     unless the call's handler sets another or an error says so. header: one more for the answer, its name and value.
     metadata: the request's headers. caller: the name of its token, if any. samples: what is kept of it, and for whom.
+    span: of a call that is traced, from its beginning.
     """
 
     __slots__ = (
         "_interceptor", "_metadata", "_request_id", "_trace", "begin", "caller", "code", "deadline", "header", "model",
-        "operation", "path", "peer", "samples", "size",
+        "operation", "path", "peer", "samples", "size", "span",
     )  # fmt: skip
 
     def __init__(
@@ -99,6 +103,7 @@ class Call:
         self._metadata = metadata
         self.caller = caller
         self._trace: TraceContext | None = None
+        self.span: CallSpan | None = None
         self.samples: Sequence[tuple[Sampler[Any], Sample]] = ()
 
     @property
@@ -120,6 +125,8 @@ class Call:
     @property
     def trace(self) -> TraceContext:
         """This call as a span: of the caller's trace, or else of a new one. Made when it is first asked for."""
+        if self.span is not None:
+            return self.span.trace
         if self._trace is None:
             caller = self.caller_trace
             self._trace = new_trace() if caller is None else caller.child()
@@ -178,6 +185,7 @@ class Interceptor:
 
     max_concurrent: 0 = no limit. budget: of their bytes; None for no limit. metrics, access_log: None for none; the log
     is called with each call that has ended. logs: whether there is one. samplers: what keeps some of the requests.
+    telemetry: None for no spans.
     """
 
     def __init__(
@@ -189,6 +197,7 @@ class Interceptor:
         metrics: Metrics | None = None,
         access_log: Callable[[Call], None] | None = None,
         samplers: Sequence[Sampler[Any]] = (),
+        telemetry: Telemetry | None = None,
     ) -> None:
         self._model_names = model_names
         self._max_concurrent = max_concurrent
@@ -197,10 +206,13 @@ class Interceptor:
         self._access_log = access_log
         self.logs = access_log is not None
         self.samplers = samplers
+        self._telemetry = telemetry
         self._under_way = 0
 
     def enter(self, call: Call) -> None:
         """Begins a call. Raises ResourceExhausted when as many calls, or bytes, are under way as may be."""
+        if self._telemetry is not None and call.operation.counts:
+            call.span = self._telemetry.begin(call)
         try:
             self._let_in(call)
         except ResourceExhausted:
@@ -244,3 +256,5 @@ class Interceptor:
             self._metrics.request(model, call.operation.name, call.operation.entrypoint, call.code, call.begin)
         if self._access_log is not None:
             self._access_log(call)
+        if call.span is not None and self._telemetry is not None:
+            self._telemetry.end(call, call.span)

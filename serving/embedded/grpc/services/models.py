@@ -25,7 +25,7 @@ from serving.embedded.grpc.methods import Rpc, Unary
 from serving.embedded.grpc.services.peers import check_reload
 from serving.embedded.inference import examples
 from serving.embedded.inference.exchange import answer_predict, ask_predict, predict_head
-from serving.embedded.inference.predict import Plan, find_signature, input_size, planned
+from serving.embedded.inference.predict import Plan, find_signature, input_size, planned, with_span
 from serving.embedded.observe.calls import Call
 from serving.embedded.offload import LARGE_BYTES, work_size
 from serving.errors import InvalidArgument
@@ -101,7 +101,7 @@ class ModelServices:
             if answer_bytes:
                 # A large answer is there as soon as the model has run: one as large, for its request, as the last.
                 call.charge(int(answer_bytes.get(fetches, 0.0) * request_bytes))
-            running = engine.run(plan.run)
+            running = engine.run(with_span(plan.run, call))
             del plan
             outputs = dict(zip(aliases, await running, strict=True))
         size = _answer_bytes(outputs.values(), tensor_content=self._tensor_content)
