@@ -32,6 +32,7 @@ _PREFIX = ".pull-"
 _TRIES = 3
 _PAUSE_SECONDS = 0.5
 _MAX_PAUSE_SECONDS = 300.0
+_MAX_LABELS_BYTES = 16 * 2**20
 
 
 class Outcome(NamedTuple):
@@ -92,6 +93,8 @@ class Source:
         if LABELS_FILE not in children:
             return versions, None
         file = (self.place / LABELS_FILE).file()
+        if file.size > _MAX_LABELS_BYTES:
+            raise SourceError(f"{(self.place / LABELS_FILE).shown} has {file.size} bytes, and may have 16 MiB")
         return versions, self.place.piece(file, 0, file.size)
 
 

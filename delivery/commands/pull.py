@@ -76,7 +76,7 @@ def pull(
     from delivery.pull import watch as watch_source
     from delivery.verification import public_keys
 
-    puller = Puller(Source(source), to, public_keys(keys) if keys else (), keep, _progress())
+    puller = Puller(Source(source), to, public_keys(keys) if keys else (), keep, progress_line())
 
     def tell(outcome: Outcome) -> None:
         click.echo(json.dumps(outcome._asdict()) if as_json else outcome, err=outcome.state == REFUSED and not as_json)
@@ -106,7 +106,7 @@ def pull(
             signal.signal(number, handler)
 
 
-def _progress() -> Callable[[int, int, int], None]:
+def progress_line() -> Callable[[int, int, int], None]:
     """What shows how far a version is, on a terminal."""
     shown = 0.0
 

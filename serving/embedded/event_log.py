@@ -35,6 +35,7 @@ def _event(name: str, level: int, text: str) -> Event:
 
 # Of versions: TF Serving's own words, for whoever looks for them.
 RUNTIME_CHOSEN = _event("runtime_chosen", logging.INFO, "{directory} is served by {runtime}: {reason}")
+SIGNATURE_VERIFIED = _event("signature_verified", logging.INFO, "{directory}: {files} files are as signed with {key}")
 VERSION_LOADED = _event(
     "version_loaded", logging.INFO, "Successfully loaded servable version {{name: {model} version: {version}}}"
 )

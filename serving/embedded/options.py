@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import tempfile
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from serving.apis.recording_files import RecordingWriter
 from serving.embedded.access.callers import Access
 from serving.embedded.access.certificates import Certificates
 from serving.embedded.access.tokens import Tokens
+from serving.embedded.event_log import SIGNATURE_VERIFIED, log_event
 from serving.embedded.flags import Flags
 from serving.embedded.grpc.options import ConnectionOptions
 from serving.embedded.inference.batch_queue import BatchingOptions, batching_options
@@ -33,8 +33,6 @@ from serving.embedded.models.request_logging import RequestLogging
 from serving.embedded.models.storage import VersionDirectory
 from serving.embedded.observe import metrics
 from serving.errors import FailedPrecondition, InvalidArgument, ServerConfigError
-
-log = logging.getLogger(__name__)
 
 M = TypeVar("M", bound=Message)
 
@@ -134,7 +132,7 @@ def signature_check(flags: Flags) -> Callable[[VersionDirectory], None] | None:
             key, files = verify_version(directory.local_path(), keys)
         except SignatureError as error:
             raise FailedPrecondition(f"--require_signature: {error}") from error
-        log.info("%s: %d files as signed with %s", directory, files, key)
+        log_event(SIGNATURE_VERIFIED, directory=directory, files=files, key=key)
 
     return check
 

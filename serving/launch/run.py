@@ -30,7 +30,8 @@ _SHOWN_LINES = 20
 _LISTENING = ("Running gRPC ModelServer at ", "Exporting HTTP/REST API at:", "Exporting metrics at:")
 # What the embedded server's log says of every start and stop.
 _ROUTINE = re.compile(
-    "Successfully loaded servable version|Done unloading servable version| is served by |Listening on .* without "
+    "Successfully loaded servable version|Done unloading servable version| is served by | files are as signed with "
+    "|Listening on .* without "
 )
 # Of a server that was asked to stop: ended well, or by a signal, as itself (-n) or as a container (128 + n).
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, 9)  # SIGKILL, which has no name on Windows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +13,10 @@ from click.testing import CliRunner, Result
 
 from client.cli import fashion
 from delivery.address import without_secrets
+from delivery.commands.pull import progress_line
 from delivery.errors import DeliveryError
 from delivery.pull import PRESENT, PULLED, REFUSED, Outcome, Puller, Source, watch
+from delivery.verification import public_keys
 from fashion_common.labels import labels_writer, read_labels
 from fashion_common.layout import MANIFEST_FILE, SAVED_MODEL_FILE
 from tests.support.keys import KeyPair, key_pair, write_version
@@ -231,6 +234,9 @@ def test_labels_come_with_the_versions_that_they_use(tmp_path: Path) -> None:
     result = pull(SOURCE, "--to", tmp_path)
     assert (result.exit_code, "version 9, which one names, is not there" in result.stderr) == (1, True)
     assert read_labels(base).moved == {"stable": 1}
+    Memory().pipe_file("/bucket/fashion_mnist/labels.json", bytes(16 * 2**20 + 1))
+    result = pull(SOURCE, "--to", tmp_path)
+    assert (result.exit_code, "has 16777217 bytes, and may have 16 MiB" in result.stderr) == (1, True)
     Memory().pipe_file("/bucket/fashion_mnist/labels.json", b"{")
     result = pull(SOURCE, "--to", tmp_path)
     assert (result.exit_code, "labels.json is damaged" in result.stderr) == (1, True)
@@ -331,6 +337,38 @@ def test_watching(tmp_path: Path) -> None:
     assert told == [(1, PULLED), (2, REFUSED), (2, PULLED)]
     assert complaints == [f"{SHOWN}: there is no such file or directory: trying again"]
     assert pauses == [1, 1, 1, 2, 4, 8, 1, 1, 1]
+
+
+def test_what_was_refused_is_not_read_again(tmp_path: Path, keys: KeyPair) -> None:
+    """Until its files change."""
+    put(1, version_files())
+    puller = Puller(Source(SOURCE), tmp_path, public_keys([keys.public]))
+    first, second = ([*puller.look()] for _ in range(2))
+    assert first == second
+    assert (first[0].state, sum(Memory.reads.values())) == (REFUSED, _size(1))
+    signed = write_version(tmp_path / "signed", {SAVED_MODEL_FILE: b"graph"})
+    keys.sign(signed)
+    Memory().rm("/bucket/fashion_mnist/1", recursive=True)
+    put(1, local_files(signed))
+    assert [[outcome.state for outcome in puller.look()] for _ in range(3)][-1] == [PRESENT]
+
+
+def _size(number: int) -> int:
+    files = Memory().find(f"/bucket/fashion_mnist/{number}", detail=True).values()
+    return sum(file["size"] for file in files)
+
+
+def test_how_far_it_is_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line that moves, and is gone at the end; nothing where nobody looks."""
+    terminal = io.StringIO()
+    monkeypatch.setattr("sys.stderr", terminal)
+    progress_line()(3, 1_500_000, 3_000_000)
+    assert terminal.getvalue() == ""
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    show = progress_line()
+    show(3, 1_500_000, 3_000_000)
+    show(3, 3_000_000, 3_000_000)
+    assert terminal.getvalue() == "\r\x1b[KVersion 3: 1.5 of 3.0 MB\r\x1b[K"
 
 
 def test_a_version_without_a_manifest_is_watched_until_it_rests(tmp_path: Path) -> None:

@@ -38,6 +38,7 @@ def test_only_signed_versions_become_available(toys: Path, lite_toys: Path, tmp_
     required = f"--require_signature={old.public},{new.public}"
     with running(*flags, required, f"--runtime={runtime}", "--max_num_load_retries=0") as server:
         assert states(server) == {1: "AVAILABLE"}
+        assert f"files are as signed with {old.public}" in server.log.read_text()
         spoilt = {
             2: "the version is not signed: it has no model.sig",
             3: f"{SAVED_MODEL_FILE if runtime == 'tensorflow' else LITE_MODEL_FILE} is not the file that was signed",
