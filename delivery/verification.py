@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _CURVES = {"secp256r1": "SHA256", "secp384r1": "SHA384", "secp521r1": "SHA512"}
 _MAX_BYTES = 16 * 2**20
 _MAX_SIGNATURES = 16
-_MAX_ENTRIES = 100_000
+_MAX_DIRECTORIES = 10_000
 _PAYLOAD_TYPE = "application/vnd.in-toto+json"
 _STATEMENT = "https://in-toto.io/Statement/v1"
 _PREDICATE = "https://model_signing/signature/v1.0"
@@ -174,10 +174,12 @@ def _digests(statement: Mapping[str, Any]) -> dict[str, str]:
 def _files(version: Path) -> Iterator[tuple[str, os.stat_result]]:
     """The files by their names in the version, and what they are. Raises SignatureError for what is none, OSError."""
     pending = [""]
-    for _ in range(_MAX_ENTRIES):
-        if not pending:
-            return
+    count = 0
+    while pending:
         directory = pending.pop()
+        count += 1
+        if count > _MAX_DIRECTORIES:
+            raise SignatureError(f"the version has more than {_MAX_DIRECTORIES} directories")
         with os.scandir(version / directory) as entries:
             for entry in entries:
                 name = f"{directory}/{entry.name}".lstrip("/")
@@ -187,7 +189,6 @@ def _files(version: Path) -> Iterator[tuple[str, os.stat_result]]:
                     yield name, status
                 else:
                     raise SignatureError(f"{_quoted(name)} is a link, or no regular file: {_FIX}, with plain files")
-    raise SignatureError(f"the version has more than {_MAX_ENTRIES} directories")
 
 
 def _reason(error: Exception) -> str:

@@ -237,6 +237,8 @@ def test_labels_come_with_the_versions_that_they_use(tmp_path: Path) -> None:
     Memory().pipe_file("/bucket/fashion_mnist/labels.json", bytes(16 * 2**20 + 1))
     result = pull(SOURCE, "--to", tmp_path)
     assert (result.exit_code, "has 16777217 bytes, and may have 16 MiB" in result.stderr) == (1, True)
+    Memory().pipe_file("/bucket/fashion_mnist/labels.json", bytes(16 * 2**20))
+    assert "labels.json is damaged" in pull(SOURCE, "--to", tmp_path).stderr
     Memory().pipe_file("/bucket/fashion_mnist/labels.json", b"{")
     result = pull(SOURCE, "--to", tmp_path)
     assert (result.exit_code, "labels.json is damaged" in result.stderr) == (1, True)
@@ -337,6 +339,19 @@ def test_watching(tmp_path: Path) -> None:
     assert told == [(1, PULLED), (2, REFUSED), (2, PULLED)]
     assert complaints == [f"{SHOWN}: there is no such file or directory: trying again"]
     assert pauses == [1, 1, 1, 2, 4, 8, 1, 1, 1]
+
+
+@pytest.mark.parametrize(("interval", "last"), [(1.0, [128, 256, 300, 300]), (600.0, [600, 600, 600, 600])])
+def test_pauses_grow_to_five_minutes(tmp_path: Path, interval: float, last: list[float]) -> None:
+    """While the source is away, and are no shorter than the interval."""
+    pauses: list[float] = []
+
+    def wait(seconds: float) -> bool:
+        pauses.append(seconds)
+        return len(pauses) == 10
+
+    watch(Puller(Source(SOURCE), tmp_path), interval, wait, lambda _: None, lambda _: None)
+    assert pauses[-4:] == last
 
 
 def test_what_was_refused_is_not_read_again(tmp_path: Path, keys: KeyPair) -> None:

@@ -192,6 +192,32 @@ def test_a_statement_of_another_kind_is_refused(tmp_path: Path, keys: KeyPair) -
             signed_digests(content, public_keys([keys.public]))
 
 
+def test_limits(version: Path, keys: KeyPair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """16 signatures in an envelope, 16 MiB of them, and directories: at each limit and one beyond."""
+    trusted = public_keys([keys.public])
+    content = (version / SIGNATURE_FILE).read_bytes()
+
+    def with_signatures(count: int) -> bytes:
+        bundle = json.loads(content)
+        bundle["dsseEnvelope"]["signatures"][:0] = [{"sig": "AAAA"}] * (count - 1)
+        return json.dumps(bundle).encode()
+
+    assert signed_digests(with_signatures(16), trusted)[0] == str(keys.public)
+    with pytest.raises(SignatureError, match="not made by a key that is trusted here"):
+        signed_digests(with_signatures(17), trusted)
+    (version / SIGNATURE_FILE).write_bytes(content.rjust(16 * 2**20))
+    assert verify_version(version, trusted).files == 3
+    (version / SIGNATURE_FILE).write_bytes(content.rjust(16 * 2**20 + 1))
+    with pytest.raises(SignatureError, match=r"model\.sig is damaged"):
+        verify_version(version, trusted)
+    (version / SIGNATURE_FILE).write_bytes(content)
+    monkeypatch.setattr("delivery.verification._MAX_DIRECTORIES", 3)
+    assert verify_version(version, trusted).files == 3
+    monkeypatch.setattr("delivery.verification._MAX_DIRECTORIES", 2)
+    with pytest.raises(SignatureError, match="has more than 2 directories"):
+        verify_version(version, trusted)
+
+
 def test_a_signature_of_another_version_or_key_is_refused(tmp_path: Path, version: Path, keys: KeyPair) -> None:
     """One of several trusted keys is enough, which is how keys are rotated."""
     stranger = key_pair(tmp_path, "stranger")
