@@ -16,6 +16,8 @@ _MIN_REQUESTS = 20
 # So much more of the requests may fail than did before.
 _MAX_ERROR_RISE = 0.01
 _MICROSECONDS = 1e6
+# Refused before a version saw them: strangers are not to decide which one is stable.
+_STRANGERS = ("UNAUTHENTICATED", "PERMISSION_DENIED")
 
 
 class Counts(NamedTuple):
@@ -49,6 +51,7 @@ class Counts(NamedTuple):
                 value
                 for labels, value in samples(metrics, f":tensorflow:serving:{name}")
                 if labels.get("model_name") == model_name
+                and labels.get("status") not in _STRANGERS
                 and (is_error is None or (labels.get("status") != "OK") == is_error)
             )
 

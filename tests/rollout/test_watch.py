@@ -20,6 +20,8 @@ METRICS = """
 # TYPE :tensorflow:serving:request_count counter
 :tensorflow:serving:request_count{{model_name="m",status="OK"}} {ok}
 :tensorflow:serving:request_count{{model_name="m",status="INTERNAL"}} {failed}
+:tensorflow:serving:request_count{{model_name="m",status="UNAUTHENTICATED"}} 90000.0
+:tensorflow:serving:request_count{{model_name="m",status="PERMISSION_DENIED"}} 90000.0
 :tensorflow:serving:request_count{{model_name="other",status="INTERNAL"}} 7.0
 :tensorflow:serving:request_latency_bucket{{model_name="m",API="Predict",entrypoint="GRPC",le="10"}} 3.0
 :tensorflow:serving:request_latency_sum{{model_name="m",API="Predict",entrypoint="GRPC"}} {microseconds}
