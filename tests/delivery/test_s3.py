@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 import subprocess
@@ -12,15 +11,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import boto3  # type: ignore[import-untyped]
 import pytest
-from moto.server import ThreadedMotoServer
 
 from tests.support.console import FASHION
+from tests.support.s3 import CREDENTIALS, bucket_of
 from tests.support.sources import local_files, version_files
 
 SOURCE = "s3://bucket/models/fashion_mnist"
-CREDENTIALS = {"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI", "AWS_REGION": "us-east-1"}
 # Instead of a kill from outside, which would hit any step: it kills itself before or after the call of a function.
 KILLED = """
 import os, signal, sys
@@ -48,49 +45,17 @@ main()
 """
 
 
-@pytest.fixture(scope="module")
-def s3() -> Iterator[int]:
-    """The port of the server."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    yield server.get_host_and_port()[1]
-    server.stop()
-
-
-@pytest.fixture
-def environment(s3: int, tmp_path: Path) -> Iterator[dict[str, str]]:
-    """What lets a process reach it; the bucket is empty before and after."""
-    url = f"http://127.0.0.1:{s3}"
-    variables = os.environ | CREDENTIALS | {"AWS_ENDPOINT_URL": url, "HOME": str(tmp_path)}
-    bucket = boto3.resource(
-        "s3",
-        endpoint_url=url,
-        region_name="us-east-1",
-        aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
-    ).create_bucket(Bucket="bucket")
-    yield variables
-    bucket.objects.delete()
-    bucket.delete()
-
-
-def put(environment: dict[str, str], number: int, files: dict[str, bytes]) -> None:
+def put(s3_environment: dict[str, str], number: int, files: dict[str, bytes]) -> None:
     """Has the version in the bucket."""
-    client = boto3.client(
-        "s3",
-        endpoint_url=environment["AWS_ENDPOINT_URL"],
-        region_name="us-east-1",
-        aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
-    )
+    bucket = bucket_of(s3_environment)
     for name, content in files.items():
-        client.put_object(Bucket="bucket", Key=f"models/fashion_mnist/{number}/{name}", Body=content)
+        bucket.put_object(Key=f"models/fashion_mnist/{number}/{name}", Body=content)
 
 
-def pull(environment: dict[str, str], *arguments: object) -> subprocess.CompletedProcess[str]:
+def pull(s3_environment: dict[str, str], *arguments: object) -> subprocess.CompletedProcess[str]:
     """`fashion pull`, to its end."""
     command = [FASHION, "pull", *map(str, arguments)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run(command, env=s3_environment, capture_output=True, text=True, check=False, timeout=120)
 
 
 @contextmanager
@@ -124,30 +89,30 @@ def cutting_proxy(port: int, after: int) -> Iterator[int]:
         listener.close()
 
 
-def test_a_version_comes_from_s3(environment: dict[str, str], tmp_path: Path) -> None:
+def test_a_version_comes_from_s3(s3_environment: dict[str, str], tmp_path: Path) -> None:
     """With credentials of the environment; those that are wrong, or missing, are told without them."""
     files = version_files()
     # Consoles make folders of empty objects.
-    put(environment, 3, files | {"": b"", "variables/": b""})
-    result = pull(environment, SOURCE, "--to", tmp_path)
+    put(s3_environment, 3, files | {"": b"", "variables/": b""})
+    result = pull(s3_environment, SOURCE, "--to", tmp_path)
     path = tmp_path / "fashion_mnist/3"
     assert (result.returncode, result.stdout, result.stderr) == (0, f"{path}: SHA-256 as in its manifest\n", "")
     assert local_files(path) == files
-    refused = pull(environment | {"AWS_ENDPOINT_URL": "http://user:secret@127.0.0.1:1"}, SOURCE, "--to", tmp_path)
+    refused = pull(s3_environment | {"AWS_ENDPOINT_URL": "http://user:secret@127.0.0.1:1"}, SOURCE, "--to", tmp_path)
     assert refused.returncode == 1
     assert refused.stderr.startswith(f"Error: {SOURCE} cannot be read: ")
     assert refused.stderr.count("\n") == 1
     assert not any(secret in refused.stderr for secret in (*CREDENTIALS.values(), "secret"))
 
 
-def test_cut_connections(environment: dict[str, str], s3: int, tmp_path: Path) -> None:
+def test_cut_connections(s3_environment: dict[str, str], s3: int, tmp_path: Path) -> None:
     """A proxy that cuts after 3 MB lets a version of 20 MB come, piece by piece."""
     files = version_files(size=20_000_000)
-    put(environment, 1, files)
+    put(s3_environment, 1, files)
     program = "import delivery.fetch, sys; delivery.fetch._PIECE_BYTES = 1_000_000; from client.cli import main; main()"
     with cutting_proxy(s3, 3_000_000) as port:
         command = [sys.executable, "-c", program, "pull", SOURCE, "--to", str(tmp_path)]
-        variables = environment | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}"}
+        variables = s3_environment | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}"}
         result = subprocess.run(command, env=variables, capture_output=True, text=True, check=False, timeout=120)
     assert result.returncode == 0, result.stderr
     assert local_files(tmp_path / "fashion_mnist/1") == files
@@ -183,16 +148,16 @@ def test_killed_at_any_step(tmp_path: Path, step: tuple[str, str, int, str]) -> 
     assert [path.name for path in base.iterdir()] == ["1"]
 
 
-def test_watching_until_sigterm(environment: dict[str, str], tmp_path: Path) -> None:
+def test_watching_until_sigterm(s3_environment: dict[str, str], tmp_path: Path) -> None:
     """A line for each new version; SIGTERM ends it with 0, while it waits."""
-    put(environment, 1, version_files())
+    put(s3_environment, 1, version_files())
     command = [FASHION, "pull", SOURCE, "--to", str(tmp_path), "--watch", "--interval=0.1"]
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True) as process:
+    with subprocess.Popen(command, env=s3_environment, stdout=pipe, stderr=pipe, text=True) as process:
         assert process.stdout is not None
         try:
             lines = [process.stdout.readline()]
-            put(environment, 2, version_files())
+            put(s3_environment, 2, version_files())
             lines.append(process.stdout.readline())
         finally:
             process.send_signal(signal.SIGTERM)
