@@ -42,7 +42,7 @@ def read_manifest(directory: VersionDirectory) -> dict[str, File] | None:
         with path.open("rb") as file:
             text = file.read(_MAX_BYTES)
         return {_checked_name(name): _file(recorded) for name, recorded in json.loads(text)["files"].items()}
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or f"{type(error).__name__}: {error}"
         raise FailedPrecondition(f"{MANIFEST_FILE} is damaged ({quoted(reason)}): {_FIX}") from error
 
@@ -59,7 +59,7 @@ def recorded_distribution(directory: VersionDirectory) -> tuple[list[int], list[
         with path.open("rb") as file:
             recorded = json.loads(file.read(_MAX_BYTES))["metrics"]["test_distribution"]
         classes, confidence = ([int(count) for count in recorded[name]] for name in ("classes", "confidence"))
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError):
         return None
     sane = max(len(classes), len(confidence)) <= _MAX_CLASSES and min([*classes, *confidence], default=0) >= 0
     return (classes, confidence) if sane else None

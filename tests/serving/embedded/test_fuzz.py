@@ -1,45 +1,29 @@
-"""Bad input never kills the server: random JSON, random protobuf bytes and random HTTP/2 frames at a live one.
-
-The time is FUZZ_SECONDS, split over the three on each runtime: 10 in the suite, so that it stays quick;
-`FUZZ_SECONDS=60` is the full test. Each round's seed is printed: FUZZ_SEED with the last one, which is shown when a
-test fails, sends the same again.
-"""
+"""Bad input never kills the server: random JSON, random protobuf bytes and random HTTP/2 frames at a live one."""
 
 from __future__ import annotations
 
 import base64
-import itertools
 import json
-import os
-import random
 import socket
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import grpc
 import httpx
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.apis import services
 from serving.apis.messages import DT_FLOAT, PredictRequest
 from tests.support.asking import METHODS, predict
+from tests.support.fuzzing import ROUND, run_rounds
 from tests.support.http2_peer import PREFACE, frame, window_update
 from tests.support.http2_peer import call as call_frames
 from tests.support.http2_peer import settings as settings_frame
 from tests.support.live import Server
 
-SECONDS = float(os.environ.get("FUZZ_SECONDS", "10")) / 6
-SEED = int(os.environ.get("FUZZ_SEED") or random.SystemRandom().randrange(2**32))
-ROUND = settings(
-    max_examples=100,
-    deadline=None,
-    database=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
-)
 FUZZED = [method for method in METHODS if method is not services.HANDLE_RELOAD_CONFIG_REQUEST]
 # What a client may be answered when its request is wrong.
 BLAMED = {
@@ -91,16 +75,6 @@ def channel(server: Server) -> Iterator[grpc.Channel]:
     """A connection to the server with the toy models."""
     with grpc.insecure_channel(server.grpc) as connection:
         yield connection
-
-
-def run_rounds(feed: Callable[[], None]) -> None:
-    """Feeds for the time that there is, and for two rounds however slow the machine is."""
-    end = time.monotonic() + SECONDS
-    for number in itertools.count():
-        print(f"FUZZ_SEED={SEED + number}")
-        seed(SEED + number)(feed)()
-        if number and time.monotonic() >= end:
-            return
 
 
 def test_random_json(http: httpx.Client, server: Server, channel: grpc.Channel) -> None:
