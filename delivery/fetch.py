@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from delivery.address import printable
 from delivery.errors import ChangedError, RefusedError, SourceError
 from delivery.places import Place, RemoteFile
 from fashion_common.files import sha256, write_whole
@@ -69,7 +70,9 @@ def _fetch(place: Place, files: Mapping[str, RemoteFile], aside: Path, progress:
         if name == MANIFEST_FILE:
             recorded = _recorded(path)
             if missing := min(recorded.keys() - files.keys(), default=None):
-                raise RefusedError(f"{missing}, which its manifest names, is not there: it may still be on its way")
+                raise RefusedError(
+                    f"{printable(missing)}, which its manifest names, is not there: it may still be on its way"
+                )
         elif _differs(path, recorded.get(name)):
             # A part of it may be of an earlier file.
             path.unlink()
@@ -77,7 +80,7 @@ def _fetch(place: Place, files: Mapping[str, RemoteFile], aside: Path, progress:
                 pass
             if _differs(path, recorded.get(name)):
                 path.unlink()
-                raise RefusedError(f"{name} is not the file that was exported (SHA-256 differs)")
+                raise RefusedError(f"{printable(name)} is not the file that was exported (SHA-256 differs)")
         done += file.size
 
 
@@ -86,7 +89,7 @@ def _check_names(files: Mapping[str, RemoteFile]) -> None:
     for name in files:
         path = PurePosixPath(name)
         if path.is_absolute() or ".." in path.parts or str(path) != name or "\\" in name or "\0" in name:
-            raise RefusedError(f"{name!r} is no name of a file in a version")
+            raise RefusedError(f"{printable(name)!r} is no name of a file in a version")
     if not any(name in files for name in MODEL_FILES):
         raise RefusedError(f"it holds none of {', '.join(MODEL_FILES)}: it may still be on its way")
 
@@ -130,7 +133,7 @@ def _recorded(path: Path) -> Mapping[str, str]:
             files = json.loads(file.read(_MAX_MANIFEST_BYTES))["files"]
         return {str(name): str(entry["sha256"]) for name, entry in files.items()}
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise RefusedError(f"{MANIFEST_FILE} is damaged ({type(error).__name__}: {error})") from error
+        raise RefusedError(f"{MANIFEST_FILE} is damaged ({printable(f'{type(error).__name__}: {error}')})") from error
 
 
 def _differs(path: Path, digest: str | None) -> bool:

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, NamedTuple
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from delivery.address import without_secrets
+from delivery.address import printable, without_secrets
 from delivery.errors import DeliveryError, DeliveryUsageError, SourceError
 from fashion_common.files import whole_file
 
@@ -51,7 +51,7 @@ class Place(NamedTuple):
             raise DeliveryUsageError(without_secrets(text)) from None
         except Exception as error:  # noqa: BLE001 - some connect at once, with the errors of their own libraries
             text = f"{address} cannot be read: {type(error).__name__}: {error}"
-            raise SourceError(without_secrets(text)) from None
+            raise SourceError(printable(without_secrets(text), 1000)) from None
         return cls(fs, path)
 
     def __str__(self) -> str:
@@ -166,5 +166,5 @@ def source_errors(shown: str) -> Iterator[None]:
     except FileNotFoundError:
         raise SourceError(f"{shown}: there is no such file or directory") from None
     except Exception as error:  # noqa: BLE001 - each file system has the errors of its own libraries
-        reason = without_secrets(f"{type(error).__name__}: {error}".strip(": ").splitlines()[0])
+        reason = printable(without_secrets(f"{type(error).__name__}: {error}".strip(": ")), 1000)
         raise SourceError(f"{shown} cannot be read: {reason}") from None

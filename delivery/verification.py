@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from delivery.address import printable
 from delivery.errors import DeliveryUsageError, SignatureError
 from fashion_common.files import sha256
 from fashion_common.installation import install_command
@@ -105,15 +106,15 @@ def verify_version(version: Path, keys: Sequence[PublicKey]) -> Verified:
             key, digests = signed_digests(file.read(_MAX_BYTES), keys)
         files.remove(SIGNATURE_FILE)
         if missing := min(digests.keys() - set(files), default=None):
-            raise SignatureError(f"{_quoted(missing)}, which was signed, is missing: {_FIX}")
+            raise SignatureError(f"{printable(missing)}, which was signed, is missing: {_FIX}")
         if added := min(set(files) - digests.keys(), default=None):
-            raise SignatureError(f"{_quoted(added)} was not signed: remove it, or {_FIX}")
+            raise SignatureError(f"{printable(added)} was not signed: remove it, or {_FIX}")
         for name, digest in digests.items():
             if sha256(version / name) != digest:
-                raise SignatureError(f"{_quoted(name)} is not the file that was signed (SHA-256 differs): {_FIX}")
+                raise SignatureError(f"{printable(name)} is not the file that was signed (SHA-256 differs): {_FIX}")
     except OSError as error:
         name = Path(error.filename or "").name
-        raise SignatureError(f"{_quoted(name)} cannot be read: {error.strerror}") from error
+        raise SignatureError(f"{printable(name)} cannot be read: {error.strerror}") from error
     return Verified(key, len(digests))
 
 
@@ -188,12 +189,8 @@ def _files(version: Path) -> Iterator[tuple[str, os.stat_result]]:
                 elif stat.S_ISREG((status := entry.stat(follow_symlinks=False)).st_mode):
                     yield name, status
                 else:
-                    raise SignatureError(f"{_quoted(name)} is a link, or no regular file: {_FIX}, with plain files")
+                    raise SignatureError(f"{printable(name)} is a link, or no regular file: {_FIX}, with plain files")
 
 
 def _reason(error: Exception) -> str:
-    return _quoted(f"{type(error).__name__}: {error}")
-
-
-def _quoted(text: str) -> str:
-    return text.encode("unicode_escape").decode()[:200]
+    return printable(f"{type(error).__name__}: {error}")

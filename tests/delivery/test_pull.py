@@ -165,6 +165,7 @@ def test_a_version_that_changes_while_it_is_read(tmp_path: Path) -> None:
     assert not (tmp_path / "fashion_mnist/2").exists()
 
 
+HOSTILE_MANIFEST = json.dumps({"files": {"a\x1b[2J\nb\ud800": {"sha256": ""}}}).encode()
 SPOILT: dict[str, Callable[[], object]] = {
     f"{LARGE} is not the file that was exported (SHA-256 differs)": lambda: put(2, {LARGE: b"x" * 3500}),
     f"{LARGE}, which its manifest names, is not there: it may still be on its way": lambda: Memory().rm(
@@ -175,6 +176,9 @@ SPOILT: dict[str, Callable[[], object]] = {
     ),
     f"{MANIFEST_FILE} is damaged (JSONDecodeError: Expecting value: line 1 column 1 (char 0))": lambda: put(
         2, {MANIFEST_FILE: b"?"}
+    ),
+    r"a\x1b[2J\nb\ud800, which its manifest names, is not there: it may still be on its way": lambda: put(
+        2, {MANIFEST_FILE: HOSTILE_MANIFEST}
     ),
     "'../3/saved_model.pb' is no name of a file in a version": lambda: Memory.store.update(
         {"/bucket/fashion_mnist/2/../3/saved_model.pb": Memory.store[f"/bucket/fashion_mnist/2/{SAVED_MODEL_FILE}"]}
