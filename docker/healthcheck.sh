@@ -2,6 +2,8 @@
 # Succeeds when a version of the model is AVAILABLE. Bash alone: the official image has no HTTP client. The embedded server
 # is asked by /readyz, which needs no token, and over TLS by the Python that it has.
 set -eu
+# A port that speaks TLS may close before all is written.
+trap '' PIPE
 ask() {
   exec 3<>/dev/tcp/127.0.0.1/8501
   printf 'GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n' "$1" >&3
