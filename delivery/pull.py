@@ -22,7 +22,7 @@ from delivery.fetch import FILES, discard, fetch
 from delivery.places import Place, RemoteFile
 from delivery.verification import PublicKey, verify_version
 from fashion_common.errors import LabelsError
-from fashion_common.labels import LABELS_FILE, labels_writer, parse_labels, read_labels
+from fashion_common.labels import LABELS_FILE, Labels, labels_writer, parse_labels, read_labels
 from fashion_common.layout import MANIFEST_FILE, MODEL_FILES, version_directories, version_number
 
 PULLED, PRESENT, REFUSED = "pulled", "present", "refused"
@@ -103,7 +103,7 @@ class Puller:
 
     to: the directory of models; the model's name is added. keys: one of them must have signed a version, if there are
     any. keep: as `fashion export --keep`; None removes nothing. progress: told of the version, of the bytes that are
-    there, and of all.
+    there, and of all. note: why the labels of the source were not taken over at the last look; empty otherwise.
     """
 
     def __init__(
@@ -119,6 +119,7 @@ class Puller:
         self._keys = keys
         self._keep = keep
         self._progress = progress
+        self.note = ""
         # By version, its files when they were refused, and why; its files at the last look; what is here.
         self._refused: dict[int, tuple[object, str]] = {}
         self._seen: dict[int, object] = {}
@@ -128,11 +129,10 @@ class Puller:
     def look(self) -> Iterator[Outcome]:
         """Pulls the newest version that is whole and signed, and those that labels use; then the labels themselves.
 
-        Gives what became of each as it happens. Raises SourceError when nothing can be read, DeliveryError,
-        LabelsError.
+        Gives what became of each as it happens. Raises SourceError when nothing can be read, DeliveryError.
         """
         remote, text = self._source.listing()
-        labels = parse_labels(text, LABELS_FILE) if text is not None else None
+        self.note = ""
         try:
             self.model_base_path.mkdir(parents=True, exist_ok=True)
             newest = 0
@@ -142,13 +142,17 @@ class Puller:
                 if outcome.state != REFUSED:
                     self._remove_halves(newest)
                     break
-            if text is not None and labels is not None:
+            try:
+                labels = parse_labels(text, LABELS_FILE) if text is not None else Labels()
                 for number in sorted(labels.in_use() & remote.keys()):
                     if number < newest:
                         yield self._version(number, remote[number])
-                self._take_labels(text, frozenset(labels.moved.values()))
-            if self._keep is not None:
-                remove_old_versions(self.model_base_path, self._keep)
+                if text is not None:
+                    self._take_labels(text, labels)
+                if self._keep is not None:
+                    remove_old_versions(self.model_base_path, self._keep)
+            except LabelsError as error:
+                self.note = f"the labels stay as they are here: {error}"
         except OSError as error:
             raise DeliveryError(f"{self.model_base_path} cannot be written: {error.strerror or error}") from error
         self._is_first = False
@@ -229,11 +233,11 @@ class Puller:
                 with suppress(DeliveryError), _aside(self.model_base_path, number) as aside:
                     discard(aside)
 
-    def _take_labels(self, text: bytes, named: frozenset[int]) -> None:
-        """Makes the source's labels those of the local versions, once all versions that they name are here."""
-        if missing := min(named - version_directories(self.model_base_path).keys(), default=None):
-            raise SourceError(f"the labels stay as they are here: version {missing}, which one names, is not there")
-        if parse_labels(text, LABELS_FILE) != read_labels(self.model_base_path):
+    def _take_labels(self, text: bytes, labels: Labels) -> None:
+        """Makes the source's labels the local ones. Raises LabelsError, also where a version that one names is not here."""
+        if missing := sorted(set(labels.moved.values()) - version_directories(self.model_base_path).keys()):
+            raise LabelsError(f"version {missing[0]}, which one names, is not there")
+        if labels != read_labels(self.model_base_path):
             with labels_writer(self.model_base_path) as writer:
                 writer.replace(text)
 
@@ -258,12 +262,12 @@ def watch(
                 if outcome.state == PULLED or (outcome.state == REFUSED and refusals.get(outcome.version) is None):
                     tell(outcome)
                 refusals[outcome.version] = outcome.reason
-            failures, complaint = 0, ""
-        except (DeliveryError, LabelsError) as error:
-            failures += 1
-            if str(error) != complaint:
-                complaint = str(error)
-                complain(f"{complaint}: trying again")
+            failures, problem = 0, puller.note
+        except DeliveryError as error:
+            failures, problem = failures + 1, f"{error}: trying again"
+        if problem and problem != complaint:
+            complain(problem)
+        complaint = problem
         if wait(min(interval * 2.0 ** min(failures, 20), max(interval, _MAX_PAUSE_SECONDS))):
             return
 

@@ -70,7 +70,8 @@ def pull(
     """Fetch versions from SOURCE: a model base path, or one version, at any address that fsspec knows.
 
     Of a model base path: the newest version, those that its labels use, and its labels. A version appears whole, with
-    the digests of its manifest, or not at all; after a cut, the same command goes on. Exit code 1 when one was refused.
+    the digests of its manifest, or not at all; after a cut, the same command goes on. One that is refused is told, and
+    the one before it taken; exit code 1 when none could be.
     """
     from delivery.pull import REFUSED, Puller, Source
     from delivery.pull import watch as watch_source
@@ -86,7 +87,9 @@ def pull(
         for outcome in puller.look():
             tell(outcome)
             states.append(outcome.state)
-        if REFUSED in states:
+        if puller.note:
+            click.echo(f"Note: {puller.note}", err=True)
+        if set(states) == {REFUSED}:
             click.get_current_context().exit(EXIT_FAILED)
         return
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from delivery.address import is_address, without_secrets
 from delivery.errors import DeliveryError, DeliveryUsageError
-from fashion_common.errors import FashionError, LabelsError
+from fashion_common.errors import FashionError
 from fashion_common.installation import install_command
 from fashion_common.layout import version_directories
 from serving.launch.errors import LaunchError, ServeUsageError
@@ -64,7 +64,9 @@ def pull_first(puller: Puller | None) -> None:
     try:
         for outcome in puller.look():
             _tell(outcome)
-    except (DeliveryError, LabelsError) as error:
+        if puller.note:
+            _complain(puller.note)
+    except DeliveryError as error:
         if not version_directories(puller.model_base_path):
             raise (ServeUsageError if isinstance(error, DeliveryUsageError) else LaunchError)(str(error)) from error
         _complain(f"{error}: what was pulled before is served")
