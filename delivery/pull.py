@@ -234,7 +234,7 @@ class Puller:
                     discard(aside)
 
     def _take_labels(self, text: bytes, labels: Labels) -> None:
-        """Makes the source's labels the local ones. Raises LabelsError, also where a version that one names is not here."""
+        """Makes the source's labels the local ones. Raises LabelsError, also where a version of theirs is not here."""
         if missing := sorted(set(labels.moved.values()) - version_directories(self.model_base_path).keys()):
             raise LabelsError(f"version {missing[0]}, which one names, is not there")
         if labels != read_labels(self.model_base_path):
