@@ -168,12 +168,13 @@ class Recording:
                 self._count(model, WRITTEN, count)
 
     def _fail(self, models: Mapping[str, int], error: Exception) -> None:
-        for model, count in models.items():
-            self._count(model, FAILED, count)
         if time.monotonic() >= self._next_error:
             self._next_error = time.monotonic() + _ERROR_SECONDS
             is_known = isinstance(error, RecordingError)
             log.error("A request was not recorded: %s", error, exc_info=None if is_known else error)
+        # After the log: whoever sees the count finds the reason there.
+        for model, count in models.items():
+            self._count(model, FAILED, count)
 
     def _end_files(self, prefixes: Iterable[str]) -> None:
         """Ends the files of all other places, and those that are old."""
