@@ -66,6 +66,7 @@ def _labels(_ctx: click.Context, _option: click.Parameter, values: tuple[str, ..
 @click.option(
     "--model-base-path",
     default=str(_DEFAULTS.model_base_path),
+    metavar="DIR|ADDRESS",
     help="Directory of numbered versions, as `fashion export` writes it, or an address of one, as in `fashion pull`.",
 )
 @click.option(
