@@ -242,6 +242,6 @@ def _evidence(
         return evidence
     running = running_servers(model_base_path)
     if not servers.urls and running:
-        # Over REST: its port speaks no TLS.
+        # Over REST, whose address is recorded; certificates and tokens are the options'.
         servers = replace(servers, urls=(running[0].url.partition("/v1/")[0],), model_name=running[0].model_name)
     return compared(servers, inputs, str(stable), str(version), data_dir=data_dir).evidence
