@@ -8,6 +8,7 @@ import ssl
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -20,6 +21,7 @@ from client.cli import fashion
 from fashion_common.installation import TOKEN_FILE
 from fashion_common.tokens import OWN_LINE_VARIABLE, entry
 from serving.apis.messages import SSLConfig
+from serving.launch import cli
 from serving.launch.access import environment, follow_certificates, ssl_config, write_access
 from serving.launch.backends import SSL_FILE, ServeOptions, binary, container, embedded
 from serving.launch.errors import ServeUsageError
@@ -142,6 +144,24 @@ def test_the_configuration_follows_the_certificate(files: Files, tmp_path: Path)
         follow_certificates(tmp_path, pems)
     assert (tmp_path / SSL_FILE).read_text() == text
     follow_certificates(tmp_path, ())
+
+
+def test_what_is_open_is_said(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
+    """On stderr, where a server listens on more than the loopback, or REST is not encrypted."""
+    cli._echo_addresses(ServeOptions(host="0.0.0.0", backend="embedded"), "Ctrl-C")
+    assert capsys.readouterr().err == (
+        "Note  Listening on 0.0.0.0 without TLS and tokens: "
+        "whoever reaches it may ask, and all can be read on the way\n"
+    )
+    secured = ServeOptions(tls_cert=files.cert, tls_key=files.key, port=free_port())
+    cli._echo_addresses(replace(secured, backend="container"), "Ctrl-C")
+    assert capsys.readouterr().err == (
+        "Note  REST is not encrypted: tensorflow_model_server has no TLS for it (--backend embedded has)\n"
+    )
+    cli._echo_addresses(replace(secured, backend="embedded", token_file=files.ca), "Ctrl-C")
+    output = capsys.readouterr()
+    assert output.err == ""
+    assert "REST  https://127.0.0.1:8501/v1/models/fashion_mnist\n" in output.out
 
 
 def test_a_server_with_all_of_it(files: Files, tmp_path: Path) -> None:

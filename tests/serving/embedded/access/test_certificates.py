@@ -179,6 +179,13 @@ def test_certificates_are_read_again(tmp_path: Path, caplog: pytest.LogCaptureFi
         assert len(lines) == 2
 
 
+def test_a_server_knows_what_it_leaves_open(server: Secure, mutual: Secure, tmp_path: Path) -> None:
+    """Beyond the loopback; client certificates are a way to ask who calls."""
+    assert server.live.server.exposure == mutual.live.server.exposure == ""
+    with pytest.MonkeyPatch.context() as patch, ports(tmp_path, patch, host="0.0.0.0") as live:
+        assert live.server.exposure.startswith("Listening on 0.0.0.0 without TLS and tokens: ")
+
+
 def test_what_is_no_certificate(tmp_path: Path) -> None:
     """It is named, at the start."""
     file = tmp_path / "ssl.config"
