@@ -10,22 +10,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from opentelemetry.context import Context
 from opentelemetry.trace import (
-    NonRecordingSpan,
     Span,
-    SpanContext,
     SpanKind,
     StatusCode,
-    TraceFlags,
     get_current_span,
     get_tracer,
-    set_span_in_context,
     use_span,
 )
-from opentelemetry.trace.span import TraceState
 
 from client.errors import ServerError
+from fashion_common.telemetry import context_of, trace_of
 from fashion_common.trace_context import TraceContext
 
 
@@ -36,7 +31,7 @@ class CallSpan:
         self._tracer = get_tracer("fashion-mnist-serving")
         context = None
         if caller is not None and current() is None:
-            context = _context(caller)
+            context = context_of(caller)
         self._span = self._tracer.start_span("call", context, SpanKind.CLIENT, {"fashion.model.name": model})
         self._using = use_span(self._span, end_on_exit=True, record_exception=False, set_status_on_exception=False)
         self._attempts = 0
@@ -62,7 +57,7 @@ class CallSpan:
         span = self._tracer.start_span(name, kind=SpanKind.CLIENT, attributes=attributes)
         if caller is not None and f"{span.get_span_context().span_id:016x}" == caller.span_id:
             # There is no SDK, which gives each span an id: a server takes two attempts for one otherwise.
-            span = get_current_span(_context(caller.child()))
+            span = get_current_span(context_of(caller.child()))
         with use_span(span, end_on_exit=True, record_exception=False, set_status_on_exception=False):
             error: BaseException | None = None
             try:
@@ -79,17 +74,7 @@ class CallSpan:
 def current() -> TraceContext | None:
     """The current span of OpenTelemetry, if there is one."""
     context = get_current_span().get_span_context()
-    if not context.is_valid:
-        return None
-    sampled = bool(context.trace_flags & TraceFlags.SAMPLED)
-    return TraceContext(f"{context.trace_id:032x}", f"{context.span_id:016x}", sampled, context.trace_state.to_header())
-
-
-def _context(caller: TraceContext) -> Context:
-    state = TraceState.from_header([caller.tracestate]) if caller.tracestate else None
-    flags = TraceFlags(TraceFlags.SAMPLED if caller.sampled else TraceFlags.DEFAULT)
-    span = SpanContext(int(caller.trace_id, 16), int(caller.span_id, 16), True, flags, state)
-    return set_span_in_context(NonRecordingSpan(span), Context())
+    return trace_of(context) if context.is_valid else None
 
 
 def _described(transport: Any, request: Any) -> tuple[str, dict[str, Any]]:

@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from fashion_common.errors import FashionError
 from fashion_common.installation import install_command
+from fashion_common.trace_context import TraceContext
 
 if TYPE_CHECKING:
+    from opentelemetry.context import Context
     from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.trace import SpanContext
 
 # The exporters of OTEL_TRACES_EXPORTER by their entry points; of the two protocols for OTLP the standard's default.
 _OTLP = {"http/protobuf": "otlp_proto_http", "grpc": "otlp_proto_grpc"}
@@ -63,6 +66,24 @@ def stop(provider: TracerProvider, seconds: float) -> None:
     ending = threading.Thread(target=provider.shutdown, name="telemetry", daemon=True)
     ending.start()
     ending.join(seconds)
+
+
+def context_of(trace: TraceContext) -> Context:
+    """What a span begins in that belongs to a trace of somebody else."""
+    from opentelemetry.context import Context
+    from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
+    from opentelemetry.trace.span import TraceState
+
+    state = TraceState.from_header([trace.tracestate]) if trace.tracestate else None
+    ids = int(trace.trace_id, 16), int(trace.span_id, 16)
+    span = SpanContext(*ids, is_remote=True, trace_flags=TraceFlags(trace.sampled), trace_state=state)
+    return set_span_in_context(NonRecordingSpan(span), Context())
+
+
+def trace_of(context: SpanContext) -> TraceContext:
+    """A span as W3C's headers have it."""
+    ids = f"{context.trace_id:032x}", f"{context.span_id:016x}"
+    return TraceContext(*ids, context.trace_flags.sampled, context.trace_state.to_header())
 
 
 def _exporter(name: str, environment: Mapping[str, str]) -> Any:

@@ -15,16 +15,13 @@ from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import Decision
 from opentelemetry.trace import (
     Link,
-    NonRecordingSpan,
     Span,
     SpanContext,
     SpanKind,
     StatusCode,
-    TraceFlags,
     Tracer,
     set_span_in_context,
 )
-from opentelemetry.trace.span import TraceState
 
 from fashion_common import telemetry
 from fashion_common.trace_context import TraceContext
@@ -85,9 +82,10 @@ class Telemetry:
             if result.decision == Decision.DROP:
                 return None
             self._ids.next_trace_id = trace_id
+        context = _ROOT if caller is None else telemetry.context_of(caller)
         offset = time.time_ns() - int(time.perf_counter() * 1e9)
         span = self._tracer.start_span(
-            name, _parent(caller), SpanKind.SERVER, attributes, start_time=offset + int(call.begin * 1e9)
+            name, context, SpanKind.SERVER, attributes, start_time=offset + int(call.begin * 1e9)
         )
         if not span.is_recording():
             return None
@@ -169,9 +167,7 @@ class CallSpan:
     @property
     def trace(self) -> TraceContext:
         """The span as W3C's headers have it."""
-        context = self.context
-        ids = f"{context.trace_id:032x}", f"{context.span_id:016x}"
-        return TraceContext(*ids, sampled=True, tracestate=context.trace_state.to_header())
+        return telemetry.trace_of(self.context)
 
     def parsed(self) -> None:
         """The request is read."""
@@ -203,13 +199,3 @@ class CallSpan:
         if self._has_run:
             self.phase("serialise", now)
         self.span.end(self._offset + int(now * 1e9))
-
-
-def _parent(caller: TraceContext | None) -> Context:
-    if caller is None:
-        return _ROOT
-    context = SpanContext(
-        int(caller.trace_id, 16), int(caller.span_id, 16), is_remote=True, trace_flags=TraceFlags(caller.sampled),
-        trace_state=TraceState.from_header([caller.tracestate]) if caller.tracestate else None,
-    )  # fmt: skip
-    return set_span_in_context(NonRecordingSpan(context), _ROOT)
