@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import statistics
 import subprocess
 import sys
@@ -20,23 +21,29 @@ from typing import Any
 import numpy as np
 import psutil  # type: ignore[import-untyped]
 import pyarrow as pa
+import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from benchmarks.contenders import HERE
+from client import Connection, connect
 from client.pictures.images import png
 from fashion_common.layout import version_directories
 from scoring.pieces import ARRAY_ROWS
 from scoring.readers import BATCH_ROWS
 from tests.support.console import FASHION
+from tests.support.live import running
 from tests.support.measured import measured_on
 from training.data import dataset
 
 RESULTS = HERE / "results" / "scoring.json"
 SIZES = (10_000, 100_000, 1_000_000)
+FORMS = ("raw", "png")
 BAR = 0.7
 _ROW_GROUP = 50_000
 _PIECES = 500
 _SAMPLE_SECONDS = 0.05
+# Rows whose answers are held to those of a server.
+_SAMPLE_ROWS = 1000
 # In a process of its own, as a job is.
 _ALONE = """
 import sys, time
@@ -57,15 +64,19 @@ while rows < int(sys.argv[4]):
 print(rows / (time.perf_counter() - begin))
 """
 
-# The first of a process also pays for its memory.
+# The first jobs of a process also pay for its memory.
 _JOBS = """
 import json, sys
 from scoring import score
-source, model, output, jobs = sys.argv[1:]
+source, small, model, output, jobs = sys.argv[1:]
+for job in range(2):
+    score([small], f"{output}/small{job}", model=model, workers=(1, 1))
 print(json.dumps([
-    score([source], f"{output}/{job}", model=model, workers=(1, 1))["seconds"] for job in range(int(jobs) + 2)
+    score([source], f"{output}/{job}", model=model, workers=(1, 1))["seconds"] for job in range(int(jobs))
 ]))
 """
+# Rows of pictures that are decoded for one figure, which takes half a minute.
+_PNG_ROWS = 400_000
 
 
 def main() -> int:
@@ -81,16 +92,19 @@ def main() -> int:
     if not versions:
         print(f"no version under {options.model_base_path}: `make train export`", file=sys.stderr)
         return 2
-    with tempfile.TemporaryDirectory() as name:
-        bench = _Bench(Path(name), versions[max(versions)], options.rounds)
+    version = versions[max(versions)]
+    flags = (f"--model_base_path={version.parent}", "--model_name=fashion_mnist", "--prefer_tflite_model")
+    with tempfile.TemporaryDirectory() as name, running(*flags) as server, connect(f"grpc://{server.grpc}") as asked:
+        bench = _Bench(Path(name), version, options.rounds, asked)
         engines = [bench.engine(engine, options.rows) for engine in ("local", "ray")]
         engines.append(bench.engine("local", options.rows // 10, "png"))
         pieces = bench.pieces_per_second()
-        growth = [bench.growth(size) for size in SIZES if size <= options.rows]
+        growth = [bench.growth(form, size) for form in FORMS for size in SIZES if size <= options.rows]
     result = {
         **measured_on(),
         "rounds": options.rounds,
         "bar": BAR,
+        "sampled_rows": _SAMPLE_ROWS,
         "engines": engines,
         "growth": growth,
         "part_bytes_a_row": bench.part_bytes_a_row,
@@ -107,19 +121,22 @@ def _draw(growth: list[dict[str, Any]], path: Path) -> None:
     """Time a row by rows."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6, 2.6), layout="constrained")
-    axes = figure.subplots()
-    times = [row["us_a_row"] for row in growth]
-    axes.semilogx([row["rows"] for row in growth], times, marker="o")
-    axes.set(xlabel="rows", ylabel="us a row", ylim=(0, 1.2 * max(times)), title="One worker")
-    axes.grid(alpha=0.3)
+    figure = Figure(figsize=(8, 2.6), layout="constrained")
+    for form, axes in zip(FORMS, figure.subplots(ncols=len(FORMS)), strict=True):
+        rows = [row for row in growth if row["input"] == form]
+        times = [row["us_a_row"] for row in rows]
+        axes.semilogx([row["rows"] for row in rows], times, marker="o")
+        axes.set(xlabel="rows", ylabel="us a row", ylim=(0, 1.2 * max(times)), title=f"One worker, {form}")
+        axes.grid(alpha=0.3)
     figure.savefig(path, metadata={"Date": None})
 
 
 class _Bench:
-    """directory: for inputs and outputs. version: the model's directory."""
+    """directory: for inputs and outputs. version: the model's directory. asked: a server that has it."""
 
-    def __init__(self, directory: Path, version: Path, rounds: int) -> None:
+    def __init__(self, directory: Path, version: Path, rounds: int, asked: Connection) -> None:
+        self._asked = asked
+        self._differences: list[float] = []
         self._directory = directory
         self._version = version
         self._rounds = rounds
@@ -134,35 +151,40 @@ class _Bench:
 
         form: of the pictures, raw or png.
         """
-        rates, ratios, memory, accuracy = [], [], [], 0.0
+        rates, ratios = [], []
+        self._differences.clear()
+        source = self._input(rows, form)
         for _ in range(self._rounds):
             alone = self._alone()
-            manifest, peak = self._job(self._input(rows, form), "--engine", engine)
+            manifest, _ = self._job(source, "--engine", engine)
             rates.append(manifest["rows_per_second"])
             ratios.append(manifest["rows_per_second"] / alone)
-            memory.append(peak)
-            accuracy = manifest["accuracy"]
+        # To look at a process's memory takes its time: a tenth of this one's.
+        manifest, peak = self._job(source, "--engine", engine, watched=True)
         return {
             "engine": engine,
             "input": form,
             "rows": rows,
             "rate": statistics.median(rates),
             "to_runtime": statistics.median(ratios),
-            "memory_mib": round(statistics.median(memory) / 2**20),
-            "accuracy": accuracy,
+            "memory_mib": round(peak / 2**20),
+            "accuracy": manifest["accuracy"],
+            "largest_difference": max(self._differences),
         }
 
-    def growth(self, rows: int) -> dict[str, Any]:
+    def growth(self, form: str, rows: int) -> dict[str, Any]:
         """Of one worker: microseconds a row of jobs in a process that has scored before, and the peak of its memory."""
+        jobs = max(self._rounds, 5) if form == "raw" else max(1, min(self._rounds, _PNG_ROWS // rows))
         with tempfile.TemporaryDirectory(dir=self._directory) as output:
-            arguments = [str(self._input(rows)), str(self._version), output, str(max(self._rounds, 5))]
+            inputs = [str(self._input(rows, form)), str(self._input(SIZES[0], form))]
+            arguments = [*inputs, str(self._version), output, str(jobs)]
             command = [sys.executable, "-c", _JOBS, *arguments]
             with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
                 peaks = _Peak(process.pid)
                 text, _ = process.communicate()
             peak = peaks.end()
-        _, *seconds = json.loads(text)
-        return {"rows": rows, "us_a_row": 1e6 * statistics.median(seconds) / rows, "memory_mib": round(peak / 2**20)}
+        us_a_row = 1e6 * statistics.median(json.loads(text)) / rows
+        return {"input": form, "rows": rows, "us_a_row": us_a_row, "memory_mib": round(peak / 2**20)}
 
     def pieces_per_second(self) -> float:
         """Of Ray's engine, with pieces of one row."""
@@ -173,18 +195,32 @@ class _Bench:
         manifest, _ = self._job(folder, "--engine", "ray")
         return _PIECES / float(manifest["seconds"])
 
-    def _job(self, source: Path, *options: str) -> tuple[dict[str, Any], int]:
+    def _job(self, source: Path, *options: str, watched: bool = False) -> tuple[dict[str, Any], int]:
+        """The manifest of a job; where it is watched, with the peak of its memory."""
         with tempfile.TemporaryDirectory(dir=self._directory) as output:
             command = [FASHION, "score", str(source), "--model", str(self._version), "--output", output]
             labels = ["--label-column", "label", "--json"]
             with subprocess.Popen([*command, *labels, *options], stdout=subprocess.PIPE, text=True) as process:
-                peaks = _Peak(process.pid)
+                peaks = _Peak(process.pid) if watched else None
                 text, _ = process.communicate()
+            peak = peaks.end() if peaks else 0
             manifest: dict[str, Any] = json.loads(text)
             if manifest["parts"] < manifest["rows"]:
                 parts = Path(output).glob("part-*")
                 self.part_bytes_a_row = sum(part.stat().st_size for part in parts) / manifest["rows"]
-            return manifest, peaks.end()
+                self._differences.append(self._difference(Path(output), manifest["rows"]))
+            return manifest, peak
+
+    def _difference(self, output: Path, rows: int) -> float:
+        """The largest between a probability in the parts and the server's; infinite where a class differs."""
+        ids = np.sort(np.random.default_rng(0).choice(rows, _SAMPLE_ROWS, replace=False))
+        table = ds.dataset(sorted(output.glob("part-*"))).to_table(filter=ds.field("id").isin(ids)).sort_by("id")
+        assert table.column("id").to_pylist() == ids.tolist()
+        answers = self._asked.predict(list(self._images[ids % len(self._images)].reshape(-1, 28, 28)))
+        if table.column("class_id").to_pylist() != [answer.class_id for answer in answers]:
+            return math.inf
+        scored = np.array(table.column("probabilities").to_pylist())
+        return float(np.abs(scored - np.array([answer.probabilities for answer in answers])).max())
 
     def _input(self, rows: int, form: str = "raw") -> Path:
         path = self._directory / f"{rows}-{form}.parquet"

@@ -48,8 +48,8 @@ def score(
     servers: instead of it, who is asked, in turn. model_name, model_version, timeout, security: of what is asked there.
     image_column, label_column: of pictures or paths, and of the right class ids or names.
     form: parquet, csv or jsonl. engine: local or ray. workers: the fewest and the most at a time.
-    Raises ScoringUsageError for what cannot be, DeliveryError for an address that cannot, ScoringError, ServingError or
-    ClientError when it ended early.
+    Raises ScoringUsageError for what cannot be; ScoringError, DeliveryError for what cannot be read or written,
+    ServingError or ClientError when it ended early.
     """
     from scoring import cluster, job, local
     from scoring.models import Source

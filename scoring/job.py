@@ -97,7 +97,7 @@ def _run(
 
     def left() -> Iterator[Piece]:
         progress.begin()
-        for piece in pieces(inputs):
+        for piece in planned.pieces or pieces(inputs):
             record = parts.done(piece)
             if record is None:
                 yield piece

@@ -19,6 +19,8 @@ from scoring.errors import ScoringUsageError
 
 # Rows of a piece, where the input does not say: some seconds of work, which is what a kill can cost.
 ARRAY_ROWS, PICTURE_ROWS = 100_000, 5_000
+# Pieces that a plan keeps: of pictures, half a megabyte each.
+_KEPT_PIECES = 100
 PARQUET, ARRAY, IDX, LIST, PICTURE, BAD = "parquet", "array", "idx", "list", "pictures", "bad"
 _KINDS = {".parquet": PARQUET, ".npy": ARRAY, ".csv": LIST, ".jsonl": LIST, ".ndjson": LIST}
 _MAGIC = frozenset("*?[")
@@ -62,23 +64,25 @@ class Piece:
 
 @dataclass(frozen=True)
 class Plan:
-    """What the input is in all: its digest, how many pieces and rows."""
+    """What the input is in all: its digest and its rows. pieces: all of them, None where there are too many."""
 
     digest: str
-    pieces: int
     rows: int
+    pieces: Sequence[Piece] | None
 
 
 def plan(inputs: Sequence[str]) -> Plan:
     """Lists the input once. Raises ScoringUsageError for an input without a row, or that is not there."""
-    digest, count, rows = hashlib.sha256(), 0, 0
+    digest, rows = hashlib.sha256(), 0
+    kept: list[Piece] = []
     for piece in pieces(inputs):
         digest.update(piece.digest.encode())
-        count += 1
         rows += piece.rows
-    if not count:
+        if len(kept) <= _KEPT_PIECES:
+            kept.append(piece)
+    if not kept:
         raise ScoringUsageError(f"{', '.join(inputs)}: no rows in it")
-    return Plan(digest.hexdigest()[:16], count, rows)
+    return Plan(digest.hexdigest()[:16], rows, kept if len(kept) <= _KEPT_PIECES else None)
 
 
 def pieces(inputs: Sequence[str]) -> Iterator[Piece]:

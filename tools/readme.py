@@ -210,22 +210,31 @@ def scoring(result: Mapping[str, Any]) -> str:
         f"| {row['memory_mib']:,} MiB |"
         for row in result["engines"]
     ]
-    growth = [f"| {row['rows']:,} | {row['us_a_row']:.2f} us | {row['memory_mib']:,} MiB |" for row in result["growth"]]
+    most = max(row["largest_difference"] for row in result["engines"])
+    growth = [
+        f"| {row['input']} | {row['rows']:,} | {row['us_a_row']:.2f} us | {row['memory_mib']:,} MiB |"
+        for row in result["growth"]
+    ]
     return "\n".join(
         [
             f"\nMeasured on {result['date']} ({result['machine']}), Fashion-MNIST repeated, in Parquet:",
             "\n| engine | pictures | rows | rows/s | to the runtime alone | memory |",
             "| --- | --- | --- | --- | --- | --- |",
             *engines,
+            SCORING_SAMPLE.format(differences="none" if most == 0 else f"{most:.0e} at most", **result),
             SCORING_PIECES.format(**result),
             "\nHow cost grows, with one worker, in a process that has scored before:",
-            "\n| rows | a row | memory |\n| --- | --- | --- |",
+            "\n| pictures | rows | a row | memory |\n| --- | --- | --- | --- |",
             *growth,
             "\n![Time a row by rows](scoring.svg)",
             "",
         ]
     )
 
+
+SCORING_SAMPLE = """
+Of each job, {sampled_rows:,} rows at random have the classes that a server answers to `connection.predict`; \
+differences between probabilities: {differences}."""
 
 SCORING_PIECES = """
 A part has {part_bytes_a_row:.0f} bytes a row. Ray hands out {ray_pieces_per_second:.0f} pieces a second, where there \

@@ -13,7 +13,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from scoring import ScoringError, score
+from delivery.errors import DeliveryError
+from scoring import score
 from tests.scoring.conftest import parquet
 from tests.support.console import FASHION
 from tests.support.killed import Step, kill_at
@@ -105,7 +106,7 @@ def _with_small_files(folder: Path, model: Path) -> None:
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
         run(folder, model)
-    except ScoringError as error:
+    except DeliveryError as error:
         (folder.parent / "error").write_text(str(error))
 
 
