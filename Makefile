@@ -155,7 +155,7 @@ apis: $(READY) ## Generate the API's descriptors and stubs from tensorflow-servi
 dist: $(READY) ## Build the wheel and the source archive into dist/
 	@$(BIN)/hatchling build
 
-LOCK = uv pip compile pyproject.toml --quiet --universal --python-version 3.10 --generate-hashes \
+LOCK = uv pip compile pyproject.toml --quiet --no-strip-extras --universal --python-version 3.10 --generate-hashes \
   --no-emit-index-url --no-emit-find-links --no-header --no-annotate
 
 # Markers keep one file right for every platform and Python version; no index or download address is written.
@@ -171,6 +171,7 @@ lock: $(READY) ## Pin and hash all dependencies anew under requirements/ (UPGRAD
 	$(LOCK) $(if $(UPGRADE),--upgrade) --output-file requirements/client.txt; \
 	$(LOCK) $(if $(UPGRADE),--upgrade) --extra embedded docker/embedded-cpu.in \
 	  --overrides docker/embedded-cpu.overrides --output-file requirements/embedded-cpu.txt
+	@$(BIN)/python -m tools.base_pins requirements/*.txt
 
 .PHONY: clean
 clean: ## Remove what was built, trained and cached (not .venv, not data/)
