@@ -103,6 +103,7 @@ def wait_until_available(server: Server, options: ServeOptions, seconds: float) 
     ServeUsageError when it does not take its flags.
     """
     deadline = time.monotonic() + seconds
+    was_available = False
     while True:
         # In this order: a server that is AVAILABLE has logged what it does not take, one that has ended has logged all.
         states, alive, log = version_states(options.status_url, options.own_token), server.alive(), server.log()
@@ -119,8 +120,11 @@ def wait_until_available(server: Server, options: ServeOptions, seconds: float) 
             for version in sorted(failures, reverse=True)
         ]
         others = {status["state"] for version, status in states.items() if version not in failures}
-        if alive and "AVAILABLE" in others and not others & {"START", "LOADING"}:
+        is_available = alive and "AVAILABLE" in others and not others & {"START", "LOADING"}
+        # At the second look: what it logged before may still have been on its way at the first.
+        if is_available and was_available:
             return reasons
+        was_available = is_available
         reason = "; ".join(reasons)
         if failures and failures.keys() >= (set(states) or set(options.versions)):
             raise ServerEndedError(reason)

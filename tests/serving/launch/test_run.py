@@ -17,7 +17,7 @@ from serving.launch.errors import ServerEndedError, ServeUsageError
 class Looks:
     """A server that shows, at each look, the next of these states by version, and then the last one again.
 
-    ends: at which look it no longer runs. lines: of its log.
+    ends: at which look it no longer runs. lines: of its log, from the look `logged` on.
     """
 
     def __init__(
@@ -26,11 +26,13 @@ class Looks:
         *states: dict[int, str],
         ends: int | None = None,
         lines: Sequence[str] = (),
+        logged: int = 1,
     ) -> None:
         self.count = 0
         self._states = states
         self._ends = ends
         self._lines = lines
+        self._logged = logged
         monkeypatch.setattr(run, "version_states", lambda *_: self._look())
         monkeypatch.setattr(run, "POLL_SECONDS", 0)
 
@@ -54,7 +56,7 @@ class Looks:
 
     def log(self) -> Sequence[str]:
         """As it was given."""
-        return self._lines
+        return self._lines if self.count >= self._logged else ()
 
 
 def wait(looks: Looks, seconds: float = 1e6) -> Sequence[str]:
@@ -73,14 +75,15 @@ def test_it_waits_until_nothing_is_being_loaded(monkeypatch: pytest.MonkeyPatch)
         {1: "AVAILABLE", 2: "AVAILABLE"},
     )
     assert wait(looks) == []
-    assert looks.count == 5
+    # The last of these states twice.
+    assert looks.count == 6
 
 
 def test_a_version_that_failed_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the other one serves, its reason is given."""
     looks = Looks(monkeypatch, {1: "LOADING", 2: "END broken"}, {1: "AVAILABLE", 2: "END broken"})
     assert wait(looks) == ["version 2 of fashion_mnist cannot be loaded: broken"]
-    assert looks.count == 2
+    assert looks.count == 3
 
 
 def test_when_every_version_has_failed_it_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,6 +112,14 @@ def test_a_server_that_ends_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(ServerEndedError, match=r"^the server ended before the model was AVAILABLE: killed$"):
         wait(looks)
     assert looks.count == 2
+
+
+def test_a_complaint_that_comes_after_the_first_look_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines are read beside the looks: a server that was quick to load has written it before."""
+    lines = ["unknown argument: --bogus", "usage: server"]
+    looks = Looks(monkeypatch, {1: "AVAILABLE", 2: "AVAILABLE"}, lines=lines, logged=2)
+    with pytest.raises(ServeUsageError, match=r"does not take what comes after --: unknown argument: --bogus$"):
+        wait(looks)
 
 
 @pytest.mark.parametrize("ends", [1, None])
