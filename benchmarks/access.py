@@ -11,17 +11,17 @@ import argparse
 import contextlib
 import itertools
 import json
-import statistics
 import sys
 import tempfile
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import trustme
 
 from benchmarks.contenders import HERE, Contender, Running, embedded, running
-from benchmarks.load import Case, Measured, answer_bytes, load, missing_tools, write_requests
+from benchmarks.load import Case, Measured, Pair, answer_bytes, compared, load, missing_tools, pair, write_requests
 from fashion_common.layout import version_directories
 from fashion_common.tokens import PREDICT, entry, new_token
 from tests.serving.embedded.test_tls import write_config
@@ -74,7 +74,7 @@ def main() -> int:
 
 def measure(base: Path, runtime: str, rounds: int, seconds: int) -> list[dict[str, Any]]:
     """The rows of the results, by API and setting. Each round has new servers, which differ by some percent."""
-    results: dict[tuple[Case, str], list[tuple[Measured, Measured]]] = {}
+    results: dict[tuple[Case, str], list[Pair]] = {}
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         write_requests(directory)
@@ -91,16 +91,14 @@ def measure(base: Path, runtime: str, rounds: int, seconds: int) -> list[dict[st
                 }
                 answer = answer_bytes(servers[PLAIN].ports["gRPC"], 1)
                 for case, setting in itertools.product(CASES, SETTINGS):
-                    order = (setting, PLAIN) if turn % 2 else (PLAIN, setting)
-                    for each in order:
-                        _load(case, servers, each, 1, directory, answer, token)
-                    pair = {each: _load(case, servers, each, seconds, directory, answer, token) for each in order}
-                    results.setdefault((case, setting), []).append((pair[PLAIN], pair[setting]))
-    return [_row(case, setting, pairs) for (case, setting), pairs in results.items()]
+                    run = partial(_load, case, servers, directory, answer, token)
+                    two = pair(run, PLAIN, setting, seconds, is_first=turn % 2 == 1)
+                    results.setdefault((case, setting), []).append(two)
+    return [{"api": case.api, "setting": setting, **compared(pairs)} for (case, setting), pairs in results.items()]
 
 
 def _load(
-    case: Case, servers: Mapping[str, Running], setting: str, seconds: int, directory: Path, answer: int, token: str
+    case: Case, servers: Mapping[str, Running], directory: Path, answer: int, token: str, setting: str, seconds: int
 ) -> Measured:
     server = servers[setting]
     headers = [f"authorization: Bearer {token}"] if setting in (TOKENS, BOTH) else []
@@ -112,19 +110,6 @@ def _contender(setting: str, base: Path, directory: Path, runtime: str) -> Conte
     flags = [f"--runtime={runtime}", *(flag.format(directory=directory) for flag in SETTINGS[setting])]
     scheme = "https" if setting in (TLS, BOTH) else "http"
     return embedded(setting, base, HERE.parent, *flags)[0]._replace(probe=f"{scheme}://127.0.0.1:{{rest}}/readyz")
-
-
-def _row(case: Case, setting: str, pairs: list[tuple[Measured, Measured]]) -> dict[str, Any]:
-    rows = [row for _, row in pairs]
-    return {
-        "api": case.api,
-        "setting": setting,
-        "rate": statistics.median(row.rate for row in rows),
-        "rate_ratio": statistics.median(row.rate / plain.rate for plain, row in pairs),
-        "p99": statistics.median(row.p99 for row in rows),
-        "cpu": statistics.median(row.cpu for row in rows),
-        "cpu_ratio": statistics.median(row.cpu / plain.cpu for plain, row in pairs),
-    }
 
 
 if __name__ == "__main__":

@@ -6,15 +6,17 @@ import json
 import os
 import re
 import shutil
+import statistics
 import struct
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import grpc
 import numpy as np
 
+from benchmarks.contenders import Running
 from serving.apis import services, tensors
 from serving.apis.messages import PredictRequest, PredictResponse
 
@@ -49,6 +51,10 @@ class Measured(NamedTuple):
     p50: float
     p99: float
     cpu: float
+
+
+# Of one case: without a setting and with it.
+Pair = tuple[Measured, Measured]
 
 
 def missing_tools() -> list[str]:
@@ -101,6 +107,36 @@ def load(
     )
     count, p50, p99 = latencies
     return Measured(count / seconds, p50, p99, (cpu_seconds(pid) - before) / count * 1e6)
+
+
+def load_on(case: Case, servers: Mapping[str, Running], directory: Path, setting: str, seconds: int) -> Measured:
+    """A round on the server of a setting."""
+    server = servers[setting]
+    return load(case, server.ports[case.api], server.process.pid, seconds, directory)
+
+
+def pair(run: Callable[[str, int], Measured], baseline: str, setting: str, seconds: int, *, is_first: bool) -> Pair:
+    """A round without and one with a setting, after a second of each. run: one of so many seconds.
+
+    is_first: the setting is: what comes first favours nobody.
+    """
+    order = (setting, baseline) if is_first else (baseline, setting)
+    for each in order:
+        run(each, 1)
+    rounds = {each: run(each, seconds) for each in order}
+    return rounds[baseline], rounds[setting]
+
+
+def compared(pairs: Sequence[Pair]) -> dict[str, float]:
+    """The medians with a setting, and of its ratios to without: `rate`, `rate_ratio`, `p99`, `cpu`, `cpu_ratio`."""
+    rows = [row for _, row in pairs]
+    return {
+        "rate": statistics.median(row.rate for row in rows),
+        "rate_ratio": statistics.median(row.rate / baseline.rate for baseline, row in pairs),
+        "p99": statistics.median(row.p99 for row in rows),
+        "cpu": statistics.median(row.cpu for row in rows),
+        "cpu_ratio": statistics.median(row.cpu / baseline.cpu for baseline, row in pairs),
+    }
 
 
 def cpu_seconds(pid: int) -> float:

@@ -13,17 +13,16 @@ import itertools
 import json
 import re
 import shutil
-import statistics
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
 from benchmarks.contenders import HERE, Contender, Running, embedded, running
-from benchmarks.load import Case, Measured, load, missing_tools, write_requests
+from benchmarks.load import Case, Pair, compared, load_on, missing_tools, pair, write_requests
 from fashion_common.layout import version_directories
 from tests.support.measured import measured_on
 
@@ -83,7 +82,7 @@ def measure(version: Path, runtime: str, rounds: int, seconds: int) -> list[dict
 
     Each round has new servers: two processes of one program differ by some percent for as long as they live.
     """
-    results: dict[tuple[Case, str], list[tuple[Measured, Measured]]] = {}
+    results: dict[tuple[Case, str], list[Pair]] = {}
     samples: dict[tuple[Case, str], Counter[str]] = {}
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
@@ -99,23 +98,16 @@ def measure(version: Path, runtime: str, rounds: int, seconds: int) -> list[dict
                 }
                 for case, setting in itertools.product(CASES, SETTINGS):
                     before = _samples(servers[setting])
-                    pair = _pair(case, servers, setting, seconds, directory, is_first=turn % 2 == 1)
-                    results.setdefault((case, setting), []).append(pair)
+                    run = partial(load_on, case, servers, directory)
+                    two = pair(run, OFF, setting, seconds, is_first=turn % 2 == 1)
+                    results.setdefault((case, setting), []).append(two)
                     samples.setdefault((case, setting), Counter()).update(_samples(servers[setting]) - before)
-    return [_row(case, setting, pairs, samples[case, setting]) for (case, setting), pairs in results.items()]
-
-
-def _pair(
-    case: Case, servers: Mapping[str, Running], setting: str, seconds: int, directory: Path, *, is_first: bool
-) -> tuple[Measured, Measured]:
-    """A round without and one with a setting. is_first: the other way round: what comes first favours nobody."""
-    for each in (OFF, setting):
-        load(case, servers[each].ports[case.api], servers[each].process.pid, 1, directory)
-    pair = {
-        each: load(case, servers[each].ports[case.api], servers[each].process.pid, seconds, directory)
-        for each in ((setting, OFF) if is_first else (OFF, setting))
-    }
-    return pair[OFF], pair[setting]
+    rows = []
+    for (case, setting), pairs in results.items():
+        counts = samples[case, setting]
+        kept = {"kept": counts.total() - counts["dropped"], "dropped": counts["dropped"]}
+        rows.append({"api": case.api, "setting": setting, **compared(pairs), **kept})
+    return rows
 
 
 def _contender(setting: str, directory: Path, runtime: str) -> Contender:
@@ -128,21 +120,6 @@ def _contender(setting: str, directory: Path, runtime: str) -> Contender:
         *(flag.format(directory=directory) for flag in SETTINGS[setting]),
     ]
     return embedded(setting, directory / "models", HERE.parent, *flags)[0]
-
-
-def _row(case: Case, setting: str, pairs: list[tuple[Measured, Measured]], samples: Counter[str]) -> dict[str, Any]:
-    rows = [row for _, row in pairs]
-    return {
-        "api": case.api,
-        "setting": setting,
-        "rate": statistics.median(row.rate for row in rows),
-        "rate_ratio": statistics.median(row.rate / off.rate for off, row in pairs),
-        "p99": statistics.median(row.p99 for row in rows),
-        "cpu": statistics.median(row.cpu for row in rows),
-        "cpu_ratio": statistics.median(row.cpu / off.cpu for off, row in pairs),
-        "kept": samples.total() - samples["dropped"],
-        "dropped": samples["dropped"],
-    }
 
 
 def _samples(server: Running) -> Counter[str]:

@@ -11,17 +11,17 @@ import argparse
 import contextlib
 import itertools
 import json
-import statistics
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from multiprocessing import Process, Queue
 from pathlib import Path
 from typing import Any
 
-from benchmarks.contenders import HERE, Contender, Running, embedded, running
-from benchmarks.load import Case, Measured, load, missing_tools, write_requests
+from benchmarks.contenders import HERE, Contender, embedded, running
+from benchmarks.load import Case, Pair, compared, load_on, missing_tools, pair, write_requests
 from tests.support.measured import measured_on
 
 RESULTS = HERE / "results" / "telemetry.json"
@@ -74,7 +74,7 @@ def contenders(base: Path, before: Path | None, runtime: str, endpoint: str) -> 
 
 def measure(settings: Mapping[str, Contender], rounds: int, seconds: int) -> list[dict[str, Any]]:
     """The rows of the results. Each round has new servers: two processes of one program differ all their lives."""
-    pairs: dict[tuple[Case, str], list[tuple[Measured, Measured]]] = {}
+    pairs: dict[tuple[Case, str], list[Pair]] = {}
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         write_requests(directory)
@@ -82,28 +82,10 @@ def measure(settings: Mapping[str, Contender], rounds: int, seconds: int) -> lis
             with contextlib.ExitStack() as stack:
                 servers = {name: stack.enter_context(running(each)) for name, each in settings.items()}
                 for case, setting in itertools.product(CASES, list(settings)[1:]):
-                    two = (OFF, setting) if turn % 2 else (setting, OFF)
-                    row = measured(case, [servers[each] for each in two], seconds, directory)
-                    pair = dict(zip(two, row, strict=True))
-                    pairs.setdefault((case, setting), []).append((pair[OFF], pair[setting]))
-    return [
-        {
-            "api": case.api,
-            "setting": setting,
-            "rate": statistics.median(row.rate for _, row in each),
-            "rate_ratio": statistics.median(row.rate / off.rate for off, row in each),
-            "cpu": statistics.median(row.cpu for _, row in each),
-            "cpu_ratio": statistics.median(row.cpu / off.cpu for off, row in each),
-        }
-        for (case, setting), each in pairs.items()
-    ]
-
-
-def measured(case: Case, servers: Sequence[Running], seconds: int, directory: Path) -> list[Measured]:
-    """One round of each server, after a second to warm up."""
-    for server in servers:
-        load(case, server.ports[case.api], server.process.pid, 1, directory)
-    return [load(case, server.ports[case.api], server.process.pid, seconds, directory) for server in servers]
+                    run = partial(load_on, case, servers, directory)
+                    two = pair(run, OFF, setting, seconds, is_first=turn % 2 == 0)
+                    pairs.setdefault((case, setting), []).append(two)
+    return [{"api": case.api, "setting": setting, **compared(each)} for (case, setting), each in pairs.items()]
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -70,11 +70,7 @@ class Ports(NamedTuple):
 
     def line(self) -> dict[str, Any]:
         """The one line of the log; it is taken out."""
-        wait_until(lambda: self.log.read_text().endswith("\n"))
-        (line,) = self.log.read_text().splitlines()
-        os.truncate(self.log, 0)
-        fields: dict[str, Any] = json.loads(line)
-        return fields
+        return taken_line(self.log)
 
     def ask(self, path: str, data: bytes | None = b"", timeout: float = 10) -> str:
         """The code that a method answers one message with, or none, whatever its type."""
@@ -137,3 +133,12 @@ def described() -> set[str]:
     # TensorFlow ships no descriptor of the one, and grpcio-reflection none of the other, whose messages are the same.
     paths |= {f"/{PROFILER}/{name}" for name in ("Profile", "Terminate", "Monitor")}
     return paths | {path.replace("v1alpha", "v1") for path in paths if "v1alpha" in path}
+
+
+def taken_line(log: Path) -> dict[str, Any]:
+    """The one line of an access log, once it is there; it is taken out."""
+    wait_until(lambda: log.read_text().endswith("\n"))
+    (line,) = log.read_text().splitlines()
+    os.truncate(log, 0)
+    fields: dict[str, Any] = json.loads(line)
+    return fields

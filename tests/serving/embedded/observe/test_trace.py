@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +26,7 @@ from serving.embedded.observe.calls import Call, Interceptor, Operation
 from serving.embedded.server import ModelServer
 from tests.support.asking import call
 from tests.support.fakes import FakeServable
-from tests.support.live import wait_until
+from tests.support.ports import taken_line
 from tests.support.records import TRACEPARENT
 from tests.support.status_servers import grpc_server, http_server
 
@@ -45,11 +43,7 @@ class Live(NamedTuple):
 
     def line(self) -> dict[str, Any]:
         """The one line of the log; it is taken out."""
-        wait_until(lambda: self.log.read_text().endswith("\n"))
-        (line,) = self.log.read_text().splitlines()
-        os.truncate(self.log, 0)
-        fields: dict[str, Any] = json.loads(line)
-        return fields
+        return taken_line(self.log)
 
 
 @pytest.fixture(scope="module")
