@@ -1,8 +1,8 @@
 """Bearer tokens (RFC 6750): who asks, and whether the method is theirs to ask for.
 
-A token is hashed for each request, and its digest is compared with that of every line, whether one has matched or not.
-Nothing is kept by the token itself: a table of tokens seen before would save a microsecond, hold secrets, and find them
-by comparisons that take longer the more of them is right.
+A token is hashed, and its digest is compared with that of every line, whether one has matched or not. Nothing is kept
+by the token itself: a table of tokens seen before would hold secrets, and find them by comparisons that take longer the
+more of them is right. A gRPC connection that repeats its headers has its last verdict again, which compares no bytes.
 """
 
 from __future__ import annotations
@@ -59,12 +59,13 @@ class Tokens:
         self._file = file
         # `fashion serve` asks for the state of what it has started.
         self._own = parse_entries(os.environ.get(OWN_LINE_VARIABLE, ""), OWN_LINE_VARIABLE)
-        self._entries = self._read()
+        # Another object after each change: what was found with the last one is void.
+        self.entries = self._read()
 
     def reload(self) -> None:
         """Takes over what the file says now. Raises ServerConfigError, and nothing has changed then."""
-        self._entries = self._read()
-        log_event(TOKENS_CHANGED, file=self._file, tokens=len(self._entries) - len(self._own))
+        self.entries = self._read()
+        log_event(TOKENS_CHANGED, file=self._file, tokens=len(self.entries) - len(self._own))
 
     def _read(self) -> list[tuple[bytes, _Bearer]]:
         try:
@@ -87,7 +88,7 @@ class Tokens:
         entry = None
         if value[: len(_SCHEME)].lower() == _SCHEME:
             digest = _sha256(value[len(_SCHEME) :].strip(b" ")).digest()
-            for own_digest, own in self._entries:
+            for own_digest, own in self.entries:
                 if _are_equal(own_digest, digest):
                     entry = own
         if entry is None:
@@ -100,3 +101,34 @@ class Tokens:
         text = f"The token of {name} has the scope {own_scopes}, and this method wants {' or '.join(wanted)}"
         challenge = f'Bearer error="insufficient_scope", scope="{" ".join(wanted)}"'
         return Verdict(name, PermissionDenied(text), challenge)
+
+
+class Gate(NamedTuple):
+    """What stands before a method: whose tokens, and one of which scopes."""
+
+    tokens: Tokens
+    scopes: frozenset[str]
+
+
+class LastVerdict:
+    """The last verdict on a connection, which holds for the same headers and scopes until the tokens change.
+
+    Headers are the same when they are the same object: a client's header block that repeats is decoded once.
+    """
+
+    __slots__ = ("_entries", "_headers", "_scopes", "_verdict")
+
+    def __init__(self) -> None:
+        self._entries: object = None
+        self._headers: Mapping[bytes, bytes] = {}
+        self._scopes = FOR_ANYONE
+        self._verdict = GRANTED
+
+    def at(self, gate: Gate, headers: Mapping[bytes, bytes]) -> Verdict:
+        """As `Tokens.verdict`."""
+        tokens, scopes = gate
+        entries = tokens.entries
+        if headers is not self._headers or scopes is not self._scopes or entries is not self._entries:
+            self._verdict = tokens.verdict(scopes, headers)
+            self._headers, self._scopes, self._entries = headers, scopes, entries
+        return self._verdict

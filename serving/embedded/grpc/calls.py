@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from functools import partial
 
+from serving.embedded.access.tokens import LastVerdict
 from serving.embedded.admission.budget import Budget, Holding
 from serving.embedded.grpc import events, frames, messages
 from serving.embedded.grpc.frames import ProtocolError
@@ -52,6 +53,7 @@ class Calls:
         self._strikes = 0
         self._budget = budget
         self._wake = wake
+        self._last_verdict = LastVerdict()
         # Those that may wait for the rest of a message.
         self.unsettled: set[Stream] = set()
         self.outbox = Outbox(options, queue, self._answered, budget, self._give_up)
@@ -221,8 +223,8 @@ class Calls:
         if self.outbox.is_full:
             self._reject(stream, ResourceExhausted("too many answers wait for the client to read them"))
             return
-        if method.admit is not None:
-            stream.caller, refusal, _ = method.admit(head.metadata)
+        if method.gate is not None:
+            stream.caller, refusal, _ = self._last_verdict.at(method.gate, head.metadata)
             if refusal is not None:
                 self._reject(stream, refusal)
                 return

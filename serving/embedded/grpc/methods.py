@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 from google.protobuf.message import DecodeError
 from google.protobuf.message import Message as ProtobufMessage
 
-from serving.embedded.access.tokens import FOR_ANYONE, Tokens
+from serving.embedded.access.tokens import FOR_ANYONE, Gate, Tokens
 from serving.embedded.grpc.frames import header
 from serving.embedded.grpc.large import Large, broken
 from serving.embedded.grpc.messages import Message
@@ -73,7 +72,7 @@ class Methods:
         self._operations = {rpc.path: rpc.operation for rpc in rpcs}
         methods = {rpc: self._unary(rpc) if rpc.unary else self._streaming(rpc) for rpc in rpcs}
         self.by_path = {
-            rpc.path: method if tokens is None else method._replace(admit=partial(tokens.verdict, rpc.scopes))
+            rpc.path: method if tokens is None else method._replace(gate=Gate(tokens, rpc.scopes))
             for rpc, method in methods.items()
         }
 

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import NamedTuple, Protocol
 
 from fashion_common.trace_context import TraceContext
 from serving.apis.status import Code
+from serving.embedded.access.tokens import Gate
 from serving.embedded.admission.budget import Holding
 from serving.embedded.grpc.messages import Head, Message, MessageReader
-from serving.errors import ServingError
 
 
 class Method(NamedTuple):
     """How a path is answered: by `unary`, one message to one, or by `streaming`, messages to messages.
 
-    admit: whether a request with these headers is, before anything of its body is: the caller's name, why not, and
-    what HTTP's challenge would say.
+    gate: who may ask, before anything of a request's body is read; None for everybody.
     """
 
     unary: Callable[[Message, Stream], Awaitable[bytes]] | None = None
     streaming: Callable[[AsyncIterator[Message], Stream], AsyncIterator[bytes]] | None = None
-    admit: Callable[[Mapping[bytes, bytes]], tuple[str, ServingError | None, str]] | None = None
+    gate: Gate | None = None
 
 
 class CallRecord(Protocol):

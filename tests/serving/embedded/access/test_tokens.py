@@ -8,8 +8,8 @@ import pytest
 
 from fashion_common.tokens import OWN_LINE_VARIABLE, entry, new_token
 from serving.apis.status import Code
-from serving.embedded.access.tokens import FOR_ANYONE, FOR_METADATA, FOR_PREDICT, FOR_READ, Tokens
-from serving.errors import ServerConfigError
+from serving.embedded.access.tokens import FOR_ANYONE, FOR_METADATA, FOR_PREDICT, FOR_READ, Gate, LastVerdict, Tokens
+from serving.errors import PermissionDenied, ServerConfigError, Unauthenticated
 
 LINE = entry("ann", "secret", ["predict"]).line
 
@@ -99,6 +99,27 @@ def test_a_file_that_is_wrong_after_a_change_changes_nothing(tmp_path: Path) -> 
         else:
             own.reload()
         assert verdict(own, b"Bearer secret")[1] == code
+
+
+def test_a_connection_has_its_last_verdict_again_for_the_same_headers(tmp_path: Path) -> None:
+    """And for the same scopes, until the tokens change: to look again makes another refusal."""
+    own, last = tokens(tmp_path, LINE), LastVerdict()
+    headers, others = {b"authorization": b"Bearer secret"}, {b"authorization": b"Bearer other"}
+    assert last.at(Gate(own, FOR_PREDICT), headers).caller == "ann"
+    refused = last.at(Gate(own, FOR_READ), headers)
+    assert isinstance(refused.error, PermissionDenied)
+    assert last.at(Gate(own, FOR_READ), headers) is refused
+    assert last.at(Gate(own, FOR_READ), dict(headers)) is not refused
+    assert isinstance(last.at(Gate(own, FOR_READ), others).error, Unauthenticated)
+    assert last.at(Gate(own, FOR_PREDICT), headers).error is None
+    (tmp_path / "tokens").write_text("# nobody")
+    own.reload()
+    assert isinstance(last.at(Gate(own, FOR_PREDICT), headers).error, Unauthenticated)
+
+
+def test_a_connection_that_has_asked_for_nothing_has_no_verdict(tmp_path: Path) -> None:
+    """Its first request is looked at, without headers too."""
+    assert isinstance(LastVerdict().at(Gate(tokens(tmp_path, LINE), FOR_PREDICT), {}).error, Unauthenticated)
 
 
 def test_one_more_line_comes_from_who_starts_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
