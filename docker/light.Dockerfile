@@ -7,12 +7,12 @@ RUN python3 -m venv /opt/venv
 # Which of the locked requirements: light, score, score-ray or pull.
 ARG REQUIREMENTS=light
 COPY requirements/${REQUIREMENTS}.txt /src/requirements.txt
-# What a processor's interpreter does not load goes: LiteRT for GPUs, its compilers for phones, numpy's own tests and its
-# Fortran compiler driver; and pip itself.
+# What a processor's interpreter does not need goes: LiteRT for GPUs and of compiled models, its compilers for phones,
+# numpy's own tests and its drivers of compilers; and pip itself.
 RUN /opt/venv/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes -r /src/requirements.txt \
  && cd /opt/venv/lib/python3.11/site-packages \
- && rm -rf ai_edge_litert/libLiteRtWebGpuAccelerator.so ai_edge_litert/vendors ai_edge_litert/tools ai_edge_litert/aot \
- && find numpy -depth -type d '(' -name tests -o -name f2py ')' -exec rm -rf {} + \
+ && rm -rf ai_edge_litert/libLiteRt*.so ai_edge_litert/vendors ai_edge_litert/tools ai_edge_litert/aot \
+ && find numpy -depth -type d '(' -name tests -o -name f2py -o -name distutils ')' -exec rm -rf {} + \
  && /opt/venv/bin/pip uninstall --yes --quiet setuptools pip
 
 FROM ${PYTHON_IMAGE} AS package
