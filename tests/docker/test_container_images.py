@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from pathlib import Path
 
@@ -20,6 +21,9 @@ from tests.support.containers import (
     running_container,
     wait_until_healthy,
 )
+from tests.support.keys import key_pair
+from tests.support.live import wait_until
+from tests.support.road import Road
 
 # The first of them builds an image.
 pytestmark = pytest.mark.timeout(1800)
@@ -87,6 +91,33 @@ def test_the_light_image_is_small(engine: str, light_image: BuiltImage) -> None:
     assert light_image.size <= LIGHT_MB * 1e6
     command = "import importlib.util, sys; sys.exit(importlib.util.find_spec('tensorflow') is not None)"
     run(engine, "run", "--rm", *RESTRICTIONS, "--entrypoint=python3", light_image.name, "-c", command)
+
+
+@pytest.mark.parametrize("which", ["embedded_image", "light_image"])
+def test_a_server_image_serves_what_is_signed_alone(
+    which: str, engine: str, request: pytest.FixtureRequest, road: Road, tmp_path: Path
+) -> None:
+    """With --require_signature; the version before an unsigned one serves on."""
+    image: BuiltImage = request.getfixturevalue(which)
+    models, key = tmp_path / "models", key_pair(tmp_path, "release")
+    exported = road.directory / "models/fashion_mnist/1"
+    shutil.copytree(exported, models / "1")
+    key.sign(models / "1")
+    # The image's user is not the one of the tests.
+    key.public.chmod(0o644)
+    arguments = ["--model_base_path=/signed", "--require_signature=/release.pub", "--file_system_poll_wait_seconds=1"]
+    volumes = [f"{models}:/signed:ro", f"{key.public}:/release.pub:ro"]
+    with running_container(engine, image.name, *arguments, volumes=volumes) as (name, address):
+        wait_until_healthy(engine, name)
+        shutil.copytree(exported, tmp_path / "2")
+        (tmp_path / "2").rename(models / "2")
+
+        def states() -> dict[str, tuple[str, str]]:
+            versions = httpx.get(f"http://{address}/v1/models/fashion_mnist", timeout=10).json()["model_version_status"]
+            return {each["version"]: (each["state"], each["status"]["error_code"]) for each in versions}
+
+        wait_until(lambda: states().get("2", ("", "OK"))[1] != "OK")
+        assert states() == {"1": ("AVAILABLE", "OK"), "2": ("END", "FAILED_PRECONDITION")}
 
 
 def test_the_client_image_is_small_and_works(

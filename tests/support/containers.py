@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -125,9 +125,12 @@ def run(engine: str, *arguments: str) -> str:
 
 
 @contextmanager
-def running_container(engine: str, image: str, *arguments: str) -> Iterator[tuple[str, str]]:
-    """A container of an image with nothing mounted. Gives its name and the address of its REST port."""
-    name = run(engine, "run", "--detach", *RESTRICTIONS, "--publish=127.0.0.1::8501", image, *arguments)
+def running_container(
+    engine: str, image: str, *arguments: str, volumes: Sequence[str] = ()
+) -> Iterator[tuple[str, str]]:
+    """A container of an image; volumes: what is mounted. Gives its name and the address of its REST port."""
+    options = [*RESTRICTIONS, "--publish=127.0.0.1::8501", *(f"--volume={volume}" for volume in volumes)]
+    name = run(engine, "run", "--detach", *options, image, *arguments)
     try:
         yield name, run(engine, "port", name, "8501").splitlines()[0]
     finally:
