@@ -50,21 +50,27 @@ _CLASSES = {
 _REGRESSIONS = {"type": "array", "description": "For each example its value.", "items": {"type": "number"}}
 
 
-def document(models: Mapping[str, Mapping[str, Signature]], server: str = "/") -> dict[str, Any]:
+def document(
+    models: Mapping[str, Mapping[str, Signature]], server: str = "/", *, asks_tokens: bool = False
+) -> dict[str, Any]:
     """The OpenAPI document of models, their signatures by name. server: the address of the REST API.
 
-    Signatures with complex numbers are left out: JSON has none.
+    asks_tokens: whether each call wants a bearer token. Signatures with complex numbers are left out: JSON has none.
     """
     paths: dict[str, Any] = {}
     schemas: dict[str, Any] = {"Error": _ERROR, "Status": _STATUS, "Metadata": _METADATA}
     for model, signatures in models.items():
         _add_model(paths, schemas, model, signatures)
+    components: dict[str, Any] = {"schemas": schemas}
+    if asks_tokens:
+        components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
     return {
         "openapi": VERSION,
         "info": {"title": f"Models: {', '.join(models) or 'none'}", "version": "1"},
         "servers": [{"url": server}],
+        "security": [{"token": []}] if asks_tokens else [],
         "paths": paths,
-        "components": {"schemas": schemas},
+        "components": components,
     }
 
 

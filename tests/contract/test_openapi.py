@@ -60,6 +60,7 @@ def test_the_document_is_valid(document: dict[str, Any]) -> None:
     """By a validator of OpenAPI 3.1; every version and label of the model has its paths."""
     validate(document)
     assert document["openapi"] == "3.1.0"
+    assert (document["security"], "securitySchemes" in document["components"]) == ([], False)
     assert "/v1/models/kitchen/labels/{label}:predict" in document["paths"]
 
 

@@ -169,8 +169,9 @@ class Routes:
         status = await self._api.status(messages.GetModelStatusRequest(model_spec=_spec(request)))
         return _reply(outputs.message_json(status))
 
-    async def _openapi(self, _: Request) -> Reply:
-        return _reply(json.dumps(openapi.document(self._api.signatures())))
+    async def _openapi(self, request: Request) -> Reply:
+        document = openapi.document(self._api.signatures(), asks_tokens=bool(request.call.caller))
+        return _reply(json.dumps(document))
 
     async def _no_model(self, _: Request) -> Reply:
         raise InvalidArgument("Missing model name in request.")

@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc
 import pytest
+from openapi_spec_validator import validate
 
 from fashion_common.tokens import SCOPES, entry
 from serving.apis import services
@@ -178,6 +179,14 @@ def test_a_page_may_send_a_token(live: Ports) -> None:
     """What a browser asks before it asks, without one."""
     answer = live.rest.request(*REQUESTS["Preflight"])
     assert answer.headers["access-control-allow-headers"] == "Content-Type, Authorization"
+
+
+def test_the_openapi_document_says_that_calls_want_a_token(live: Ports) -> None:
+    """RFC 6750's, of every call."""
+    document = live.rest.get("/openapi.json", headers={"authorization": "Bearer read"}).json()
+    validate(document)
+    assert document["security"] == [{"token": []}]
+    assert document["components"]["securitySchemes"] == {"token": {"type": "http", "scheme": "bearer"}}
 
 
 def test_the_access_log_has_the_name_and_never_the_token(live: Ports) -> None:
