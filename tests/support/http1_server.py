@@ -43,8 +43,8 @@ class Port:
         self.application = RestApplication(interceptor, self._routes(), limits, Offload(), cors=False)
         self.connections: set[RestProtocol] = set()
 
-    def connect(self, address: str = "127.0.0.1", tls: Mapping[str, object] | None = None) -> Client:
-        """A client that has connected. tls: as `SimulatedTransport` has it."""
+    def connect(self, address: str | None = "127.0.0.1", tls: Mapping[str, object] | None = None) -> Client:
+        """A client that has connected. address: None for one that had gone. tls: as `SimulatedTransport` has it."""
         return Client(self, self.loop.run_until_complete(self._opened()), address, tls)
 
     def release(self) -> None:
@@ -103,11 +103,12 @@ class Client:
     """A connection, from the client's side."""
 
     def __init__(
-        self, port: Port, protocol: RestProtocol, address: str, tls: Mapping[str, object] | None = None
+        self, port: Port, protocol: RestProtocol, address: str | None, tls: Mapping[str, object] | None = None
     ) -> None:
         self.port = port
         self.protocol = protocol
-        self.transport = SimulatedTransport(protocol, port.loop, (address, 50514), tls)
+        peer_name = None if address is None else (address, 50514)
+        self.transport = SimulatedTransport(protocol, port.loop, peer_name, tls)
         protocol.connection_made(self.transport)
         port.loop.pass_time()
 

@@ -250,6 +250,7 @@ class SimulatedTransport(asyncio.Transport):
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         """The most that may wait for the peer before the protocol is paused."""
         assert high is not None
+        assert high >= 0
         self._high = high
 
     def write(self, data: bytes | bytearray | memoryview[Any]) -> None:

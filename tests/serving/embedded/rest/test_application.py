@@ -7,6 +7,7 @@ import gzip
 import random
 import re
 from collections.abc import Iterator
+from typing import cast
 
 import pytest
 
@@ -14,6 +15,7 @@ from fashion_common.tokens import OWN_LINE_VARIABLE, entry
 from serving.apis.status import Code
 from serving.embedded.access.callers import Access
 from serving.embedded.access.tokens import FOR_ANYONE, FOR_READ, Tokens
+from serving.embedded.admission.budget import Budget
 from serving.embedded.limits import Limits
 from serving.embedded.observe.calls import Call, Interceptor, Operation
 from serving.embedded.offload import Offload
@@ -78,6 +80,19 @@ def test_what_is_no_whole_gzip_is_refused(loop: SimulatedLoop, body: bytes) -> N
     assert codes == [Code.INVALID_ARGUMENT]
 
 
+class Paths:
+    """The paths of a route. looked_at: those that were held against it."""
+
+    def __init__(self) -> None:
+        self.looked_at: list[str] = []
+        self._pattern = re.compile(r"/v1/models/(?P<model>[^/]+)", re.IGNORECASE)
+
+    def fullmatch(self, path: str) -> re.Match[str] | None:
+        """As a pattern's."""
+        self.looked_at.append(path)
+        return self._pattern.fullmatch(path)
+
+
 class Application:
     """A REST application with two routes, and the calls that its log was told of.
 
@@ -92,15 +107,21 @@ class Application:
         access: Access | None = None,
         limits: Limits = Limits(),  # noqa: B008 - a constant
         max_concurrent: int = 0,
+        budget: int = 0,
     ) -> None:
         async def not_found(_: Request) -> Reply:
             return Reply(b"nothing", Code.NOT_FOUND, 404, b"text/plain")
 
         self.calls: list[Call] = []
-        interceptor = Interceptor(list, access_log=self.calls.append, max_concurrent=max_concurrent)
-        paths = re.compile(r"/v1/models/(?P<model>[^/]+)", re.IGNORECASE)
+        interceptor = Interceptor(
+            list,
+            access_log=self.calls.append,
+            max_concurrent=max_concurrent,
+            budget=Budget(budget, lambda: 0.0),
+        )
+        self.paths = Paths()
         routes = [
-            Route(Operation("REST", "Model", FOR_READ), {"POST", "GET"}, paths, handler),
+            Route(Operation("REST", "Model", FOR_READ), {"POST", "GET"}, cast("re.Pattern[str]", self.paths), handler),
             Route(Operation("REST", "NotFound", FOR_ANYONE), (), re.compile(".*"), not_found),
         ]
         self.rest = RestApplication(interceptor, routes, limits, Offload(), cors=cors, access=access)
@@ -173,8 +194,21 @@ def test_the_first_route_that_takes_a_method_and_a_path_answers() -> None:
         assert application.ask("/v1/models/m", method="PUT")[0].status == 404
         answer, call = application.ask("/v1/models/m/more")
         assert (answer.status, answer.body, call.operation.name, call.model) == (404, b"nothing", "NotFound", "")
-    for number in range(600):
-        assert application.ask(f"/v1/models/m{number}", b"x")[0].body == b"x for m%d" % number
+
+
+def test_what_a_path_is_held_against_is_known_the_next_time() -> None:
+    """Of the first 256 paths that are not longer than 256 bytes: clients make them up."""
+    application = Application(ok)
+    longest, too_long = ("/v1/models/" + "m" * (size - len("/v1/models/")) for size in (256, 257))
+    for _ in range(2):
+        for path in (longest, too_long):
+            assert application.ask(path, b"x")[0].body == b"x for " + path[len("/v1/models/") :].encode()
+    assert application.paths.looked_at == [longest, too_long, too_long]
+    paths = [f"/v1/models/m{number}" for number in range(256)]
+    for _ in range(2):
+        for path in paths:
+            assert application.ask(path, b"x")[0].body == f"x for {path[len('/v1/models/') :]}".encode()
+    assert application.paths.looked_at[3:] == [*paths, paths[-1]]
 
 
 def test_a_request_holds_its_bytes_while_it_is_answered() -> None:
@@ -224,6 +258,24 @@ def test_a_large_body_is_unpacked_in_pieces_away_from_the_event_loop() -> None:
     data = bytes(9 * 2**20)
     answer, _ = application.ask(body=gzip.compress(data), content_encoding=b"x-gzip")
     assert answer.body == data + b" for m"
+
+
+def test_no_more_is_unpacked_than_tells_that_it_is_too_much() -> None:
+    """One byte beyond the limit, whatever the body would become."""
+    limit = 2 * 2**20
+    application = Application(
+        ok,
+        limits=Limits(max_unpacked_bytes=limit, max_unpack_ratio=10_000),
+        budget=round((limit + 2**17) / 0.9),
+    )
+    answer, _ = application.ask(body=gzip.compress(bytes(9 * 2**20)), content_encoding=b"gzip")
+    assert b"The request body is larger than 2097152 bytes when unpacked" in answer.body
+
+
+def test_an_answer_belongs_to_its_callers_trace() -> None:
+    """As the request's headers say."""
+    answer, _ = Application(fails).ask(traceparent=b"00-%s-%s-01" % (b"a" * 32, b"b" * 16))
+    assert b"traceresponse: 00-%s-" % (b"a" * 32) in answer.headers
 
 
 def test_a_refusal_is_noted_under_its_route_as_far_as_that_is_known() -> None:

@@ -770,3 +770,41 @@ def test_a_drained_connection_has_half_a_second_for_a_last_request(port: Port) -
     assert answer.endswith(b"POST abc")
     assert b"connection: close\r\n" in answer
     assert not partial.is_open()
+
+
+def test_a_request_that_does_not_fit_into_the_budget_is_refused_as_it_arrives(loop: SimulatedLoop) -> None:
+    """With the flag in the text, under its route; nothing is held then."""
+    port = Port(loop, LIMITS._replace(max_bytes_in_flight=1000))
+    client = port.connect()
+    client.send(request(body=b"x" * 900)[:500])
+    assert client.read() == b""
+    answer = client.ask(b"x" * 400)
+    assert status(answer) == 429
+    assert b"--max_bytes_in_flight is 1000: try again" in answer
+    assert not client.is_open()
+    assert port.calls == [("Echo", Code.RESOURCE_EXHAUSTED)]
+    assert port.admission.budget.used == 0
+
+
+def test_a_refusal_that_waits_for_answers_before_it_holds_nothing(port: Port) -> None:
+    """What came of the refused request is let go of at once, and what follows is dropped."""
+    client = port.connect()
+    head = b"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    client.send(request("/wait") + head + b"258\r\n" + b"x" * 600 + b"\r\n")
+    assert port.admission.budget.used > 600
+    client.send(b"258\r\n" + b"x" * 600 + b"\r\n")
+    assert port.admission.budget.used == 0
+    client.send(b"what?" * 1000)
+    port.release()
+    answers = client.read()
+    assert answers.index(b"waited") < answers.index(b"larger than 1000 bytes")
+
+
+def test_addresses_are_told_apart(loop: SimulatedLoop) -> None:
+    """Each has its own limit; a peer that had gone before it was accepted has none."""
+    port = Port(loop, LIMITS, each=1)
+    first, other, gone = port.connect("10.0.0.1"), port.connect("10.0.0.2"), port.connect(None)
+    assert gone.ask(request()).endswith(b"POST ")
+    assert port.peers == [":0"]
+    port.connect("10.0.0.1")
+    assert (first.is_open(), other.is_open()) == (False, True)
