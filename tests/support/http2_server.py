@@ -232,7 +232,8 @@ class SimulatedTransport(asyncio.Transport):
         self.writes = 0
         self._is_encrypted = bool(tls)
         # A UNIX socket's peer has no name.
-        self.family = socket.AF_UNIX if peer_name == "" else socket.AF_INET
+        is_old = not isinstance(peer_name, tuple) or ":" not in peer_name[0]
+        self.family = socket.AF_UNIX if peer_name == "" else socket.AF_INET if is_old else socket.AF_INET6
         self.unread = bytearray()
         self.undelivered = b""
         self.reads = True

@@ -6,22 +6,25 @@ import asyncio
 import errno
 import logging
 import socket
+import ssl
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any, cast
 
 import pytest
 
+from serving.embedded.admission.connections import Connections
 from serving.embedded.workers import acceptor
 from serving.embedded.workers.acceptor import Acceptor, drain
+from serving.embedded.workers.handshakes import Handshakes
 from serving.embedded.workers.sockets import Port
 
 
 class Protocol(asyncio.Protocol):
     """One connection, which is among `made` from its beginning."""
 
-    def __init__(self, made: list[asyncio.Transport]) -> None:
-        self._made = made
+    def __init__(self, made: list[asyncio.Transport] | None = None) -> None:
+        self._made = [] if made is None else made
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begins."""
@@ -163,8 +166,9 @@ def test_a_port_that_closes_while_accepting_rests_stays_closed(
     monkeypatch.setattr(acceptor, "_REST_SECONDS", 0.01)
 
     async def work() -> None:
+        made: list[asyncio.Transport] = []
         port = listener(*[OSError(errno.EMFILE, "Too many open files")] * 2)
-        accepting = Acceptor(port, lambda: Protocol([]))
+        accepting = Acceptor(port, lambda: Protocol(made))
         with socket.create_connection(port.getsockname()):
             await until(lambda: caplog.records)
             await accepting.close()
@@ -172,6 +176,7 @@ def test_a_port_that_closes_while_accepting_rests_stays_closed(
             assert port.fileno() == -1
             # Its rest is over then.
             await asyncio.sleep(0.03)
+            assert made == []
 
     run(work())
 
@@ -204,6 +209,26 @@ def test_a_connection_that_cannot_begin_is_closed(caplog: pytest.LogCaptureFixtu
     assert [record.getMessage() for record in caplog.records] == [
         "a connection ended before it began: [Errno 107] Transport endpoint is not connected"
     ]
+
+
+def test_connections_that_begin_with_a_handshake_are_known_by_their_address() -> None:
+    """The limit of an address counts them from their beginning."""
+
+    async def work() -> None:
+        port = listener()
+        connections = Connections(0, 1, time.monotonic)
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        accepting = Acceptor(port, Protocol, Handshakes(lambda: context, 10, connections, lambda _: Protocol([])))
+        clients = [await asyncio.open_connection(*port.getsockname()) for _ in range(3)]
+        for reader, _ in clients[:2]:
+            assert await asyncio.wait_for(reader.read(), 10) == b""
+        assert len(connections) == 1
+        await accepting.close()
+        assert await asyncio.wait_for(clients[2][0].read(), 10) == b""
+        for _, writer in clients:
+            writer.close()
+
+    run(work())
 
 
 class Draining:
