@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
@@ -307,6 +308,11 @@ def test_each_worker_is_told_its_number_and_where_they_meet(
         f"--worker_index={index} --worker_directory={directory}" for index in range(2)
     ]
     assert Record.from_bytes(record_path(directory).read_bytes()) == Record(ModelServerConfig())
+    # What cleans the temporary directory by age passes a locked one over.
+    descriptor = os.open(directory, os.O_RDONLY)
+    with pytest.raises(BlockingIOError):
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.close(descriptor)
     running.supervisor._stopping.set()
     running.thread.join(30)
     assert running.codes == [0]
@@ -326,3 +332,42 @@ def test_a_worker_that_fails_at_the_end_gives_its_code(run: Callable[..., Runnin
     running.supervisor._stopping.set()
     running.thread.join(30)
     assert running.codes == [4]
+
+
+def test_a_worker_that_cannot_be_started_is_told_and_the_others_live_on(
+    run: Callable[..., Running], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is tried again a minute later."""
+    running = run(LIVES)
+    wait_until(running.is_ready)
+    monkeypatch.setattr(supervisor, "module_command", lambda _: ["/no/such/program"])
+    running.supervisor._slots[0].worker.served_since = -3600.0
+    first, second = running.pids
+    os.kill(first, signal.SIGKILL)
+    text = "worker 0 cannot be started: [Errno 2] No such file or directory: '/no/such/program'"
+    wait_until(lambda: text in caplog.messages)
+    begin = time.monotonic()
+    slots = running.supervisor._slots
+    assert slots[0].next_start is not None
+    assert 50 < slots[0].next_start - begin <= 60
+    assert running.pids[1] == second
+    assert slots[1].worker.serves
+
+
+def test_a_directory_that_cannot_be_made_again_is_told(
+    run: Callable[..., Running], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The workers live on."""
+    running = run(LIVES)
+    wait_until(running.is_ready)
+    pids = running.pids
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(supervisor, "write_whole", full)
+    shutil.rmtree(running.directory)
+    text = "the workers' directory is gone and cannot be made again: [Errno 28] No space left on device"
+    wait_until(lambda: text in caplog.messages)
+    assert running.pids == pids
+    assert running.is_ready()

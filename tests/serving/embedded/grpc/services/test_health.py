@@ -84,7 +84,6 @@ def test_both_methods_are_answered_to_anyone_whatever_is_under_way() -> None:
 
 def test_a_watch_without_a_message() -> None:
     """It says what is missing."""
-
     requests: list[HealthCheckRequest] = []
 
     async def nothing() -> Any:
