@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
+from collections.abc import Mapping
 
 from serving.apis.status import Code
 from serving.embedded.access.tokens import FOR_ANYONE
@@ -29,6 +30,9 @@ class Port:
     def __init__(self, loop: SimulatedLoop, limits: Limits | None = None, *, total: int = 0, each: int = 0) -> None:
         self.loop = loop
         self.calls: list[tuple[str, Code]] = []
+        # Who asked each, and whether what is admitted was told of a client's certificate.
+        self.peers: list[str] = []
+        self.certified: list[bool] = []
         self.big = b""
         limits = limits or Limits()
         self.admission = Admission(
@@ -39,9 +43,9 @@ class Port:
         self.application = RestApplication(interceptor, self._routes(), limits, Offload(), cors=False)
         self.connections: set[RestProtocol] = set()
 
-    def connect(self, address: str = "127.0.0.1") -> Client:
-        """A client that has connected."""
-        return Client(self, self.loop.run_until_complete(self._opened()), address)
+    def connect(self, address: str | None = "127.0.0.1", tls: Mapping[str, object] | None = None) -> Client:
+        """A client that has connected. address: None for one that had gone. tls: as `SimulatedTransport` has it."""
+        return Client(self, self.loop.run_until_complete(self._opened()), address, tls)
 
     def release(self) -> None:
         """Answers those that wait."""
@@ -61,12 +65,17 @@ class Port:
             self.application.refuse,
             self.admission,
             self.connections,
-            self.application.admit,
+            self._admit,
             self.loop.time,
         )
 
+    def _admit(self, method: str, target: str, headers: Mapping[bytes, bytes], certified: bool) -> str:
+        self.certified.append(certified)
+        return self.application.admit(method, target, headers, certified)
+
     def _note(self, call: Call) -> None:
         self.calls.append((call.operation.name, call.code))
+        self.peers.append(call.peer())
 
     def _routes(self) -> list[Route]:
         async def echo(request: Request) -> Reply:
@@ -93,10 +102,13 @@ class Port:
 class Client:
     """A connection, from the client's side."""
 
-    def __init__(self, port: Port, protocol: RestProtocol, address: str) -> None:
+    def __init__(
+        self, port: Port, protocol: RestProtocol, address: str | None, tls: Mapping[str, object] | None = None
+    ) -> None:
         self.port = port
         self.protocol = protocol
-        self.transport = SimulatedTransport(protocol, port.loop, (address, 50514))
+        peer_name = None if address is None else (address, 50514)
+        self.transport = SimulatedTransport(protocol, port.loop, peer_name, tls)
         protocol.connection_made(self.transport)
         port.loop.pass_time()
 

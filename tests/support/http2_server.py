@@ -10,7 +10,7 @@ import contextlib
 import socket
 import ssl
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeAlias, TypeVar
 
@@ -214,12 +214,26 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
 
 
 class SimulatedTransport(asyncio.Transport):
-    """Keeps what is written until it is read, and asks its protocol to pause when that is more than it may be."""
+    """Keeps what is written until it is read, and asks its protocol to pause when that is more than it may be.
 
-    def __init__(self, protocol: asyncio.Protocol, loop: SimulatedLoop, peer_name: object) -> None:
-        super().__init__({"socket": self, "peername": peer_name})
+    tls: what else is known of a connection in TLS, such as `peercert`; None for one without.
+    """
+
+    def __init__(
+        self,
+        protocol: asyncio.Protocol,
+        loop: SimulatedLoop,
+        peer_name: object,
+        tls: Mapping[str, object] | None = None,
+    ) -> None:
+        super().__init__({"socket": self, "peername": peer_name} | ({"ssl_object": self, **tls} if tls else {}))
+        # Those of the socket.
+        self.options: list[tuple[int, ...]] = []
+        self.writes = 0
+        self._is_encrypted = bool(tls)
         # A UNIX socket's peer has no name.
-        self.family = socket.AF_UNIX if peer_name == "" else socket.AF_INET
+        is_old = not isinstance(peer_name, tuple) or ":" not in peer_name[0]
+        self.family = socket.AF_UNIX if peer_name == "" else socket.AF_INET if is_old else socket.AF_INET6
         self.unread = bytearray()
         self.undelivered = b""
         self.reads = True
@@ -230,17 +244,20 @@ class SimulatedTransport(asyncio.Transport):
         self._high = 0
         self._paused = False
 
-    def setsockopt(self, *_: int) -> None:
+    def setsockopt(self, *option: int) -> None:
         """As a socket."""
+        self.options.append(option)
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         """The most that may wait for the peer before the protocol is paused."""
         assert high is not None
+        assert high >= 0
         self._high = high
 
     def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
         """More."""
         assert not self.at_end
+        self.writes += 1
         self.unread += data
         if len(self.unread) > self._high and not self._paused:
             self._paused = True
@@ -276,8 +293,8 @@ class SimulatedTransport(asyncio.Transport):
         self._loop.call_soon(self.deliver, b"")
 
     def can_write_eof(self) -> bool:
-        """As TCP."""
-        return True
+        """As TCP, and not as TLS."""
+        return not self._is_encrypted
 
     def write_eof(self) -> None:
         """The last word is said."""

@@ -132,7 +132,7 @@ class RestApplication:
             return known
         for route in self._routes:
             if (not route.methods or method in route.methods) and (match := route.path.fullmatch(path)):
-                model = unquote(match.groupdict().get("model", ""), errors="replace")
+                model = unquote(match.groupdict().get("model", ""))
                 if len(self._known) < _MAX_KNOWN_PATHS and len(path) <= _MAX_KNOWN_PATH_BYTES:
                     self._known[method, path] = route, match, model
                 return route, match, model

@@ -236,5 +236,5 @@ def _spec(request: Request) -> messages.ModelSpec:
             raise InvalidArgument(f"Failed to convert version: {version} to numeric.")
         spec.version.value = int(version)
     if label:
-        spec.version_label = unquote(label, errors="replace")
+        spec.version_label = unquote(label)
     return spec

@@ -86,10 +86,65 @@ def test_the_log_says_how_many_were_turned_away_but_not_for_each(caplog: pytest.
     assert seat is not None
     connections.work(seat)
     with caplog.at_level(logging.WARNING):
-        for _ in range(50):
+        for _ in range(49):
             connections.enter("10.0.0.1", lambda: None)
+        now[0] = 9.9
+        connections.enter("10.0.0.2", lambda: None)
         now[0] = 10.0
-        connections.enter("10.0.0.1", lambda: None)
-    first, second = (record.getMessage() for record in caplog.records)
-    assert first.startswith("1 connections turned away, the last of 10.0.0.1")
-    assert second.startswith("50 connections turned away")
+        connections.enter("10.0.0.3", lambda: None)
+        now[0] = 19.9
+        connections.enter("10.0.0.4", lambda: None)
+        now[0] = 20.0
+        connections.enter("10.0.0.5", lambda: None)
+    rest = "1 are open (--max_connections=1, --max_connections_per_address=0)"
+    assert [record.getMessage() for record in caplog.records] == [
+        f"1 connections turned away, the last of 10.0.0.1: {rest}",
+        f"50 connections turned away, the last of 10.0.0.3: {rest}",
+        f"2 connections turned away, the last of 10.0.0.5: {rest}",
+    ]
+
+
+def test_the_log_says_whose_connection_had_to_go_for_another(caplog: pytest.LogCaptureFixture) -> None:
+    """With the limits of all and of each address."""
+    connections, closed = Connections(2, 5, lambda: 0.0), list[str]()
+    entered(connections, "a", closed, "one")
+    entered(connections, "a", closed, "two")
+    with caplog.at_level(logging.WARNING):
+        entered(connections, "b", closed, "three")
+    assert closed == ["one"]
+    assert [record.getMessage() for record in caplog.records] == [
+        "1 connections turned away, the last of a: 2 are open (--max_connections=2, --max_connections_per_address=5)"
+    ]
+
+
+@pytest.mark.parametrize(("total", "each"), [(1, 0), (0, 1)])
+def test_a_limit_of_one_is_for_one_and_zero_is_none(total: int, each: int) -> None:
+    """Of all connections, and of one address."""
+    connections, closed = Connections(total, each, time.monotonic), list[str]()
+    entered(connections, "a", closed, "one")
+    entered(connections, "a", closed, "two")
+    assert closed == ["one"]
+    entered(connections, "b", closed, "three")
+    assert closed == (["one", "two"] if total else ["one"])
+
+
+def test_of_idle_connections_the_one_that_rests_for_longest_goes() -> None:
+    """Each time it has asked something it is the last again."""
+    connections, closed = Connections(2, 0, time.monotonic), list[str]()
+    seats = [entered(connections, "a", closed, name) for name in ("one", "two")]
+    for seat in (seats[0], seats[1], seats[0]):
+        connections.work(seat)
+        connections.rest(seat)
+    entered(connections, "b", closed, "stranger")
+    assert closed == ["two"]
+    entered(connections, "b", closed, "second stranger")
+    assert closed == ["two", "stranger"]
+
+
+def test_an_address_at_its_limit_whose_connections_are_busy_displaces_nobody() -> None:
+    """Though others are idle."""
+    connections, closed = Connections(10, 1, time.monotonic), list[str]()
+    connections.work(entered(connections, "a", closed, "busy"))
+    entered(connections, "b", closed, "other")
+    assert connections.enter("a", lambda: None) is None
+    assert (closed, len(connections)) == ([], 2)

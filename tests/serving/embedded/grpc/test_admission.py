@@ -266,7 +266,7 @@ def test_calls_that_give_way_are_noted_in_turns(loop: SimulatedLoop) -> None:
     loop.run_forever()
 
     assert server.under_way() == (0, 0)
-    assert 0 < len(server.refused) < 100
+    assert len(server.refused) == 64
     loop.pass_time()
     assert len(server.refused) == 300
 
@@ -291,3 +291,186 @@ def test_a_settings_flood_does_not_look_at_every_call_each_time(monkeypatch: pyt
     assert len(data) == 100
     assert len(looks) < 500
     assert not [each for each in peer.rest() if each.kind == GOAWAY]
+
+
+HEAD_BYTES = sum(len(name) + len(value) + 32 for name, value in request())
+
+
+def test_a_call_that_waits_for_its_message_holds_its_headers_and_two_kibibytes() -> None:
+    """With 64 bytes for each piece that has come; each is counted once."""
+    server = Server()
+    Peer(server)
+    whole = message(bytes(1000))
+    server.send(begin(1))
+    assert server.budget.used == HEAD_BYTES + 2048
+    server.send(frame(DATA, 0, 1, whole[:105]))
+    assert server.budget.used == HEAD_BYTES + 2048 + 100 + 64
+    server.send(frame(DATA, 0, 1, whole[105:205]) + frame(DATA, 0, 1, whole[205:305]))
+    assert server.budget.used == HEAD_BYTES + 2048 + 300 + 3 * 64
+    server.send(frame(DATA, 0, 1, whole[305:]))
+    assert server.budget.used == HEAD_BYTES + 2048 + 1000
+    server.send(frame(DATA, 1, 1))
+    assert server.budget.used == 0
+
+
+def test_messages_of_a_streaming_call_are_held_until_they_are_taken() -> None:
+    """With its headers while there are any."""
+    server = Server()
+    Peer(server)
+    size = HEAD_BYTES + len("EchoAll") - len("Echo") + 2048
+    server.send(begin(1, "/t/EchoAll"))
+    assert server.budget.used == 0
+    server.send(frame(DATA, 0, 1, message(bytes(1000)) + message(bytes(500)) + message(bytes(100))[:55]))
+    assert server.budget.used == size + 1550 + 64
+    assert server.receive()
+    assert server.budget.used == size + 50 + 64
+    server.send(frame(DATA, 0, 1, bytes(50)))
+    assert server.receive()
+    assert server.budget.used == 0
+
+
+def test_an_answer_that_waits_holds_its_message_and_a_kibibyte() -> None:
+    """It is not ended as long as some of it is read now and then."""
+    server = Server()
+    peer = Peer(server, (4, 0))
+    peer.send(call(1, b"1000", "/t/Big"))
+    assert peer.rest()
+    assert server.budget.used == 1000 + 1024
+    for now in (19.0, 38.0):
+        server.now = now
+        server.budget.end_stalled(20.0)
+        peer.send(window_update(1, 10))
+        assert [len(each.payload) for each in peer.rest()] == [10]
+    server.now = 58.0
+    server.budget.end_stalled(20.0)
+    assert peer.answer(1).status == Code.DEADLINE_EXCEEDED
+    assert server.budget.used == 0
+
+
+def test_what_is_there_of_a_frame_is_held_until_it_is_whole() -> None:
+    """Its bytes and 64 for each piece; of a header block that goes on, its bytes and 64."""
+    server = Server()
+    Peer(server)
+    data = block(request())
+    headers = frame(HEADERS, 0, 1, data[:10])
+    server.send(headers[:12])
+    assert server.budget.used == 12 + 64
+    server.send(headers[12:15])
+    assert server.budget.used == 15 + 2 * 64
+    server.send(headers[15:])
+    assert server.budget.used == 10 + 64
+    server.send(frame(CONTINUATION, 0, 1, data[10:20]))
+    assert server.budget.used == 20 + 64
+    server.send(frame(CONTINUATION, 4, 1, data[20:]) + frame(DATA, 1, 1, message(b"x")))
+    assert server.budget.used == 0
+    assert not server.connection.is_partial
+    whole = call(3, b"x")
+    server.send(whole[:5])
+    server.send(whole[5:])
+    assert server.budget.used == 0
+    assert server.receive().count(message(b"x")) == 2
+
+
+def test_the_time_of_a_frame_is_that_of_its_first_byte() -> None:
+    """And so is that of a header block: its first frame's last."""
+    server = Server()
+    Peer(server)
+    connection = server.connection
+    assert connection.partial_since() is None
+    headers = frame(HEADERS, 0, 1, block(request()))
+    for now, piece, since in (
+        (1.0, headers[:12], 1.0),
+        (2.0, headers[12:20], 1.0),
+        (3.0, headers[20:], 3.0),
+        (4.0, frame(CONTINUATION, 0, 1), 3.0),
+        (5.0, frame(CONTINUATION, 4, 1)[:4], 3.0),
+        (6.0, frame(CONTINUATION, 4, 1)[4:], None),
+        (7.0, b"\0", 7.0),
+    ):
+        server.now = now
+        server.send(piece)
+        assert connection.partial_since() == since
+
+
+@pytest.mark.parametrize(
+    "wrong", [frame(DATA, 0, 0, b"x"), frame(CONTINUATION, 4, 1, b"\xff\xff")], ids=["a rule", "the block"]
+)
+def test_a_connection_that_fails_holds_nothing_of_what_came(wrong: bytes) -> None:
+    """Though a header block was not whole, or more has arrived than was taken."""
+    server = Server()
+    Peer(server)
+    server.send(frame(HEADERS, 0, 1, bytes(1000)))
+    assert server.budget.used == 1000 + 64
+    server.send(wrong + frame(DATA, 0, 3, bytes(1000)) * 100)
+    assert server.budget.used == 0
+    assert (server.connection.closed, server.connection.has_more) == (True, False)
+
+
+def test_a_header_block_that_does_not_fit_into_the_budget_ends_its_connection() -> None:
+    """With the flag in the GOAWAY, as ENHANCE_YOUR_CALM."""
+    budget = Budget(2000, lambda: 0.0)
+    server = Server(budget)
+    peer = Peer(server)
+    peer.send(frame(HEADERS, 0, 1, bytes(1600)))
+    goaway = peer.goaway()
+    assert goaway.code == 11
+    assert b"--max_bytes_in_flight is 2000" in goaway.payload
+    assert budget.used == 0
+
+
+def test_a_stalled_header_block_gives_way_to_others() -> None:
+    """Its connection ends, and is woken for that; once it has ended nothing more is done to it."""
+    server = Server()
+    peer = Peer(server)
+    peer.send(frame(HEADERS, 0, 1, bytes(1000)))
+    server.now = 1.0
+    server.budget.charge(900_000)
+    assert (server.woken, server.budget.used) == (1, 900_000)
+    goaway = peer.goaway()
+    assert goaway.code == 11
+    assert b"The message came to a halt" in goaway.payload
+
+
+def test_sixteen_frames_are_taken_in_a_turn() -> None:
+    """A header block of a kibibyte counts as one more."""
+
+    def turns(data: bytes) -> int:
+        server = Server()
+        Peer(server)
+        server.connection.receive_data(begin(1), 0.0)
+        server.connection.receive_data(data, 0.0)
+        count = 1
+        while server.connection.has_more:
+            count += 1
+            server.connection.receive_more(0.0)
+        return count
+
+    empty = frame(DATA, 0, 1)
+    assert [turns(empty * count) for count in (15, 16, 31, 32)] == [1, 2, 2, 3]
+    large = frame(HEADERS, 0, 3, bytes(1023)) + frame(CONTINUATION, 0, 3, bytes(1024))
+    assert [turns(large + frame(CONTINUATION, 0, 3) * count) for count in (12, 13)] == [1, 2]
+
+
+def test_what_has_arrived_and_is_not_taken_is_held() -> None:
+    """All of it, until the last turn."""
+    server = Server()
+    Peer(server)
+    server.connection.receive_data(begin(1), 0.0)
+    used = server.budget.used
+    data = frame(DATA, 0, 1) * 20
+    server.connection.receive_data(data, 0.0)
+    assert server.connection.has_more
+    assert server.budget.used == used + len(data)
+    server.connection.receive_more(0.0)
+    assert server.budget.used == used
+
+
+def test_a_connection_that_is_lost_is_closed() -> None:
+    """Nothing is taken of it any more."""
+    server = Server()
+    Peer(server)
+    server.send(call(1, b"", "/t/Wait"))
+    server.connection.lose()
+    assert (server.connection.closed, len(server.connection.calls)) == (True, 0)
+    server.connection.receive_data(call(3), 0.0)
+    assert server.connection.calls.last_number == 1

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import logging
 import zlib
 
 import hpack
 import pytest
 
 from serving.apis.status import Code
-from serving.embedded.grpc import messages
+from serving.embedded.grpc import calls, connection, messages
 from serving.embedded.grpc.events import CallRejected
 from serving.embedded.grpc.options import ConnectionOptions
 from serving.embedded.limits import Limits
@@ -341,3 +342,40 @@ def test_header_blocks_with_and_without_a_table_are_read_alike(client: Client) -
         path = ("/t/Echo", "/t/EchoAll", "/t/None")[number % 3]
         answer = client.ask(b"x", path, x_request_id=str(number % 7), traceparent="p" * (number % 50))
         assert answer.status == (UNIMPLEMENTED if path == "/t/None" else OK)
+
+
+def test_as_many_calls_may_be_given_up_as_were_answered() -> None:
+    """Exactly, beside those that are free, of which the SETTINGS of the beginning are one."""
+    peer = Peer(Memory(ConnectionOptions(free_strikes=1)))
+    for number in (1, 3, 5):
+        peer.send(call(number, b"x"))
+        assert peer.answer(number).status == OK
+    for number in (7, 9, 11):
+        peer.send(call(number, b"", "/t/Wait"), reset(number))
+    peer.send(frame(PING, 0, 0, bytes(8)))
+    assert peer.until(PING).payload == bytes(8)
+    peer.send(settings((4, 10)))
+    assert peer.goaway().code == CALM
+
+
+def test_a_malformed_request_is_noted_with_who_sent_it(peer: Peer, caplog: pytest.LogCaptureFixture) -> None:
+    """And counts like a call that is given up."""
+    with caplog.at_level(logging.INFO, calls.__name__):
+        peer.send(begin(1, te="gzip"))
+        assert peer.until(RST_STREAM, 1).code == 1
+    assert [record.getMessage() for record in caplog.records] == [
+        "malformed gRPC request of memory: a header of HTTP/1.1's connections"
+    ]
+    strict = Peer(Memory(ConnectionOptions(free_strikes=1)))
+    strict.send(begin(1, te="gzip"))
+    assert strict.goaway().code == CALM
+
+
+def test_a_connection_that_breaks_a_rule_is_noted_with_who_it_is(peer: Peer, caplog: pytest.LogCaptureFixture) -> None:
+    """And with the rule."""
+    with caplog.at_level(logging.INFO, connection.__name__):
+        peer.send(frame(PING, 0, 1, bytes(8)))
+        peer.goaway()
+    assert [record.getMessage() for record in caplog.records] == [
+        "gRPC connection of memory ended: PING on stream 1: it concerns the connection"
+    ]

@@ -408,3 +408,144 @@ def test_headers_that_are_too_long_are_refused_alone(peer: Peer) -> None:
 
     assert peer.answer(1).data == message(b"beside")
     assert peer.answer(5).data == message(b"after")
+
+
+def taken(reader: frames.FrameReader, data: bytes) -> list[tuple[int, int, int, bytes]]:
+    """The frames that are whole with more bytes."""
+    return list(reader.feed(data))
+
+
+def test_frames_are_given_as_soon_as_they_are_whole() -> None:
+    """With their flags and the number of their stream, whose first bit means nothing; what is not whole is kept."""
+    reader = frames.FrameReader(100)
+    data = frame(PING, 0, 0, b"12345678") + frame(HEADERS, END_HEADERS | END_STREAM, 2**31 + 5, b"block")
+    first, second = (PING, 0, 0, b"12345678"), (HEADERS, END_HEADERS | END_STREAM, 5, b"block")
+    assert taken(reader, data) == [first, second]
+    assert (reader.waiting_bytes, reader.beginnings) == (0, 0)
+    assert taken(reader, data[:8]) == []
+    assert (reader.waiting_bytes, reader.beginnings) == (8 + 64, 1)
+    assert taken(reader, data[8:12]) == []
+    assert taken(reader, data[12:16]) == []
+    assert reader.waiting_bytes > 16
+    assert taken(reader, data[16:18]) == [first]
+    assert (reader.waiting_bytes, reader.beginnings) == (1 + 64, 3)
+    assert taken(reader, data[18:]) == [second]
+    assert reader.waiting_bytes == 0
+
+
+def test_the_bytes_of_a_frame_that_is_not_whole_are_counted_with_those_of_its_pieces() -> None:
+    """A piece takes 64 bytes beside its own."""
+    reader = frames.FrameReader(100)
+    data = frame(HEADERS, 0, 1, bytes(50))
+    assert taken(reader, data[:20]) == []
+    assert reader.waiting_bytes == 20 + 64
+    assert taken(reader, data[20:21]) == []
+    assert reader.waiting_bytes == 21 + 2 * 64
+    assert taken(reader, data[21:58]) == []
+    assert reader.waiting_bytes == 58 + 3 * 64
+    assert taken(reader, data[58:]) == [(HEADERS, 0, 1, bytes(50))]
+    assert (reader.waiting_bytes, reader.beginnings) == (0, 1)
+
+
+@pytest.mark.parametrize("kind", [DATA, 77])
+def test_data_and_unknown_frames_come_in_pieces(kind: int) -> None:
+    """Nothing of them is kept; the end of the stream comes with the last."""
+    reader = frames.FrameReader(100)
+    data = frame(kind, END_STREAM | 2, 1, b"abcdef") + frame(PING, 0, 0, bytes(8))
+    assert taken(reader, data[:11]) == [(kind, 2, 1, b"ab")]
+    assert taken(reader, data[11:14]) == [(kind, 2, 1, b"cde")]
+    assert reader.waiting_bytes == 0
+    assert taken(reader, data[14:]) == [(kind, END_STREAM | 2, 1, b"f"), (PING, 0, 0, bytes(8))]
+
+
+@pytest.mark.parametrize(("kind", "flags"), [(DATA, PADDED), (HEADERS, 0), (CONTINUATION, 0)])
+def test_other_frames_come_whole(kind: int, flags: int) -> None:
+    """Padding is at their ends."""
+    reader = frames.FrameReader(100)
+    data = frame(kind, flags, 1, b"abcdef")
+    assert taken(reader, data[:11]) == []
+    assert taken(reader, data[11:]) == [(kind, flags, 1, b"abcdef")]
+
+
+def test_a_frame_as_long_as_agreed_is_taken_and_a_longer_one_says_its_length() -> None:
+    """Before any of it is there."""
+    reader = frames.FrameReader(100)
+    assert taken(reader, frame(PING, 0, 0, bytes(100))) == [(PING, 0, 0, bytes(100))]
+    with pytest.raises(frames.ProtocolError) as raised:
+        taken(reader, frame(PING, 0, 0, bytes(101))[:9])
+    assert (raised.value.code, str(raised.value)) == (SIZE, "a frame of 101 bytes is longer than agreed")
+
+
+def test_frames_of_the_server() -> None:
+    """Byte for byte."""
+    assert (
+        frames.frame_head(5, DATA, 1, 3) + b"hello" == frames.frame(DATA, 1, 3, b"hello") == frame(DATA, 1, 3, b"hello")
+    )
+    assert frames.settings_frame({4: 10, 5: 20}) == settings((4, 10), (5, 20))
+    assert frames.rst_stream(3, 8) == reset(3, 8)
+    assert frames.goaway(5, 11, "why\udc80") == frame(GOAWAY, 0, 0, b"\0\0\0\5\0\0\0\x0bwhy?")
+    assert frames.window_update(7) == window_update(0, 7)
+
+
+@pytest.mark.parametrize(
+    ("payload", "flags", "fields", "rest"),
+    [
+        (b"abc", 0, 0, b"abc"),
+        (b"\0abc", PADDED, 0, b"abc"),
+        (b"\2abc\0\0", PADDED, 0, b"abc"),
+        (b"\3abc", PADDED, 0, b""),
+        (b"\0", PADDED, 0, b""),
+        (b"12345abc", 0, 5, b"abc"),
+        (b"12345", 0, 5, b""),
+        (b"\x0212345abc\0\0", PADDED, 5, b"abc"),
+        (b"\0" + b"12345", PADDED, 5, b""),
+    ],
+)
+def test_padding_and_fields_are_taken_off(payload: bytes, flags: int, fields: int, rest: bytes) -> None:
+    """To the byte."""
+    assert frames.unpadded(payload, flags, fields) == rest
+
+
+@pytest.mark.parametrize(
+    ("payload", "flags", "fields", "code", "text"),
+    [
+        (b"", PADDED, 0, SIZE, "a frame ends within its fields"),
+        (b"1234", 0, 5, SIZE, "a frame ends within its fields"),
+        (b"\x001234", PADDED, 5, SIZE, "a frame ends within its fields"),
+        (b"\4abc", PADDED, 0, PROTOCOL, "a frame's padding is longer than the frame"),
+        (b"\1" + b"12345", PADDED, 5, PROTOCOL, "a frame's padding is longer than the frame"),
+    ],
+)
+def test_padding_and_fields_that_do_not_fit(
+    payload: bytes, flags: int, fields: int, code: ErrorCodes, text: str
+) -> None:
+    """To the byte, too."""
+    with pytest.raises(frames.ProtocolError) as raised:
+        frames.unpadded(payload, flags, fields)
+    assert (raised.value.code, str(raised.value)) == (code, text)
+
+
+@pytest.mark.parametrize(
+    ("sent", "text"),
+    [
+        (frame(SETTINGS, 0, 0, bytes(5)), "SETTINGS of 5 bytes: expected a multiple of 6"),
+        (settings((2, 2)), "SETTINGS_ENABLE_PUSH of 2: expected 0 or 1"),
+        (settings((4, 2**31)), "SETTINGS_INITIAL_WINDOW_SIZE of 2147483648: at most 2^31-1"),
+        (settings((5, 2**24)), "SETTINGS_MAX_FRAME_SIZE of 16777216: expected 2^14 to 2^24-1"),
+        (frame(PING, 0, 0, bytes(7)), "PING of 7 bytes: expected 8"),
+        (frame(PRIORITY, 0, 1, bytes(4)), "PRIORITY of 4 bytes: expected 5"),
+        (frame(GOAWAY, 0, 0, bytes(7)), "GOAWAY of 7 bytes: expected 8"),
+        (OPEN + frame(RST_STREAM, 0, 1, bytes(5)), "RST_STREAM of 5 bytes: expected 4"),
+        (frame(WINDOW_UPDATE, 0, 0, bytes(3)), "WINDOW_UPDATE of 3 bytes: expected 4"),
+        (frame(SETTINGS, ACK, 0, bytes(6)), "SETTINGS with ACK of 6 bytes: expected 0"),
+        (frame(PUSH_PROMISE, END_HEADERS, 1, bytes(4)), "PUSH_PROMISE of stream 1: clients push nothing"),
+        (
+            frame(HEADERS, 0, 1, b"\x82") + frame(77, 0, 0),
+            "a frame of type 77 where SETTINGS or the rest of a header block is due",
+        ),
+    ],
+)
+def test_goaways_say_what_was_wrong(peer: Peer, sent: bytes, text: str) -> None:
+    """With the numbers, for whoever debugs the peer."""
+    peer.send(sent)
+    assert peer.goaway().payload[8:].decode() == text

@@ -174,7 +174,8 @@ def test_a_large_request_arrives(encoding: bytes) -> None:
     port = Port(handle)
     whole = parcel(gzip.compress(data) if encoding == b"gzip" else data, encoding)
     assert PredictRequest.FromString(port.ask(whole)) == request
-    assert 2 * MiB < sizes[0] < 2 * MiB + 10_000
+    # Beside 100 bytes of headers.
+    assert sizes == [measured(data) + 100]
     assert whole.joined() == b""
     assert port.budget.used == 0
 
@@ -214,3 +215,30 @@ def test_a_request_is_its_handlers_alone(size: int) -> None:
     port._method = Methods(Interceptor(list), Limits(), Offload(), [rpc]).by_path[PATH].unary
     port.ask(predict_request(size).SerializeToString())
     assert counts == [_ALONE]
+
+
+def test_a_large_request_takes_its_bytes_while_it_is_unpacked() -> None:
+    """128 KiB first, and then 4 MiB at a time, beside what was sent: where there is less, it is refused."""
+    data = predict_request(MiB).SerializeToString()
+    packed = gzip.compress(data)
+    needed = 100 + len(packed) + LARGE_BYTES + 4 * MiB
+    for more, fits in ((0, True), (-1, False)):
+        # A large charge has nine tenths of the budget.
+        port = Port(lambda request, _: request, budget=-(-(needed + more) * 10 // 9))
+        whole = parcel(packed, b"gzip")
+        if fits:
+            assert port.ask(whole)
+        else:
+            with pytest.raises(ResourceExhausted, match="--max_bytes_in_flight"):
+                port.ask(whole)
+        assert port.budget.used == 0
+
+
+def test_a_large_request_with_too_many_elements_is_refused_before_it_is_parsed() -> None:
+    """Its bytes are let go of."""
+    whole = parcel(b"\xf8\x07\x01" * (2**20 + 1))
+    port = Port(lambda request, _: request)
+    with pytest.raises(ResourceExhausted, match="more elements than --max_request_elements=1048576"):
+        port.ask(whole)
+    assert whole.joined() == b""
+    assert port.budget.used == 0

@@ -12,12 +12,14 @@ from google.protobuf.message import Message
 from google.protobuf.wrappers_pb2 import StringValue
 
 from serving.apis.status import Code
-from serving.embedded.access.tokens import FOR_ANYONE
+from serving.embedded.access.tokens import FOR_ANYONE, FOR_READ
+from serving.embedded.admission.budget import Budget
 from serving.embedded.grpc import methods
+from serving.embedded.grpc.frames import header
 from serving.embedded.grpc.methods import Methods, Rpc
 from serving.embedded.limits import Limits
-from serving.embedded.observe.calls import Call, Interceptor
-from serving.embedded.offload import Offload
+from serving.embedded.observe.calls import Call, Interceptor, Operation
+from serving.embedded.offload import LARGE_BYTES, Offload
 from serving.errors import InvalidArgument, ResourceExhausted, ServingError, Unimplemented
 
 # Of an answer: a StringValue of 8 characters.
@@ -144,3 +146,95 @@ def test_as_many_streaming_calls_as_there_may_be() -> None:
         with pytest.raises(ResourceExhausted, match="streaming calls are open, as many as may be"):
             port.ask(PATHS[1], b"")
     assert port.methods._streaming_calls == methods._MAX_STREAMING_CALLS
+
+
+class Sized:
+    """Methods that note what each call takes, of a server with a budget."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+        self.calls: list[Call] = []
+        self.budget = Budget(0, lambda: 0.0)
+
+        async def one(request: StringValue, call: Call) -> Message:
+            self.sizes.append(call.size)
+            call.header = b"x-own", b"value"
+            return request
+
+        async def every(requests: AsyncIterator[StringValue], call: Call) -> AsyncIterator[Message]:
+            self.sizes.append(call.size)
+            async for _ in requests:
+                self.sizes.append(call.size)
+                yield StringValue(value="x")
+
+        interceptor = Interceptor(list, budget=self.budget, access_log=self.calls.append)
+        rpcs = [
+            Rpc(PATHS[0], StringValue, FOR_READ, unary=one, model=lambda request: str(request.value), measured=True),
+            Rpc(PATHS[1], StringValue, FOR_ANYONE, streaming=every, model=lambda _: "all", counts=False),
+        ]
+        self.methods = Methods(interceptor, Limits(), Offload(), rpcs)
+
+    def ask(self, path: str, *messages: bytes) -> Any:
+        """The stream of a call, once it is answered."""
+        port = Port()
+        port.methods = self.methods
+        stream = port.stream(path, x_request_id="mine")
+        stream.header_bytes, stream.caller, stream.deadline = 100, "me", 7.0
+        port.ask(path, *messages, stream=stream)
+        assert self.budget.used == 0
+        return stream
+
+
+def test_a_call_takes_its_headers_and_its_message() -> None:
+    """And is known by its method, its model, and who asks; a header of its handler's goes back beside the id."""
+    port = Sized()
+    stream = port.ask(PATHS[0], StringValue(value="m").SerializeToString())
+    assert port.sizes == [100 + 3]
+    assert stream.trailers == header(b"x-request-id", b"mine") + header(b"x-own", b"value")
+    (call,) = port.calls
+    assert call.operation == Operation("GRPC", "One", FOR_READ, measured=True, counts=True)
+    assert (call.model, call.path, call.caller, call.deadline, call.code) == ("m", PATHS[0], "me", 7.0, Code.OK)
+
+
+def test_a_streaming_call_takes_eight_kibibytes_and_each_large_message_while_it_is_answered() -> None:
+    """A small one is not counted."""
+    port = Sized()
+    small, large = (StringValue(value="x" * size).SerializeToString() for size in (10, 200_000))
+    port.ask(PATHS[1], small, large, small)
+    begun = 100 + 8192
+    assert port.sizes == [begun] * 4
+    (call,) = port.calls
+    assert call.operation == Operation("GRPC", "All", FOR_ANYONE, measured=False, counts=False)
+    assert call.model == "all"
+
+
+@pytest.mark.parametrize("size", [LARGE_BYTES, LARGE_BYTES + 1])
+def test_a_message_of_128_kib_is_the_largest_that_is_decoded_at_once(size: int) -> None:
+    """A larger one is paid for as a message once it is one."""
+    port = Sized()
+    data = StringValue(value="x" * (size - 4)).SerializeToString()
+    assert len(data) == size
+    port.ask(PATHS[0], data)
+    assert port.sizes == [100 + size + (72 if size > LARGE_BYTES else 0)]
+
+
+def test_a_refused_call_is_noted_under_its_method_and_takes_nothing() -> None:
+    """Or under its name, where the server does not have it."""
+    port = Sized()
+    for path, operation in (
+        (PATHS[0], Operation("GRPC", "One", FOR_READ, measured=True, counts=False)),
+        ("/t.Echo/None", Operation("GRPC", "None", FOR_ANYONE, measured=False, counts=False)),
+    ):
+        stream = Port().stream(path)
+        port.methods.refused(stream, ResourceExhausted("too long"))
+        call = port.calls.pop()
+        assert (call.operation, call.path, call.code, call.size) == (operation, path, Code.RESOURCE_EXHAUSTED, 0)
+
+
+def test_more_streaming_calls_than_there_may_be_says_how_many() -> None:
+    """A thousand, of all connections."""
+    port = Port()
+    port.methods._streaming_calls = 1000
+    with pytest.raises(ResourceExhausted) as raised:
+        port.ask(PATHS[1], b"")
+    assert str(raised.value) == "1000 streaming calls are open, as many as may be: try again"

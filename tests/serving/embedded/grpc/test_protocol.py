@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import Iterator
 
 import pytest
 
 from serving.apis.status import Code
+from serving.embedded.admission import Admission
+from serving.embedded.admission.budget import Budget
+from serving.embedded.admission.connections import Connections
+from serving.embedded.grpc import protocol
 from serving.embedded.grpc.options import ConnectionOptions
+from serving.embedded.limits import Limits
 from tests.support.http2_peer import (
     DATA,
     HEADERS,
+    PREFACE,
     Client,
     Peer,
     begin,
@@ -202,3 +209,133 @@ def test_who_asks(loop: SimulatedLoop) -> None:
     assert server.protocol.peer() == "ipv4:127.0.0.1:50514"
     assert local.protocol.peer() == "unix:"
     assert gone.protocol.peer() == "ipv4:0.0.0.0:0"  # never taken for a local one
+    assert Simulated(loop, peer_name=("::1", 50514, 0, 0)).protocol.peer() == "ipv6:::1:50514"
+
+
+def admission(loop: SimulatedLoop, limit: int = 0, total: int = 0) -> Admission:
+    """What a server lets in. limit: of its budget. total: how many connections there may be."""
+    return Admission(Limits(), Budget(limit, loop.time), Connections(total, 0, loop.time))
+
+
+def test_a_connection_is_probed_by_the_kernel_and_may_leave_64_kib_unread(loop: SimulatedLoop) -> None:
+    """A peer that is gone without a word is noticed; beyond that it is not read from, and all of it is held."""
+    lets_in = admission(loop)
+    server = Simulated(loop, admission=lets_in)
+    assert server.transport.options == [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
+    server.transport.write(bytes(2**16))
+    assert (server.transport.reads, lets_in.budget.used) == (True, 0)
+    server.transport.write(b"x")
+    assert (server.transport.reads, lets_in.budget.used) == (False, 2**16 + 1)
+    server.transport.read()
+    loop.pass_time()
+    assert (server.transport.reads, lets_in.budget.used) == (True, 0)
+
+
+def test_what_a_peer_leaves_unread_beyond_the_budget_ends_its_connection(loop: SimulatedLoop) -> None:
+    """At once, and nothing is held then."""
+    lets_in = admission(loop, limit=100_000)
+    server = Simulated(loop, admission=lets_in)
+    peer = Peer(server, (4, 2**30))
+    peer.send(window_update(0, 2**30), call(1, b"60000", "/t/Big"))
+    assert server.is_open()
+    peer.send(call(3, b"60000", "/t/Big"))
+    assert not server.is_open()
+    assert lets_in.budget.used == 0
+
+
+def test_an_answer_that_nobody_reads_gives_way_with_its_connection(loop: SimulatedLoop) -> None:
+    """When others need the bytes."""
+    lets_in = admission(loop, limit=200_000)
+    server = Simulated(loop, admission=lets_in)
+    peer = Peer(server, (4, 2**30))
+    peer.send(window_update(0, 2**30), call(1, b"100000", "/t/Big"))
+    assert lets_in.budget.used > 100_000
+    loop.pass_time(1)
+    lets_in.budget.charge(150_000)
+    loop.pass_time()
+    assert not server.is_open()
+    assert lets_in.budget.used == 150_000
+
+
+def test_a_connection_keeps_its_seat_until_nothing_was_asked_for_a_second(loop: SimulatedLoop) -> None:
+    """Since the last look, which comes once a second; then it makes way for another."""
+    lets_in = admission(loop, total=1)
+    server = Simulated(loop, admission=lets_in)
+    peer = Peer(server)
+    peer.send(call(1, b"x"))
+    assert peer.answer(1).status == Code.OK
+    loop.pass_time(1.0)
+    peer.send(call(3, b"x"), call(5, b"", "/t/Wait"))
+    assert peer.answer(3).status == Code.OK
+    loop.pass_time(1.0)
+    peer.send(reset(5))
+    loop.pass_time(0.9)
+    assert not Simulated(loop, admission=lets_in).is_open()
+    assert server.is_open()
+    loop.pass_time(0.1)
+    assert Simulated(loop, admission=lets_in).is_open()
+    loop.pass_time(0.2)
+    assert not server.is_open()
+
+
+def test_a_connection_that_has_to_go_is_told_why(loop: SimulatedLoop) -> None:
+    """Where it has asked something: in a GOAWAY, a tenth of a second before its end."""
+    lets_in = admission(loop, total=1)
+    server = Simulated(loop, admission=lets_in)
+    peer = Peer(server)
+    peer.send(call(1, b"x"))
+    assert peer.answer(1).status == Code.OK
+    loop.pass_time(1.0)
+    loop.pass_time(1.0)
+    assert Simulated(loop, admission=lets_in).is_open()
+    goaway = peer.until_goaway()
+    assert (goaway.code, goaway.payload[8:].decode()) == (
+        0,
+        "too many connections: --max_connections, --max_connections_per_address",
+    )
+    assert server.ended
+    loop.pass_time(0.09)
+    assert server.is_open()
+    loop.pass_time(0.01)
+    assert not server.is_open()
+
+
+def test_a_connection_without_a_seat_says_nothing(loop: SimulatedLoop) -> None:
+    """It is closed, and whatever it sends is passed over."""
+    lets_in = admission(loop, total=1)
+    busy = Simulated(loop, admission=lets_in)
+    Peer(busy).send(call(1, b"", "/t/Wait"))
+    server = Simulated(loop, admission=lets_in)
+    server.protocol.data_received(PREFACE + settings() + call(1))
+    assert server.receive() == b""
+    assert (server.is_open(), server.transport.closed, server.under_way()) == (False, True, (0, 0))
+    assert len(lets_in.connections) == 1
+    busy.close()
+    assert len(lets_in.connections) == 0
+
+
+def test_a_frame_that_takes_too_long_is_noted(loop: SimulatedLoop, caplog: pytest.LogCaptureFixture) -> None:
+    """At its time, with who sent it."""
+    stuck = Simulated(loop, ConnectionOptions(Limits(header_timeout_seconds=5.0)))
+    Peer(stuck).send(call(1, b"x"), frame(HEADERS, 4, 3, bytes(500))[:300])
+    with caplog.at_level(logging.INFO, protocol.__name__):
+        loop.pass_time(4.99)
+        assert stuck.is_open()
+        loop.pass_time(0.01)
+    assert not stuck.is_open()
+    assert caplog.messages[-1] == (
+        "gRPC connection of ipv4:127.0.0.1:50514 ended: a frame took longer than --header_timeout_seconds"
+    )
+
+
+def test_an_unforeseen_error_is_logged_with_where_it_came_from(
+    server: Simulated, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And told to the caller with its type."""
+    with caplog.at_level(logging.ERROR, protocol.__name__):
+        answer = Client(server).ask(b"why", "/t/Fail")
+    assert (answer.status, answer.headers["grpc-message"]) == (Code.INTERNAL, "ValueError: why")
+    (record,) = caplog.records
+    assert record.getMessage() == "unforeseen error in a gRPC method"
+    assert record.exc_info is not None
+    assert isinstance(record.exc_info[1], ValueError)

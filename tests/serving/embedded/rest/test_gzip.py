@@ -32,6 +32,7 @@ def test_a_body_is_unpacked_in_pieces(size: int) -> None:
 def test_members_follow_each_other() -> None:
     """As RFC 1952 has it, section 2.2; empty ones too, but not without end."""
     assert unpacked(gzip.compress(b"ab") + gzip.compress(b"") + gzip.compress(b"cd")) == b"abcd"
+    assert unpacked(gzip.compress(b"a") + gzip.compress(b"bcdefgh"), 3) == b"abcdefgh"
     assert unpacked(gzip.compress(b"") * 999 + gzip.compress(b"last")) == b"last"
     with pytest.raises(InvalidArgument, match="more than 1000 members"):
         unpacked(gzip.compress(b"") * 1001)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import gc
+import socket
+import time
 import weakref
 from collections.abc import Iterator
+from email.utils import formatdate
 
 import pytest
 
 from serving.apis.status import Code
 from serving.embedded.limits import Limits
-from serving.embedded.rest import connection
-from serving.embedded.rest.connection import MAX_PIPELINED
 from tests.support.http1_server import Client, Port, request
 from tests.support.http2_server import SimulatedLoop, simulated_loop
 
@@ -46,13 +47,17 @@ def status(answer: bytes) -> int:
 def test_a_request_is_answered_and_its_connection_lives_on(port: Port) -> None:
     """The answer has a length, a type, a date and a request id."""
     client = port.connect()
-    head, _, body = client.ask(request(body=b"abc")).partition(b"\r\n\r\n")
-    assert head.startswith(b"HTTP/1.1 200 OK\r\n")
-    names = {line.split(b":")[0] for line in head.split(b"\r\n")[1:]}
-    assert names == {b"content-type", b"content-length", b"date", b"x-request-id"}
-    assert body == b"POST abc"
+    before = int(time.time())
+    answer = client.ask(request("/echo", b"abc", "X-Request-Id: mine")).decode()
+    dates = [formatdate(second, usegmt=True) for second in range(before, int(time.time()) + 1)]
+    assert answer in [
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 8\r\n"
+        f"date: {date}\r\nx-request-id: mine\r\n\r\nPOST abc"
+        for date in dates
+    ]
     assert client.ask(request(body=b"de")).endswith(b"POST de")
     assert client.is_open()
+    assert port.peers == ["127.0.0.1:50514"] * 2
 
 
 def test_a_request_may_come_byte_by_byte_and_holds_bytes_of_the_budget_until_it_is_whole(port: Port) -> None:
@@ -82,9 +87,10 @@ def test_more_pipelined_requests_than_the_limit_end_the_connection_after_the_ans
     """Those that fit are answered."""
     port = Port(loop)
     client = port.connect()
-    answers = client.ask(request() * (MAX_PIPELINED + 1))
-    assert answers.count(b"200 OK") == MAX_PIPELINED
+    answers = client.ask(request() * 65)
+    assert answers.count(b"200 OK") == 64
     assert answers.count(b"429 Too Many Requests") == 1
+    assert answers.endswith(b'{\n    "error": "More than 64 requests wait for their answers on one connection"\n}')
     assert not client.is_open()
 
 
@@ -100,8 +106,7 @@ def test_what_follows_the_last_request_is_dropped(port: Port) -> None:
 
 def test_headers_of_the_largest_size_are_taken(loop: SimulatedLoop) -> None:
     """The target and the fields, each with an overhead; with one byte more in either the request is refused."""
-    overhead = connection._HEADER_OVERHEAD
-    size = len(b"/echo") + len(b"Host") + len(b"a") + len(b"X") + 100 + 2 * overhead
+    size = len(b"/echo") + len(b"Host") + len(b"a") + len(b"X") + 100 + 2 * 32
     port = Port(loop, LIMITS._replace(max_header_bytes=size))
     for target, value, expected in (
         ("/echo", 100, 200),
@@ -435,6 +440,11 @@ def test_a_client_that_sends_much_is_read_in_turn_with_others(loop: SimulatedLoo
     assert reads(refused, 0.06) == (False, True)
 
 
+def is_closed(client: Client) -> bool:
+    """Whether its connection is over in both directions."""
+    return client.transport.closed
+
+
 def reads(client: Client, seconds: float) -> tuple[bool, bool]:
     """Whether a client is read from, and whether it is after some time."""
     now = client.transport.reads
@@ -451,3 +461,350 @@ def test_an_answer_that_is_too_large_to_wait_ends_its_own_connection_only(port: 
     assert port.admission.budget.used == 0
     port.pass_time(10.1)
     assert not silent.is_open()
+
+
+def test_waiting_requests_hold_their_bodies_and_a_kibibyte_each(port: Port) -> None:
+    """The one that is answered holds nothing of it; one alone that came whole does not either."""
+    client = port.connect()
+    client.send(request("/wait"))
+    assert port.admission.budget.used == 0
+    client.send(request(body=b"abc") + request(body=b"defg"))
+    assert port.admission.budget.used == 2 * 1024 + len(b"abcdefg")
+    another = port.connect()
+    another.send(request("/wait") + request(body=b"hi"))
+    assert port.admission.budget.used == 3 * 1024 + len(b"abcdefghi")
+    port.release()
+    assert another.read().endswith(b"POST hi")
+    assert client.read().endswith(b"POST defg")
+    assert port.admission.budget.used == 0
+
+
+def test_what_has_arrived_of_a_request_is_held_to_the_byte(port: Port) -> None:
+    """Its headers with what each takes beside its bytes, or its bytes on the wire where those are more."""
+    client = port.connect()
+    client.send(b"POST /echo HTTP/1.1\r\nHost: here\r\nX")
+    assert port.admission.budget.used == len("/echo") + len("Hosthere") + 32
+    value = b"x" * 300
+    client.send(b": " + value)
+    assert port.admission.budget.used == len(b"POST /echo HTTP/1.1\r\nHost: here\r\nX: " + value)
+    client.send(b"\r\nContent-Length: 900\r\n\r\n")
+    size = len("/echo") + len("Hosthere") + 32 + len("X") + 300 + 32 + len("Content-Length900") + 32
+    assert port.admission.budget.used == size
+    client.send(b"y" * 899)
+    assert port.admission.budget.used == size + 899
+    # What comes with the end of the request before is counted by what is kept of it.
+    client.send(b"y" + request(body=b"abc")[:-1])
+    client.read()
+    assert port.admission.budget.used == len("/echo") + len("Hosthere") + 32 + len("Content-Length3") + 32 + 2
+    assert client.ask(b"c").endswith(b"POST abc")
+    assert port.admission.budget.used == 0
+
+
+def test_each_request_of_a_connection_has_the_whole_limits(port: Port) -> None:
+    """Its headers, its body, and its one Host are counted anew."""
+    client = port.connect()
+    data = request("/echo", b"x" * 1000, "X: " + "y" * 300)
+    for _ in range(3):
+        assert status(client.ask(data)) == 200
+        client.send(data[:200])
+        assert status(client.ask(data[200:])) == 200
+    assert client.is_open()
+
+
+def test_the_chunks_of_a_body_may_take_a_mebibyte_beside_it(loop: SimulatedLoop) -> None:
+    """To the byte, with the request's headers; what is kept of it is its body alone."""
+    limits = LIMITS._replace(max_bytes_in_flight=2**23)
+    head = b"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1;"
+    port = Port(loop, limits)
+    client = port.connect()
+    client.send(head + b"x" * (1000 + 2**20 - len(head)))
+    port.pass_time(1)
+    assert client.read() == b""
+    answer = client.ask(b"x")
+    assert status(answer) == 429
+    assert answer.endswith(
+        b'{\n    "error": "The request body is larger than 1000 bytes, the server\'s --max_request_bytes"\n}'
+    )
+    assert port.admission.budget.used == 0
+
+
+def test_an_expectation_is_not_met_before_its_turn(port: Port) -> None:
+    """While others wait for their answers; its body is taken all the same."""
+    client = port.connect()
+    client.send(request("/wait"))
+    expects = request("/echo", b"abc", "Expect: 100-Continue")[:-3]
+    client.send(request(body=b"first") + expects)
+    port.release()
+    answers = client.read()
+    assert b"100 Continue" not in answers
+    assert answers.endswith(b"POST first")
+    assert client.ask(b"abc").endswith(b"POST abc")
+
+
+def test_what_is_due_is_told_when_its_time_is_over(port: Port) -> None:
+    """At the limit there is time still; the answer says what was missing, under the request's own route."""
+    head, body = port.connect(), port.connect()
+    head.send(b"GET / HTTP/1.1\r\n")
+    body.send(request(body=b"abc")[:-1])
+    port.pass_time(10)
+    assert head.read() == b""
+    port.pass_time(0.1)
+    assert head.read().endswith(
+        b'{\n    "error": "The client did not send the rest of a request\'s headers in time: '
+        b'the connection is closed"\n}'
+    )
+    port.pass_time(9.9)
+    assert body.read() == b""
+    port.pass_time(0.1)
+    assert body.read().endswith(
+        b'{\n    "error": "The client did not send the rest of a request\'s body in time: the connection is closed"\n}'
+    )
+    assert port.calls == [("Refused", Code.INVALID_ARGUMENT), ("Echo", Code.INVALID_ARGUMENT)]
+
+
+def test_the_time_of_the_headers_begins_with_their_first_byte(port: Port) -> None:
+    """However long the connection was idle before."""
+    client = port.connect()
+    client.ask(request())
+    port.pass_time(60)
+    client.send(b"GET / HT")
+    port.pass_time(10)
+    client.send(b"TP/1.1\r\nHost: a\r\n\r\n")
+    assert status(client.read()) == 200
+
+
+def test_a_refusal_comes_after_the_answers_before_it(port: Port) -> None:
+    """What was wrong is noted when it is told."""
+    client = port.connect()
+    client.send(request("/wait") + b"what?\r\n\r\n")
+    port.pass_time(100)
+    assert client.read() == b""
+    port.release()
+    answers = client.read()
+    assert answers.index(b"waited") < answers.index(b"400 Bad Request")
+    assert answers.count(b"HTTP/1.1 ") == 2
+    assert port.calls == [("Wait", Code.OK), ("Refused", Code.INVALID_ARGUMENT)]
+
+
+def test_texts_of_what_is_not_taken(port: Port) -> None:
+    """Whole, as clients see them."""
+    host = b"Host: a\r\n"
+    for data, text in (
+        (b"GET / HTTP/1.1\r\n\r\n", "The request has 0 Host headers: HTTP/1.1 wants one"),
+        (
+            b"POST / HTTP/1.1\r\n%sTransfer-Encoding: gzip, chunked\r\n\r\n" % host,
+            "The transfer coding is not known here: send chunked, or a Content-Length",
+        ),
+        (b"CONNECT a:80 HTTP/1.1\r\n%s\r\n" % host, "CONNECT is for proxies, which this server is not"),
+        (
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+            "This is the REST port: it speaks HTTP/1.1 only. gRPC is on the other one (--port)",
+        ),
+        (b"GET / HTTP/1.1\r\n%sX: %s" % (host, b"x" * 480), "The request's headers take more than 500 bytes"),
+        (b"what?\r\n\r\n", "The request is not HTTP/1.1: Invalid method encountered"),
+    ):
+        answer = port.connect().ask(data)
+        assert answer.partition(b"\r\n\r\n")[2].decode() == f'{{\n    "error": "{text}"\n}}'
+
+
+def test_a_coding_may_be_written_in_any_case(port: Port) -> None:
+    """As header values of HTTP are."""
+    head = b"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n"
+    assert port.connect().ask(head + b"3\r\nabc\r\n0\r\n\r\n").endswith(b"POST abc")
+
+
+def test_an_old_client_needs_no_host(port: Port) -> None:
+    """HTTP/1.0 does not have it."""
+    client = port.connect()
+    assert status(client.ask(b"GET /echo HTTP/1.0\r\n\r\n")) == 200
+
+
+def test_an_upgrade_of_a_connection_that_closes_is_answered_and_closed(port: Port) -> None:
+    """It is declined, and the client's wish is kept."""
+    client = port.connect()
+    offer = request("/echo", b"abc", "Connection: Upgrade, Close", "Upgrade: h2c")
+    answer = client.ask(offer + request(body=b"next"))
+    assert answer.endswith(b"POST abc")
+    assert answer.count(b"connection: close\r\n") == 1
+    assert not client.is_open()
+
+
+def test_a_connection_is_probed_by_the_kernel_and_told_of_every_unread_byte(port: Port) -> None:
+    """A peer that is gone without a word is noticed; TLS keeps a byte of what is unread to itself."""
+    client = port.connect()
+    assert client.transport.options == [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
+    client.transport.write(b"x")
+    assert port.admission.budget.used == 1
+    encrypted = port.connect(tls={"peercert": {"subject": ()}})
+    encrypted.transport.write(b"x")
+    assert port.admission.budget.used == 1
+    encrypted.transport.write(b"y")
+    assert port.admission.budget.used == 3
+
+
+def test_who_has_shown_a_certificate_is_said(port: Port) -> None:
+    """A connection without TLS has none, nor has one in TLS whose client was not asked."""
+    for tls in (None, {"peercert": None}, {"peercert": {"subject": ()}}):
+        port.connect(tls=tls).ask(request())
+    assert port.certified == [False, False, True]
+
+
+def test_a_large_answer_is_written_in_pieces_to_tls_and_whole_without(loop: SimulatedLoop) -> None:
+    """In TLS the head by itself, and then 64 KiB at a time."""
+    port = Port(loop, LIMITS._replace(max_bytes_in_flight=2**21))
+    for size, writes in ((2**17, 1), (2**17 + 1, 4)):
+        port.big = bytes(range(256)) * (size // 256) + b"x" * (size % 256)
+        plain, encrypted = port.connect(), port.connect(tls={"peercert": None})
+        assert plain.ask(request("/big")).endswith(b"\r\n\r\n" + port.big)
+        assert plain.transport.writes == 1
+        assert encrypted.ask(request("/big")).endswith(b"\r\n\r\n" + port.big)
+        assert encrypted.transport.writes == writes
+
+
+def test_a_client_in_tls_that_closes_its_side_is_gone(port: Port) -> None:
+    """TLS has no half-closed connections; one whose last answer was sent is closed a second later."""
+    plain, encrypted = port.connect(), port.connect(tls={"peercert": None})
+    assert plain.protocol.eof_received() is False
+    assert encrypted.protocol.eof_received() is False
+    plain, encrypted = port.connect(), port.connect(tls={"peercert": None})
+    for client in (plain, encrypted):
+        client.send(request("/wait"))
+    assert plain.protocol.eof_received() is True
+    assert encrypted.protocol.eof_received() is False
+    port.release()
+    assert encrypted.read().endswith(b"waited")
+    port.loop.pass_time(0.9)
+    assert is_closed(encrypted) is False
+    port.loop.pass_time(0.1)
+    assert is_closed(encrypted) is True
+
+
+def test_a_client_that_reads_a_little_in_time_is_waited_for(port: Port) -> None:
+    """Each byte begins its time anew, and is held no more; at the limit there is time still."""
+    port.big = b"z" * 3000
+    client = port.connect()
+    client.send(request("/big"))
+    used = port.admission.budget.used
+    port.pass_time(20)
+    del client.transport.unread[:100]
+    port.pass_time(0)
+    assert port.admission.budget.used == used - 100
+    port.pass_time(20)
+    assert client.protocol in port.connections
+    port.pass_time(0.1)
+    assert client.protocol not in port.connections
+
+
+def test_a_client_that_begins_to_read_late_is_held_from_then_on(port: Port) -> None:
+    """The time of what it does not read begins when it is written, however long its request took."""
+    port.big = b"z" * 3000
+    client = port.connect()
+    client.send(request("/wait"))
+    port.pass_time(1000)
+    client.send(b"")
+    port.release()
+    port.pass_time(20)
+    assert client.protocol in port.connections
+    assert client.read().endswith(b"waited")
+
+
+def test_a_connection_that_asked_something_has_a_tenth_of_a_second_to_go(loop: SimulatedLoop) -> None:
+    """When it has to make way for another; one that never did goes at once."""
+    port = Port(loop, LIMITS, total=1)
+    known = port.connect()
+    known.ask(request())
+    stranger = port.connect()
+    assert (known.transport.at_end, known.transport.closed) == (True, False)
+    loop.pass_time(0.09)
+    assert is_closed(known) is False
+    loop.pass_time(0.01)
+    assert is_closed(known) is True
+    port.connect()
+    assert is_closed(stranger) is True
+
+
+def test_a_connection_rests_once_its_request_is_answered(loop: SimulatedLoop) -> None:
+    """It makes way for another then, and takes a place no more when it is closed."""
+    port = Port(loop, LIMITS, total=2)
+    first, second = port.connect(), port.connect()
+    for client in (second, first):
+        client.ask(request())
+    port.connect()
+    assert (first.is_open(), second.is_open()) == (True, False)
+    first.transport.close()
+    loop.pass_time()
+    assert len(port.admission.connections) == 1
+
+
+def test_the_end_of_a_connection_is_waited_for_and_what_comes_is_dropped(port: Port) -> None:
+    """For a second after the last bytes, so that they are not lost; not while they are unread."""
+    client = port.connect()
+    client.ask(request("/echo", b"", "Connection: close"))
+    client.send(b"more")
+    port.loop.pass_time(0.9)
+    assert is_closed(client) is False
+    port.loop.pass_time(0.1)
+    assert is_closed(client) is True
+    slow = port.connect()
+    slow.send(request("/echo", b"", "Connection: close"))
+    port.loop.pass_time(2)
+    assert is_closed(slow) is False
+    port.pass_time(18.1)
+    assert is_closed(slow) is True
+    assert [name for name, _ in port.calls] == ["Echo", "Echo"]
+
+
+def test_a_drained_connection_has_half_a_second_for_a_last_request(port: Port) -> None:
+    """One whose headers or body are on their way has their time."""
+    idle, partial = port.connect(), port.connect()
+    for client in (idle, partial):
+        client.ask(request())
+        client.protocol.drain()
+    partial.send(request(body=b"abc")[:-1])
+    port.loop.pass_time(0.49)
+    assert idle.is_open()
+    port.loop.pass_time(0.01)
+    assert not idle.is_open()
+    assert partial.is_open()
+    answer = partial.ask(b"c")
+    assert answer.endswith(b"POST abc")
+    assert b"connection: close\r\n" in answer
+    assert not partial.is_open()
+
+
+def test_a_request_that_does_not_fit_into_the_budget_is_refused_as_it_arrives(loop: SimulatedLoop) -> None:
+    """With the flag in the text, under its route; nothing is held then."""
+    port = Port(loop, LIMITS._replace(max_bytes_in_flight=1000))
+    client = port.connect()
+    client.send(request(body=b"x" * 900)[:500])
+    assert client.read() == b""
+    answer = client.ask(b"x" * 400)
+    assert status(answer) == 429
+    assert b"--max_bytes_in_flight is 1000: try again" in answer
+    assert not client.is_open()
+    assert port.calls == [("Echo", Code.RESOURCE_EXHAUSTED)]
+    assert port.admission.budget.used == 0
+
+
+def test_a_refusal_that_waits_for_answers_before_it_holds_nothing(port: Port) -> None:
+    """What came of the refused request is let go of at once, and what follows is dropped."""
+    client = port.connect()
+    head = b"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    client.send(request("/wait") + head + b"258\r\n" + b"x" * 600 + b"\r\n")
+    assert port.admission.budget.used > 600
+    client.send(b"258\r\n" + b"x" * 600 + b"\r\n")
+    assert port.admission.budget.used == 0
+    client.send(b"what?" * 1000)
+    port.release()
+    answers = client.read()
+    assert answers.index(b"waited") < answers.index(b"larger than 1000 bytes")
+
+
+def test_addresses_are_told_apart(loop: SimulatedLoop) -> None:
+    """Each has its own limit; a peer that had gone before it was accepted has none."""
+    port = Port(loop, LIMITS, each=1)
+    first, other, gone = port.connect("10.0.0.1"), port.connect("10.0.0.2"), port.connect(None)
+    assert gone.ask(request()).endswith(b"POST ")
+    assert port.peers == [":0"]
+    port.connect("10.0.0.1")
+    assert (first.is_open(), other.is_open()) == (False, True)

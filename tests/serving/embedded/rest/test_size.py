@@ -55,3 +55,23 @@ def test_every_value_counts_and_names_too() -> None:
     assert 8 <= json_size(b'{"a":[1,2,[]],"b":{}}', sys.maxsize).elements <= 10
     many = b"[" * 3_000_000
     assert 1000 < json_size(many, 1000).elements < 2_000_000
+
+
+def test_what_a_small_body_is_told_to_take() -> None:
+    """For each list, object, and other value, and for its bytes; four times as many where one is wider than ASCII."""
+    assert json_size(b'{"a":[1,2,3]}', 100) == (6, 64 + 232 + 3 * 57 + 13)
+    assert json_size(b'{"a":"\xc3\xa4"}', 100) == (3, 232 + 84 + 4 * 10)
+    assert json_size(b'{"a":"\\u00e4"}', 100) == (3, 232 + 84 + 4 * 14)
+    assert json_size(bytearray(b"[[],{}]"), 100) == (5, 2 * 64 + 232 + 57 + 7)
+    assert json_size(b"", 100) == (1, 0)
+
+
+def test_a_large_body_is_looked_at_whole_until_there_are_too_many_values() -> None:
+    """In pieces of a mebibyte."""
+    body = b"[" * 3 * 2**20
+    assert json_size(body, 3 * 2**20).elements == 1 + 3 * 2**20
+    assert json_size(body, 2**20).elements == 1 + 2 * 2**20
+    assert json_size(body, 2**20 - 1).elements == 1 + 2**20
+    assert json_size(body, 0).elements == 1 + 2**20
+    assert json_size(b"{" * 3 * 2**20, 2**20).elements == 1 + 2 * 2**20
+    assert json_size(b"," * 3 * 2**20, 2**20).elements == 1 + 2 * 2**20

@@ -12,6 +12,7 @@ import pytest
 
 from fashion_common.files import write_whole
 from serving.apis.messages import ModelServerConfig
+from serving.embedded.workers import configuration
 from serving.embedded.workers.configuration import Record, SharedConfig, digest, record_path
 from serving.errors import InvalidArgument, ServingError, Unavailable
 
@@ -30,6 +31,8 @@ class Worker:
         core: Any = self
         self.shared = SharedConfig(core, directory)
         self.model = ""
+        # Whether the last that it took over is the operator's own.
+        self.own: bool | None = None
         self._refuses = refuses
         record = self.shared.first()
         self.take(record.reloaded or record.own)
@@ -44,6 +47,7 @@ class Worker:
             raise InvalidArgument(f"no {self._refuses} here")
         before()
         self.take(new)
+        self.own = own
 
 
 @pytest.fixture
@@ -168,3 +172,93 @@ def test_reloads_at_once(directory: Path) -> None:
     for worker in (*workers, late):
         worker.shared.poll()
     assert {worker.model for worker in (*workers, late)} == {Worker(directory).model}
+
+
+def test_a_record_comes_back_as_it_was() -> None:
+    """With and without what a caller has replaced it by, and with its file's digest."""
+    for record in (
+        Record(config("own")),
+        Record(config("own"), file="digest"),
+        Record(config("own"), config("reloaded"), "digest"),
+    ):
+        assert Record.from_bytes(record.to_bytes()) == record
+
+
+def test_the_digest_of_a_file_is_of_what_it_holds(tmp_path: Path) -> None:
+    """One that cannot be read counts as empty."""
+    path = tmp_path / "file"
+    assert digest(str(path)) == digest(str(tmp_path)) == ""
+    path.write_bytes(b"abc")
+    assert digest(str(path)) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_a_worker_knows_whose_configuration_it_takes_over(directory: Path, file: Path) -> None:
+    """The operator's own, or a caller's: by itself, and as it follows another."""
+    one, other = Worker(directory), Worker(directory)
+    one.shared.reload(config("reloaded"))
+    other.shared.follow()
+    assert (one.own, other.own) == (False, False)
+    file.write_text("edited")
+    look(one, file)
+    other.shared.follow()
+    assert (one.own, other.own) == (True, True)
+    other.own = None
+    other.shared.follow()
+    assert other.own is None, "there is nothing to take over"
+
+
+def test_a_file_that_says_what_it_said_is_not_read_again(directory: Path, file: Path) -> None:
+    """Nor is one that another worker has taken over."""
+    one, other = Worker(directory), Worker(directory)
+    one.shared.look_at(str(file), lambda: pytest.fail("it has not changed"))
+    file.write_text("edited")
+    look(one, file)
+    other.shared.look_at(str(file), lambda: pytest.fail("it was taken over"))
+    assert other.model == "first"
+    other.shared.poll()
+    assert other.model == "edited"
+
+
+def test_what_cannot_be_written_down_is_not_taken_over(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others would not get it."""
+    worker = Worker(directory)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(configuration, "write_whole", full)
+    with pytest.raises(Unavailable) as raised:
+        worker.shared.reload(config("new"))
+    assert str(raised.value) == "the other workers cannot be told of a configuration: No space left on device"
+    assert worker.model == "first"
+
+
+def test_what_is_missing_in_a_directory_is_said(directory: Path) -> None:
+    """The record, or the directory."""
+    worker = Worker(directory)
+    record_path(directory).unlink()
+    with pytest.raises(Unavailable) as raised:
+        worker.shared.follow()
+    assert str(raised.value) == "the configuration of the workers cannot be read: No such file or directory"
+    (directory / "turn").unlink(missing_ok=True)
+    directory.rmdir()
+    with pytest.raises(Unavailable) as raised:
+        worker.shared.reload(config("new"))
+    assert str(raised.value) == "the workers' directory cannot be written to: No such file or directory"
+
+
+def test_what_cannot_be_followed_is_told_again_when_it_is_another(
+    directory: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With its reason."""
+    one, other = Worker(directory), Worker(directory, refuses="bad")
+    for name in ("bad", "good", "bad"):
+        one.shared.reload(config(name))
+        other.shared.poll()
+        other.shared.poll()
+    refused = "the configuration of the other workers was not taken over: no bad here"
+    assert caplog.messages == [refused]
+    file = Record(config("first"), config("bad"), "other file")
+    write_whole(record_path(directory), file.to_bytes())
+    other.shared.poll()
+    assert caplog.messages == [refused] * 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
@@ -201,3 +202,172 @@ def test_no_place_for_what_they_share(run: Callable[..., Any], monkeypatch: pyte
     monkeypatch.setattr(supervisor, "write_whole", lambda *_: (_ for _ in ()).throw(full))
     with pytest.raises(ServerConfigError, match="cannot be written to: No space left on device"):
         Supervisor([], 2, Record(ModelServerConfig()), Times(0, 0), threading.Event()).run()
+
+
+class Printed:
+    """What goes to stderr."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self._capsys = capsys
+        self._text = ""
+
+    def text(self) -> str:
+        """All of it until now."""
+        self._text += self._capsys.readouterr().err
+        return self._text
+
+
+def worker(tmp_path: Path, program: str) -> Worker:
+    """One that runs a small program."""
+    return Worker([sys.executable, "-c", program], tmp_path)
+
+
+def test_what_a_worker_writes_is_passed_on_but_for_what_is_for_its_parent(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Signs of life, and where it listens; what is no UTF-8 is replaced."""
+    lines = (
+        "Running gRPC ModelServer at a ...",
+        "a line of its log",
+        "Exporting HTTP/REST API at:b ...",
+        "Exporting metrics at c ...",
+        "\0ready",
+        "\0",
+        "another \\xff",
+    )
+    program = (
+        f"import os, sys\nfor line in {lines!r}: os.write(2, line.encode().replace(rb'\\xff', bytes([255])) + b'\\n')"
+    )
+    printed = Printed(capsys)
+    one = worker(tmp_path, program)
+    assert not one.serves
+    assert one.process.wait(30) == 0
+    wait_until(lambda: "another" in printed.text())
+    assert printed.text() == "a line of its log\nanother \ufffd\n"
+    assert one.listening == [f"{line}\n" for line in (lines[0], lines[2], lines[3])]
+    assert one.served_since is not None
+    assert not one.serves
+    assert one.silence(100.0) == 0.4
+
+
+def test_a_worker_serves_once_it_is_ready_and_while_it_lives(tmp_path: Path) -> None:
+    """It is told where all workers of the server keep their metrics."""
+    file = tmp_path / "directory"
+    program = f"import os\nopen({str(file)!r}, 'w').write(os.environ['PROMETHEUS_MULTIPROC_DIR'])\n{LIVES}"
+    one = worker(tmp_path, program)
+    try:
+        wait_until(lambda: one.serves)
+        assert file.read_text() == str(tmp_path)
+        assert one.served_since is not None
+        assert 0 <= time.monotonic() - one.served_since < 30
+        one.ready.clear()
+        assert not one.serves
+    finally:
+        one.kill()
+        one.process.wait(30)
+    # Of one that has gone, the end is no error.
+    one.kill()
+
+
+def test_silence_begins_anew_with_each_sign_of_life(tmp_path: Path) -> None:
+    """And with its end: the next one has its time."""
+    one = worker(tmp_path, "import time; time.sleep(600)")
+    one.ready.set()
+    try:
+        assert [one.silence(0.1), one.silence(0.1)] == pytest.approx([0.1, 0.2])
+        one._beaten.set()
+        assert [one.silence(0.1), one.silence(0.1)] == pytest.approx([0.1, 0.2])
+        assert one.silence(0.5) == pytest.approx(0.6)
+    finally:
+        one.kill()
+        one.process.wait(30)
+    assert one.silence(0.1) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    ("deaths", "seconds"), [(0, 0.0), (1, 1.0), (2, 2.0), (3, 4.0), (61, 2.0**60), (62, 2.0**60), (10_000, 2.0**60)]
+)
+def test_the_pause_after_deaths_in_a_row(deaths: int, seconds: float) -> None:
+    """Twice as long each time."""
+    assert supervisor._pause(deaths) == seconds
+
+
+def test_each_worker_is_told_its_number_and_where_they_meet(
+    run: Callable[..., Running], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first one's addresses are printed, once; the directory is theirs alone, and gone at the end."""
+    program = f"import os, sys\nopen(f'{tmp_path}/{{os.getpid()}}', 'w').write(' '.join(sys.argv[1:]))\n{LIVES}"
+    printed = Printed(capsys)
+    running = run(program)
+    wait_until(running.is_ready)
+    wait_until(lambda: "Running" in printed.text())
+    directory = running.directory
+    assert directory.name.startswith("fashion-serving-")
+    assert directory.stat().st_mode & 0o777 == 0o700
+    assert [(tmp_path / str(pid)).read_text() for pid in running.pids] == [
+        f"--worker_index={index} --worker_directory={directory}" for index in range(2)
+    ]
+    assert Record.from_bytes(record_path(directory).read_bytes()) == Record(ModelServerConfig())
+    # What cleans the temporary directory by age passes a locked one over.
+    descriptor = os.open(directory, os.O_RDONLY)
+    with pytest.raises(BlockingIOError):
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.close(descriptor)
+    running.supervisor._stopping.set()
+    running.thread.join(30)
+    assert running.codes == [0]
+    assert not directory.exists()
+    assert printed.text().count("Running gRPC ModelServer at 1 ...\n") == 1
+
+
+def test_a_worker_that_fails_at_the_end_gives_its_code(run: Callable[..., Running]) -> None:
+    """Of several, the first that is not 0; SIGTERM is an orderly end."""
+    program = (
+        "import signal, sys\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(4 if '--worker_index=1' in sys.argv else 0))\n"
+        f"{LIVES}"
+    )
+    running = run(program)
+    wait_until(running.is_ready)
+    running.supervisor._stopping.set()
+    running.thread.join(30)
+    assert running.codes == [4]
+
+
+def test_a_worker_that_cannot_be_started_is_told_and_the_others_live_on(
+    run: Callable[..., Running], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is tried again a minute later."""
+    running = run(LIVES)
+    wait_until(running.is_ready)
+    monkeypatch.setattr(supervisor, "module_command", lambda _: ["/no/such/program"])
+    running.supervisor._slots[0].worker.served_since = -3600.0
+    first, second = running.pids
+    os.kill(first, signal.SIGKILL)
+    text = "worker 0 cannot be started: [Errno 2] No such file or directory: '/no/such/program'"
+    wait_until(lambda: text in caplog.messages)
+    begin = time.monotonic()
+    slots = running.supervisor._slots
+    assert slots[0].next_start is not None
+    assert 50 < slots[0].next_start - begin <= 60
+    assert running.pids[1] == second
+    assert slots[1].worker.serves
+
+
+def test_a_directory_that_cannot_be_made_again_is_told(
+    run: Callable[..., Running], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The workers live on."""
+    running = run(LIVES)
+    wait_until(running.is_ready)
+    pids = running.pids
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(supervisor, "write_whole", full)
+    shutil.rmtree(running.directory)
+    text = "the workers' directory is gone and cannot be made again: [Errno 28] No space left on device"
+    wait_until(lambda: text in caplog.messages)
+    assert running.pids == pids
+    assert running.is_ready()

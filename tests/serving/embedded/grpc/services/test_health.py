@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
+from serving.embedded.access.tokens import FOR_ANYONE
 from serving.embedded.grpc.services import health
 from serving.embedded.grpc.services.health import Health
+from serving.errors import NotFound, Unimplemented
 
 SERVING, NOT_SERVING = HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERVING
 
@@ -47,3 +49,71 @@ def test_who_watches_is_told_of_each_change_and_of_the_end(monkeypatch: pytest.M
         [NOT_SERVING, SERVING, NOT_SERVING, NOT_SERVING],
         [HealthCheckResponse.SERVICE_UNKNOWN, NOT_SERVING],
     ]
+
+
+@pytest.mark.parametrize("ready", [True, False])
+@pytest.mark.parametrize(
+    "name", ["", "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService"], ids=["all", "one", "other"]
+)
+def test_who_checks_is_told_the_state(name: str, ready: bool) -> None:
+    """Of the server, or of one of its services, which is the same."""
+    core: Any = SimpleNamespace(ready=ready)
+    check: Any = Health(core).rpcs()[0].unary
+    answer = asyncio.run(check(HealthCheckRequest(service=name), None))
+    assert answer.status == (SERVING if ready else NOT_SERVING)
+
+
+def test_who_checks_a_service_that_there_is_not_is_told_which_there_are() -> None:
+    """As the protocol has it: NOT_FOUND."""
+    core: Any = SimpleNamespace(ready=True)
+    check: Any = Health(core).rpcs()[0].unary
+    with pytest.raises(NotFound) as raised:
+        asyncio.run(check(HealthCheckRequest(service="unknown"), None))
+    assert str(raised.value) == (
+        "service unknown is not known: tensorflow.serving.PredictionService, tensorflow.serving.ModelService are"
+    )
+
+
+def test_both_methods_are_answered_to_anyone_whatever_is_under_way() -> None:
+    """They tell the server's state."""
+    core: Any = SimpleNamespace(ready=True)
+    rpcs = Health(core).rpcs()
+    assert [rpc.path for rpc in rpcs] == ["/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"]
+    assert [(rpc.scopes, rpc.counts, rpc.measured) for rpc in rpcs] == [(FOR_ANYONE, False, False)] * 2
+
+
+def test_a_watch_without_a_message() -> None:
+    """It says what is missing."""
+    requests: list[HealthCheckRequest] = []
+
+    async def nothing() -> Any:
+        for request in requests:
+            yield request
+
+    core: Any = SimpleNamespace(ready=True)
+    watch: Any = Health(core).rpcs()[1].streaming
+
+    with pytest.raises(Unimplemented, match="Watch takes one message, not none"):
+        asyncio.run(anext(watch(nothing(), None)))
+
+
+def test_who_watches_after_all_have_gone_is_told_of_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The look for changes ends with the last who watches, and begins again with the next."""
+    monkeypatch.setattr(health, "_POLL_SECONDS", 0.001)
+    core: Any = SimpleNamespace(ready=False)
+    service = Health(core)
+    watch: Any = service.rpcs()[1].streaming
+
+    async def watched() -> list[int]:
+        told = []
+        for _ in range(2):
+            stream = watch(one(HealthCheckRequest()), None)
+            for ready in (False, True):
+                core.ready = ready
+                told.append((await asyncio.wait_for(anext(stream), 10)).status)
+            await stream.aclose()
+            while service._look is not None:
+                await asyncio.sleep(0.001)
+        return told
+
+    assert asyncio.run(watched()) == [NOT_SERVING, SERVING] * 2
