@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import subprocess
 import sys
 import time
@@ -106,6 +107,60 @@ def test_every_metric_has_its_unit(monkeypatch: pytest.MonkeyPatch) -> None:
         'batching_session:processed_batch_size_bucket{le="4.0",model_name="m"}': 1,
         'batching_session:processed_batch_size_bucket{le="8.0",model_name="m"}': 2,
     }
+
+
+def test_what_the_shadow_and_the_recording_are_counted_by() -> None:
+    """Outcomes of requests, rows by the pair of classes, the runs of both versions in microseconds."""
+    metrics = Metrics()
+    metrics.record("m", "written", 3)
+    metrics.shadow_request("m", "agreed")
+    metrics.shadow_request("m", "agreed")
+    metrics.shadow_request("m", "failed")
+    metrics.shadow_rows("m", 4, {("Coat", "Shirt"): 2, ("Bag", "NaN"): 1})
+    metrics.shadow_run("m", "served", 0.0025)
+    metrics.shadow_run("m", "shadow", 0.000011)
+    edges = [float(10 * 1.8**power) for power in (1, 10)]
+    found = {name.removeprefix(":fashion:"): value for name, value in series(metrics.exposition().decode()).items()}
+    assert found == {
+        'recording:record_count{model_name="m",outcome="written"}': 3,
+        'shadow:request_count{model_name="m",outcome="agreed"}': 2,
+        'shadow:request_count{model_name="m",outcome="failed"}': 1,
+        'shadow:row_count{model_name="m",outcome="agreed"}': 4,
+        'shadow:row_count{model_name="m",outcome="disagreed"}': 3,
+        'shadow:disagreement_count{model_name="m",served="Coat",shadow="Shirt"}': 2,
+        'shadow:disagreement_count{model_name="m",served="Bag",shadow="NaN"}': 1,
+        'shadow:run_latency_count{model_name="m",version="served"}': 1,
+        'shadow:run_latency_sum{model_name="m",version="served"}': 2500,
+        f'shadow:run_latency_bucket{{le="{edges[1]}",model_name="m",version="served"}}': 1,
+        'shadow:run_latency_count{model_name="m",version="shadow"}': 1,
+        'shadow:run_latency_sum{model_name="m",version="shadow"}': 11,
+        f'shadow:run_latency_bucket{{le="{edges[0]}",model_name="m",version="shadow"}}': 1,
+    }
+
+
+def test_only_so_many_pairs_of_classes_are_told_apart() -> None:
+    """A thousand, for a model may make classes up; those that are known go on being counted."""
+    metrics = Metrics()
+    metrics.shadow_rows("m", 0, {("a", str(number)): 1 for number in range(1000)})
+    metrics.shadow_rows("m", 0, {("a", "0"): 1, ("a", "1000"): 1, ("b", "1"): 2})
+    found = series(metrics.exposition().decode())
+    name = ':fashion:shadow:disagreement_count{{model_name="m",served="{}",shadow="{}"}}'
+    assert [found[name.format(*pair)] for pair in (("a", "0"), ("a", "999"), ("other", "other"))] == [2, 1, 3]
+    assert len([each for each in found if ":disagreement_count" in each]) == 1001
+
+
+def test_the_buckets_are_those_of_tf_serving() -> None:
+    """Of times 33, each 1.8 times as long as the one before; of batches powers of two, to 16,384 rows."""
+    metrics = Metrics()
+    metrics.run("m", "TF1", 0.0)
+    metrics.batch("m", 1)
+    text = metrics.exposition().decode()
+    for name, edges in (
+        ("runtime_latency", [10 * 1.8**power for power in range(33)]),
+        ("batching_session:processed_batch_size", [2.0**power for power in range(15)]),
+    ):
+        found = re.findall(rf'^:tensorflow:serving:{name}_bucket{{.*?le="(.*?)"', text, re.MULTILINE)
+        assert [float(edge) for edge in found] == [*edges, float("inf")]
 
 
 def _bucket(name: str, labels: str, edge: float) -> str:
