@@ -121,6 +121,18 @@ def test_what_has_grown_is_not_old_until_it_has_rested(base: Base) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(("name", "seconds"), [("saved_model.pb", 2.0), ("variables", 5.0)])
+def test_when_files_are_old(base: Base, monkeypatch: pytest.MonkeyPatch, name: str, seconds: float) -> None:
+    """After two seconds, to the moment; where the model is missing after five."""
+    (base.path / name).touch()
+    directory = VersionDirectory(base.path)
+    directory.look()
+    for age, is_old in ((seconds, True), (seconds - 0.001, False)):
+        now = directory.changed + age
+        monkeypatch.setattr(base.clock, "time", lambda now=now: now)
+        assert Arrivals(1.0).is_whole(1, directory, failed=False) is is_old
+
+
 def test_what_is_not_quite_so_old_is_looked_at_twice(base: Base) -> None:
     """It may still be written to."""
     base.write(saved_model_pb="graph")

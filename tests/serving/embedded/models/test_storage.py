@@ -133,6 +133,7 @@ def test_a_version_that_cannot_be_looked_at(tmp_path: Path) -> None:
     missing = VersionDirectory(tmp_path / "missing")
     missing.look()
     assert (missing.fingerprint, missing.changed) == (None, 0.0)
+    assert missing.at_rest() is None
     (tmp_path / "a").touch()
     later = (tmp_path / "a").stat().st_ctime + 500
     os.utime(tmp_path / "a", (1, later))
