@@ -367,6 +367,41 @@ def test_an_image_that_cannot_be_fetched_is_a_reason_to_go_on(monkeypatch: pytes
     )
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--port", "65536"], "65536 is not in the range 0<=x<=65535."),
+        (["--rest-port", "-1"], "-1 is not in the range 0<=x<=65535."),
+        (["--wait", "-0.5"], "-0.5 is not in the range x>=0."),
+        (["--label", "=3"], "=3: expected LABEL=VERSION, such as stable=3"),
+        (["--label", "stable=-3"], "stable=-3: expected LABEL=VERSION, such as stable=3"),
+        (["--backend", "other"], "'other' is not one of 'auto', 'container', 'binary', 'embedded'."),
+        (["--engine", "other"], "'other' is not one of 'docker', 'podman'."),
+    ],
+)
+def test_values_that_cannot_be(arguments: list[str], message: str) -> None:
+    """They are told with what can."""
+    result = serve("--print-command", *arguments)
+    assert result.exit_code == 2
+    assert result.stderr.splitlines()[-1].endswith(message)
+
+
+def test_values_at_their_edges() -> None:
+    """Ports, no time to wait, a label of version 0 that is there."""
+    shutil.copytree("models/fashion_mnist/1", "models/fashion_mnist/0")
+    line = command_line(
+        "--backend", "embedded", "--port", "65535", "--rest-port", "65534", "--wait", "0", "--label", "old=0"
+    )
+    assert "--port=65535 --rest_api_port=65534" in line
+
+
+def test_stopping_looks_at_no_model(tmp_path: Path) -> None:
+    """Wherever it was from."""
+    result = serve("--stop", "--port", "9", "--pull-to", str(tmp_path), "--model-base-path", "none")
+    assert result.exit_code == 1
+    assert "no server was started with --detach on port 9" in result.stderr
+
+
 def test_a_port_that_is_taken_is_named() -> None:
     """With what to do."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -455,16 +490,23 @@ def programs(directory: Path, monkeypatch: pytest.MonkeyPatch, **scripts: str) -
     ],
 )  # fmt: skip
 def test_the_engine_that_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scripts: dict[str, str], wanted: str | None, found: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    scripts: dict[str, str],
+    wanted: str | None,
+    found: str,
 ) -> None:
-    """docker before podman; without one each is told why."""
-    programs(tmp_path / "bin", monkeypatch, **scripts)
+    """docker before podman; without one each is told why. What they print is nobody's news."""
+    programs(tmp_path / "bin", monkeypatch, **{name: f"echo loud; {script}" for name, script in scripts.items()})
     if found in choose.ENGINES:
         assert find_engine(wanted) == found
+        assert capfd.readouterr() == ("", "")
         return
     with pytest.raises(BackendUnavailableError) as raised:
         find_engine(wanted)
     assert (str(raised.value), raised.value.exit_code) == (f"no container engine: {found}", 2)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_an_image_is_fetched_where_it_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -599,6 +641,18 @@ def test_ports_are_chosen_and_held(monkeypatch: pytest.MonkeyPatch) -> None:
         "nowhere:0 cannot be listened on: Name or service not known. --host takes an address of this machine; "
         "`fashion serve --stop` ends what --detach started"
     )
+
+
+def test_connections_that_linger_from_the_last_server_are_no_hindrance() -> None:
+    """Its port is free for the next one."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            connection, _ = listener.accept()
+            # Whoever closes first keeps the port for a while.
+            connection.close()
+            assert client.recv(1) == b""
+    assert with_free_ports(ServeOptions(port=port, rest_port=0)).port == port
 
 
 def test_what_can_be_served_is_told(tmp_path: Path) -> None:

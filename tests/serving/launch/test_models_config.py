@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from pathlib import Path
 
 import pytest
 from google.protobuf import text_format
@@ -98,7 +97,14 @@ def test_a_text_that_names_no_model_is_refused(text: str, message: str) -> None:
         follow(text, {}, [1], [])
 
 
-def test_a_file_for_a_server_without_labels(tmp_path: Path) -> None:
+def test_without_versions_none_is_asked_for() -> None:
+    """Labels stay where they were."""
+    config = model(follow(SHIPPED, {"stable": 2}, [], []))
+    assert list(config.model_version_policy.specific.versions) == []
+    assert dict(config.version_labels) == {"stable": 1}
+
+
+def test_a_file_for_a_server_without_labels() -> None:
     """Two versions at least, and one more than there are: the next one must not push a labelled one out."""
     config = model(fixed(SHIPPED, {}, []))
     assert config.model_version_policy.latest.num_versions == 2

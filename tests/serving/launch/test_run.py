@@ -13,6 +13,7 @@ import pytest
 from serving.launch import log, run
 from serving.launch.backends import ServeOptions
 from serving.launch.errors import ServerEndedError, ServeUsageError
+from tests.support.live import wait_until
 
 
 class Looks:
@@ -244,6 +245,51 @@ print("one\\ntwo\\n\\nthree", flush=True)
     assert server.wait() == 0
     assert capfd.readouterr().out == "one\ntwo\n\nthree\n"
     assert server.log() == ["first words"]
+
+
+def test_what_a_server_prints_at_its_end_is_no_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Once it was asked to stop its stdout is kept for when it fails; asked again it is not signalled."""
+    program = """
+import signal, sys
+def stop(number, _):
+    print("asked to end", flush=True)
+    sys.exit(3)
+signal.signal(signal.SIGTERM, stop)
+print("ready", file=sys.stderr, flush=True)
+signal.pause()
+"""
+    monkeypatch.setattr(run, "BACKENDS", {"binary": lambda _: [sys.executable, "-c", program]})
+    server = run._Process(ServeOptions(backend="binary"), show_log=False)
+    wait_until(lambda: server.log() == ["ready"])
+    assert server.alive()
+    server.serving = True
+    server.stop()
+    assert server.wait() == 3
+    assert not server.alive()
+    server.stop()
+    assert capfd.readouterr() == ("", "")
+    assert server.log() == ["ready", "asked to end"]
+
+
+@pytest.mark.parametrize("show_log", [True, False])
+def test_what_is_shown_of_a_servers_log(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], show_log: bool
+) -> None:
+    """What is news to the user: not where it listens and what it loads at the start, nor pages of usage."""
+    lines = [
+        "Running gRPC ModelServer at 127.0.0.1:8500 ...", "Exporting HTTP/REST API at:127.0.0.1:8501 ...",
+        "Exporting metrics at:x", "time Successfully loaded servable version {name: m version: 1}",
+        "time Done unloading servable version {name: m version: 1}", "1 is served by litert: x",
+        "1: 3 files are as signed with k", "Listening on 0.0.0.0 without TLS", "", "news", "usage: server", "  --port",
+    ]  # fmt: skip
+    program = f"import sys; print({chr(10).join(lines)!r}, file=sys.stderr)"
+    monkeypatch.setattr(run, "BACKENDS", {"embedded": lambda _: [sys.executable, "-c", program]})
+    server = run._Process(ServeOptions(backend="embedded"), show_log=show_log)
+    assert server.wait() == 0
+    assert capfd.readouterr() == ("", "\nnews\n" if show_log else "")
+    assert server.log() == [line.strip() for line in lines[3:] if line]
 
 
 def test_available_never_hides_a_wrong_flag(monkeypatch: pytest.MonkeyPatch) -> None:
