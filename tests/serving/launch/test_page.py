@@ -6,6 +6,7 @@ import importlib.util
 import sys
 from pathlib import Path
 
+import psutil  # type: ignore[import-untyped]
 import pytest
 
 from fashion_common.installation import install_command, module_command
@@ -13,6 +14,7 @@ from serving.launch import page as page_module
 from serving.launch.backends import ServeOptions
 from serving.launch.errors import ServeUsageError
 from serving.launch.page import check_page, page, page_command
+from tests.support.live import wait_until
 
 
 @pytest.mark.parametrize("missing", ["starlette", "uvicorn"])
@@ -36,9 +38,15 @@ def test_the_pages_command() -> None:
 
 
 def test_a_page_ends_with_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is started when the server is ready, and only where it is wanted."""
+    """It is started when the server is ready, and only where it is wanted; what it complains of is shown."""
     started = tmp_path / "started"
-    program = f"import pathlib, time; pathlib.Path({str(started)!r}).touch(); time.sleep(60)"
+    program = f"""
+import os, pathlib, sys, time
+print("asked:", repr(sys.stdin.read()), file=sys.stderr, flush=True)
+pathlib.Path({str(tmp_path / "new")!r}).write_text(str(os.getpid()))
+os.rename({str(tmp_path / "new")!r}, {str(started)!r})
+time.sleep(60)
+"""
     monkeypatch.setattr(page_module, "page_command", lambda _: [sys.executable, "-c", program])
     with (tmp_path / "stderr").open("w") as stderr:
         monkeypatch.setattr(sys, "stderr", stderr)
@@ -48,3 +56,6 @@ def test_a_page_ends_with_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyP
         with page(ServeOptions(), wanted=True) as start:
             assert not started.exists()
             start()
+            wait_until(started.exists)
+    assert (tmp_path / "stderr").read_text() == "asked: ''\n"
+    assert not psutil.pid_exists(int(started.read_text()))

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from serving.apis.status import Code
-from serving.embedded.observe.metrics import Metrics
+from serving.embedded.observe.metrics import Metrics, _ReservedFile
+from tests.support.records import file_size_limit
 
 # Counts requests of more and more models, as worker 0, and says how many calls did not fail.
 PROGRAM = """
@@ -167,6 +168,58 @@ def _bucket(name: str, labels: str, edge: float) -> str:
     """The series of a bucket."""
     le = f',le="{edge}"'
     return f"{name}_bucket{{{labels.format(le)}}}"
+
+
+@pytest.mark.parametrize(("before", "size", "after"), [(None, 2**16, 2**16), (10, 1000, 1000), (2000, 1000, 2000)])
+def test_a_workers_file_has_its_room_on_the_disk(tmp_path: Path, before: int | None, size: int, after: int) -> None:
+    """What is missing is written, behind what is there; one that is larger stays as it is."""
+    path = tmp_path / "counter_0.db"
+    if before is not None:
+        path.write_bytes(b"x" * before)
+    _ReservedFile.reserve(str(path), size)
+    content = path.read_bytes()
+    assert len(content) == after
+    assert content.rstrip(b"\0") == b"x" * (before or 0)
+
+
+@pytest.mark.parametrize(("before", "remains"), [(None, False), (2**16 - 1, False), (2**16, True)])
+def test_a_workers_file_that_has_no_room(tmp_path: Path, before: int | None, remains: bool) -> None:
+    """One that could not even be begun is gone: it could not be read."""
+    path = tmp_path / "counter_0.db"
+    if before is not None:
+        path.write_bytes(b"x" * before)
+    with file_size_limit(before or 1000), pytest.raises(OSError, match="File too large"):
+        _ReservedFile.reserve(str(path), 2**18)
+    assert path.exists() is remains
+
+
+def test_a_workers_file_doubles_before_it_is_full(tmp_path: Path) -> None:
+    """Every page of it is on the disk, and its numbers are read again."""
+    path = tmp_path / "counter_0.db"
+    file = _ReservedFile(str(path))
+    assert path.stat().st_size == 2**16
+    sizes = set()
+    for number in range(3000):
+        file.write_value(f"key{number}", float(number), 0.0)  # type: ignore[no-untyped-call]
+        sizes.add(path.stat().st_size)
+    file.close()  # type: ignore[no-untyped-call]
+    assert sizes == {2**16, 2**17}
+    assert path.stat().st_blocks * 512 >= path.stat().st_size
+    again = _ReservedFile(str(path))
+    assert again.read_value("key2999")[0] == 2999.0  # type: ignore[no-untyped-call]
+    again.close()  # type: ignore[no-untyped-call]
+
+
+def test_the_exposition_has_no_suffix_that_tf_serving_has_not() -> None:
+    """Of counters; of names that others choose it is left."""
+    metrics = Metrics()
+    metrics.request("a_total", "Predict", "GRPC", Code.OK, time.perf_counter())
+    metrics.record("m", "written", 1)
+    text = metrics.exposition().decode()
+    assert '\n:tensorflow:serving:request_count{model_name="a_total",status="OK"} 1.0\n' in text
+    assert '\n:fashion:recording:record_count{model_name="m",outcome="written"} 1.0\n' in text
+    assert "# TYPE :tensorflow:serving:request_count counter\n" in text
+    assert text.count("_total") == text.count('"a_total"')
 
 
 def test_a_full_directory(small: Path) -> None:
