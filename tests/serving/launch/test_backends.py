@@ -377,13 +377,42 @@ def test_an_image_that_cannot_be_fetched_is_a_reason_to_go_on(monkeypatch: pytes
         (["--label", "stable=-3"], "stable=-3: expected LABEL=VERSION, such as stable=3"),
         (["--backend", "other"], "'other' is not one of 'auto', 'container', 'binary', 'embedded'."),
         (["--engine", "other"], "'other' is not one of 'docker', 'podman'."),
+        (["--pull-to", "labels"], "Directory 'labels' is a file."),
+        *(
+            ([option, "models"], "File 'models' is a directory.")
+            for option in ("--require-signature", "--tls-cert", "--tls-key", "--tls-client-ca", "--token-file")
+        ),
     ],
 )
 def test_values_that_cannot_be(arguments: list[str], message: str) -> None:
     """They are told with what can."""
+    Path("labels").touch()
     result = serve("--print-command", *arguments)
     assert result.exit_code == 2
     assert result.stderr.splitlines()[-1].endswith(message)
+
+
+def test_the_help_says_what_is_taken_unless_it_is_said_otherwise() -> None:
+    """Of every option that takes a value, in its words."""
+    result = CliRunner().invoke(fashion, ["serve", "--help"], terminal_width=300)
+    options = re.findall(r"^  (--[\w-]+)(?: (.*?))?(?:  +|$)", result.stdout, re.MULTILINE)
+    kinds = {name: kind for name, kind in options if kind}
+    assert kinds == {
+        "--model-base-path": "DIR|ADDRESS", "--pull-to": "DIR", "--model-name": "TEXT", "--port": "INTEGER RANGE",
+        "--rest-port": "INTEGER RANGE", "--host": "TEXT", "--backend": "[auto|container|binary|embedded]",
+        "--engine": "[docker|podman]", "--image": "TEXT", "--label": "LABEL=VERSION",
+        "--require-signature": "PUBLIC_KEY", "--tls-cert": "FILE", "--tls-key": "FILE", "--tls-client-ca": "FILE",
+        "--token-file": "FILE", "--wait": "FLOAT RANGE",
+    }  # fmt: skip
+    words = " ".join(result.stdout.split())
+    assert re.findall(r"\[default: (.*?)\](?: |$)", words) == [
+        "models/fashion_mnist", "(the user's cache)", "(the last part of --model-base-path)", "8500; 0<=x<=65535",
+        "8501; 0<=x<=65535", "127.0.0.1", "auto", "tensorflow/serving:2.21.0", "120; x>=0",
+    ]  # fmt: skip
+    assert words.endswith(
+        "Example: fashion serve --rest-port 0 fashion serve --backend container --detach fashion serve --stop "
+        "fashion serve --print-command -- --rest_api_enable_cors_support"
+    )
 
 
 def test_values_at_their_edges() -> None:
