@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import re
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -149,6 +151,10 @@ def test_evidence_comes_back_from_json_as_it_was() -> None:
     [
         ({"compared": "ten"}, "evidence with compared 'ten'"),
         ({"compared": 3}, "evidence with 4 of 3 inputs agreeing"),
+        ({"agreeing": -1}, "evidence with -1 of 4 inputs agreeing"),
+        ({"largest_difference": "0"}, "evidence with largest_difference '0'"),
+        ({"inputs": "a.npy"}, "evidence with inputs 'a.npy'"),
+        ({"examples": [None]}, "evidence without example"),
         ({"baseline": None}, "evidence without side"),
         ({"candidate": {"server": ""}}, "evidence without name"),
         ({"flips": 3}, "evidence with flips 3"),
@@ -156,21 +162,93 @@ def test_evidence_comes_back_from_json_as_it_was() -> None:
         ({"date": 2026}, "evidence with date 2026"),
         (
             {"accuracy": {"labelled": 0, "both_right": 0, "only_baseline_right": 0, "only_candidate_right": 0}},
-            "0 labels",
+            "evidence with 0 labels",
+        ),
+        (
+            {"accuracy": {"labelled": 5, "both_right": 5, "only_baseline_right": 0, "only_candidate_right": 0}},
+            "evidence with 5 labels",
         ),
     ],
 )
 def test_what_is_no_evidence_is_refused_with_its_reason(change: dict[str, Any], error: str) -> None:
     """And with what would be."""
-    with pytest.raises(EvidenceError, match=error) as raised:
+    with pytest.raises(EvidenceError) as raised:
         Evidence.from_json(_evidence(_counted(4, 0)).to_json() | change)
     assert raised.value.exit_code == 2
-    assert "give what `fashion compare --json` printed" in str(raised.value)
+    assert str(raised.value) == f"{error}: give what `fashion compare --json` printed"
+
+
+def test_evidence_at_its_limits_is_read() -> None:
+    """No input agreeing, all of them labelled, and whole numbers where there may be fractions."""
+    record = _evidence(_counted(0, 4)).to_json()
+    counts = {"labelled": 4, "both_right": 1, "only_baseline_right": 0, "only_candidate_right": 2}
+    evidence = Evidence.from_json(record | {"accuracy": counts, "largest_difference": 1, "inputs": [7]})
+    assert (evidence.agreeing, evidence.agreement, evidence.largest_difference) == (0, 0.0, 1)
+    assert evidence.inputs == ("7",)
+    assert evidence.accuracy
+    assert (evidence.accuracy.baseline, evidence.accuracy.candidate, evidence.accuracy.p_value) == (0.25, 0.75, 0.5)
+    # Latencies and what else may be missing are those of a comparison without them.
+    for name in ("accuracy", "latencies", "flips", "examples", "inputs"):
+        record.pop(name)
+    bare = Evidence.from_json(record)
+    assert (bare.accuracy, bare.latencies, bare.flips, bare.examples, bare.inputs) == (None, (), (), (), ())
+
+
+def test_the_json_of_a_record_says_what_follows_from_its_counts() -> None:
+    """All of it, with the sides, the flips, the examples and what is known of the labels."""
+    comparison = Comparison()
+    comparison.add("a", _answer(0), _answer(0), label=0)
+    comparison.add("b", _answer(0, 0.91), _answer(1, 0.73), label=1)
+    evidence = _evidence(comparison, _LATENCY)
+    assert evidence.to_json() == {
+        "model_name": "fashion_mnist",
+        "date": evidence.date,
+        "baseline": {
+            "name": "stable", "server": "grpc://127.0.0.1:8500", "version": 6, "not_numbers": 0, "refused": 0,
+            "refusal": "",
+        },
+        "candidate": {
+            "name": "7", "server": "grpc://127.0.0.1:8500", "version": 7, "not_numbers": 0, "refused": 0,
+            "refusal": "",
+        },
+        "inputs": ("a.npy",),
+        "sha256": "00",
+        "compared": 2,
+        "agreeing": 1,
+        "largest_difference": pytest.approx(0.88),
+        "mean_difference": pytest.approx((0.88 + 0.72 + 8 * 0.02) / 20),
+        "accuracy": {
+            "baseline": 0.5, "candidate": 1.0, "p_value": 1.0, "labelled": 2, "both_right": 1,
+            "only_baseline_right": 0, "only_candidate_right": 1,
+        },
+        "latencies": (
+            {
+                "in_flight": 1, "baseline_p50_ms": 1.0, "baseline_p99_ms": 3.0, "baseline_requests": 900,
+                "candidate_p50_ms": 1.25, "candidate_p99_ms": 2.0, "candidate_requests": 800, "ratio": 1.25,
+            },
+        ),
+        "flips": ({"baseline": "T-shirt/top", "candidate": "Trouser", "count": 1},),
+        "examples": (
+            {
+                "name": "b", "label": "Trouser", "baseline": "T-shirt/top", "baseline_probability": 0.91,
+                "candidate": "Trouser", "candidate_probability": 0.73, "difference": pytest.approx(0.88),
+            },
+        ),
+        "agreement": 0.5,
+        "agreement_interval": evidence.interval,
+    }  # fmt: skip
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", evidence.date)
+
+
+def test_what_a_record_does_not_say_is_no_agreement() -> None:
+    """Of nothing compared nothing agrees, and the interval is everything."""
+    evidence = _evidence(Comparison())
+    assert (evidence.agreement, evidence.interval, evidence.accuracy) == (0.0, (0.0, 1.0), None)
 
 
 def test_json_that_is_no_object_is_no_evidence() -> None:
     """Nor is one without a count."""
-    with pytest.raises(EvidenceError, match="evidence is a JSON object, not list"):
+    with pytest.raises(EvidenceError, match=r"^evidence is a JSON object, not list: give what --json printed$"):
         Evidence.from_json([])
     record = _evidence(_counted(4, 0)).to_json()
     del record["compared"]
@@ -202,6 +280,29 @@ def test_latency_is_held_to_its_ratio(ratio: float, holds: bool) -> None:
     """Of the medians, for each number in flight."""
     texts = Thresholds(max_latency_ratio=ratio).objections(_evidence(_counted(1, 0), _LATENCY))
     assert texts == ([] if holds else [_SLOWER])
+    slow = replace(_LATENCY, in_flight=8, ratio=2.0)
+    texts = Thresholds(max_latency_ratio=ratio).objections(_evidence(_counted(1, 0), _LATENCY, slow))
+    assert texts == [
+        *([] if holds else [_SLOWER]),
+        f"latency is 2.00 times the baseline's with 8 in flight (p50 1.25 and 1.00 ms), more than {ratio:g}",
+    ]
+    assert Thresholds().objections(_evidence(_counted(1, 0), _LATENCY, slow)) == []
+
+
+def test_all_that_speaks_against_a_candidate_is_told() -> None:
+    """The failures first, then agreement, accuracy and latency."""
+    comparison = Comparison()
+    comparison.add("x", _answer(0), _answer(1), label=0)
+    comparison.add("y", _answer(0), _nan(), label=0)
+    candidate = replace(_CANDIDATE, refused=1, refusal="INTERNAL: no")
+    texts = Thresholds(0.5, 0.25, 1.24).objections(_evidence(comparison, _LATENCY, candidate=candidate))
+    assert texts == [
+        "1 answers of 7 are not numbers (NaN or infinite)",
+        "7 refused 1 inputs, stable (version 6) 0: INTERNAL: no",
+        "agreement 0.0000 (95 % interval 0.0000 to 0.6576, 2 inputs) is below 0.5",
+        "accuracy 0.0000 is 1.0000 below 1.0000 (p 0.5), more than 0.25",
+        _SLOWER,
+    ]
 
 
 def test_what_no_candidate_may_do_needs_no_threshold() -> None:
@@ -217,8 +318,13 @@ def test_what_no_candidate_may_do_needs_no_threshold() -> None:
         "1 answers of canary (version 7) are not numbers (NaN or infinite)",
         "canary (version 7) refused 2 inputs, stable (version 6) 0: INVALID_ARGUMENT: no",
     ]
+    # What both refuse speaks against neither.
+    equal = _counted(9, 0).evidence("m", replace(_BASELINE, refused=2), refusing, inputs=[], sha256="")
+    assert Thresholds().objections(equal) == []
 
 
 def test_a_side_is_named_with_its_version() -> None:
     """Once, where the name is the number."""
-    assert [str(side) for side in (_BASELINE, _CANDIDATE, Side("recorded"))] == ["stable (version 6)", "7", "recorded"]
+    sides = (_BASELINE, _CANDIDATE, Side("recorded"))
+    assert [str(side) for side in sides] == ["stable (version 6)", "7", "recorded"]
+    assert [side.number for side in sides] == ["version 6", "version 7", ""]

@@ -8,7 +8,17 @@ import re
 
 import pytest
 
-from fashion_common.errors import EXIT_FAILED, EXIT_USAGE, FashionError
+from fashion_common.errors import (
+    EXIT_FAILED,
+    EXIT_USAGE,
+    BasePathError,
+    EvidenceError,
+    FashionError,
+    LabelsError,
+    MisplacedModelError,
+    TokenFileError,
+    UnreadableBasePathError,
+)
 
 MODULES = ("fashion_common.errors", "training.errors", "serving.errors", "serving.launch.errors", "client.errors")
 # A class, alone or two spaces before what is said of it, behind the branches that lead to it.
@@ -42,3 +52,11 @@ def test_the_tree_is_what_the_module_has(name: str) -> None:
         assert issubclass(error, FashionError)
         assert error.exit_code in (EXIT_FAILED, EXIT_USAGE)
         assert error.__name__ == root or [base.__name__ for base in error.__bases__] == [tree[error.__name__]]
+
+
+def test_exit_codes_are_those_of_every_command_line() -> None:
+    """1: it failed; 2: it was asked wrongly."""
+    assert (EXIT_FAILED, EXIT_USAGE) == (1, 2)
+    wrong = (BasePathError, UnreadableBasePathError, MisplacedModelError, TokenFileError, EvidenceError)
+    assert {error.exit_code for error in wrong} == {EXIT_USAGE}
+    assert {error.exit_code for error in (FashionError, LabelsError)} == {EXIT_FAILED}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fashion_common.files import write_whole
+from fashion_common.files import sha256, whole_file, write_whole
 
 
 def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
@@ -20,6 +21,43 @@ def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
     write_whole(path, b"second")
     assert path.read_bytes() == b"second"
     assert list(path.parent.iterdir()) == [path]
+    write_whole(path, "é")
+    assert path.read_bytes() == b"\xc3\xa9"
+
+
+@pytest.mark.parametrize(("mode", "expected"), [({}, 0o644), ({"mode": 0o600}, 0o600)], ids=["as ever", "secret"])
+def test_who_may_read_a_file(tmp_path: Path, mode: dict[str, int], expected: int) -> None:
+    """Everybody, unless it is said otherwise; the mode of what was there before does not count."""
+    path = tmp_path / "file"
+    path.touch(0o666)
+    write_whole(path, "text", **mode)
+    assert stat.S_IMODE(path.stat().st_mode) == expected
+
+
+def test_a_file_that_is_being_written_lies_hidden_beside_its_place(tmp_path: Path) -> None:
+    """It is on the same disk, and begins with a dot and the file's name; whatever ends the writing, it is gone then."""
+    path = tmp_path / "new" / "file.json"
+    names: list[str] = []
+
+    def interrupted() -> None:
+        with whole_file(path) as file:
+            file.write(b"half")
+            names.extend(each.name for each in path.parent.iterdir())
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    (hidden,) = names
+    assert hidden.startswith(".file.json.")
+    assert list(path.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("size", [0, 1, 2**20, 2**20 + 1])
+def test_the_digest_of_a_file(tmp_path: Path, size: int) -> None:
+    """Of all of it, however large it is."""
+    path = tmp_path / "file"
+    path.write_bytes(b"x" * size)
+    assert sha256(path) == hashlib.sha256(b"x" * size).hexdigest()
 
 
 def test_a_failed_write_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,11 +128,12 @@ def test_a_full_device_is_an_error(tmp_path: Path) -> None:
     assert str(link.readlink()) == "/dev/full"
 
 
-def test_standard_output_by_name_keeps_what_was_printed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["/proc/self/fd/1", "/dev/fd/1", "/dev/stdout"])
+def test_standard_output_by_name_keeps_what_was_printed(tmp_path: Path, name: str) -> None:
     """`/dev/stdout` is appended to, also where it is a regular file."""
     program = (
         "from pathlib import Path; from fashion_common.files import write_whole; print('first', flush=True); "
-        "write_whole(Path('/proc/self/fd/1'), 'second')"
+        f"write_whole(Path('{name}'), 'second')"
     )
     out = tmp_path / "out"
     with out.open("wb") as file:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from fashion_common.installation import module_command
+from fashion_common import installation
+from fashion_common.installation import install_command, module_command, state_directory
 
 _MODULE = "import json, random, sys; print(json.dumps([__name__, sys.argv[1:], random.__file__, sys.path]))"
 
@@ -40,3 +41,28 @@ def test_the_working_directory_is_not_on_the_path(safe_path: str, tmp_path: Path
     assert Path(random_file).parent == Path(os.__file__).parent
     assert str(library) in path
     assert not {"", str(directory)} & set(path)
+
+
+def test_an_extra_is_installed_from_the_checkout_or_from_an_index(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the checkout where we run from one."""
+    root = Path(__file__).resolve().parents[2]
+    assert install_command("train") == f"pip install -e '{root}[train]'"
+    monkeypatch.setattr(installation, "__file__", str(tmp_path / "site-packages" / "fashion_common" / "x.py"))
+    assert install_command("train") == "pip install 'fashion-mnist-serving[train]'"
+
+
+@pytest.mark.parametrize("variable", [None, "", "relative/state"])
+def test_detached_servers_keep_their_state_in_the_home_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str | None
+) -> None:
+    """Unless XDG_STATE_HOME names another place, which is absolute."""
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    if variable is None:
+        monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    else:
+        monkeypatch.setenv("XDG_STATE_HOME", variable)
+    assert state_directory() == tmp_path / ".local" / "state" / "fashion-serving"
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "other"))
+    assert state_directory() == tmp_path / "other" / "fashion-serving"

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import re
 import signal
+import sys
 import threading
 from pathlib import Path
 
@@ -62,8 +64,49 @@ def test_the_history_has_every_move(base: Path) -> None:
     assert first == Move(first.time, "stable", 2, 5, "promote", "better boots", {"agreement": 0.99})
     assert second == Move(second.time, "stable", 5, None, "label", "")
     assert third == Move(third.time, "blue", None, 1, "label", "")
-    assert first.time.endswith("+00:00")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", first.time)
+    assert second.time == third.time
     assert read_labels(base).last_move("stable") == second
+    assert (
+        (base / "labels.json").read_text()
+        == f"""{{
+  "labels": {{
+    "blue": 1
+  }},
+  "history": [
+    {{
+      "time": "{first.time}",
+      "label": "stable",
+      "before": 2,
+      "after": 5,
+      "action": "promote",
+      "reason": "better boots",
+      "evidence": {{
+        "agreement": 0.99
+      }}
+    }},
+    {{
+      "time": "{second.time}",
+      "label": "stable",
+      "before": 5,
+      "after": null,
+      "action": "label",
+      "reason": "",
+      "evidence": null
+    }},
+    {{
+      "time": "{third.time}",
+      "label": "blue",
+      "before": null,
+      "after": 1,
+      "action": "label",
+      "reason": "",
+      "evidence": null
+    }}
+  ]
+}}
+"""
+    )
     assert read_labels(base).last_move("green") is None
 
 
@@ -140,15 +183,61 @@ def test_what_cannot_be_read_or_written_is_told(base: Path, monkeypatch: pytest.
 
 @pytest.mark.parametrize(
     ("label", "good"),
-    [("a", True), ("x" * 100, True), ("x" * 101, False), ("", False), ("a b", False), ("a:b", False), ("a=b", False)],
-)
+    [
+        ("a", True), ("x" * 100, True), ("x" * 101, False), ("", False), ("a b", False), ("a:b", False),
+        ("a=b", False), ("a/b", False), ("a\tb", False), ("a\n", False),
+    ],
+)  # fmt: skip
 def test_what_a_label_may_be(label: str, good: bool) -> None:
-    """1 to 100 characters that a URL of TF Serving's can name."""
+    """1 to 100 characters that a URL of TF Serving's can name; an error quotes no more of it."""
     if good:
         assert check_label(label) == label
     else:
-        with pytest.raises(LabelsError, match="is no label: 1 to 100 characters without / : = and spaces"):
+        with pytest.raises(LabelsError) as raised:
             check_label(label)
+        assert str(raised.value) == f"{label[:100]!r} is no label: 1 to 100 characters without / : = and spaces"
+        assert raised.value.exit_code == 1
+
+
+def test_the_labels_of_another_base_path_are_taken_over_as_they_are(base: Path) -> None:
+    """Byte for byte, a version 0 too; what is no file of labels changes nothing."""
+    text = b'{"history": [], "labels": {"blue": 0}}'
+    with labels_writer(base) as writer:
+        writer.replace(text)
+        assert writer.labels == Labels({"blue": 0})
+        with pytest.raises(LabelsError, match="is damaged"):
+            writer.replace(b"{}")
+        assert writer.labels == read_labels(base) == Labels({"blue": 0})
+    assert (base / "labels.json").read_bytes() == text
+
+
+def test_a_refused_move_moves_none_of_its_labels(base: Path) -> None:
+    """Of two labels, one of which is none, neither has its version."""
+    with labels_writer(base) as writer:
+        with pytest.raises(LabelsError, match="is no label"):
+            writer.move({"blue": 1, "a b": 2}, action="label")
+        assert writer.labels == Labels()
+    assert not (base / "labels.json").exists()
+
+
+def test_a_base_path_whose_versions_cannot_be_listed(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No label is moved, for the version that it had is not known."""
+
+    def denied(_path: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    with labels_writer(base) as writer:
+        monkeypatch.setattr(Path, "iterdir", denied)
+        with pytest.raises(LabelsError, match=rf"^{re.escape(str(base))} cannot be read: Permission denied$"):
+            writer.move({"blue": 1}, action="label")
+
+
+def test_a_system_without_file_locks(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told where labels can be moved."""
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    text = r"^labels need the file locks of Linux or macOS: move them there, or in WSL$"
+    with pytest.raises(LabelsError, match=text), labels_writer(base):
+        pass
 
 
 def test_of_two_writers_one_waits_or_is_told(base: Path) -> None:

@@ -18,6 +18,7 @@ from fashion_common.layout import check_base_path, version_directories, version_
         ("00000123", 123),
         (str(2**63 - 1), 2**63 - 1),
         (str(2**63), None),
+        ("0" * 18 + "7", 7),
         ("0" * 20, None),
         ("", None),
         ("-3", None),
@@ -43,6 +44,8 @@ def test_versions_are_the_directories_that_have_a_number_for_a_name(tmp_path: Pa
     (tmp_path / "9").write_text("a file")
 
     assert version_directories(tmp_path) == {2: tmp_path / "2", 10: tmp_path / "10"}
+    (tmp_path / "002").mkdir()
+    assert version_directories(tmp_path)[2] == tmp_path / "2"
     assert version_directories(tmp_path / "9") == {}
     assert version_directories(tmp_path / "missing") == {}
 
@@ -71,15 +74,16 @@ def test_a_base_path_without_versions_says_what_is_wrong_and_what_to_do(tmp_path
         assert not isinstance(caught.value, MisplacedModelError)
 
 
-def test_a_model_where_its_versions_should_be_is_recognized(tmp_path: Path) -> None:
+@pytest.mark.parametrize("file", ["saved_model.pb", "saved_model.pbtxt", "model.tflite"])
+def test_a_model_where_its_versions_should_be_is_recognized(tmp_path: Path, file: str) -> None:
     """The mistake is often made: the text says where the model belongs."""
-    (tmp_path / "saved_model.pb").write_bytes(b"")
+    (tmp_path / file).write_bytes(b"")
 
     with pytest.raises(MisplacedModelError) as caught:
         check_base_path("m", tmp_path)
 
     assert str(caught.value) == (
-        f"{tmp_path} holds saved_model.pb itself: a base path holds numbered versions. "
+        f"{tmp_path} holds {file} itself: a base path holds numbered versions. "
         f"Move the model to {tmp_path}/1, or give the parent when {tmp_path.name} is the version"
     )
 
@@ -93,4 +97,12 @@ def test_a_base_path_that_cannot_be_read_says_why(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(Path, "iterdir", denied)
 
     with pytest.raises(UnreadableBasePathError, match=f"^Cannot read base path {tmp_path}: Permission denied$"):
+        check_base_path("m", tmp_path)
+
+    def unknown(_path: Path) -> None:
+        raise OSError("stale")
+
+    monkeypatch.setattr(Path, "iterdir", unknown)
+
+    with pytest.raises(UnreadableBasePathError, match=f"^Cannot read base path {tmp_path}: stale$"):
         check_base_path("m", tmp_path)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import ssl
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+import trustme
 
 from fashion_common.installation import state_directory
 from fashion_common.running import RunningServer, forget, read_record, recorded, running_servers, version_states
@@ -98,8 +100,51 @@ def test_what_a_server_says_of_its_versions_and_labels(tmp_path: Path) -> None:
     assert paths[-1] == "/v1/models/m/labels/a%3Fb/metadata"
 
 
+@pytest.mark.parametrize("token", ["", "fashion_secret"])
+def test_a_server_is_asked_with_the_token_of_its_configuration(tmp_path: Path, token: str) -> None:
+    """For its state, its labels and its metrics; with none where it has none."""
+    asked: list[tuple[str, str | None]] = []
+
+    def answer(headers: Mapping[str, str]) -> tuple[int, bytes]:
+        asked.append((headers[":path"], headers.get("authorization")))
+        return 200, "requests 3 \u00b5".encode()
+
+    if token:
+        (tmp_path / "own.token").write_text(token)
+    with http_server(answer) as port:
+        running = server(tmp_path, f"http://127.0.0.1:{port}/v1/models/m")._replace(config_dir=str(tmp_path))
+        assert running.token == token
+        assert running.metrics() == "requests 3 \u00b5"
+        assert running.states() == {}
+        assert running.version_of("stable") is None
+    paths = ("/monitoring/prometheus/metrics", "/v1/models/m", "/v1/models/m/labels/stable/metadata")
+    assert asked == [(path, f"Bearer {token}" if token else None) for path in paths]
+
+
+def test_a_server_with_a_certificate_of_its_own_is_asked(tmp_path: Path) -> None:
+    """It is on this machine: nobody has to vouch for it."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("other.example").configure_cert(context)
+    with http_server(lambda _: (200, b"{}"), context=context) as port:
+        assert server(tmp_path, f"https://127.0.0.1:{port}/v1/models/m").metrics() == "{}"
+
+
+def test_servers_are_listed_in_the_order_of_their_ports(tmp_path: Path) -> None:
+    """With all that is recorded of them; their records are text with one line."""
+    one = server(tmp_path)._replace(public_keys=("a.pub",), tls_files=("key", "cert"))
+    two = server(tmp_path, "http://127.0.0.1:2/v1/models/m")
+    state = state_directory()
+    with recorded(two, state / "8600"), recorded(one, state / "8500"):
+        assert running_servers(tmp_path) == [one, two]
+        assert (state / "8600" / "running.json").read_text() == json.dumps(two._asdict()) + "\n"
+        (state / "8700").mkdir()
+        (state / "8700" / "running.json").write_text(json.dumps(one._asdict()))
+        assert running_servers(tmp_path) == [one, two], "one without a lock runs no more"
+
+
 def test_nobody_answers(tmp_path: Path) -> None:
     """No versions then, and no label."""
     url = f"http://127.0.0.1:{free_port()}/v1/models/m"
     assert version_states(url) == {}
     assert server(tmp_path, url).version_of("stable") is None
+    assert server(tmp_path, url).metrics() == ""

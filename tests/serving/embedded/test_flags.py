@@ -150,6 +150,34 @@ def test_numbers_that_tf_serving_takes_below_zero(name: str) -> None:
     assert getattr(parse([f"--{name}=-1"]), name) == -1
 
 
+def test_a_boolean_takes_the_next_word_only_if_it_is_one() -> None:
+    """Of true and false."""
+    assert parse(["--verbose", "--port=1"]) == Flags(verbose=True, port=1)
+    assert parse(["--verbose", "FALSE", "--port", "1"]) == Flags(verbose=False, port=1)
+    assert parse(["--verbose", "TRUE"]) == Flags(verbose=True)
+    with pytest.raises(ServerConfigError, match=r"^unknown argument: yes$"):
+        parse(["--verbose", "yes"])
+    with pytest.raises(ServerConfigError, match=r"^unknown argument: ---port=1: did you mean --port\?$"):
+        parse(["---port=1"])
+
+
+@pytest.mark.parametrize(
+    ("name", "choices"),
+    [
+        ("reload_from", "loopback, anyone, nobody"),
+        ("log_format", "text, json"),
+        ("runtime", "tensorflow, litert"),
+    ],
+)
+def test_a_flag_of_choices(name: str, choices: str) -> None:
+    """Takes each of them, and says which there are."""
+    for choice in choices.split(", "):
+        assert getattr(parse([f"--{name}={choice}"]), name) == choice
+    with pytest.raises(ServerConfigError) as raised:
+        parse([f"--{name}=other"])
+    assert str(raised.value) == f"Couldn't interpret value other for flag {name}: expected one of {choices}"
+
+
 def test_a_flag_that_is_given_twice() -> None:
     """The last one counts, as in TF Serving."""
     assert parse(["--port=1", "--port=2"]).port == 2
@@ -165,8 +193,19 @@ def test_usage_has_a_line_for_every_flag() -> None:
     assert [re.match(r"  --(\w+)=", line)[1] for line in lines] == [  # type: ignore[index]
         field.name for field in fields(Flags)
     ]
-    assert "  --port=8500 " in usage()
-    assert groups[-1].startswith("Example: ")
+    assert groups[0] == "usage: python -m serving.embedded [flags]"
+    for name, default in (
+        ("port", "8500"),
+        ("rest_api_port", ""),
+        ("verbose", "false"),
+        ("flush_filesystem_caches", "true"),
+    ):
+        (field,) = (field for field in fields(Flags) if field.name == name)
+        assert f"  {f'--{name}={default}':<44}  {field.metadata['help']}\n" in usage()
+    assert usage().endswith(
+        "\n\nExample: python -m serving.embedded --port=8500 --rest_api_port=8501 --model_name=fashion_mnist "
+        "--model_base_path=$PWD/models/fashion_mnist\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -206,6 +245,17 @@ def test_flags_that_are_ignored(flags: Flags, notice: str) -> None:
         (Flags(workers=2, port=0), "--workers needs ports of its own"),
         (Flags(workers=2, rest_api_port=0), "--workers needs ports of its own"),
         (Flags(workers=2, grpc_socket_path="x"), "--workers needs ports of its own"),
+        (
+            Flags(workers=2, metrics_port=0),
+            "--workers needs ports of its own: give --port and --rest_api_port, no 0, no socket$",
+        ),
+        (
+            Flags(shadow_label="canary"),
+            (
+                "^--shadow_label is given without metrics, which have its results: give --monitoring_config_file or "
+                "--metrics_port$"
+            ),
+        ),
     ],
 )
 def test_flags_that_are_refused(flags: Flags, reason: str) -> None:
@@ -232,4 +282,41 @@ def test_the_images_environment(
 
     flags = parse(arguments)
 
+    assert (flags.model_name, flags.model_base_path) == (name, base_path)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        Flags(port=0, rest_api_port=0),
+        Flags(port=-1, rest_api_port=-1),
+        Flags(port=0, rest_api_port=0, metrics_port=0),
+        Flags(port=1, rest_api_port=2, metrics_port=3, workers=2),
+        Flags(port=0, workers=1, grpc_socket_path="x"),
+        Flags(shadow_label="canary", metrics_port=1),
+        Flags(shadow_label="canary", monitoring_config_file="x"),
+        Flags(batching_parameters_file="x", enable_batching=True),
+        Flags(record_sampling_rate=0.5, record_filename_prefix="x"),
+    ],
+)
+def test_flags_that_go_together(flags: Flags) -> None:
+    """Free ports are not the same one; what another flag needs is there."""
+    assert notices(flags) == []
+
+
+@pytest.mark.parametrize(
+    ("environment", "arguments", "name", "base_path"),
+    [
+        ({}, [], "default", ""),
+        ({"MODEL_NAME": "m"}, [], "m", ""),
+        ({"MODEL_BASE_PATH": "/models"}, [], "default", "/models/model"),
+        ({"MODEL_NAME": "", "MODEL_BASE_PATH": ""}, [], "default", ""),
+        ({"MODEL_BASE_PATH": "/models"}, ["--model_name=n"], "n", "/models/n"),
+    ],
+)
+def test_half_of_the_images_environment(
+    environment: dict[str, str], arguments: list[str], name: str, base_path: str
+) -> None:
+    """The official image calls a model without a name `model`."""
+    flags = parse(arguments, environment)
     assert (flags.model_name, flags.model_base_path) == (name, base_path)

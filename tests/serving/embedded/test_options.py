@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,8 @@ from serving.embedded.flags import Flags
 from serving.embedded.inference.batch_queue import BatchingOptions
 from serving.embedded.limits import Limits
 from serving.embedded.models.storage import VersionDirectory
-from serving.errors import InvalidArgument, ServerConfigError
+from serving.errors import FailedPrecondition, InvalidArgument, ServerConfigError
+from tests.support.keys import key_pair, write_version
 
 
 @pytest.fixture
@@ -231,3 +235,113 @@ def test_where_the_metrics_are(tmp_path: Path) -> None:
     assert options.metrics_path(Flags(metrics_port=9090)) == "/monitoring/prometheus/metrics"
     assert options.metrics_path(Flags(metrics_port=9090, monitoring_config_file=file)) == "/m"
     assert options.metrics_path(Flags(metrics_port=9090, monitoring_config_file=off)) == ""
+
+
+def test_the_models_of_the_flags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One, by its name and absolute base path; or those of the file. Without either the start ends."""
+    monkeypatch.chdir(tmp_path)
+    (model,) = options.model_server_config(Flags(model_name="m", model_base_path="models")).model_config_list.config
+    assert (model.name, model.base_path, model.model_platform) == ("m", f"{tmp_path}/models", "tensorflow")
+    file = written(tmp_path / "models.config", "model_config_list { config { name: 'a' } config { name: 'b' } }")
+    config = options.model_server_config(Flags(model_config_file=file, model_base_path="models"))
+    assert [each.name for each in config.model_config_list.config] == ["a", "b"]
+    with pytest.raises(ServerConfigError) as raised:
+        options.model_server_config(Flags())
+    assert str(raised.value) == (
+        "--model_base_path is missing: give the directory that holds the model's versions, or --model_config_file"
+    )
+    with pytest.raises(ServerConfigError) as raised:
+        options.model_server_config(Flags(model_base_path="s3://key:secret@host/m"))
+    assert str(raised.value) == (
+        "s3://host/m is an address, and this server reads this machine's disk only: `fashion pull s3://host/m --watch` "
+        "brings its versions there, `fashion serve --model-base-path` serves them too"
+    )
+
+
+def test_what_the_flags_say_of_recording(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it begins, which may be a directory, and how large its files become: each worker has room for two."""
+    monkeypatch.chdir(tmp_path)
+    assert options.request_logging(Flags()) is None
+    for prefix, absolute in (("r", f"{tmp_path}/r"), ("d/", f"{tmp_path}/d/"), ("/r", "/r")):
+        flags = Flags(record_filename_prefix=prefix, record_sampling_rate=0.5)
+        assert options.request_logging(flags) == (absolute, 0.5)
+    flags = Flags(record_max_file_bytes=1000, record_max_total_bytes=8000, record_max_file_seconds=7.0, workers=2)
+    for changed, file_bytes in ((flags, 1000), (replace(flags, workers=4), 1000), (replace(flags, workers=5), 800)):
+        made: Any = options.recording_writer(changed)
+        assert made.keywords == {"max_file_bytes": file_bytes, "max_age_seconds": 7.0, "max_total_bytes": 8000}
+
+
+def test_what_runtimes_are_told() -> None:
+    """The flags of each."""
+    flags = Flags(
+        runtime="litert", prefer_tflite_model=True, saved_model_tags="serve,gpu", num_tflite_pools=2,
+        num_tflite_interpreters_per_pool=3,
+    )  # fmt: skip
+    told = options.runtime_options(flags)
+    assert told == ("litert", True, ("serve", "gpu"), options.session_config(flags).SerializeToString(), 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "times"),
+    [
+        ("", (None, None, None)),
+        ("grpc.max_connection_idle_ms=1500", (1.5, None, None)),
+        ("grpc.max_connection_age_ms=2000,grpc.max_connection_age_grace_ms=0", (None, 2.0, 0.0)),
+        ("grpc.max_connection_age_ms=-1", (None, None, None)),
+        ("grpc.max_connection_age_ms=2147483647", (None, None, None)),
+        ("grpc.max_connection_age_ms=2147483646", (None, 2147483.646, None)),
+        ("grpc.max_connection_age_ms=soon,,a=b", (None, None, None)),
+    ],
+)
+def test_how_long_connections_may_live(arguments: str, times: tuple[float | None, ...]) -> None:
+    """gRPC's arguments are in milliseconds; -1, and the largest, are no end."""
+    flags = Flags(grpc_channel_arguments=arguments)
+    limits = options.limits(flags)
+    made = options.connection_options(flags, limits)
+    assert (made.max_idle, made.max_age, made.max_age_grace) == times
+    assert made.limits is limits
+
+
+def test_the_text_of_an_argument_without_a_value() -> None:
+    """It says what is expected."""
+    with pytest.raises(ServerConfigError) as raised:
+        options.limits(Flags(grpc_channel_arguments="grpc.x"))
+    assert str(raised.value) == "--grpc_channel_arguments: grpc.x has no value: expected grpc.x=..."
+
+
+def test_every_limit_has_its_flag() -> None:
+    """Of those that have one."""
+    flags = Flags(
+        max_concurrent_requests=1, max_request_bytes=2, max_request_rows=3, max_tensor_bytes=4, max_request_elements=5,
+        max_bytes_in_flight=6, max_connections=7, max_connections_per_address=8, header_timeout_seconds=9.0,
+        stall_timeout_seconds=10.0, idle_timeout_seconds=11.0,
+    )  # fmt: skip
+    assert options.limits(flags) == Limits(
+        max_concurrent_requests=1, max_body_bytes=2, max_message_bytes=2, max_request_rows=3, max_tensor_bytes=4,
+        max_request_elements=5, max_bytes_in_flight=6, max_connections=7, max_connections_per_address=8,
+        header_timeout_seconds=9.0, stall_timeout_seconds=10.0, idle_timeout_seconds=11.0,
+    )  # fmt: skip
+
+
+def test_a_signature_is_checked_by_the_keys_of_the_flag(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """One of several is enough; the log says which, and a version that none signed is refused."""
+    caplog.set_level(logging.INFO)
+    pair, other = key_pair(tmp_path, "release"), key_pair(tmp_path, "other")
+    signed, unsigned = (VersionDirectory(write_version(tmp_path / name)) for name in ("1", "2"))
+    pair.sign(tmp_path / "1")
+    check = options.signature_check(Flags(require_signature=f"{other.public},,{pair.public}"))
+    assert check
+    check(signed)
+    (message,) = caplog.messages
+    assert re.fullmatch(rf"{tmp_path}/1: \d+ files are as signed with {pair.public}", message)
+    with pytest.raises(FailedPrecondition) as raised:
+        check(unsigned)
+    assert str(raised.value) == "--require_signature: the version is not signed: it has no model.sig"
+
+
+def test_who_may_ask(tmp_path: Path) -> None:
+    """Everybody, unless a file has tokens."""
+    assert options.access(Flags()).lets_everybody_in
+    tokens = written(tmp_path / "tokens", "# nobody")
+    made = options.access(Flags(token_file=tokens))
+    assert (made.lets_everybody_in, made.certificates) == (False, None)

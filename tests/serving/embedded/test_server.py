@@ -1,24 +1,163 @@
-"""The server in this process: what its end leaves."""
+"""The server in this process: its start, what it tells of itself, and what its end leaves."""
 
 from __future__ import annotations
 
+import json
+import threading
+import time
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from fashion_common.layout import MANIFEST_FILE
 from serving.embedded.flags import Flags
 from serving.embedded.inference.model import LoadedModel
-from serving.embedded.server import ModelServer
+from serving.embedded.models.storage import VersionDirectory
+from serving.embedded.server import Addresses, ModelServer
+from serving.errors import ServerConfigError
 from tests.support.fakes import FakeServable
 
 
-def test_every_model_is_freed_when_the_server_stops(tmp_path: Path) -> None:
-    """Once, and also when it is told to stop again."""
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    """A model base path with version 1."""
     (tmp_path / "1").mkdir()
     (tmp_path / "1" / "saved_model.pb").touch()
+    return tmp_path
+
+
+def server_of(base: Path, servable: FakeServable | None = None, **flags: Any) -> ModelServer:
+    """A server of such a model, which ends within a second; without gRPC unless it is asked for."""
+    made = servable or FakeServable(1)
+    settings = {
+        "port": -1, "model_name": "m", "model_base_path": str(base), "shutdown_grace_seconds": 1.0,
+        "file_system_poll_wait_seconds": 0.05, **flags,
+    }  # fmt: skip
+    return ModelServer(Flags(**settings), lambda name, number, _: LoadedModel(name, number, made))
+
+
+def test_every_model_is_freed_when_the_server_stops(base: Path) -> None:
+    """Once, and also when it is told to stop again."""
     servable = FakeServable(1)
-    flags = Flags(port=0, model_name="m", model_base_path=str(tmp_path), shutdown_grace_seconds=1)
-    server = ModelServer(flags, lambda name, number, _: LoadedModel(name, number, servable))
+    server = server_of(base, servable, port=0)
     assert server.start().grpc
     assert not servable.closed.is_set()
     for _ in range(2):
         server.stop()
         assert servable.closes == 1
+
+
+def test_a_server_listens_where_it_is_told_to(base: Path) -> None:
+    """Each port by its flag; what is off has no address. It waits until it is told to stop."""
+    server = server_of(base)
+    assert server.start() == Addresses(None, None, None)
+    assert server.wait(0) is False
+    server.stop()
+    assert server.wait(0) is True
+    server = server_of(base, rest_api_port=0, metrics_port=0)
+    addresses = server.start()
+    assert addresses.grpc is None
+    assert addresses.rest
+    assert addresses.metrics
+    assert addresses.rest.rpartition(":")[0] == addresses.metrics.rpartition(":")[0] == "127.0.0.1"
+    assert addresses.rest != addresses.metrics
+    server.stop()
+    server = server_of(base, rest_api_port=-1)
+    assert server.start() == Addresses(None, None, None)
+    server.stop()
+
+
+def test_a_configuration_that_cannot_be_ends_the_start(tmp_path: Path) -> None:
+    """In TF Serving's words."""
+    config = tmp_path / "models.config"
+    config.write_text("model_config_list { config { name: 'm' base_path: '/m' } }")
+    server = server_of(tmp_path, model_config_file=str(config))
+    with pytest.raises(ServerConfigError) as raised:
+        server.start()
+    assert str(raised.value) == (
+        "Failed to start server. Error: INVALID_ARGUMENT: Illegal setting neither ModelServerConfig::model_type "
+        "(deprecated) nor ModelServerConfig::model_platform."
+    )
+    server.stop()
+
+
+def test_a_start_that_is_to_end_opens_nothing(base: Path) -> None:
+    """However long a model still loads."""
+    gate, stopping = threading.Event(), threading.Event()
+
+    def load(name: str, number: int, _: VersionDirectory) -> LoadedModel:
+        stopping.set()
+        assert gate.wait(30)
+        return LoadedModel(name, number, FakeServable(number))
+
+    flags = Flags(
+        port=0,
+        model_name="m",
+        model_base_path=str(base),
+        shutdown_grace_seconds=0.1,
+        file_system_poll_wait_seconds=0.05,
+    )
+    server = ModelServer(flags, load, stopping)
+    assert server.start() == Addresses(None, None, None)
+    begin = time.monotonic()
+    server.stop()
+    assert time.monotonic() - begin < 10
+    gate.set()
+
+
+def test_work_for_the_event_loop(base: Path) -> None:
+    """Is done at once as long as there is none, and then in its thread."""
+    names: list[str] = []
+    done = threading.Event()
+
+    def work() -> None:
+        names.append(threading.current_thread().name)
+        done.set()
+
+    server = server_of(base)
+    server.call_soon(work)
+    assert names == ["MainThread"]
+    server.start()
+    done.clear()
+    server.call_soon(work)
+    assert done.wait(10)
+    assert names == ["MainThread", "event-loop"]
+    server.stop()
+
+
+def test_what_a_version_answered_to_the_test_set_is_among_the_metrics(base: Path) -> None:
+    """Where its manifest has it; without metrics nobody looks."""
+    distribution = {"classes": [3, 0], "confidence": [0] * 9 + [3]}
+    (base / "1" / MANIFEST_FILE).parent.mkdir()
+    (base / "1" / MANIFEST_FILE).write_text(json.dumps({"files": {}, "metrics": {"test_distribution": distribution}}))
+    server = server_of(base, metrics_port=0)
+    server.start()
+    assert server._metrics
+    text = server._metrics.exposition().decode()
+    assert (
+        ':fashion:distribution:prediction_count{class_id="0",model_name="m",source="test_set",version="1"} 3.0' in text
+    )
+    server.stop()
+    server = server_of(base)
+    server.start()
+    assert server._metrics is None
+    server.stop()
+
+
+@pytest.mark.parametrize(
+    ("flags", "compares"),
+    [
+        ({}, False),
+        ({"metrics_port": 0}, False),
+        ({"shadow_label": "canary"}, False),
+        ({"shadow_label": "canary", "metrics_port": 0}, True),
+    ],
+)
+def test_a_shadow_needs_a_label_and_metrics(base: Path, flags: dict[str, Any], compares: bool) -> None:
+    """Which have its results."""
+    server = server_of(base, **flags)
+    assert (server._shadow is not None) is compares
+    assert len(server._interceptor.samplers) == 1 + compares
+    server.start()
+    server.stop()

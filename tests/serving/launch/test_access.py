@@ -10,6 +10,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -22,7 +23,14 @@ from fashion_common.installation import TOKEN_FILE
 from fashion_common.tokens import OWN_LINE_VARIABLE, entry
 from serving.apis.messages import SSLConfig
 from serving.launch import cli
-from serving.launch.access import environment, follow_certificates, ssl_config, write_access
+from serving.launch.access import (
+    check_access,
+    check_backend,
+    environment,
+    follow_certificates,
+    ssl_config,
+    write_access,
+)
 from serving.launch.backends import SSL_FILE, ServeOptions, binary, container, embedded
 from serving.launch.errors import ServeUsageError
 from serving.launch.page import page_command
@@ -127,6 +135,83 @@ def test_what_is_written_is_nobody_elses(files: Files, tmp_path: Path, backend: 
         assert token not in str(environment(options))
     else:
         assert OWN_LINE_VARIABLE not in environment(options)
+
+
+@pytest.mark.parametrize(
+    ("settings", "error"),
+    [
+        ({"tls_cert": True}, "a certificate needs its key: give both --tls-cert and --tls-key"),
+        ({"tls_key": True}, "a certificate needs its key: give both --tls-cert and --tls-key"),
+        ({"tls_client_ca": True}, "--tls-client-ca is for a server with TLS: give --tls-cert and --tls-key too"),
+        (
+            {"tls_cert": True, "tls_key": True, "server_flags": ("--ssl_config_file=x",)},
+            "--ssl_config_file after -- contradicts --tls-cert: give one of them",
+        ),
+        (
+            {"token_file": True, "web": True},
+            (
+                "--web would let everybody ask who reaches the page: start `fashion web --token-file`, or with a "
+                "client certificate, by yourself"
+            ),
+        ),
+        (
+            {"tls_cert": True, "tls_key": True, "tls_client_ca": True, "web": True},
+            (
+                "--web would let everybody ask who reaches the page: start `fashion web --token-file`, or with a "
+                "client certificate, by yourself"
+            ),
+        ),
+        ({"tls_cert": True, "tls_key": True, "web": True}, ""),
+        ({"server_flags": ("--ssl_config_file=x",), "web": True}, ""),
+    ],
+)
+def test_who_may_ask_is_checked_first(files: Files, tmp_path: Path, settings: dict[str, Any], error: str) -> None:
+    """What contradicts itself is told to the letter; TLS alone lets a page be shown."""
+    tokens = tmp_path / "tokens"
+    tokens.write_text(entry("ann", "secret", ["read"]).line)
+    paths = {"tls_cert": files.cert, "tls_key": files.key, "tls_client_ca": files.ca, "token_file": tokens}
+    web = settings.pop("web", False)
+    options = ServeOptions(**{name: paths.get(name, value) for name, value in settings.items()})
+    if not error:
+        check_access(options, web=web)
+        return
+    with pytest.raises(ServeUsageError) as raised:
+        check_access(options, web=web)
+    assert str(raised.value) == error
+
+
+def test_what_tf_serving_cannot_be_asked_for(files: Files, tmp_path: Path) -> None:
+    """Tokens, and client certificates, which its REST port would not ask for; TLS it has."""
+    for backend in ("binary", "container"):
+        with pytest.raises(ServeUsageError) as raised:
+            check_backend(ServeOptions(backend=backend, token_file=files.ca))
+        assert str(raised.value) == (
+            "tensorflow_model_server asks nobody for a token: --token-file needs --backend embedded"
+        )
+        with pytest.raises(ServeUsageError) as raised:
+            check_backend(ServeOptions(backend=backend, tls_client_ca=files.ca))
+        assert str(raised.value) == (
+            "tensorflow_model_server has no TLS for REST, and would answer everybody there: --tls-client-ca needs "
+            "--backend embedded"
+        )
+        check_backend(ServeOptions(backend=backend, tls_cert=files.cert, tls_key=files.key))
+    check_backend(ServeOptions(backend="embedded", token_file=files.ca, tls_client_ca=files.ca))
+
+
+def test_files_that_are_no_pem_files(files: Files, tmp_path: Path) -> None:
+    """They are named, with what is expected; a certificate without authorities asks nobody for one."""
+    with pytest.raises(ServeUsageError) as raised:
+        ssl_config([tmp_path / "none", files.key])
+    assert str(raised.value) == (
+        f"{tmp_path}/none and {files.key} cannot be used for TLS: [Errno 2] No such file or directory: PEM files are "
+        "expected"
+    )
+    config = text_format.Parse(ssl_config([files.cert, files.key]), SSLConfig())
+    assert (config.custom_ca, config.client_verify) == ("", False)
+    tokens = tmp_path / "tokens"
+    tokens.write_bytes(b"\xff")
+    with pytest.raises(ServeUsageError, match=rf"^--token-file {tokens} cannot be read: 'utf-8' codec"):
+        check_access(ServeOptions(token_file=tokens), web=False)
 
 
 def test_the_configuration_follows_the_certificate(files: Files, tmp_path: Path) -> None:

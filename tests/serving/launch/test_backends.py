@@ -20,17 +20,19 @@ from fashion_common.errors import LabelsError
 from fashion_common.installation import module_command
 from fashion_common.labels import labels_writer, read_labels
 from serving.launch import choose
-from serving.launch.backends import ServeOptions, usage_command
+from serving.launch.backends import ServeOptions, container, embedded, stop_container, usage_command
 from serving.launch.choose import find_engine
-from serving.launch.errors import BackendUnavailableError, ServeUsageError
+from serving.launch.errors import BackendUnavailableError, LaunchError, ServeUsageError
 from serving.launch.offer import Offer
 from serving.launch.prepare import (
     check_readable,
     config_files,
     keep_labels,
     served_labels,
+    temporary_config,
     versions_to_serve,
     with_config,
+    with_free_ports,
 )
 from tests.support.live import KITCHEN
 
@@ -365,6 +367,70 @@ def test_an_image_that_cannot_be_fetched_is_a_reason_to_go_on(monkeypatch: pytes
     )
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--port", "65536"], "65536 is not in the range 0<=x<=65535."),
+        (["--rest-port", "-1"], "-1 is not in the range 0<=x<=65535."),
+        (["--wait", "-0.5"], "-0.5 is not in the range x>=0."),
+        (["--label", "=3"], "=3: expected LABEL=VERSION, such as stable=3"),
+        (["--label", "stable=-3"], "stable=-3: expected LABEL=VERSION, such as stable=3"),
+        (["--backend", "other"], "'other' is not one of 'auto', 'container', 'binary', 'embedded'."),
+        (["--engine", "other"], "'other' is not one of 'docker', 'podman'."),
+        (["--pull-to", "labels"], "Directory 'labels' is a file."),
+        *(
+            ([option, "models"], "File 'models' is a directory.")
+            for option in ("--require-signature", "--tls-cert", "--tls-key", "--tls-client-ca", "--token-file")
+        ),
+    ],
+)
+def test_values_that_cannot_be(arguments: list[str], message: str) -> None:
+    """They are told with what can."""
+    Path("labels").touch()
+    result = serve("--print-command", *arguments)
+    assert result.exit_code == 2
+    assert result.stderr.splitlines()[-1].endswith(message)
+
+
+def test_the_help_says_what_is_taken_unless_it_is_said_otherwise() -> None:
+    """Of every option that takes a value, in its words."""
+    result = CliRunner().invoke(fashion, ["serve", "--help"], terminal_width=300)
+    options = re.findall(r"^  (--[\w-]+)(?: (.*?))?(?:  +|$)", result.stdout, re.MULTILINE)
+    kinds = {name: kind for name, kind in options if kind}
+    assert kinds == {
+        "--model-base-path": "DIR|ADDRESS", "--pull-to": "DIR", "--model-name": "TEXT", "--port": "INTEGER RANGE",
+        "--rest-port": "INTEGER RANGE", "--host": "TEXT", "--backend": "[auto|container|binary|embedded]",
+        "--engine": "[docker|podman]", "--image": "TEXT", "--label": "LABEL=VERSION",
+        "--require-signature": "PUBLIC_KEY", "--tls-cert": "FILE", "--tls-key": "FILE", "--tls-client-ca": "FILE",
+        "--token-file": "FILE", "--wait": "FLOAT RANGE",
+    }  # fmt: skip
+    words = " ".join(result.stdout.split())
+    assert re.findall(r"\[default: (.*?)\](?: |$)", words) == [
+        "models/fashion_mnist", "(the user's cache)", "(the last part of --model-base-path)", "8500; 0<=x<=65535",
+        "8501; 0<=x<=65535", "127.0.0.1", "auto", "tensorflow/serving:2.21.0", "120; x>=0",
+    ]  # fmt: skip
+    assert words.endswith(
+        "Example: fashion serve --rest-port 0 fashion serve --backend container --detach fashion serve --stop "
+        "fashion serve --print-command -- --rest_api_enable_cors_support"
+    )
+
+
+def test_values_at_their_edges() -> None:
+    """Ports, no time to wait, a label of version 0 that is there."""
+    shutil.copytree("models/fashion_mnist/1", "models/fashion_mnist/0")
+    line = command_line(
+        "--backend", "embedded", "--port", "65535", "--rest-port", "65534", "--wait", "0", "--label", "old=0"
+    )
+    assert "--port=65535 --rest_api_port=65534" in line
+
+
+def test_stopping_looks_at_no_model(tmp_path: Path) -> None:
+    """Wherever it was from."""
+    result = serve("--stop", "--port", "9", "--pull-to", str(tmp_path), "--model-base-path", "none")
+    assert result.exit_code == 1
+    assert "no server was started with --detach on port 9" in result.stderr
+
+
 def test_a_port_that_is_taken_is_named() -> None:
     """With what to do."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -428,6 +494,246 @@ def test_stopping_what_does_not_run_is_an_error() -> None:
     assert result.stderr == (
         "Error: no server was started with --detach on port 9: `fashion serve --stop --port N` for another one\n"
     )
+
+
+def programs(directory: Path, monkeypatch: pytest.MonkeyPatch, **scripts: str) -> None:
+    """These shell scripts alone are on the PATH."""
+    directory.mkdir()
+    for name, script in scripts.items():
+        (directory / name).write_text(f"#!/bin/sh\n{script}\n")
+        (directory / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(directory))
+
+
+@pytest.mark.parametrize(
+    ("scripts", "wanted", "found"),
+    [
+        ({"docker": "exit 0", "podman": "exit 0"}, None, "docker"),
+        ({"docker": "exit 1", "podman": "exit 0"}, None, "podman"),
+        ({"docker": "exit 0", "podman": '[ "$*" = info ]'}, "podman", "podman"),
+        (
+            {"docker": "exit 1"}, None,
+            "docker is installed but does not run (`docker info` fails), podman is not on the PATH",
+        ),
+        ({"podman": "exit 0"}, "docker", "docker is not on the PATH"),
+    ],
+)  # fmt: skip
+def test_the_engine_that_runs(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    scripts: dict[str, str],
+    wanted: str | None,
+    found: str,
+) -> None:
+    """docker before podman; without one each is told why. What they print is nobody's news."""
+    programs(tmp_path / "bin", monkeypatch, **{name: f"echo loud; {script}" for name, script in scripts.items()})
+    if found in choose.ENGINES:
+        assert find_engine(wanted) == found
+        assert capfd.readouterr() == ("", "")
+        return
+    with pytest.raises(BackendUnavailableError) as raised:
+        find_engine(wanted)
+    assert (str(raised.value), raised.value.exit_code) == (f"no container engine: {found}", 2)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_an_image_is_fetched_where_it_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its engine, whose last line says what went wrong."""
+    refusal = "echo first >&2; echo no route >&2; exit 3"
+    script = f'case "$*" in "image inspect here") exit 0;; "pull good") exit 0;; *) {refusal};; esac'
+    programs(tmp_path / "bin", monkeypatch, docker=script)
+    assert [choose.has_image("docker", image) for image in ("here", "good")] == [True, False]
+    choose.pull("docker", "good")
+    with pytest.raises(BackendUnavailableError, match=r"^bad could not be fetched by docker: no route$"):
+        choose.pull("docker", "bad")
+
+
+def test_which_engine_has_an_init_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """docker; podman where catatonit is, on Linux; elsewhere podman runs in a machine that has it."""
+    monkeypatch.undo()
+    monkeypatch.setattr(choose, "_HELPERS", (str(tmp_path / "helpers"),))
+    monkeypatch.setattr(platform, "system", lambda: "Linux")
+    programs(tmp_path / "bin", monkeypatch)
+    assert (choose.has_init("docker"), choose.has_init("podman")) == (True, False)
+    monkeypatch.setattr(platform, "system", lambda: "Darwin")
+    assert choose.has_init("podman")
+    monkeypatch.setattr(platform, "system", lambda: "Linux")
+    programs(tmp_path / "helpers", monkeypatch, catatonit="exit 0")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    assert choose.has_init("podman")
+
+
+def test_why_a_backend_was_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For auto; one that was named needs no reason. What only embedded can do, it does."""
+    fetched: list[tuple[str, str]] = []
+    monkeypatch.setattr(choose, "has_image", lambda *_: False)
+    monkeypatch.setattr(choose, "pull", lambda *image: fetched.append(image))
+    options, reason = choose.choose("auto", ServeOptions())
+    assert (options.backend, options.engine, options.init) == ("container", "docker", True)
+    assert reason == "docker runs tensorflow/serving:2.21.0"
+    assert fetched == [("docker", "tensorflow/serving:2.21.0")]
+    assert choose.choose("container", ServeOptions(), only_show=True)[1] == ""
+    assert len(fetched) == 1
+    for only in (ServeOptions(token_file=Path("t")), ServeOptions(tls_client_ca=Path("c"))):
+        assert choose.choose("auto", only)[0].backend == "embedded"
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
+    options, reason = choose.choose("binary", ServeOptions())
+    assert (options.backend, options.engine, reason) == ("binary", "", "")
+    _engine(monkeypatch, None)
+    options, reason = choose.choose("auto", ServeOptions())
+    assert options.backend == "binary"
+    assert reason.endswith("; /usr/bin/tensorflow_model_server is there")
+    # Who asks for a GPU or an image wants a container and nothing else.
+    for wanted in (ServeOptions(gpu=True), ServeOptions(image="mine")):
+        with pytest.raises(BackendUnavailableError, match=r"^no container engine: [^;]*$"):
+            choose.choose("auto", wanted)
+    with pytest.raises(ServeUsageError) as raised:
+        choose.choose("embedded", ServeOptions(gpu=True))
+    assert str(raised.value) == (
+        "--gpu chooses TF Serving's GPU image: it needs --backend container, not embedded. The others use a GPU by "
+        "themselves where TensorFlow sees one"
+    )
+
+
+@pytest.mark.parametrize(
+    ("host", "reachable"),
+    [
+        ("0.0.0.0", "127.0.0.1"),
+        ("", "127.0.0.1"),
+        ("::", "[::1]"),
+        ("fe80::1", "[fe80::1]"),
+        ("example.org", "example.org"),
+    ],
+)
+def test_where_a_client_finds_the_server(host: str, reachable: str) -> None:
+    """On this machine, if it listens on all addresses; the model's name as a URL has it."""
+    options = ServeOptions(host=host, model_name="a/b c")
+    assert options.grpc_url == f"grpc://{reachable}:8500"
+    assert options.rest_origin == f"http://{reachable}:8501"
+    assert options.status_url == f"http://{reachable}:8501/v1/models/a%2Fb%20c"
+
+
+@pytest.mark.parametrize(
+    ("flags", "value"),
+    [
+        ((), None),
+        (("--port=1",), "1"),
+        (("-port=1",), "1"),
+        (("--port", "1"), "1"),
+        (("--port",), ""),
+        (("--port=1", "--port=2"), "2"),
+        (("--port=",), ""),
+        (("--report=1", "port=1", "--port_=1"), None),
+        (("---port=1",), None),
+    ],
+)
+def test_the_value_of_a_servers_flag(flags: tuple[str, ...], value: str | None) -> None:
+    """With one dash or two, behind = or by itself; the last one counts."""
+    assert ServeOptions(server_flags=flags).server_flag("port") == value
+
+
+def test_a_detached_container_remains_for_its_log() -> None:
+    """Without an init process where its engine has none; stopping it is bounded."""
+    options = ServeOptions(engine="podman", init=False, gpu=True, image="mine", port=9)
+    command = container(options, detach=True)
+    assert command[:4] == ["podman", "run", "--detach", "--name=fashion-serving-9"]
+    assert "--rm" not in command
+    assert "--device=nvidia.com/gpu=all" in command
+    assert stop_container("podman", "fashion-serving-9") == ["podman", "stop", "--time=10", "fashion-serving-9"]
+    verbose = ServeOptions(backend="embedded", verbose=True)
+    assert embedded(verbose)[len(module_command("serving.embedded")) :][:2] == ["--host=127.0.0.1", "--verbose"]
+
+
+def test_ports_are_chosen_and_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two different free ones for 0; one that is asked for stays what it is."""
+    chosen = with_free_ports(ServeOptions(port=0, rest_port=0))
+    assert 0 < chosen.port != chosen.rest_port > 0
+    again = with_free_ports(chosen)
+    assert (again.port, again.rest_port) == (chosen.port, chosen.rest_port)
+    with pytest.raises(ServeUsageError, match=r"^--port and --rest-port are both 9: give each its own$"):
+        with_free_ports(ServeOptions(port=9, rest_port=9))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        with pytest.raises(
+            ServeUsageError, match=rf"^127\.0\.0\.1:{port} cannot .* --rest-port takes another one, or 0 "
+        ):
+            with_free_ports(ServeOptions(port=0, rest_port=port))
+
+    def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    with pytest.raises(ServeUsageError) as raised:
+        with_free_ports(ServeOptions(host="nowhere", port=0, rest_port=0))
+    assert str(raised.value) == (
+        "nowhere:0 cannot be listened on: Name or service not known. --host takes an address of this machine; "
+        "`fashion serve --stop` ends what --detach started"
+    )
+
+
+def test_connections_that_linger_from_the_last_server_are_no_hindrance() -> None:
+    """Its port is free for the next one."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            connection, _ = listener.accept()
+            # Whoever closes first keeps the port for a while.
+            connection.close()
+            assert client.recv(1) == b""
+    assert with_free_ports(ServeOptions(port=port, rest_port=0)).port == port
+
+
+def test_what_can_be_served_is_told(tmp_path: Path) -> None:
+    """What is wrong with a base path, with what writes a version where there is none."""
+    for path, text in (
+        (
+            "none",
+            "Could not find base path none: create it, or correct the path. `fashion export` writes the first version",
+        ),
+        ("empty", "No versions of m under empty: expected numeric folders such as empty/1"),
+        ("one", "one/7 holds neither saved_model.pb nor model.tflite: remove the directory, or export again"),
+    ):
+        if path != "none":
+            Path(path).mkdir()
+        if path == "one":
+            Path("one/7").mkdir()
+        with pytest.raises(ServeUsageError) as raised:
+            versions_to_serve(ServeOptions(model_name="m", model_base_path=Path(path)), Offer())
+        assert str(raised.value) == text
+    (tmp_path / "one/7/model.tflite").touch()
+    assert versions_to_serve(ServeOptions(model_base_path=Path("one")), Offer()) == {7: Path("one/7")}
+
+
+def test_labels_that_are_served() -> None:
+    """Those of the base path, and those that are given now; each must name a version that is there."""
+    options = ServeOptions()
+    assert served_labels(options, {}, [1, 2]) == {"stable": 1, "canary": 2}
+    assert served_labels(options, {"blue": 1, "stable": 2}, [1, 2]) == {"stable": 2, "canary": 2, "blue": 1}
+    with pytest.raises(ServeUsageError) as raised:
+        served_labels(options, {"blue": 9}, [2, 1])
+    assert str(raised.value) == (
+        "--label blue=9: version 9 is not there, only these are: 1, 2. `fashion label blue=N` moves a label"
+    )
+
+
+def test_a_configuration_that_has_no_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reason is the system's, with what names another."""
+    (tmp_path / "file").touch()
+    with pytest.raises(LaunchError, match=rf"^the server's configuration cannot be written to {tmp_path}/file/c: "):
+        with_config(ServeOptions(), {"models.config": ""}, tmp_path / "file/c")
+
+    def full() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with temporary_config(ServeOptions(), {"models.config": "text"}) as configured:
+        assert (configured.config_dir / "models.config").read_text() == "text"
+        assert configured.config_dir.name == "config"
+    assert not configured.config_dir.exists()
+    monkeypatch.setattr("tempfile.TemporaryDirectory", full)
+    text = r"^the server's configuration has no place: No space left on device\. TMPDIR names one$"
+    with pytest.raises(LaunchError, match=text), temporary_config(ServeOptions(), {}):
+        pass
 
 
 def test_an_engine_that_hangs_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

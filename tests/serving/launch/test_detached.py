@@ -209,3 +209,55 @@ def test_a_second_server_on_a_port_leaves_the_firsts_files_alone(
     assert result.exit_code == 1
     assert result.stderr.startswith("Error: a server of port 8500 runs already")
     assert {name: (files / name).read_text() for name in before} == before
+
+
+def test_what_is_kept_of_a_detached_server(options: ServeOptions, tmp_path: Path) -> None:
+    """Its configuration, log and record, in a directory of its port; --stop leaves the log."""
+    command = detached.start(options, {"models.config": "text"}, 60)
+    directory = tmp_path / "fashion-serving" / "1"
+    assert detached.port_directory(1) == directory
+    assert command == f"tail -f {directory}/server.log"
+    assert (directory / "config" / "models.config").read_text() == "text"
+    record = json.loads((directory / "server.json").read_text())
+    assert record == {"pid": pid_of(options), "directory": str(directory)}
+    assert detached.is_alive(directory)
+    detached.stop(1)
+    assert not detached.is_alive(directory)
+    assert not (directory / "config").exists()
+    assert not (directory / "server.json").exists()
+    assert not (directory / "running.json").exists()
+    assert (directory / "server.log").exists()
+
+
+def test_a_server_that_does_not_come_up_leaves_nothing_running(
+    options: ServeOptions, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The end of its log is shown: twenty lines."""
+    program = "for number in range(30): print('line', number)"
+    monkeypatch.setitem(BACKENDS, "embedded", lambda _: [sys.executable, "-c", program])
+    with pytest.raises(ServerEndedError, match=r"^the server ended before the model was AVAILABLE: line 29$"):
+        detached.start(options, {}, 60)
+    assert capsys.readouterr().err.splitlines() == [f"line {number}" for number in range(10, 30)]
+    assert not (detached.port_directory(1) / "server.json").exists()
+
+
+def test_a_place_that_detached_servers_cannot_have(
+    options: ServeOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reason is told with what names another."""
+    fix = "XDG_STATE_HOME names another directory for what --detach keeps"
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
+    (tmp_path / "file").touch()
+    with pytest.raises(LaunchError) as raised:
+        detached.start(options, {}, 60)
+    assert str(raised.value) == f"{tmp_path}/file/fashion-serving/1 cannot be written: Not a directory. {fix}"
+
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_STATE_HOME")
+    monkeypatch.setattr(Path, "home", no_home)
+    with pytest.raises(LaunchError) as raised:
+        detached.port_directory(1)
+    assert str(raised.value) == (f"a detached server has no place for its log, as you have no home directory: {fix}")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))

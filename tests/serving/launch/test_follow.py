@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+import trustme
 from google.protobuf import text_format
 
 from fashion_common.labels import labels_writer
@@ -16,6 +17,7 @@ from fashion_common.running import RunningServer, forget, recorded, running_serv
 from serving.apis.messages import ModelServerConfig
 from serving.launch import follow as follow_module
 from serving.launch import follower
+from serving.launch.access import ssl_config
 from serving.launch.backends import ServeOptions
 from serving.launch.follow import follow, following, repeat, running_server
 from serving.launch.offer import Offer
@@ -83,6 +85,54 @@ def test_without_versions_nothing_is_asked_for(options: ServeOptions) -> None:
         (options.model_base_path / str(version)).rmdir()
     follow(running_server(options), EVERY)
     assert configuration(options) == before
+
+
+def test_the_record_of_a_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All paths absolute, so that another command finds them."""
+    monkeypatch.chdir(tmp_path)
+    options = ServeOptions(
+        backend="embedded", model_base_path=Path("models"), model_name="m", rest_port=9, config_dir=tmp_path / "c",
+        public_keys=[Path("a.pub"), Path("/b.pub")], tls_cert=Path("cert"), tls_key=Path("key"),
+    )  # fmt: skip
+    base = f"{tmp_path}/models"
+    assert running_server(options) == RunningServer(
+        base, base, "m", "https://127.0.0.1:9/v1/models/m", f"{tmp_path}/c",
+        public_keys=(f"{tmp_path}/a.pub", "/b.pub"), tls_files=(f"{tmp_path}/cert", f"{tmp_path}/key"),
+    )  # fmt: skip
+
+
+def test_what_is_wrong_is_said_again_when_it_was_right_meanwhile(
+    options: ServeOptions, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And when something else is wrong."""
+    file = options.model_base_path / "labels.json"
+    texts = iter(["{", "{", '{"labels": {}, "history": []}', "{", "["])
+
+    def goes_on() -> bool:
+        text = next(texts, None)
+        if text is not None:
+            file.write_text(text)
+        return text is not None
+
+    repeat(running_server(options), EVERY, goes_on)
+    notes = capsys.readouterr().err.splitlines()
+    assert len(notes) == 3
+    start = f"Note: the server's configuration does not follow: {file} is damaged ("
+    assert all(note.startswith(start) for note in notes)
+    assert notes[0] == notes[1] != notes[2]
+
+
+def test_a_certificate_that_is_renewed_is_followed(options: ServeOptions, tmp_path: Path) -> None:
+    """In the same look as the labels."""
+    (options.config_dir / "ssl.config").write_text("old")
+    pems = [tmp_path / "cert.pem", tmp_path / "key.pem"]
+    identity = trustme.CA().issue_cert("127.0.0.1")
+    identity.cert_chain_pems[0].write_to_path(pems[0])
+    identity.private_key_pem.write_to_path(pems[1])
+    looks = iter([True, False])
+    server = running_server(options)._replace(tls_files=tuple(map(str, pems)))
+    repeat(server, EVERY, lambda: next(looks))
+    assert (options.config_dir / "ssl.config").read_text() == ssl_config(pems)
 
 
 def test_a_container_has_its_own_base_path(options: ServeOptions) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 
 import pytest
@@ -89,5 +90,24 @@ def test_a_file_that_nobody_keeps_up_to_date(labels: dict[str, int], versions: l
 )
 def test_a_text_that_names_no_model_is_refused(text: str, message: str) -> None:
     """With what is wrong with it."""
-    with pytest.raises(ServeUsageError, match=message):
+    with pytest.raises(ServeUsageError, match=f"^{re.escape(message)}") as raised:
         fixed(text, {}, [])
+    assert raised.value.exit_code == 2
+    with pytest.raises(ServeUsageError, match=f"^{re.escape(message)}"):
+        follow(text, {}, [1], [])
+
+
+def test_without_versions_none_is_asked_for() -> None:
+    """Labels stay where they were."""
+    config = model(follow(SHIPPED, {"stable": 2}, [], []))
+    assert list(config.model_version_policy.specific.versions) == []
+    assert dict(config.version_labels) == {"stable": 1}
+
+
+def test_a_file_for_a_server_without_labels() -> None:
+    """Two versions at least, and one more than there are: the next one must not push a labelled one out."""
+    config = model(fixed(SHIPPED, {}, []))
+    assert config.model_version_policy.latest.num_versions == 2
+    assert dict(config.version_labels) == {}
+    assert model(fixed(SHIPPED, {"stable": 3}, [1, 2, 3, 4])).model_version_policy.latest.num_versions == 3
+    assert model(fixed(SHIPPED, {}, [1, 2, 3])).model_version_policy.latest.num_versions == 4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from serving.launch import log, run
 from serving.launch.backends import ServeOptions
 from serving.launch.errors import ServerEndedError, ServeUsageError
+from tests.support.live import wait_until
 
 
 class Looks:
@@ -97,6 +99,81 @@ def test_when_every_version_has_failed_it_ends_at_once(monkeypatch: pytest.Monke
     assert looks.count == 2
 
 
+@pytest.mark.parametrize(
+    ("code", "signalled", "ends_well"),
+    [(0, True, True), (-15, True, True), (143, True, True), (-2, True, True), (130, True, True), (137, True, True),
+     (-9, True, True), (1, True, False), (0, False, False)],
+)  # fmt: skip
+def test_how_a_server_that_was_asked_to_stop_may_end(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], code: int, signalled: bool, ends_well: bool
+) -> None:
+    """Well, or by the signal, as a process or as a container; anything else, and any end by itself, is a failure."""
+    looks = Looks(monkeypatch, {1: "AVAILABLE"}, lines=[f"line {number}" for number in range(30)])
+    stopped: list[str] = []
+
+    class Process:
+        """A server that ends with this code as soon as it serves."""
+
+        serving = False
+
+        def __init__(self, *_: object, **__: object) -> None:
+            self.alive, self.log = looks.alive, looks.log
+
+        def stop(self) -> None:
+            stopped.append("asked")
+
+        def wait(self) -> int:
+            if signalled:
+                signal.raise_signal(signal.SIGTERM)
+            return code
+
+    monkeypatch.setattr(run, "_Process", Process)
+    before = signal.getsignal(signal.SIGTERM)
+    ready: list[str] = []
+    options = ServeOptions(backend="binary", versions=(1,))
+    if ends_well:
+        run.run_until_stopped(options, 10, lambda: ready.append("ready"))
+        assert capsys.readouterr().err == ""
+    else:
+        with pytest.raises(ServerEndedError, match=rf"^the server ended with exit code {code}: line 29$"):
+            run.run_until_stopped(options, 10, lambda: ready.append("ready"))
+        assert capsys.readouterr().err == "".join(f"line {number}\n" for number in range(10, 30))
+    assert ready == ["ready"]
+    assert stopped == ["asked"] * signalled
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_the_usage_of_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it prints it, whatever its exit code; one that prints none is told with its last line."""
+    program = "import sys; print('usage: x\\n  --port  '); print('first\\nlast', file=sys.stderr); sys.exit(3)"
+    monkeypatch.setattr(run, "usage_command", lambda _: [sys.executable, "-c", program])
+    assert run.server_usage(ServeOptions()) == "usage: x\n  --port"
+    monkeypatch.setattr(run, "usage_command", lambda _: [sys.executable, "-c", program.replace("usage", "help")])
+    with pytest.raises(ServerEndedError, match=r"^the server prints no usage: last$"):
+        run.server_usage(ServeOptions())
+
+
+def test_versions_that_failed_are_notes_beside_one_that_serves(capsys: pytest.CaptureFixture[str]) -> None:
+    """One line each."""
+    run.print_failures(["version 2 of m cannot be loaded: x", "version 1 of m cannot be loaded: y"])
+    assert capsys.readouterr().err == (
+        "Note: version 2 of m cannot be loaded: x\nNote: version 1 of m cannot be loaded: y\n"
+    )
+
+
+def test_what_the_log_says_of_a_failed_load_counts_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before the status has it: TF Serving calls such a version LOADING for minutes."""
+    line = "Loading servable: {name: fashion_mnist version: 2} failed: NOT_FOUND: gone"
+    looks = Looks(monkeypatch, {1: "AVAILABLE", 2: "LOADING"}, lines=[line])
+    assert wait(looks) == ["version 2 of fashion_mnist cannot be loaded: NOT_FOUND: gone"]
+    looks = Looks(monkeypatch, {2: "LOADING"}, lines=[line])
+    with pytest.raises(ServerEndedError, match=r"^version 2 of fashion_mnist cannot be loaded: NOT_FOUND: gone$"):
+        wait(looks)
+    # A version that was unloaded has not failed.
+    looks = Looks(monkeypatch, {1: "AVAILABLE", 2: "END"})
+    assert wait(looks) == []
+
+
 def test_the_wait_ends_when_its_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     """With what the server said last."""
     looks = Looks(monkeypatch, {1: "LOADING", 2: "LOADING"}, lines=["first", "Loading, 3 of 4"])
@@ -168,6 +245,51 @@ print("one\\ntwo\\n\\nthree", flush=True)
     assert server.wait() == 0
     assert capfd.readouterr().out == "one\ntwo\n\nthree\n"
     assert server.log() == ["first words"]
+
+
+def test_what_a_server_prints_at_its_end_is_no_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Once it was asked to stop its stdout is kept for when it fails; asked again it is not signalled."""
+    program = """
+import signal, sys
+def stop(number, _):
+    print("asked to end", flush=True)
+    sys.exit(3)
+signal.signal(signal.SIGTERM, stop)
+print("ready", file=sys.stderr, flush=True)
+signal.pause()
+"""
+    monkeypatch.setattr(run, "BACKENDS", {"binary": lambda _: [sys.executable, "-c", program]})
+    server = run._Process(ServeOptions(backend="binary"), show_log=False)
+    wait_until(lambda: server.log() == ["ready"])
+    assert server.alive()
+    server.serving = True
+    server.stop()
+    assert server.wait() == 3
+    assert not server.alive()
+    server.stop()
+    assert capfd.readouterr() == ("", "")
+    assert server.log() == ["ready", "asked to end"]
+
+
+@pytest.mark.parametrize("show_log", [True, False])
+def test_what_is_shown_of_a_servers_log(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], show_log: bool
+) -> None:
+    """What is news to the user: not where it listens and what it loads at the start, nor pages of usage."""
+    lines = [
+        "Running gRPC ModelServer at 127.0.0.1:8500 ...", "Exporting HTTP/REST API at:127.0.0.1:8501 ...",
+        "Exporting metrics at:x", "time Successfully loaded servable version {name: m version: 1}",
+        "time Done unloading servable version {name: m version: 1}", "1 is served by litert: x",
+        "1: 3 files are as signed with k", "Listening on 0.0.0.0 without TLS", "", "news", "usage: server", "  --port",
+    ]  # fmt: skip
+    program = f"import sys; print({chr(10).join(lines)!r}, file=sys.stderr)"
+    monkeypatch.setattr(run, "BACKENDS", {"embedded": lambda _: [sys.executable, "-c", program]})
+    server = run._Process(ServeOptions(backend="embedded"), show_log=show_log)
+    assert server.wait() == 0
+    assert capfd.readouterr() == ("", "\nnews\n" if show_log else "")
+    assert server.log() == [line.strip() for line in lines[3:] if line]
 
 
 def test_available_never_hides_a_wrong_flag(monkeypatch: pytest.MonkeyPatch) -> None:

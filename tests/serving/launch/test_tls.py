@@ -7,13 +7,14 @@ import ssl
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import trustme
 
 from serving.launch.backends import ServeOptions
-from serving.launch.tls import client_arguments
+from serving.launch.tls import client_arguments, tls_arguments, wants_client_certificate
 
 
 @contextmanager
@@ -96,3 +97,36 @@ def test_a_configuration_inside_a_container_says_nothing() -> None:
 def test_without_tls_the_address_is_enough(flags: tuple[str, ...]) -> None:
     """The last of several flags counts."""
     assert client_arguments(ServeOptions(server_flags=flags)) == "grpc://127.0.0.1:8500"
+
+
+def test_a_server_with_tokens_asks_for_one(tmp_path: Path) -> None:
+    """Its file stands for the user's own; what TLS needs goes before it."""
+    options = ServeOptions(token_file=tmp_path / "tokens", port=9)
+    assert client_arguments(options) == "grpc://127.0.0.1:9 --token-file TOKEN_FILE"
+    assert tls_arguments(options) == []
+
+
+def test_whether_a_client_certificate_is_wanted(tmp_path: Path) -> None:
+    """As the options say, else as the server's own file does; one that says nothing wants none."""
+    cert, authorities = tmp_path / "cert.pem", tmp_path / "ca.pem"
+    assert not wants_client_certificate(ServeOptions(tls_cert=cert))
+    assert wants_client_certificate(ServeOptions(tls_cert=cert, tls_client_ca=authorities))
+    for text, wanted in (("client_verify: true", True), ("client_verify: false", False), ("no config", False)):
+        (tmp_path / "tls.config").write_text(text)
+        options = ServeOptions(server_flags=(f"--ssl_config_file={tmp_path}/tls.config",))
+        assert wants_client_certificate(options) is wanted
+    assert not wants_client_certificate(ServeOptions(server_flags=("--ssl_config_file=/none",)))
+
+
+def test_the_authority_beside_the_certificate_is_found(tmp_path: Path) -> None:
+    """Where the certificate was given as a PEM file; of several authorities the one that vouches for it."""
+    authority = trustme.CA()
+    certificate = authority.issue_cert("127.0.0.1")
+    trustme.CA().cert_pem.write_to_path(tmp_path / "a.crt")
+    authority.cert_pem.write_to_path(tmp_path / "b.crt")
+    authority.cert_pem.write_to_path(tmp_path / "a.text")
+    with listening(certificate) as port:
+        options = ServeOptions(port=port, backend="embedded", tls_cert=tmp_path / "server", tls_key=tmp_path / "key")
+        assert tls_arguments(options) == ["--tls-ca", f"{tmp_path}/b.crt"]
+        verified = replace(options, tls_client_ca=tmp_path / "b.crt")
+        assert tls_arguments(verified)[2:] == ["--tls-certificate", "CERTIFICATE.pem", "--tls-key", "KEY.pem"]

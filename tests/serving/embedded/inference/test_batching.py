@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ import pytest
 from google.protobuf import text_format
 
 from serving.apis.messages import BatchingParameters, SignatureDef
-from serving.embedded.inference.batch_queue import BatchingOptions, batching_options
+from serving.embedded.inference.batch_queue import BatchingOptions, Task, batching_options, common_rows, merged
 from serving.embedded.inference.batching import BatchingRunner
 from serving.embedded.inference.model import LoadedModel
 from serving.embedded.inference.runner import Run, Runner
@@ -191,6 +192,7 @@ def test_requests_larger_than_a_batch() -> None:
 
     assert str(refused) == "Task size 3 is larger than maximum input batch size 2"
     assert splitting.all(splitting.ask(1, 2, 3)) == [[2, 4, 6]]
+    assert splitting.servable.batches == [[1, 2], [3]]
 
 
 def test_one_failed_part_of_a_split_request_takes_the_others_with_it() -> None:
@@ -236,9 +238,59 @@ def test_a_full_queue_is_unavailable() -> None:
 
     answers = bench.all(*(bench.ask(number) for number in range(5)))
 
-    refused = [answer for answer in answers if isinstance(answer, Unavailable)]
-    assert len(refused) == 3
-    assert "currently 2 batches enqueued and max_enqueued_batches is 2" in str(refused[0])
+    assert answers[:2] == [[0], [2]]
+    assert [(type(answer), str(answer)) for answer in answers[2:]] == 3 * [
+        (
+            Unavailable,
+            (
+                "The batch scheduling queue to which this task was submitted is full; currently 2 batches enqueued and "
+                "max_enqueued_batches is 2"
+            ),
+        )
+    ]
+
+
+def test_rows_that_wait_are_counted_as_whole_batches() -> None:
+    """A batch that is not full is none; what was taken into a batch waits no more."""
+    bench = Bench(max_batch_size=4, max_enqueued_batches=1)
+
+    answers = bench.all(bench.ask(1), bench.ask(2, 3), bench.ask(4, 5), bench.ask(6))
+
+    assert answers[:3] == [[2], [4, 6], [8, 10]]
+    assert isinstance(answers[3], Unavailable)
+    assert bench.servable.batches == [[1, 2, 3], [4, 5]]
+
+
+def test_as_many_batches_run_at_once_as_there_are_threads() -> None:
+    """The others wait for one of them to end."""
+    bench = Bench(max_batch_size=1, num_batch_threads=2)
+    bench.servable.seconds = 0.0
+    bench.servable.gate.clear()
+    with simulated_loop() as loop:
+        asked = [loop.create_task(bench.ask(number)) for number in range(4)]
+        loop.pass_time()
+        end = time.monotonic() + 30
+        while len(bench.servable.batches) < 2:
+            assert time.monotonic() < end
+        loop.pass_time(1)
+        assert sorted(bench.servable.batches) == [[0], [1]]
+        bench.servable.gate.set()
+        assert [loop.run_until_complete(each) for each in asked] == [[0], [2], [4], [6]]
+    assert bench.servable.batches[2:] == [[2], [3]]
+    assert bench.queues == 0
+
+
+def test_a_request_that_was_given_up_while_it_waited_takes_no_place_in_a_batch() -> None:
+    """Its rows are nobody's."""
+    bench = Bench(max_batch_size=2, batch_timeout_seconds=60)
+    with simulated_loop() as loop:
+        asked = [loop.create_task(bench.ask(number)) for number in range(2, 4)]
+        given_up = loop.create_task(bench.ask(1))
+        loop.call_soon(given_up.cancel)
+        loop.pass_time()
+        loop.pass_time(61)
+        assert [loop.run_until_complete(each) for each in asked] == [[4], [6]]
+    assert bench.servable.batches == [[2, 3]]
 
 
 def test_deadlines_while_waiting() -> None:
@@ -254,6 +306,7 @@ def test_deadlines_while_waiting() -> None:
         loop.pass_time(1.1)
 
         assert isinstance(second.exception(), DeadlineExceeded)
+        assert str(second.exception()) == "The deadline passed while the request waited for its batch."
         assert not first.done()
         bench.servable.gate.set()
         assert loop.run_until_complete(first) == [2]
@@ -379,6 +432,77 @@ def test_queues_are_forgotten_when_nothing_waits() -> None:
     assert bench.queues == 0
 
 
+def test_copies_of_a_row_are_no_answers_that_are_counted() -> None:
+    """Of a merged run, only what was asked; the run says how many requests it is of, and which of them are traced."""
+    counted: list[list[float]] = []
+    traced: list[Run] = []
+    bench = Bench(allowed_batch_sizes=(4, 8))
+    bench.version.servable.probabilities = frozenset({"y"})
+    runner = Runner(
+        1,
+        count=lambda _name, _number, rows: counted.append(rows.tolist()),
+        trace=lambda run, _b, _e: traced.append(run),
+    )
+    bench.runner = BatchingRunner(runner)
+    span: Any = object()
+
+    async def ask(*rows: float, spans: tuple[Any, ...] = ()) -> list[float]:
+        values = await bench.runner.run(Run(bench.version, {"x": np.array(rows)}, ("y",), spans=spans))
+        answer: list[float] = values[0].tolist()
+        return answer
+
+    assert bench.all(ask(1, 2), ask(3, spans=(span,))) == [[2, 4], [6]]
+    assert counted == [[2, 4, 6]]
+    assert [(run.requests, run.rows, run.spans, run.deadline) for run in traced] == [(2, 3, (span,), None)]
+    assert bench.all(ask(-1, spans=(span,)), ask(5, spans=(span,)))[1] == [10]
+    assert [(run.requests, run.spans) for run in traced[1:]] == [(1, (span,))]
+    runner.stop()
+
+
+def waiting(*arrays: Array) -> list[Task]:
+    """Requests of one input each."""
+    future: Any = None
+    return [Task({"x": array}, len(array), future) for array in arrays]
+
+
+def test_the_arrays_of_a_merged_run() -> None:
+    """One request alone keeps its own; strings are filled up with empty ones; every dimension grows."""
+    one = np.ones((2, 3), np.int8)
+    assert merged(waiting(one), BatchingOptions())["x"] is one
+    assert merged(waiting(one), BatchingOptions(2, allowed_batch_sizes=(2,)))["x"] is one
+    strings = [np.array([["a", "b"]], object), np.array([["c"]], object)]
+    joined = merged(waiting(*strings), BatchingOptions())["x"]
+    assert joined.tolist() == [["a", "b"], ["c", b""]]
+    grown = merged(waiting(np.ones((1, 1, 2), np.int8), np.full((1, 2, 1), 2, np.int8)), BatchingOptions())["x"]
+    assert grown.dtype == np.int8
+    assert grown.tolist() == [[[1, 1], [0, 0]], [[2, 0], [2, 0]]]
+    padded = merged(waiting(np.array([1, 2]), np.array([3, 4])), BatchingOptions(8, allowed_batch_sizes=(2, 6, 8)))
+    assert padded["x"].tolist() == [1, 2, 3, 4, 3, 3]
+    # More rows than any size allows are left as they are.
+    assert merged(waiting(np.arange(5)), BatchingOptions(4, allowed_batch_sizes=(4,)))["x"].tolist() == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("shapes", "rows"),
+    [([(2, 3), (2,)], 2), ([(1,)], 1), ([(2,), (3,)], None), ([(2,), ()], None), ([(0, 2)], None), ([], None)],
+)
+def test_the_rows_of_a_request(shapes: list[tuple[int, ...]], rows: int | None) -> None:
+    """All inputs have as many; without rows there is nothing to merge."""
+    assert common_rows({str(number): np.zeros(shape) for number, shape in enumerate(shapes)}) == rows
+
+
+def test_options_are_those_of_the_parameters() -> None:
+    """Microseconds become seconds, and fewer than none are none; what is not given is as TF Serving has it."""
+    text = """
+        max_batch_size { value: 8 } batch_timeout_micros { value: 2500 } max_enqueued_batches { value: 1 }
+        num_batch_threads { value: 1 } allowed_batch_sizes: 1 allowed_batch_sizes: 8 pad_variable_length_inputs: true
+        enable_large_batch_splitting { value: true }
+    """
+    assert batching_options(text_format.Parse(text, BatchingParameters())) == (8, 0.0025, 1, 1, (1, 8), True, True)
+    late = text_format.Parse("batch_timeout_micros { value: -1 }", BatchingParameters())
+    assert batching_options(late) == (1000, 0, 10, os.cpu_count(), (), False, False)
+
+
 def test_the_committed_configuration() -> None:
     """What all backends are given."""
     text = (Path(__file__).parents[4] / "serving" / "config" / "batching.config").read_text()
@@ -392,11 +516,24 @@ def test_the_committed_configuration() -> None:
     ("text", "message"),
     [
         ("max_batch_size { value: 0 }", "max_batch_size must be positive; was 0"),
-        ("allowed_batch_sizes: 4 allowed_batch_sizes: 2", "must be monotonically increasing"),
-        ("allowed_batch_sizes: 4 max_batch_size { value: 8 }", "last entry was 4; expected 8"),
+        ("max_enqueued_batches { value: 0 }", "max_enqueued_batches must be positive; was 0"),
+        ("num_batch_threads { value: -2 }", "num_batch_threads must be positive; was -2"),
+        (
+            "allowed_batch_sizes: 4 allowed_batch_sizes: 2",
+            "allowed_batch_sizes entries must be monotonically increasing: got [4, 2]",
+        ),
+        (
+            "allowed_batch_sizes: 4 allowed_batch_sizes: 4 max_batch_size { value: 4 }",
+            "allowed_batch_sizes entries must be monotonically increasing: got [4, 4]",
+        ),
+        (
+            "allowed_batch_sizes: 4 max_batch_size { value: 8 }",
+            "Last entry in allowed_batch_sizes must match max_batch_size; last entry was 4; expected 8",
+        ),
     ],
 )
 def test_parameters_that_cannot_be(text: str, message: str) -> None:
     """In TF Serving's words."""
-    with pytest.raises(ServerConfigError, match=message):
+    with pytest.raises(ServerConfigError) as raised:
         batching_options(text_format.Parse(text, BatchingParameters()))
+    assert str(raised.value) == message

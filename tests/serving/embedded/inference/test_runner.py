@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ import pytest
 from serving.apis.messages import SignatureDef
 from serving.apis.tensors import Array
 from serving.embedded.inference.model import LoadedModel
-from serving.embedded.inference.runner import QUICK_BYTES, QUICK_SECONDS, Run, Runner
+from serving.embedded.inference.runner import QUICK_SECONDS, Run, Runner
 from serving.embedded.models.storage import VersionDirectory
 from serving.embedded.models.versions import Version
 from serving.errors import DeadlineExceeded, InvalidArgument
@@ -50,6 +51,17 @@ class Clock:
 
     def close(self) -> None:
         """Nothing to free."""
+
+
+class Gate(threading.Event):
+    """An event that counts how often it was cleared."""
+
+    closed = 0
+
+    def clear(self) -> None:
+        """Counts it."""
+        self.closed += 1
+        super().clear()
 
 
 class Bench:
@@ -189,17 +201,19 @@ def test_how_large_a_quick_run_may_be_follows_from_those_before(bench: Bench) ->
 
 def test_many_subsets_of_the_outputs_are_not_all_remembered(bench: Bench) -> None:
     """A client can ask for any: 64 are known at a time."""
-    for number in range(200):
+    known = []
+    for number in range(66):
         bench.run(fetches=("y",) * (number + 1))
-    assert len(bench.version.servable.quick_bytes) <= 64
+        known.append(len(bench.version.servable.quick_bytes))
+    assert known == [*range(1, 65), 1, 2]
 
 
 @pytest.mark.parametrize(
     ("feeds", "fetches"),
     [
         (X, ("y", "z")),
-        ({"x": np.zeros(QUICK_BYTES + 1, np.uint8)}, ("y",)),
-        ({"x": np.array([b"0" * QUICK_BYTES, b"1"], object)}, ("y",)),
+        ({"x": np.zeros(2**17 + 1, np.uint8)}, ("y",)),
+        ({"x": np.array([b"0" * 2**17, b"1"], object)}, ("y",)),
     ],
     ids=["a loop", "many numbers", "long strings"],
 )
@@ -208,6 +222,103 @@ def test_what_may_take_long_runs_in_a_thread(
 ) -> None:
     """However quick its last run was."""
     assert {bench.run(feeds=feeds, fetches=fetches) for _ in range(3)} == {"run"}
+
+
+@pytest.mark.parametrize(
+    "feeds",
+    [{"x": np.zeros(2**17, np.uint8)}, {"x": np.array([b"0" * (2**17 - 1), b"1"], object)}],
+    ids=["numbers", "strings"],
+)
+def test_as_much_as_may_be_runs_on_the_event_loop(bench: Bench, feeds: Mapping[str, Array]) -> None:
+    """128 KiB, of all inputs together."""
+    assert [bench.run(feeds=feeds) for _ in range(2)] == ["run", "MainThread"]
+    more = {**feeds, "y": np.zeros(1, np.uint8)}
+    assert [bench.run(feeds=more) for _ in range(2)] == ["run", "run"]
+
+
+def test_a_run_of_a_millisecond_is_not_quick(bench: Bench) -> None:
+    """A little less is, and lets inputs of as many bytes be run at once."""
+    bench.clock.seconds = 0.001
+    assert [bench.run(feeds=numbers(10)) for _ in range(2)] == ["run", "run"]
+    bench.clock.seconds = 0.0009
+    assert [bench.run(feeds=numbers(10)) for _ in range(2)] == ["run", "MainThread"]
+    assert [bench.run(feeds=numbers(count)) for count in (12, 11)] == ["run", "MainThread"]
+
+
+def test_a_run_that_takes_no_time_says_little_about_larger_ones(bench: Bench) -> None:
+    """It counts as a microsecond."""
+    assert bench.run(feeds=numbers(10)) == "run"
+    assert bench.runner.run_now(Run(bench.version, numbers(10_001), ("y",))) is None
+    assert bench.run(feeds=numbers(10_000)) == "MainThread"
+
+
+def test_a_deadline_is_passed_when_it_is_reached(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing runs then; a moment before it does, without a thread too."""
+    bench.run()
+    monkeypatch.setattr(time, "monotonic", lambda: 50.0)
+    run = Run(bench.version, X, ("y",), 50.0)
+    with pytest.raises(DeadlineExceeded, match=r"^The deadline had passed before the model could run\.$"):
+        asyncio.run(bench.runner.run(run))
+    asyncio.run(bench.runner.run(run._replace(deadline=50.001)))
+    assert bench.clock.threads[1:] == ["MainThread"]
+
+
+def test_classes_are_counted_and_traced_runs_told(bench: Bench) -> None:
+    """Once a run, by the model's name and version, for the rows that were asked for; only runs with spans are told."""
+    counted: list[tuple[str, int, int]] = []
+    told: list[tuple[Run, float, float]] = []
+    runner = Runner(
+        1,
+        count=lambda name, number, rows: counted.append((name, number, len(rows))),
+        trace=lambda run, begin, end: told.append((run, begin, end)),
+    )
+    bench.clock.seconds = 0.5
+    bench.clock.now = 3.0
+    span: Any = object()
+    run = Run(bench.version, {"x": np.zeros(5, np.float32)}, ("z", "y"), rows=4)
+    asyncio.run(runner.run(run))
+    assert (counted, told) == ([], [])
+    bench.version.servable.probabilities = frozenset({"y", "z"})
+    asyncio.run(runner.run(run._replace(spans=(span,))))
+    assert counted == [("m", 1, 4)]
+    assert told == [(run._replace(spans=(span,)), 3.5, 4.0)]
+    bench.version.servable.probabilities = frozenset({"other"})
+    asyncio.run(runner.run(run))
+    asyncio.run(Runner(1).run(run._replace(spans=(span,))))
+    assert (len(counted), len(told)) == (1, 1)
+    runner.stop()
+
+
+def test_a_runner_that_was_stopped_begins_nothing(bench: Bench) -> None:
+    """What runs is not waited for; what waited is given up."""
+    bench.clock.gate.clear()
+
+    async def stopped() -> object:
+        first, second = (asyncio.ensure_future(bench.runner.run(Run(bench.version, X, ("y",)))) for _ in range(2))
+        while not bench.clock.threads:
+            await asyncio.sleep(0)
+        bench.runner.stop()
+        while not second.done():
+            await asyncio.sleep(0)
+        assert not first.done()
+        bench.clock.gate.set()
+        await first
+        with pytest.raises(RuntimeError):
+            await bench.runner.run(Run(bench.version, X, ("z",)))
+        (error,) = await asyncio.gather(second, return_exceptions=True)
+        return error
+
+    assert isinstance(asyncio.run(stopped()), asyncio.CancelledError)
+    assert len(bench.clock.threads) == 1
+
+
+def test_a_result_of_a_mebibyte_holds_nobody_up(bench: Bench) -> None:
+    """After one byte more the next run waits for the event loop."""
+    bench.runner._gate = gate = Gate()
+    gate.set()
+    for size, closed in ((2**20, 0), (2**20 + 1, 1)):
+        bench.run(feeds={"x": np.ones(size, np.int8)}, fetches=("z",))
+        assert gate.closed == closed
 
 
 def test_run_now_runs_only_what_is_quick(bench: Bench) -> None:

@@ -59,6 +59,15 @@ NAN = np.array([[1, 0, 0], [0, np.nan, 0], [0, 0, np.inf]], np.float32)
         ({"y": np.zeros(3)}, None),
         ({"y": np.zeros((3, 1))}, None),
         ({"a": EYE, "b": EYE}, None),
+        ({"y": EYE.astype(np.int64)}, None),
+        ({"y": EYE[:, :2]}, ["0", "1", "0"]),
+        ({"class_names": np.array(["Shirt", "\u00e4"])}, ["Shirt", "\u00e4"]),
+        ({"class_names": np.array([b"\xff"], object)}, ["\ufffd"]),
+        ({"class_names": NAMES[np.newaxis], "class_ids": IDS}, ["0", "1", "2"]),
+        ({"class_ids": IDS[np.newaxis], "probabilities": EYE}, ["0", "1", "2"]),
+        ({"probabilities": EYE[::-1], "scores": EYE}, ["2", "1", "0"]),
+        ({"class_ids": IDS, "other": NAN[:2], "scalar": np.array(np.nan)}, ["0", "1", "2"]),
+        ({"class_ids": IDS, "y": NAN[:, 1]}, ["0", "NaN", "2"]),
     ],
 )
 def test_the_class_of_a_row(outputs: Mapping[str, Array], expected: list[str] | None) -> None:
@@ -77,6 +86,10 @@ def test_the_class_of_a_row(outputs: Mapping[str, Array], expected: list[str] | 
         ({"y": np.zeros((2, 2)), "n": IDS[:2]}, {"y": np.zeros((2, 2)), "n": IDS[1:]}, 0, {("", "other"): 2}),
         ({"y": np.zeros(2)}, {"y": np.zeros(3)}, 0, {("", "other"): 2}),
         ({"y": np.zeros(())}, {"y": np.zeros(())}, 1, {}),
+        ({"y": np.zeros((2, 1))}, {"y": np.array([[1e-5], [1.1e-5]])}, 1, {("", "other"): 1}),
+        ({"n": np.zeros((2, 1), int)}, {"n": np.array([[0], [1]])}, 1, {("", "other"): 1}),
+        ({"y": np.zeros((0, 1))}, {"y": np.zeros((0, 1))}, 1, {}),
+        ({"class_ids": IDS}, {"class_ids": IDS}, 3, {}),
         ({"y": np.zeros(()), "z": np.zeros(2)}, {"y": np.ones(()), "z": np.zeros(2)}, 0, {("", "other"): 1}),
     ],
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import logging
 import re
 import shutil
 from functools import partial
@@ -12,8 +14,13 @@ import httpx
 import numpy as np
 import pytest
 
-from serving.embedded.loading.runtimes import RuntimeOptions, choose
+from fashion_common.installation import install_command
+from serving.embedded import event_log
+from serving.embedded.loading import runtimes
+from serving.embedded.loading.litert.lite_model import LiteModel
+from serving.embedded.loading.runtimes import RuntimeOptions, choose, runtime_load
 from serving.embedded.models.storage import VersionDirectory
+from serving.errors import ServerConfigError, ServingError
 from tests.support.asking import predict
 from tests.support.live import Server, running, wait_until
 
@@ -50,6 +57,50 @@ def test_the_choice(
     for name in FILES[files]:
         (tmp_path / name).touch()
     assert choose(options, installed, VersionDirectory(tmp_path)) == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "installed", "text"),
+    [
+        (RuntimeOptions(), [], "litert is not installed: {}"),
+        (RuntimeOptions("tensorflow"), ["litert"], "tensorflow is not installed: {}"),
+        (RuntimeOptions("litert"), ["tensorflow"], "litert is not installed: {}"),
+        (RuntimeOptions(prefer_lite=True), ["tensorflow"], "litert is not installed: {}"),
+    ],
+)
+def test_a_runtime_that_is_not_installed(
+    monkeypatch: pytest.MonkeyPatch, options: RuntimeOptions, installed: list[str], text: str
+) -> None:
+    """It ends the start, with what installs it."""
+    monkeypatch.setattr(runtimes, "installed_runtimes", lambda: installed)
+    with pytest.raises(ServerConfigError) as raised:
+        runtime_load(options)
+    extra = "embedded" if text.startswith("tensorflow") else "light"
+    assert str(raised.value) == text.format(install_command(extra))
+
+
+def test_a_version_is_loaded_as_the_options_say(
+    toys: Path, lite_toys: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the runtime that is chosen for it, which the log says; the runtime takes what the flags say of it."""
+    caplog.set_level(logging.INFO)
+    frozen: list[str] = []
+    monkeypatch.setattr(gc, "freeze", lambda: frozen.append("imported"))
+    load = runtime_load(RuntimeOptions(prefer_lite=True, pools=2, interpreters_per_pool=3, tags=("serve",)))
+    lite = load(VersionDirectory(lite_toys / "half_plus_two" / "1"))
+    assert isinstance(lite, LiteModel)
+    assert (lite._interpreters._kept, lite._interpreters._parts) == (6, 3)
+    other = load(VersionDirectory(toys / "half_plus_two" / "1"))
+    assert (lite.runtime, other.runtime) == ("LiteRT", "TF1")
+    assert frozen == ["imported"] * 2
+    assert [record.getMessage() for record in caplog.records if record.name == event_log.__name__] == [
+        f"{lite_toys}/half_plus_two/1 is served by litert: --prefer_tflite_model",
+        f"{toys}/half_plus_two/1 is served by tensorflow: the version has no model.tflite",
+    ]
+    for each in (lite, other):
+        each.close()
+    with pytest.raises(ServingError, match="MetaGraphDef"):
+        runtime_load(RuntimeOptions("tensorflow", tags=("other",)))(VersionDirectory(toys / "half_plus_two" / "1"))
 
 
 def memory_maps(server: Server) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from fashion_common.layout import MANIFEST_FILE, SELF_TEST_FILE, WARMUP_FILE
 from serving.apis.messages import PredictionLog, SignatureDef
 from serving.apis.recording_files import RecordingFile
 from serving.apis.status import Code
+from serving.embedded.inference.batch_queue import BatchingOptions
 from serving.embedded.inference.model import Servable
 from serving.embedded.loading.load import version_load
 from serving.embedded.models.storage import VersionDirectory
@@ -183,11 +185,11 @@ def test_as_many_requests_as_there_may_be(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("logs", "raw", "message"),
     [
-        ([PREDICT.replace("'x'", "'z'")], None, "Warmup request 1 of .* failed: Signature input alias: x"),
-        ([PREDICT] * 1001, None, r"Number of warmup records exceeds the maximum \(1000\) at "),
-        (["log_metadata {}"], None, "Unsupported log_type for warmup: None"),
-        (["predict_streamed_log {}"], None, "Unsupported log_type for warmup: predict_streamed_log"),
-        (None, b"\xff" * 81, r"Failed to parse warmup record: b'(\\xff){80}' from "),
+        ([PREDICT.replace("'x'", "'z'")], None, "^Warmup request 1 of .* failed: Signature input alias: x"),
+        ([PREDICT] * 1001, None, r"^Number of warmup records exceeds the maximum \(1000\) at /.*_requests$"),
+        (["log_metadata {}"], None, "^Warmup request 1 of .* failed: Unsupported log_type for warmup: None$"),
+        (["predict_streamed_log {}"], None, "failed: Unsupported log_type for warmup: predict_streamed_log$"),
+        (None, b"\xff" * 81, r"^Failed to parse warmup record: b'(\\xff){80}' from /.*_requests$"),
     ],
     ids=["wrong input", "too many", "no kind", "streamed", "garbage"],
 )
@@ -228,7 +230,11 @@ def test_a_self_test_that_passes(tmp_path: Path) -> None:
         ({"serving_default__outputs__y": X.astype(np.float64)}, r"is float32 \[2\]: expected float64 \[2\]"),
         ({"serving_default__outputs__y": X[:1]}, r"is float32 \[2\]: expected float32 \[1\]"),
         ({"serving_default__outputs__z": X}, "signature serving_default has no output z"),
-        ({"other__inputs__x": X}, "the model has no signature other"),
+        (
+            {"serving_default__inputs__w": X, "serving_default__inputs__v": X},
+            "signature serving_default has no input v$",
+        ),
+        ({"other__inputs__x": X}, "the model has no signature other$"),
         (
             {
                 "serving_default__outputs__name__bytes": np.frombuffer(b"a", np.uint8),
@@ -237,14 +243,14 @@ def test_a_self_test_that_passes(tmp_path: Path) -> None:
             "output name of serving_default differs in 2 of 2 elements",
         ),
     ],
-    ids=["value", "nan", "dtype", "shape", "output", "signature", "string"],
+    ids=["value", "nan", "dtype", "shape", "output", "input", "signature", "string"],
 )
 def test_a_self_test_that_fails(tmp_path: Path, arrays: dict[str, Array], message: str) -> None:
     """The version does not serve, and the text has what differs."""
     inputs = {} if "other__inputs__x" in arrays else {"serving_default__inputs__x": X}
     golden(tmp_path, **inputs, **arrays)
 
-    with pytest.raises(FailedPrecondition, match=message):
+    with pytest.raises(FailedPrecondition, match=rf"^Self-test {tmp_path / SELF_TEST_FILE}: .*{message}"):
         load(tmp_path)
 
 
@@ -266,7 +272,7 @@ def test_an_archive_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / SELF_TEST_FILE).parent.mkdir()
     (tmp_path / SELF_TEST_FILE).write_bytes(b"no zip")
 
-    with pytest.raises(FailedPrecondition, match="cannot be read"):
+    with pytest.raises(FailedPrecondition, match=rf"^Self-test {tmp_path / SELF_TEST_FILE} cannot be read: "):
         load(tmp_path)
 
 
@@ -291,3 +297,84 @@ def test_files_that_change_while_they_are_loaded(tmp_path: Path, has_manifest: b
     with pytest.raises(FailedPrecondition, match="files changed while it was loaded"):
         load_version("m", 1, VersionDirectory(tmp_path))
     assert servable.closed
+
+
+def test_a_warmup_file_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is named with the system's reason."""
+    write_records(tmp_path / WARMUP_FILE, [b""])
+    opened: Any = Path.open
+
+    def denied(path: Path, *arguments: Any, **options: Any) -> Any:
+        if path == tmp_path / WARMUP_FILE:
+            raise PermissionError(13, "Permission denied")
+        return opened(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", denied)
+    with pytest.raises(ServingError) as raised:
+        load(tmp_path)
+    assert str(raised.value) == f"{tmp_path / WARMUP_FILE} cannot be read: Permission denied"
+    assert raised.value.code == Code.FAILED_PRECONDITION
+
+
+def test_what_a_version_needs_where_proof_is_required(tmp_path: Path) -> None:
+    """A manifest, and then a self-test; nothing is loaded without them."""
+    loads: list[VersionDirectory] = []
+
+    def give(directory: VersionDirectory) -> Servable:
+        loads.append(directory)
+        return Recorder()
+
+    load_version = version_load(give, require_manifest=True)
+    graph = tmp_path / "saved_model.pb"
+    graph.write_bytes(b"graph")
+    for missing in (MANIFEST_FILE, SELF_TEST_FILE):
+        with pytest.raises(FailedPrecondition) as raised:
+            load_version("m", 1, VersionDirectory(tmp_path))
+        assert str(raised.value) == f"The version has no {missing}, without which --require_manifest serves none"
+        (tmp_path / MANIFEST_FILE).parent.mkdir(exist_ok=True)
+        recorded = {"sha256": hashlib.sha256(b"graph").hexdigest(), "bytes": 5}
+        (tmp_path / MANIFEST_FILE).write_text(json.dumps({"files": {"saved_model.pb": recorded}}))
+    assert loads == []
+
+
+def test_a_loaded_version_knows_what_it_is(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Its name, number and batching; whoever checks signatures is asked first; the log sums its start up."""
+    caplog.set_level(logging.INFO)
+    golden(tmp_path, serving_default__inputs__x=X, serving_default__outputs__y=X)
+    write_records(tmp_path / WARMUP_FILE, [text_format.Parse(PREDICT, PredictionLog()).SerializeToString()] * 2)
+    directory, asked = VersionDirectory(tmp_path), list[str]()
+    options = BatchingOptions(7)
+
+    def batching(given: VersionDirectory) -> BatchingOptions:
+        assert given is directory
+        asked.append("batching")
+        return options
+
+    def give(given: VersionDirectory) -> Servable:
+        assert given is directory
+        asked.append("runtime")
+        return Recorder()
+
+    def check(given: VersionDirectory) -> None:
+        assert given is directory
+        asked.append("signature")
+
+    model = version_load(give, batching, check_signature=check)("m", 7, directory)
+    assert asked == ["signature", "batching", "runtime"]
+    assert (model.name, model.number, model.batching) == ("m", 7, options)
+    assert caplog.messages == ["m version 7: 2 warmup requests, self-test of ['serving_default']"]
+    caplog.clear()
+    (tmp_path / SELF_TEST_FILE).unlink()
+    bare = version_load(give, iterations=0)("n", 1, directory)
+    assert bare.batching is None
+    assert caplog.messages == ["n version 1: 0 warmup requests, self-test of nothing"]
+
+
+def test_what_comes_with_a_model_may_be_larger_than_a_request(tmp_path: Path) -> None:
+    """No limit of clients' holds for it."""
+    log = PredictionLog()
+    tensor = log.predict_log.request.inputs["x"]
+    tensor.dtype, tensor.tensor_content = 1, bytes(4 * 2**20)
+    tensor.tensor_shape.dim.add(size=2**20)
+    write_records(tmp_path / WARMUP_FILE, [log.SerializeToString()])
+    assert load(tmp_path).fetched == [("name:0", "y:0")]

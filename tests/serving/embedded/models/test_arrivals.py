@@ -87,6 +87,52 @@ def test_what_is_old_at_once(base: Base) -> None:
     assert base.is_whole(3.0)
 
 
+def test_a_directory_that_is_gone_is_forgotten(base: Base) -> None:
+    """When it comes again it is looked at anew; those that are still there are not."""
+    base.write(saved_model_pb="graph")
+    assert base.is_whole(3.0)
+    base.write(saved_model_pb="other")
+    base.arrivals.forget_all_but([1, 2])
+    assert base.is_whole()
+    base.arrivals.forget_all_but([2])
+    base.clock.jump = -3.0
+    assert not base.is_whole()
+    assert not base.arrivals.grows(1)
+    assert not base.arrivals.grows(7)
+
+
+def test_what_lacks_something_is_old_later(base: Base) -> None:
+    """After five seconds at once, since its model may be on its way."""
+    base.write(variables__data="weights")
+    assert not base.is_whole(4.5)
+    base.arrivals = Arrivals(1.0)
+    assert base.is_whole(1.0)
+
+
+def test_what_has_grown_is_not_old_until_it_has_rested(base: Base) -> None:
+    """However old its files say they are: a copy may keep their times."""
+    base.write(saved_model_pb="graph")
+    assert not base.is_whole()
+    base.write(variables__a="a")
+    for path in (base.path / "saved_model.pb", base.path / "variables/a"):
+        os.utime(path, (1, 1))
+    assert [base.is_whole(1.0), base.is_whole(4.0), base.is_whole(0.9), base.is_whole(0.1)] == [
+        False, False, False, True,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "seconds"), [("saved_model.pb", 2.0), ("variables", 5.0)])
+def test_when_files_are_old(base: Base, monkeypatch: pytest.MonkeyPatch, name: str, seconds: float) -> None:
+    """After two seconds, to the moment; where the model is missing after five."""
+    (base.path / name).touch()
+    directory = VersionDirectory(base.path)
+    directory.look()
+    for age, is_old in ((seconds, True), (seconds - 0.001, False)):
+        now = directory.changed + age
+        monkeypatch.setattr(base.clock, "time", lambda now=now: now)
+        assert Arrivals(1.0).is_whole(1, directory, failed=False) is is_old
+
+
 def test_what_is_not_quite_so_old_is_looked_at_twice(base: Base) -> None:
     """It may still be written to."""
     base.write(saved_model_pb="graph")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,7 +15,14 @@ from serving.embedded.models import core
 from serving.embedded.models.core import ServerCore
 from serving.embedded.models.manager import Manager
 from serving.embedded.models.source import FileSystemSource
-from serving.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument, PermissionDenied, ServingError
+from serving.errors import (
+    DeadlineExceeded,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    ServingError,
+)
 from tests.support.fakes import FakeLoader, FakeServable
 
 
@@ -273,3 +281,156 @@ def test_ready_needs_a_model(own: ServerCore[FakeServable]) -> None:
     own.reload(empty)
 
     assert (before, own.ready, own.errors()) == (True, False, {})
+
+
+def model_list(*models: ModelConfig) -> ModelServerConfig:
+    """A configuration of these models."""
+    configuration = ModelServerConfig()
+    configuration.model_config_list.config.extend(models)
+    return configuration
+
+
+@pytest.mark.parametrize(
+    ("models", "message"),
+    [
+        (
+            [ModelConfig(name="m", base_path="/m"), ModelConfig(name="m", base_path="/n")],
+            "Illegal to list model m multiple times in config list",
+        ),
+        (
+            [ModelConfig(name="m", base_path="m", model_platform="tensorflow")],
+            "Expected model m to have an absolute path or URI; got base_path()=m",
+        ),
+        (
+            [ModelConfig(name="m", base_path="/m", model_platform="torch")],
+            "Model m requests unsupported platform torch",
+        ),
+        (
+            [ModelConfig(name="m", base_path="/m")],
+            (
+                "Illegal setting neither ModelServerConfig::model_type (deprecated) nor "
+                "ModelServerConfig::model_platform."
+            ),
+        ),
+        (
+            [ModelConfig(name="m", base_path="/m", model_type=1, model_platform="tensorflow")],
+            "Illegal setting both ModelServerConfig::model_type (deprecated) and ModelServerConfig::model_platform.",
+        ),
+        (
+            [ModelConfig(name="m", base_path="/m", model_type=2)],
+            "ModelServerConfig::model_type choice 2 not supported.",
+        ),
+    ],
+)
+def test_a_configuration_that_cannot_be(
+    manager: Manager[FakeServable], base: Path, models: list[ModelConfig], message: str
+) -> None:
+    """In TF Serving's words, at the start and when it is reloaded; what was configured stays."""
+    starting = ServerCore(manager, FileSystemSource(manager.set_aspired, settle_seconds=0))
+    with pytest.raises(InvalidArgument) as raised:
+        starting.configure(model_list(*models))
+    assert str(raised.value) == message
+    assert (list(starting.model_names), starting.ready) == ([], False)
+    running = configured(manager, base, {})
+    for model in models:
+        model.name = model.name.replace("m", "n")
+    with pytest.raises(InvalidArgument) as raised:
+        running.reload(model_list(*models), own=True)
+    assert str(raised.value) == message.replace("odel m ", "odel n ")
+    assert (list(running.model_names), running.ready) == (["m"], True)
+
+
+def test_a_model_of_the_old_kind_is_tensorflows(manager: Manager[FakeServable], base: Path) -> None:
+    """Its type says what its platform says elsewhere; the platform of a model stays what it was."""
+    core = configured(manager, base, {})
+    core.reload(model_list(ModelConfig(name="m", base_path=str(base), model_type=1)))
+    with pytest.raises(InvalidArgument) as raised:
+        core.reload(model_list(ModelConfig(name="m", base_path=str(base), model_platform="torch")))
+    assert str(raised.value) == (
+        "Illegal to change a model's platform. For model m platform was tensorflow and new platform requested is torch"
+    )
+
+
+def test_a_reload_of_another_kind_is_refused(own: ServerCore[FakeServable]) -> None:
+    """A list of models is all that TF Serving takes."""
+    other = ModelServerConfig()
+    other.custom_model_config.SetInParent()
+    for configuration in (ModelServerConfig(), other):
+        with pytest.raises(InvalidArgument) as raised:
+            own.reload(configuration)
+        assert str(raised.value) == (
+            "ServerModelConfig type not supported by HandleReloadConfigRequest. Only ModelConfigList is currently "
+            "supported"
+        )
+    with pytest.raises(InvalidArgument, match=r"^ModelServer does not yet support custom model config\.$"):
+        own.configure(other)
+    assert own.ready
+
+
+def test_the_log_says_what_was_taken_over(
+    own: ServerCore[FakeServable], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each model with its labels; what a caller has made up is quoted, and a long list is cut."""
+    caplog.set_level(logging.INFO)
+    base = tmp_path / "models/m"
+    own.reload(with_another(config(base, {"stable": 1, "canary": 1}), tmp_path / "models/n"))
+    odd = ModelConfig(name="a\nb", base_path=f"{tmp_path}/models/n", model_platform="tensorflow")
+    own.reload(model_list(odd))
+    long = ModelConfig(name="x" * 9000, base_path=f"{tmp_path}/models/n", model_platform="tensorflow")
+    other = ModelConfig(name="y" * 9000, base_path=f"{tmp_path}/models/n", model_platform="tensorflow")
+    own.reload(model_list(long, other), own=True)
+    first, second, third = (
+        record.getMessage().removeprefix("Reloaded the configuration: ")
+        for record in caplog.records
+        if record.getMessage().startswith("Reloaded")
+    )
+    assert first == f"m from {base} (canary=1, stable=1); n from {tmp_path}/models/n"
+    assert second == repr(f"a\nb from {tmp_path}/models/n")
+    assert third == f"{'x' * 9000} from {tmp_path}/models/n; {'y' * 9000}"[:10_000]
+
+
+def test_what_speaks_against_a_reload_changes_nothing(own: ServerCore[FakeServable], tmp_path: Path) -> None:
+    """Neither who looks at it last, nor a new base path without versions; one that was there already may be empty."""
+    asked: list[str] = []
+
+    def refuse() -> None:
+        asked.append("asked")
+        raise PermissionDenied("no")
+
+    with pytest.raises(PermissionDenied, match=r"^no$"):
+        own.reload(config(tmp_path / "models/n", {}), before=refuse)
+    with pytest.raises(NotFound, match=r"^No versions of model n can be read under its base path"):
+        own.reload(with_another(config(tmp_path / "models/m", {}), tmp_path / "models/none"), before=refuse)
+    with pytest.raises(NotFound, match=r"^No versions of model m can be read under its base path"):
+        own.reload(config(tmp_path / "models/none", {}), before=refuse)
+    assert asked == ["asked"]
+    assert list(own.model_names) == ["m"]
+    with own.use(ModelSpec(name="m")) as version:
+        assert str(version.directory) == f"{tmp_path}/models/m/1"
+    own.reload(config(tmp_path / "models/m", {}), before=lambda: asked.append("again"))
+    assert asked == ["asked", "again"]
+
+
+def test_a_request_names_a_model(manager: Manager[FakeServable], base: Path) -> None:
+    """And a version of it, or a label, or none."""
+    core = configured(manager, base, {"stable": 1})
+    with pytest.raises(InvalidArgument, match=r"^ModelSpec has no name specified\.$"):
+        core.use(ModelSpec())
+    spec = ModelSpec(name="m")
+    with core.use(spec) as version:
+        assert version.number == 2
+    spec.version.value = 1
+    with core.use(spec) as version:
+        assert version.number == 1
+
+
+def test_a_first_configuration_that_was_replaced(manager: Manager[FakeServable], tmp_path: Path) -> None:
+    """A worker begins with what the others were told since; its own base paths are the operator's all the same."""
+    make_versions(tmp_path, "a/m/1", "b/n/1")
+    core = ServerCore(manager, FileSystemSource(manager.set_aspired, settle_seconds=0))
+    reloaded = model_list(ModelConfig(name="n", base_path=f"{tmp_path}/a/m", model_platform="tensorflow"))
+    core.configure(config(tmp_path / "a/m", {}), reloaded)
+    assert list(core.model_names) == ["n"]
+    core.reload(config(tmp_path / "a/m", {}))
+    with pytest.raises(PermissionDenied):
+        core.reload(config(tmp_path / "b/n", {}))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +16,7 @@ from serving.embedded.models.manager import Manager, _Model
 from serving.embedded.models.source import Aspired
 from serving.embedded.models.storage import VersionDirectory
 from serving.embedded.models.versions import State, Version
-from serving.errors import InvalidArgument, NotFound, Unavailable
+from serving.errors import InvalidArgument, NotFound, StillLoading, Unavailable
 from tests.support.fakes import FakeLoader, FakeServable, aspire
 from tests.support.live import wait_until
 
@@ -422,3 +424,128 @@ def test_the_log_has_the_path_that_clients_are_not_shown(tmp_path: Path, caplog:
         f"failed to load: {kind}{tmp_path / number} is broken" in caplog.text
         for kind, number in (("", "1"), ("OSError: ", "2"))
     )
+
+
+def test_the_log_tells_of_every_change(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Loads, errors with their code and attempt, unloads; why a model is not served once for each reason."""
+    caplog.set_level(logging.INFO)
+    loader = FakeLoader()
+    loader.broken = {2}
+    manager: Manager[FakeServable] = Manager(loader, max_num_load_retries=0)
+    for error in (NotFound("gone"), NotFound("gone"), StillLoading("being copied"), NotFound("gone again")):
+        manager.set_aspired("m", Aspired(None, error))
+    settle(manager, tmp_path, 1)
+    settle(manager, tmp_path, 1, 2)
+    manager.stop()
+    fields: list[dict[str, Any]] = []
+    for record in caplog.records:
+        fields.append(dict(vars(record)["fields"]))
+        seconds = fields[-1].pop("seconds", 0.0)
+        assert 0 <= seconds == round(seconds, 3) < 60
+    assert [(record.getMessage(), record.levelname) for record in caplog.records] == [
+        ("m cannot be served yet: gone", "ERROR"),
+        ("m cannot be served yet: gone again", "ERROR"),
+        ("Successfully loaded servable version {name: m version: 1}", "INFO"),
+        ("Servable {name: m version: 2} failed to load: version 2 is broken", "ERROR"),
+        ("Done unloading servable version {name: m version: 1}", "INFO"),
+    ]
+    assert fields[2:4] == [
+        {"model": "m", "version": 1},
+        {"model": "m", "version": 2, "code": "INVALID_ARGUMENT", "attempt": 1, "error": "version 2 is broken"},
+    ]
+
+
+def test_what_stop_leaves_is_told(loader: FakeLoader, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What is in use, and what is being loaded; nothing is aspired to afterwards."""
+    manager: Manager[FakeServable] = Manager(loader)
+    settle(manager, tmp_path, 1)
+    loader.gates[2] = threading.Event()
+    aspire(manager, tmp_path, 2)
+    wait_until(lambda: loader.order == [1, 2])
+    with manager.use("m"):
+        manager.stop(0.05)
+        assert sorted(record.getMessage() for record in caplog.records) == [
+            "Servable {name: m version: 1} is left UNLOADING",
+            "Servable {name: m version: 2} is left LOADING",
+        ]
+        assert manager.wait_until_settled(["m"], 0)
+        aspire(manager, tmp_path, 3)
+    assert list(states(manager)) == [2, 1]
+    loader.gates[2].set()
+
+
+def test_the_error_of_a_model(manager: Manager[FakeServable], loader: FakeLoader, tmp_path: Path) -> None:
+    """That of its newest version that has one, or of its base path; none of one that is served or not configured."""
+    assert manager.error("m") is None
+    assert manager.statuses("m") == []
+    assert (manager.servables("m"), manager.failed("m"), manager.has_version("m", 1)) == ({}, set(), False)
+    loader.gates[3] = threading.Event()
+    aspire(manager, tmp_path, 3)
+    assert str(manager.error("m")) == "version 3 of m is being loaded"
+    assert isinstance(manager.error("m"), StillLoading)
+    assert not manager.wait_until_settled(["m"], 0)
+    with pytest.raises(
+        Unavailable, match=r"^Servable not found for request: Latest\(m\): version 3 of m is being loaded$"
+    ):
+        manager.use("m")
+    loader.gates[3].set()
+    loader.broken = {3, 4}
+    settle(manager, tmp_path, 3, 4)
+    assert str(manager.error("m")) == "version 4 is broken"
+    assert manager.failed("m") == {3, 4}
+    manager.set_aspired("m", Aspired(None, NotFound("gone")))
+    assert str(manager.error("m")) == "version 4 is broken"
+    settle(manager, tmp_path, 5)
+    assert manager.error("m") is None
+    assert (manager.has_version("m", 5), manager.has_version("m", 4)) == (True, False)
+    assert {number: servable.version for number, servable in manager.servables("m").items()} == {5: 5}
+
+
+def test_when_models_are_settled(manager: Manager[FakeServable], loader: FakeLoader, tmp_path: Path) -> None:
+    """All of them: what is still being copied is not, what has no version and a reason is."""
+    assert not manager.wait_until_settled(["m"], 0)
+    manager.set_aspired("m", Aspired(None, StillLoading("being copied")))
+    assert not manager.wait_until_settled(["m"], 0)
+    manager.set_aspired("m", Aspired({}, NotFound("empty")))
+    assert manager.wait_until_settled(["m"], 0)
+    manager.set_aspired("m", Aspired({}))
+    assert not manager.wait_until_settled(["m"], 0)
+    loader.broken = {1}
+    settle(manager, tmp_path, 1, 2)
+    assert not manager.wait_until_settled(["m", "n"], 0)
+
+
+def test_loads_and_unloads_take_turns(tmp_path: Path) -> None:
+    """As many at once as there are threads for them; one at least."""
+    loader = FakeLoader()
+    loader.gates = {number: threading.Event() for number in (1, 2, 3)}
+    manager: Manager[FakeServable] = Manager(loader, num_load_threads=2)
+    aspire(manager, tmp_path, 1, 2, 3)
+    wait_until(lambda: len(loader.order) == 2)
+    loader.gates[1].set()
+    wait_until(lambda: len(loader.order) == 3)
+    for gate in loader.gates.values():
+        gate.set()
+    assert manager.wait_until_settled(["m"], 10)
+    manager.stop()
+    single: Manager[FakeServable] = Manager(FakeLoader(), num_load_threads=0, num_unload_threads=0)
+    settle(single, tmp_path, 1)
+    single.stop()
+    assert states(single) == {1: State.END}
+
+
+def test_a_servable_that_cannot_be_closed_is_gone_all_the_same(
+    manager: Manager[FakeServable], loader: FakeLoader, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log has the error."""
+    settle(manager, tmp_path, 1)
+
+    def fail() -> None:
+        raise OSError("no")
+
+    loader.loaded[1].close = fail  # type: ignore[method-assign]
+    settle(manager, tmp_path, 2)
+    wait_until(lambda: states(manager) == {2: State.AVAILABLE, 1: State.END})
+    (record,) = (record for record in caplog.records if record.levelno == logging.ERROR)
+    assert record.getMessage() == "unloading m version 1"
+    assert record.exc_info

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,20 +36,66 @@ def test_each_model_has_its_own_or_the_flags(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("model", "text"),
     [
-        (logged("/r", kind="snappy"), r"Model m has log_collector_config.type snappy: this server has `file` only"),
-        (logged("r"), r"filename_prefix 'r': give an absolute path, with which the names of the files will begin"),
-        (logged(""), r"filename_prefix '': give an absolute path"),
-        (logged("/r", rate=1.01), "sampling_config.sampling_rate 1.01: give one from 0 to 1"),
-        (logged("/r", rate=-0.01), "sampling_config.sampling_rate -0.01: give one from 0 to 1"),
-        (logged("/r", rate=float("nan")), "sampling_config.sampling_rate nan: give one from 0 to 1"),
+        (logged("/r", kind="snappy"), "Model m has log_collector_config.type snappy: this server has `file` only"),
+        *(
+            (
+                logged(prefix),
+                (
+                    f"Model m has log_collector_config.filename_prefix {prefix!r}: give an absolute path, with which "
+                    "the names of the files will begin"
+                ),
+            )
+            for prefix in ("r", "")
+        ),
+        *(
+            (logged("/r", rate=rate), f"Model m has sampling_config.sampling_rate {rate:g}: give one from 0 to 1")
+            for rate in (1.01, -0.01, float("nan"))
+        ),
         (logged("/proc/none/r"), "filename_prefix /proc/none/r cannot be written to: No such file or directory"),
-        (logged("/dev/null/r"), "filename_prefix /dev/null/r cannot be written to: "),
+        (logged("/dev/null/r"), "filename_prefix /dev/null/r cannot be written to: File exists"),
+        (logged("/dev/null/d/r"), "filename_prefix /dev/null/d/r cannot be written to: Not a directory"),
+        (logged("/d\\0/r"), "filename_prefix /d\0/r cannot be written to: embedded null byte"),
     ],
 )
 def test_what_cannot_be_followed_is_refused(model: ModelConfig, text: str) -> None:
     """With the value, the rule and the fix."""
-    with pytest.raises(InvalidArgument, match=text):
+    with pytest.raises(InvalidArgument) as raised:
         RequestLogs().checked({"m": model}, own=True)
+    assert str(raised.value) == text
+
+
+def test_a_directory_that_may_not_be_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told before the first record is lost."""
+    modes: list[tuple[object, int]] = []
+
+    def refuse(path: object, mode: int) -> bool:
+        modes.append((path, mode))
+        return False
+
+    monkeypatch.setattr(os, "access", refuse)
+    with pytest.raises(
+        InvalidArgument, match=f"^filename_prefix {tmp_path}/r cannot be written to: Permission denied$"
+    ):
+        RequestLogs().checked({"m": logged(tmp_path / "r")}, own=True)
+    assert modes == [(tmp_path, os.W_OK | os.X_OK)]
+
+
+def test_the_operators_places_are_those_of_the_last_configuration(tmp_path: Path) -> None:
+    """And of the flags; what was checked and not taken over is none."""
+    logs = RequestLogs(RequestLogging(f"{tmp_path}/flags", 1.0))
+    first, second = ({"m": logged(tmp_path / name)} for name in ("first", "second"))
+    logs.take_over(logs.checked(first, own=True), own=True)
+    logs.checked(second, own=True)
+    with pytest.raises(PermissionDenied) as raised:
+        logs.checked(second, own=False)
+    assert str(raised.value) == (
+        f"filename_prefix {tmp_path}/second: a reload may only record where the server's own configuration does"
+    )
+    logs.take_over(logs.checked(second, own=True), own=True)
+    assert logs.checked(second, own=False)
+    assert logs.checked({"m": logged(tmp_path / "flags")}, own=False)
+    with pytest.raises(PermissionDenied):
+        logs.checked(first, own=False)
 
 
 def test_the_directory_is_made(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from serving.apis.messages import ModelConfig
 from serving.embedded.models import source, storage
 from serving.embedded.models.arrivals import Arrivals
 from serving.embedded.models.source import Aspired, FileSystemSource
-from serving.errors import Unavailable
+from serving.errors import StillLoading, Unavailable
 from tests.support.live import wait_until
 
 
@@ -173,6 +173,57 @@ def test_the_log_lists_the_newest_hundred_versions(tmp_path: Path) -> None:
     result = aspired(config(tmp_path, "model_version_policy { specific { versions: 1 versions: 200 } }"))
     assert result.error is not None
     assert result.error.log_text.endswith(f"there are {', '.join(map(str, range(2, 102)))}")
+
+
+def test_as_many_versions_as_the_policy_wants(base: Path) -> None:
+    """At least one; a version that is still being copied takes the place of none that is whole."""
+    assert list(aspired(config(base, "model_version_policy { latest { num_versions: 0 } }")).versions or ()) == [123]
+    arrivals = Arrivals(1.0)
+    waiting = source.aspired(config(base, "model_version_policy { all { } }"), arrivals)
+    assert (waiting.versions, waiting.waits) == (None, True)
+    assert isinstance(waiting.error, StillLoading)
+    for number in (1, 2, 7):
+        arrivals._sights[number].is_taken = True
+    some = source.aspired(config(base, "model_version_policy { latest { num_versions: 2 } }"), arrivals)
+    assert (sorted(some.versions or ()), some.waits) == ([2, 7], True)
+    assert str(some.error) == "Version 123 of model m is still being copied"
+    (base / "00000123" / "more").touch()
+    grown = source.aspired(config(base), arrivals)
+    assert type(grown.error) is Unavailable
+
+
+def test_a_version_that_failed_is_looked_at_again(base: Path) -> None:
+    """Those that did not stay as they were taken."""
+    arrivals = Arrivals(0.0)
+    before = source.aspired(config(base), arrivals).versions
+    assert before
+    (base / "00000123" / "saved_model.pb").write_bytes(b"mended")
+    assert (source.aspired(config(base), arrivals).versions or {})[123].fingerprint is None
+    again = source.aspired(config(base), arrivals, failed={123}).versions
+    assert again
+    assert again[123].fingerprint not in (None, before[123].fingerprint)
+
+
+def test_a_source_that_stops_looks_at_nothing_more(base: Path) -> None:
+    """Not even at the models that are left in this look."""
+    reports: list[str] = []
+    watch = FileSystemSource(lambda name, _: reports.append(name), stopping=lambda: bool(reports))
+    watch.set_models({"m": config(base), "n": config(base)})
+    assert reports == ["m"]
+
+
+def test_when_to_look_again(base: Path) -> None:
+    """Soon, as long as a version is waited for; a model's directories are remembered as long as it is configured."""
+    reports: dict[str, Aspired] = {}
+    watch = FileSystemSource(reports.__setitem__, settle_seconds=1000.0)
+    watch.set_models({"m": config(base)})
+    assert (watch.is_waiting, watch.poll(), reports["m"].waits) == (True, 1000.0, True)
+    seen = watch._arrivals["m", str(base)]
+    watch.set_models({"m": config(base), "n": config(base)})
+    assert watch._arrivals["m", str(base)] is seen
+    assert watch._arrivals["n", str(base)] is not seen
+    watch.set_models({})
+    assert (watch.is_waiting, watch.poll()) == (False, None)
 
 
 def test_a_version_that_arrives_unloads_nothing(base: Path) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import stat
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -104,6 +106,96 @@ def test_a_text_for_callers_has_no_paths(tmp_path: Path, text: str, public: str)
     for path in (directory, link):
         assert VersionDirectory(path).public(text.format(path)) == public
     assert VersionDirectory(link).public(text.format(directory)) == public
+
+
+def test_of_a_long_text_callers_see_the_beginning() -> None:
+    """Ten thousand characters."""
+    assert VersionDirectory(Path("/m/1")).public("x" * 10_001) == "x" * 10_000
+
+
+def test_the_files_of_a_version(tmp_path: Path) -> None:
+    """By their names in it, links followed, directories not among them; one that leads nowhere is itself."""
+    (tmp_path / "v" / "a" / "b").mkdir(parents=True)
+    (tmp_path / "v" / "a" / "b" / "c").write_text("123")
+    (tmp_path / "v" / "up").symlink_to(tmp_path / "v")
+    (tmp_path / "v" / "d").symlink_to("a/b")
+    (tmp_path / "v" / "none").symlink_to("nowhere")
+    files = VersionDirectory(tmp_path / "v").files()
+    assert sorted(files) == ["a/b/c", "d/c", "none"]
+    assert files["a/b/c"].st_size == files["d/c"].st_size == 3
+    assert stat.S_ISLNK(files["none"].st_mode)
+    with pytest.raises(FileNotFoundError):
+        VersionDirectory(tmp_path / "missing").files()
+
+
+def test_a_version_that_cannot_be_looked_at(tmp_path: Path) -> None:
+    """It has no fingerprint, and no time of its last change; what can be has the latest of all."""
+    missing = VersionDirectory(tmp_path / "missing")
+    missing.look()
+    assert (missing.fingerprint, missing.changed) == (None, 0.0)
+    assert missing.at_rest() is None
+    (tmp_path / "a").touch()
+    later = (tmp_path / "a").stat().st_ctime + 500
+    os.utime(tmp_path / "a", (1, later))
+    version = VersionDirectory(tmp_path)
+    version.look()
+    assert version.changed == pytest.approx(later)
+    assert [entry[:3] for entry in version.current()[0] or ()][1] == ("a", 0, (tmp_path / "a").stat().st_mtime_ns)
+
+
+def test_links_across_are_followed_only_so_far(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They can make endlessly many names."""
+    for number in range(4):
+        (tmp_path / str(number)).touch()
+    version = VersionDirectory(tmp_path)
+    monkeypatch.setattr(storage, "_MAX_ENTRIES", 6)
+    assert len(version.files()) == 4
+    monkeypatch.setattr(storage, "_MAX_ENTRIES", 5)
+    with pytest.raises(OSError, match=re.escape(f"more than 5 files and links: '{tmp_path}'")):
+        version.files()
+
+
+def test_a_version_is_at_rest_a_moment_after_its_last_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fiftieth of a second, by the system's clock; one of another machine's clock is not waited for."""
+    (tmp_path / "a").touch()
+    version = VersionDirectory(tmp_path)
+    changed = max(status.st_ctime_ns for status in (tmp_path.stat(), (tmp_path / "a").stat())) / 1e9
+    now, slept = [changed], list[float]()
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        now[0] += seconds / 2 if len(slept) < 60 else 0
+
+    monkeypatch.setattr(storage, "time", SimpleNamespace(time=lambda: now[0], sleep=sleep))
+    assert version.at_rest() == version.current()[0]
+    assert slept == [0.02] * 3
+    now[0], slept[:] = changed - 1, []
+    assert version.at_rest() == version.current()[0]
+    assert slept == []
+    now[0], slept[:] = changed, [0.0] * 60
+    with pytest.raises(FailedPrecondition) as raised:
+        version.at_rest()
+    assert str(raised.value) == "The version's files go on changing: it is loaded when they are at rest"
+    assert len(slept) == 60 + 50
+
+
+@pytest.mark.parametrize(
+    ("is_there", "log_text"),
+    [
+        (False, "Could not find base path {}: create it, or correct the path"),
+        (True, "No versions of m under {0}: expected numeric folders such as {0}/1"),
+    ],
+)
+def test_what_callers_are_told_of_a_base_path(tmp_path: Path, is_there: bool, log_text: str) -> None:
+    """The same, whatever is wrong with it."""
+    base = tmp_path / "base"
+    if is_there:
+        base.mkdir()
+    with pytest.raises(NotFound) as raised:
+        storage.versions("m", str(base))
+    assert str(raised.value) == "No versions of model m can be read under its base path: the server's log says why"
+    assert raised.value.log_text == log_text.format(base)
+    assert storage.is_readable(str(base)) is is_there
 
 
 def test_a_model_without_a_version_directory(tmp_path: Path) -> None:

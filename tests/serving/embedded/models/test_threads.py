@@ -104,3 +104,70 @@ def test_what_waits_can_be_forgotten() -> None:
     gate.set()
 
     assert not begun.wait(0.05)
+
+
+def test_a_call_waits_as_long_as_it_may(caplog: pytest.LogCaptureFixture) -> None:
+    """Its thread has the name that it was given, and ends with work that came back too late."""
+    caller, gate = Caller("look"), threading.Event()
+    assert caller.call(lambda: threading.current_thread().name, 10) == "look"
+    thread = caller.call(threading.current_thread, 10)
+    assert thread.daemon
+    with pytest.raises(Overdue):
+        caller.call(gate.wait, 0.01)
+    assert caller.call(threading.current_thread, 10) is not thread
+    gate.set()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert not caplog.records
+
+
+def test_whatever_work_raises_reaches_its_caller() -> None:
+    """Also what is no error of a program's, and the thread goes on."""
+    caller = Caller("look")
+
+    def leave() -> None:
+        raise SystemExit(3)
+
+    with pytest.raises(SystemExit):
+        caller.call(leave, 10)
+    assert caller.call(lambda: 1, 10) == 1
+
+
+def test_work_that_has_ended_in_its_time_is_never_overdue(caplog: pytest.LogCaptureFixture) -> None:
+    """Its timer is given up; one that raises is logged, and is not either."""
+    places, overdue, done = Places(1, 3600, "load"), threading.Event(), threading.Event()
+    names: list[str] = []
+
+    def work() -> None:
+        names.append(threading.current_thread().name)
+        raise KeyError("no")
+
+    places.submit(work, overdue.set)
+    places.submit(done.set, overdue.set)
+    assert done.wait(10)
+    timers = [each for each in threading.enumerate() if isinstance(each, threading.Timer) and each.interval == 3600]
+    for timer in timers:
+        timer.join(10)
+        assert not timer.is_alive()
+    assert not overdue.is_set()
+    assert names == ["load"]
+    assert [record.getMessage() for record in caplog.records] == ["unforeseen error in a thread"]
+    assert caplog.records[0].exc_info
+
+
+def test_a_thread_that_cannot_be_started_is_overdue_at_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its work has failed, and its place goes to what waits."""
+    places, overdue, after = Places(1, 0, "load"), threading.Event(), threading.Event()
+
+    def full(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", full)
+        places.submit(lambda: None, overdue.set)
+    assert overdue.is_set()
+    assert [record.getMessage() for record in caplog.records] == ["no thread more can be started"]
+    places.submit(after.set, lambda: None)
+    assert after.wait(10)

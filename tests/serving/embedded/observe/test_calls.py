@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -17,7 +19,8 @@ from serving.apis.status import Code
 from serving.embedded.access.tokens import FOR_ANYONE
 from serving.embedded.admission.budget import Budget
 from serving.embedded.observe.calls import Call, Interceptor, Operation
-from serving.errors import InvalidArgument, ResourceExhausted
+from serving.embedded.observe.metrics import Metrics
+from serving.errors import Internal, InvalidArgument, ResourceExhausted
 from tests.support.http2_peer import Peer, call
 from tests.support.http2_server import SocketPipe
 from tests.support.live import wait_until
@@ -206,8 +209,11 @@ def test_the_limit() -> None:
             raise InvalidArgument("no")
 
     for _ in range(2):
-        with pytest.raises(ResourceExhausted, match="1 requests are under way"):
+        with pytest.raises(ResourceExhausted) as raised:
             run(counted)
+        assert str(raised.value) == (
+            "1 requests are under way, as many as --max_concurrent_requests lets in: try again"
+        )
         with pytest.raises(InvalidArgument):
             run(free)
 
@@ -228,6 +234,9 @@ def test_what_is_no_request_id_is_replaced(own: str) -> None:
 
     assert own not in {one.request_id, other.request_id}
     assert one.request_id == one.request_id != other.request_id
+    (life, number), (same_life, next_number) = (each.request_id.split("-") for each in (one, other))
+    assert re.fullmatch("[0-9a-f]{12}", life)
+    assert (same_life, int(next_number, 16)) == (life, int(number, 16) + 1)
 
 
 def test_a_probe_is_answered_when_every_byte_of_the_budget_is_taken() -> None:
@@ -243,3 +252,66 @@ def test_a_probe_is_answered_when_every_byte_of_the_budget_is_taken() -> None:
     with Call(interceptor, Operation("GRPC", "Check", FOR_ANYONE, counts=False), "", str, "", size=1):
         assert budget.used == 11
     assert budget.used == 10
+
+
+def test_an_unforeseen_error_is_told_to_the_client_and_to_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """With its type and text; the log has its traceback too."""
+    error = KeyError("no")
+    operation = Operation("GRPC", "X", FOR_ANYONE)
+    with pytest.raises(Internal) as raised, Call(Interceptor(list), operation, "/s/X", str, ""):
+        raise error
+    assert (str(raised.value), raised.value.__cause__) == ("KeyError: 'no'", error)
+    (record,) = caplog.records
+    assert (record.levelno, record.getMessage()) == (logging.ERROR, "unforeseen error in /s/X")
+    assert record.exc_info
+    assert record.exc_info[1] is error
+
+
+def test_a_call_that_its_port_has_ended_keeps_its_code() -> None:
+    """As one whose deadline has passed; without one it was given up."""
+    call = Call(Interceptor(list), Operation("GRPC", "X", FOR_ANYONE), "", str, "")
+    call.code = Code.DEADLINE_EXCEEDED
+    with pytest.raises(KeyboardInterrupt), call:
+        raise KeyboardInterrupt
+    assert call.code == Code.DEADLINE_EXCEEDED
+
+
+def test_a_call_pays_for_its_bytes_until_it_ends() -> None:
+    """Those of its request, and what it asks for besides; it may give some back, or all."""
+    budget = Budget(100, time.monotonic)
+    call = Call(Interceptor(list, budget=budget), Operation("GRPC", "X", FOR_ANYONE), "", str, "", size=10)
+    with call:
+        assert (call.size, budget.used) == (10, 10)
+        call.charge(30)
+        assert (call.size, budget.used) == (40, 40)
+        call.refund(5)
+        assert (call.size, budget.used) == (35, 35)
+        with pytest.raises(ResourceExhausted):
+            call.charge(66)
+        assert (call.size, budget.used) == (35, 35)
+        call.give_back()
+        assert (call.size, budget.used) == (0, 0)
+        call.charge(7)
+    assert (call.size, budget.used) == (0, 0)
+
+
+def test_what_is_counted_of_a_call() -> None:
+    """Its code and its time under its model's name, where TF Serving counts its method; other names are made up."""
+    metrics = Metrics()
+    interceptor = Interceptor(lambda: ["m"], metrics=metrics, max_concurrent=1)
+    predict = Operation("GRPC", "Predict", FOR_ANYONE, measured=True)
+    for operation, model in ((predict, "m"), (predict, "none"), (Operation("REST", "Health", FOR_ANYONE), "m")):
+        with Call(interceptor, operation, "", str, "") as call:
+            call.model = model
+            call.code = Code.NOT_FOUND if model == "none" else Code.OK
+            if model == "m" and operation is predict:
+                with pytest.raises(ResourceExhausted), Call(interceptor, predict, "", str, ""):
+                    pytest.fail("it was let in")
+    text = metrics.exposition().decode()
+    assert sorted(re.findall(r"^:tensorflow:serving:request_(?:count|latency_count)(.*)$", text, re.MULTILINE)) == [
+        '{API="Predict",entrypoint="GRPC",model_name="m"} 1.0',
+        '{API="Predict",entrypoint="GRPC",model_name="unknown"} 2.0',
+        '{model_name="m",status="OK"} 1.0',
+        '{model_name="unknown",status="NOT_FOUND"} 1.0',
+        '{model_name="unknown",status="RESOURCE_EXHAUSTED"} 1.0',
+    ]

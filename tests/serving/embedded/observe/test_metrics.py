@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import subprocess
 import sys
 import time
@@ -13,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from serving.apis.status import Code
-from serving.embedded.observe.metrics import Metrics
+from serving.embedded.observe.metrics import Metrics, _ReservedFile
+from tests.support.records import file_size_limit
 
 # Counts requests of more and more models, as worker 0, and says how many calls did not fail.
 PROGRAM = """
@@ -108,10 +110,116 @@ def test_every_metric_has_its_unit(monkeypatch: pytest.MonkeyPatch) -> None:
     }
 
 
+def test_what_the_shadow_and_the_recording_are_counted_by() -> None:
+    """Outcomes of requests, rows by the pair of classes, the runs of both versions in microseconds."""
+    metrics = Metrics()
+    metrics.record("m", "written", 3)
+    metrics.shadow_request("m", "agreed")
+    metrics.shadow_request("m", "agreed")
+    metrics.shadow_request("m", "failed")
+    metrics.shadow_rows("m", 4, {("Coat", "Shirt"): 2, ("Bag", "NaN"): 1})
+    metrics.shadow_run("m", "served", 0.0025)
+    metrics.shadow_run("m", "shadow", 0.000011)
+    edges = [float(10 * 1.8**power) for power in (1, 10)]
+    found = {name.removeprefix(":fashion:"): value for name, value in series(metrics.exposition().decode()).items()}
+    assert found == {
+        'recording:record_count{model_name="m",outcome="written"}': 3,
+        'shadow:request_count{model_name="m",outcome="agreed"}': 2,
+        'shadow:request_count{model_name="m",outcome="failed"}': 1,
+        'shadow:row_count{model_name="m",outcome="agreed"}': 4,
+        'shadow:row_count{model_name="m",outcome="disagreed"}': 3,
+        'shadow:disagreement_count{model_name="m",served="Coat",shadow="Shirt"}': 2,
+        'shadow:disagreement_count{model_name="m",served="Bag",shadow="NaN"}': 1,
+        'shadow:run_latency_count{model_name="m",version="served"}': 1,
+        'shadow:run_latency_sum{model_name="m",version="served"}': 2500,
+        f'shadow:run_latency_bucket{{le="{edges[1]}",model_name="m",version="served"}}': 1,
+        'shadow:run_latency_count{model_name="m",version="shadow"}': 1,
+        'shadow:run_latency_sum{model_name="m",version="shadow"}': 11,
+        f'shadow:run_latency_bucket{{le="{edges[0]}",model_name="m",version="shadow"}}': 1,
+    }
+
+
+def test_only_so_many_pairs_of_classes_are_told_apart() -> None:
+    """A thousand, for a model may make classes up; those that are known go on being counted."""
+    metrics = Metrics()
+    metrics.shadow_rows("m", 0, {("a", str(number)): 1 for number in range(1000)})
+    metrics.shadow_rows("m", 0, {("a", "0"): 1, ("a", "1000"): 1, ("b", "1"): 2})
+    found = series(metrics.exposition().decode())
+    name = ':fashion:shadow:disagreement_count{{model_name="m",served="{}",shadow="{}"}}'
+    assert [found[name.format(*pair)] for pair in (("a", "0"), ("a", "999"), ("other", "other"))] == [2, 1, 3]
+    assert len([each for each in found if ":disagreement_count" in each]) == 1001
+
+
+def test_the_buckets_are_those_of_tf_serving() -> None:
+    """Of times 33, each 1.8 times as long as the one before; of batches powers of two, to 16,384 rows."""
+    metrics = Metrics()
+    metrics.run("m", "TF1", 0.0)
+    metrics.batch("m", 1)
+    text = metrics.exposition().decode()
+    for name, edges in (
+        ("runtime_latency", [10 * 1.8**power for power in range(33)]),
+        ("batching_session:processed_batch_size", [2.0**power for power in range(15)]),
+    ):
+        found = re.findall(rf'^:tensorflow:serving:{name}_bucket{{.*?le="(.*?)"', text, re.MULTILINE)
+        assert [float(edge) for edge in found] == [*edges, float("inf")]
+
+
 def _bucket(name: str, labels: str, edge: float) -> str:
     """The series of a bucket."""
     le = f',le="{edge}"'
     return f"{name}_bucket{{{labels.format(le)}}}"
+
+
+@pytest.mark.parametrize(("before", "size", "after"), [(None, 2**16, 2**16), (10, 1000, 1000), (2000, 1000, 2000)])
+def test_a_workers_file_has_its_room_on_the_disk(tmp_path: Path, before: int | None, size: int, after: int) -> None:
+    """What is missing is written, behind what is there; one that is larger stays as it is."""
+    path = tmp_path / "counter_0.db"
+    if before is not None:
+        path.write_bytes(b"x" * before)
+    _ReservedFile.reserve(str(path), size)
+    content = path.read_bytes()
+    assert len(content) == after
+    assert content.rstrip(b"\0") == b"x" * (before or 0)
+
+
+@pytest.mark.parametrize(("before", "remains"), [(None, False), (2**16 - 1, False), (2**16, True)])
+def test_a_workers_file_that_has_no_room(tmp_path: Path, before: int | None, remains: bool) -> None:
+    """One that could not even be begun is gone: it could not be read."""
+    path = tmp_path / "counter_0.db"
+    if before is not None:
+        path.write_bytes(b"x" * before)
+    with file_size_limit(before or 1000), pytest.raises(OSError, match="File too large"):
+        _ReservedFile.reserve(str(path), 2**18)
+    assert path.exists() is remains
+
+
+def test_a_workers_file_doubles_before_it_is_full(tmp_path: Path) -> None:
+    """Every page of it is on the disk, and its numbers are read again."""
+    path = tmp_path / "counter_0.db"
+    file = _ReservedFile(str(path))
+    assert path.stat().st_size == 2**16
+    sizes = set()
+    for number in range(3000):
+        file.write_value(f"key{number}", float(number), 0.0)  # type: ignore[no-untyped-call]
+        sizes.add(path.stat().st_size)
+    file.close()  # type: ignore[no-untyped-call]
+    assert sizes == {2**16, 2**17}
+    assert path.stat().st_blocks * 512 >= path.stat().st_size
+    again = _ReservedFile(str(path))
+    assert again.read_value("key2999")[0] == 2999.0  # type: ignore[no-untyped-call]
+    again.close()  # type: ignore[no-untyped-call]
+
+
+def test_the_exposition_has_no_suffix_that_tf_serving_has_not() -> None:
+    """Of counters; of names that others choose it is left."""
+    metrics = Metrics()
+    metrics.request("a_total", "Predict", "GRPC", Code.OK, time.perf_counter())
+    metrics.record("m", "written", 1)
+    text = metrics.exposition().decode()
+    assert '\n:tensorflow:serving:request_count{model_name="a_total",status="OK"} 1.0\n' in text
+    assert '\n:fashion:recording:record_count{model_name="m",outcome="written"} 1.0\n' in text
+    assert "# TYPE :tensorflow:serving:request_count counter\n" in text
+    assert text.count("_total") == text.count('"a_total"')
 
 
 def test_a_full_directory(small: Path) -> None:

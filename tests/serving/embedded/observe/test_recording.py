@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from serving.embedded.admission.budget import Budget
 from serving.embedded.admission.samples import Sample, Samples
 from serving.embedded.inference.exchange import ask_examples
 from serving.embedded.models.request_logging import RequestLogging
+from serving.embedded.observe import recording
 from serving.embedded.observe.calls import Call, Interceptor, Operation
 from serving.embedded.observe.recording import MAX_HELD_BYTES, Record, Recording
 from serving.errors import Internal
@@ -230,6 +232,62 @@ def test_errors_of_the_disk_reach_nobody(tmp_path: Path, caplog: pytest.LogCaptu
     assert server.budget.used == 0
     (path,) = (tmp_path / "d").iterdir()
     assert [Origin.of(log).request_id for log in read_recording(path)] == ["kept"]
+
+
+def test_an_error_is_logged_once_a_minute(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that nobody foresaw with its traceback; each record counts all the same."""
+    server = Server(tmp_path)
+    (tmp_path / "d").touch()
+    server.set_rate(1.0, "d/r")
+    now = [1000.0]
+    monkeypatch.setattr(recording, "time", SimpleNamespace(monotonic=lambda: now[0], time=lambda: 1_700_000_000.9))
+    for count, seconds in ((1, 0.0), (2, 59.9), (3, 0.1), (4, 0.1)):
+        now[0] += seconds
+        server.answered(server.call("lost"))
+        wait_until(lambda count=count: server.counts["m", "failed"] == count)  # type: ignore[misc]
+    assert [record.exc_info for record in caplog.records] == [None, None]
+
+    def fail() -> list[bytes]:
+        raise ZeroDivisionError
+
+    now[0] += 60
+    sample = server.chosen()
+    sample.ask("PredictRequest", b"", 0, fail)
+    sample.answer(ModelSpec(), 0, list)
+    server.recording.end(sample, Origin("id"), 0.0)
+    server.recording.close()
+    assert caplog.records[-1].exc_info
+    assert caplog.records[-1].getMessage() == "A request was not recorded: "
+
+
+def test_a_record_says_when_its_request_came(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In whole seconds: those that it took are taken off."""
+    server = Server(tmp_path)
+    monkeypatch.setattr(recording, "time", SimpleNamespace(monotonic=lambda: 0.0, time=lambda: 1_700_000_000.9))
+    for seconds in (0.5, 1.0):
+        sample = server.chosen()
+        fill(sample, 1)
+        server.recording.end(sample, Origin("id"), seconds)
+    server.recording.close()
+    (path,) = tmp_path.iterdir()
+    assert [log.log_metadata.timestamp_secs for log in read_recording(path)] == [1_700_000_000, 1_699_999_999]
+    assert {log.log_metadata.sampling_config.sampling_rate for log in read_recording(path)} == {1.0}
+
+
+def test_much_that_waits_is_written_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than a quarter of what may be held is not gathered any longer."""
+    monkeypatch.setattr(recording, "_GATHER_SECONDS", 3600.0)
+    server = Server(tmp_path)
+    first, second = server.chosen(), server.chosen()
+    fill(first, MAX_HELD_BYTES // 4)
+    server.recording.end(first, Origin("first"), 0.0)
+    assert not server.recording._is_urgent.is_set()
+    fill(second, 1)
+    server.recording.end(second, Origin("second"), 0.0)
+    wait_until(lambda: server.counts["m", "written"] == 2)
+    assert server.ids() == ["first", "second"]
 
 
 def test_a_record_that_cannot_be_made_is_counted(server: Server) -> None:

@@ -11,7 +11,9 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import grpc
@@ -21,17 +23,21 @@ import pytest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased, Sampler
-from opentelemetry.trace import SpanKind, StatusCode
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Decision, ParentBased, Sampler, SamplingResult
+from opentelemetry.trace import SpanKind, StatusCode, get_current_span
 
 from fashion_common import telemetry
 from fashion_common.telemetry import TelemetryError, is_wanted
+from fashion_common.trace_context import TraceContext
 from serving.apis import services
 from serving.apis.messages import SignatureDef
+from serving.apis.status import Code
 from serving.apis.tensors import Array
+from serving.embedded.access.tokens import FOR_ANYONE
 from serving.embedded.flags import Flags
 from serving.embedded.inference.batch_queue import BatchingOptions
 from serving.embedded.inference.model import LoadedModel
+from serving.embedded.observe.calls import Call, Interceptor, Operation
 from serving.embedded.observe.telemetry import Telemetry
 from serving.embedded.server import ModelServer
 from tests.support.asking import call, predict_request
@@ -270,6 +276,181 @@ def test_a_merged_run_that_fails_is_run_again_call_by_call(tmp_path: Path) -> No
     assert 1 <= len(runs) <= 2
 
 
+class Recorded:
+    """A telemetry whose spans are kept, and the interceptor of its calls."""
+
+    def __init__(self, sampler: Sampler | None = None, scheme: str = "http") -> None:
+        self.exporter = InMemorySpanExporter()
+        provider = TracerProvider(sampler=sampler, shutdown_on_exit=False)
+        provider.add_span_processor(SimpleSpanProcessor(self.exporter))
+        self.telemetry = Telemetry(provider, scheme)
+        self.interceptor = Interceptor(lambda: ["m"], telemetry=self.telemetry)
+
+    def call(self, operation: Operation, path: str, peer: str = "", **metadata: str) -> Call:
+        """A call that begins."""
+        headers = {name.encode(): value.encode() for name, value in metadata.items()}
+        return Call(self.interceptor, operation, path, lambda: peer, "id", metadata=headers)
+
+    def span(self) -> ReadableSpan:
+        """The one span that has ended."""
+        (span,) = self.exporter.get_finished_spans()
+        return span
+
+
+GRPC = Operation("GRPC", "Predict", FOR_ANYONE)
+
+
+@pytest.mark.parametrize(
+    ("peer", "address"),
+    [
+        ("ipv4:10.0.0.7:50514", {"network.peer.address": "10.0.0.7", "network.peer.port": 50514}),
+        ("ipv6:::1:50514", {"network.peer.address": "::1", "network.peer.port": 50514}),
+        ("127.0.0.1:9", {"network.peer.address": "127.0.0.1", "network.peer.port": 9}),
+        ("unix:", {}),
+        ("", {}),
+    ],
+)
+def test_the_span_of_a_grpc_call(peer: str, address: Mapping[str, Any]) -> None:
+    """Who called, as far as it has an address; what it was of, and what came of it."""
+    recorded = Recorded()
+    with recorded.call(GRPC, "/s/Predict", peer) as call:
+        call.model, call.code = "m", Code.NOT_FOUND
+    span = recorded.span()
+    assert (span.name, span.kind, span.parent) == ("s/Predict", SpanKind.SERVER, None)
+    assert dict(span.attributes or {}) == {
+        "rpc.system.name": "grpc", "rpc.method": "s/Predict", "rpc.response.status_code": "NOT_FOUND",
+        "fashion.model.name": "m", "fashion.request.id": "id", **address,
+    }  # fmt: skip
+    assert span.status.status_code is StatusCode.UNSET
+    assert (span.end_time or 0) >= (span.start_time or 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "route"),
+    [
+        ("Predict", "POST", "/v1/models/{model}:predict"),
+        ("Classify", "POST", "/v1/models/{model}:classify"),
+        ("Regress", "POST", "/v1/models/{model}:regress"),
+        ("GetModelStatus", "GET", "/v1/models/{model}"),
+        ("GetModelMetadata", "GET", "/v1/models/{model}/metadata"),
+    ],
+)
+def test_the_span_of_a_rest_call(name: str, method: str, route: str) -> None:
+    """By its route's template; the path itself is an attribute."""
+    recorded = Recorded(scheme="https")
+    with recorded.call(Operation("REST", name, FOR_ANYONE), "/v1/models/m"):
+        pass
+    span = recorded.span()
+    assert span.name == f"{method} {route}"
+    assert dict(span.attributes or {}) == {
+        "http.request.method": method, "http.route": route, "url.scheme": "https", "url.path": "/v1/models/m",
+        "http.response.status_code": 200, "fashion.model.name": "", "fashion.request.id": "id",
+    }  # fmt: skip
+
+
+def test_which_calls_have_no_span() -> None:
+    """Routes without a template, what is no request, and what the sampler drops."""
+    recorded = Recorded()
+    for operation in (
+        Operation("REST", "Health", FOR_ANYONE),
+        Operation("REST", "Predict", FOR_ANYONE, counts=False),
+        Operation("GRPC", "Check", FOR_ANYONE, counts=False),
+    ):
+        with recorded.call(operation, "/p") as call:
+            assert call.span is None
+    dropping = Recorded(ParentBased(ALWAYS_OFF))
+    with dropping.call(GRPC, "/p") as call:
+        assert call.span is None
+    with dropping.call(GRPC, "/p", traceparent=f"{TRACEPARENT[:-1]}0") as call:
+        assert call.span is None
+    with dropping.call(GRPC, "/p", traceparent=TRACEPARENT) as call:
+        assert call.span is not None
+        assert call.trace.trace_id == TRACEPARENT.split("-")[1]
+        assert call.trace.sampled
+    assert recorded.exporter.get_finished_spans() == ()
+    assert len(dropping.exporter.get_finished_spans()) == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "grpc_fault", "rest_fault"),
+    [
+        (Code.OK, False, False),
+        (Code.INVALID_ARGUMENT, False, False),
+        (Code.RESOURCE_EXHAUSTED, False, False),
+        (Code.UNKNOWN, True, True),
+        (Code.DEADLINE_EXCEEDED, True, True),
+        (Code.UNIMPLEMENTED, True, True),
+        (Code.INTERNAL, True, True),
+        (Code.UNAVAILABLE, True, True),
+        (Code.DATA_LOSS, True, True),
+    ],
+)
+def test_which_codes_are_a_fault_of_the_servers(code: Code, grpc_fault: bool, rest_fault: bool) -> None:
+    """Over HTTP those that are 5xx."""
+    for operation, is_fault in (
+        (GRPC, grpc_fault), (Operation("REST", "Predict", FOR_ANYONE), rest_fault),
+    ):  # fmt: skip
+        recorded = Recorded()
+        with recorded.call(operation, "/p") as call:
+            call.code = code
+        span = recorded.span()
+        assert (span.status.status_code is StatusCode.ERROR) is is_fault
+        assert (span.attributes or {}).get("error.type") == (code.name if is_fault else None)
+
+
+def test_the_times_of_a_call_follow_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each phase begins where the one before ended; a call that never ran has no serialise."""
+    recorded = Recorded()
+    clock = [100.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(time, "time_ns", lambda: 10**18 + int(clock[0] * 1e9))
+    with recorded.call(GRPC, "/p") as call:
+        assert call.span
+        clock[0] = 100.25
+        call.span.parsed()
+        clock[0] = 101.0
+        call.span.phase("queue", 100.5)
+        call.span.phase("run", 100.75, attributes={"a": 1})
+    with recorded.call(GRPC, "/p") as other:
+        assert other.span
+        clock[0] = 103.0
+        other.span.parsed()
+    spans = recorded.exporter.get_finished_spans()
+    expected = (
+        ("parse", 100.0, 100.25), ("queue", 100.25, 100.5), ("run", 100.5, 100.75), ("serialise", 100.75, 101.0),
+        ("p", 100.0, 101.0), ("parse", 101.0, 103.0), ("p", 101.0, 103.0),
+    )  # fmt: skip
+    assert [span.name for span in spans] == [name for name, _, _ in expected]
+    for span, (_, begin, end) in zip(spans, expected, strict=True):
+        times = [(nanoseconds or 0) / 1e9 - 10**9 for nanoseconds in (span.start_time, span.end_time)]
+        assert times == pytest.approx([begin, end], abs=1e-3)
+    assert dict(spans[2].attributes or {}) == {"a": 1}
+
+
+def test_a_trace_has_the_id_that_was_decided_on() -> None:
+    """Once; children and other traces have ids of their own."""
+    asked: list[int] = []
+
+    class Noted(Sampler):
+        """Takes all, and notes their traces."""
+
+        def should_sample(self, parent_context: Any, trace_id: int, *_: Any, **__: Any) -> SamplingResult:
+            asked.append(trace_id)
+            return SamplingResult(Decision.RECORD_AND_SAMPLE)
+
+        def get_description(self) -> str:
+            return "noted"
+
+    recorded = Recorded(Noted())
+    for _ in range(2):
+        with recorded.call(GRPC, "/p") as call:
+            assert call.span
+            call.span.parsed()
+    traces = [ids(span)[0] for span in recorded.exporter.get_finished_spans()]
+    assert traces[0] == traces[1] != traces[2] == traces[3]
+    assert set(traces) == set(asked)
+
+
 @pytest.mark.parametrize(
     ("environment", "wanted"),
     [
@@ -292,17 +473,81 @@ def test_when_it_is_on(environment: Mapping[str, str], wanted: bool) -> None:
 @pytest.mark.parametrize(
     ("environment", "text"),
     [
-        ({"OTEL_TRACES_EXPORTER": "zipkin"}, r"OTEL_TRACES_EXPORTER=zipkin needs the exporter zipkin, which is not in"),
+        ({"OTEL_TRACES_EXPORTER": "zipkin"}, "OTEL_TRACES_EXPORTER=zipkin needs the exporter zipkin, which"),
+        ({"OTEL_TRACES_EXPORTER": "console, zipkin"}, "OTEL_TRACES_EXPORTER=zipkin needs the exporter zipkin, which"),
         (
             {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"},
-            "OTEL_TRACES_EXPORTER=otlp needs the exporter http/json",
+            "OTEL_TRACES_EXPORTER=otlp needs the exporter http/json, which",
+        ),
+        (
+            {
+                "OTEL_EXPORTER_OTLP_ENDPOINT": "http://x", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "mine",
+                "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc",
+            },
+            "OTEL_TRACES_EXPORTER=otlp needs the exporter mine, which",
         ),
     ],
-)
+)  # fmt: skip
 def test_an_exporter_that_there_is_not(environment: Mapping[str, str], text: str) -> None:
-    """The text says what is there."""
-    with pytest.raises(TelemetryError, match=text):
+    """The text says what is there; what is asked for of traces alone goes before what is of all."""
+    with pytest.raises(TelemetryError) as raised:
         telemetry.start("x", environment)
+    assert str(raised.value) == (
+        f"no traces are sent: {text} is not installed; the extra [telemetry] has otlp "
+        "(OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf) and console"
+    )
+
+
+@pytest.mark.parametrize(
+    ("protocol", "entry"), [("", "otlp_proto_http"), ("grpc", "otlp_proto_grpc"), ("http/protobuf", "otlp_proto_http")]
+)
+def test_an_exporter_that_cannot_be_made(monkeypatch: pytest.MonkeyPatch, protocol: str, entry: str) -> None:
+    """It is named by its entry point, with its own reason."""
+    looked: list[dict[str, str]] = []
+
+    def fail() -> None:
+        raise ValueError("no collector")
+
+    def points(**wanted: str) -> list[SimpleNamespace]:
+        looked.append(wanted)
+        return [SimpleNamespace(load=lambda: fail)]
+
+    monkeypatch.setattr(metadata, "entry_points", points)
+    environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://x", "OTEL_EXPORTER_OTLP_PROTOCOL": protocol}
+    with pytest.raises(TelemetryError) as raised:
+        telemetry.start("x", environment)
+    assert str(raised.value) == f"no traces are sent: the exporter {entry} cannot be made: no collector"
+    assert looked == [{"group": "opentelemetry_traces_exporter", "name": entry}]
+
+
+def test_what_a_slow_collector_is_given() -> None:
+    """So many seconds."""
+    gate, shut = threading.Event(), threading.Event()
+
+    class Slow:
+        """A provider that waits for its collector."""
+
+        def shutdown(self) -> None:
+            assert gate.wait(10)
+            shut.set()
+
+    provider: Any = Slow()
+    telemetry.stop(provider, 0.01)
+    assert not shut.is_set()
+    gate.set()
+    telemetry.stop(provider, 10)
+    assert shut.is_set()
+
+
+def test_the_trace_of_somebody_else() -> None:
+    """As OpenTelemetry has it and back, with what a tracing system adds."""
+    for trace in (
+        TraceContext("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7", sampled=True, tracestate="a=1"),
+        TraceContext("0bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"),
+    ):
+        context = get_current_span(telemetry.context_of(trace)).get_span_context()
+        assert context.is_remote
+        assert telemetry.trace_of(context) == trace
 
 
 def test_the_extra_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

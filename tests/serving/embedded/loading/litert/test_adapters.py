@@ -16,7 +16,17 @@ from google.protobuf.json_format import MessageToDict
 
 from fashion_common.served_model import CLASS_NAMES
 from serving.apis import services
-from serving.apis.messages import ClassificationRequest, ModelSpec, MultiInferenceRequest, SavedModel
+from serving.apis.messages import (
+    DT_FLOAT,
+    DT_INT64,
+    DT_STRING,
+    DT_UINT8,
+    ClassificationRequest,
+    ModelSpec,
+    MultiInferenceRequest,
+    SavedModel,
+    SignatureDef,
+)
 from serving.embedded.inference.model import Servable
 from serving.embedded.loading.litert.adapters import with_pictures
 from serving.embedded.loading.litert.lite_model import LiteModel, load
@@ -189,3 +199,165 @@ def test_other_models_are_left_as_they_are(lite_toys: Path) -> None:
     for name in ("half_plus_two", "two", "named"):
         model = LiteModel((lite_toys / name / "1" / "model.tflite").read_bytes())
         assert with_pictures(model) is model
+
+
+class Classifier:
+    """A model whose serving_default is the export's: its answers are what it was asked."""
+
+    def __init__(self, *, extra: bool = False) -> None:
+        definition = SignatureDef()
+        infos = {
+            "images": (definition.inputs, DT_UINT8, (-1, 28, 28)),
+            "probabilities": (definition.outputs, DT_FLOAT, (-1, 10)),
+            "class_ids": (definition.outputs, DT_INT64, (-1,)),
+            "class_names": (definition.outputs, DT_STRING, (-1,)),
+        }
+        if extra:
+            infos["more"] = (definition.outputs, DT_INT64, (-1,))
+        for name, (side, data_type, sizes) in infos.items():
+            side[name].name, side[name].dtype = f"{name}:0", data_type
+            for size in sizes:
+                side[name].tensor_shape.dim.add(size=size)
+        self.signatures: Any = {"serving_default": definition}
+        self.runtime = "LiteRT"
+        self.loop_free = frozenset({"class_ids:0"})
+        self.asked: list[tuple[dict[str, tuple[int, ...]], list[str]]] = []
+        self.closed = False
+
+    def run(self, feeds: Any, fetches: Any) -> list[Any]:
+        """For each output the number of its place among those asked for, in every row."""
+        self.asked.append(({name: array.shape for name, array in feeds.items()}, list(fetches)))
+        rows = len(next(iter(feeds.values())))
+        return [np.full(rows, place) for place, _ in enumerate(fetches)]
+
+    def close(self) -> None:
+        """Notes it."""
+        self.closed = True
+
+
+def test_the_signatures_that_are_added() -> None:
+    """With their types, shapes and methods; the runtime, and what may run on the event loop, are the model's."""
+    own = Classifier()
+    made = with_pictures(own)
+    assert made.signatures["serving_default"] is own.signatures["serving_default"]
+    described = {
+        name: (
+            made.signatures[name].method_name,
+            [
+                [(alias, info.name, info.dtype, [dim.size for dim in info.tensor_shape.dim]) for alias, info in side]
+                for side in (
+                    sorted(made.signatures[name].inputs.items()), sorted(made.signatures[name].outputs.items())
+                )
+            ],
+        )
+        for name in ("encoded_images", "classify")
+    }  # fmt: skip
+    assert described == {
+        "encoded_images": (
+            "tensorflow/serving/predict",
+            [
+                [("image_bytes", "encoded_images/image_bytes", DT_STRING, [-1])],
+                [
+                    ("class_ids", "encoded_images/class_ids", DT_INT64, [-1]),
+                    ("class_names", "encoded_images/class_names", DT_STRING, [-1]),
+                    ("probabilities", "encoded_images/probabilities", DT_FLOAT, [-1, 10]),
+                ],
+            ],
+        ),
+        "classify": (
+            "tensorflow/serving/classify",
+            [
+                [("inputs", "classify/inputs", DT_STRING, [-1])],
+                [
+                    ("classes", "classify/classes", DT_STRING, [-1, 10]),
+                    ("scores", "classify/scores", DT_FLOAT, [-1, 10]),
+                ],
+            ],
+        ),
+    }
+    assert made.runtime == "LiteRT"
+    assert made.loop_free == {"class_ids:0"}
+    made.close()
+    assert own.closed
+
+
+@pytest.mark.parametrize("change", ["output", "signature", "dtype", "shape"])
+def test_a_signature_that_is_not_the_exports_gets_none(change: str) -> None:
+    """One output more, another name, type or shape."""
+    own = Classifier(extra=change == "output")
+    definition = own.signatures["serving_default"]
+    if change == "signature":
+        own.signatures = {"other": definition}
+    elif change == "dtype":
+        definition.inputs["images"].dtype = DT_FLOAT
+    elif change == "shape":
+        definition.outputs["probabilities"].tensor_shape.dim[1].size = 9
+    assert with_pictures(own) is own
+
+
+def test_pictures_go_through_the_model_once() -> None:
+    """Whichever outputs are asked for, each once; the names of all classes need no run."""
+    own = Classifier()
+    made = with_pictures(own)
+    files = np.array([GOOD, GOOD, GOOD], object)
+    wanted = ["encoded_images/class_ids", "encoded_images/probabilities"]
+    assert [value.tolist() for value in made.run({"encoded_images/image_bytes": files}, wanted)] == [[0] * 3, [1] * 3]
+    assert own.asked == [({"images:0": (3, 28, 28)}, ["class_ids:0", "probabilities:0"])]
+    examples = np.array([serialized(GOOD)], object)
+    scores, classes = made.run({"classify/inputs": examples}, ["classify/scores", "classify/classes"])
+    assert scores.tolist() == [0]
+    assert classes.tolist() == [[name.encode() for name in CLASS_NAMES]]
+    assert own.asked[1:] == [({"images:0": (1, 28, 28)}, ["probabilities:0"])]
+    assert made.run({"classify/inputs": examples}, ["classify/classes"])[0].shape == (1, 10)
+    assert len(own.asked) == 2
+    images = np.zeros((2, 28, 28), np.uint8)
+    both = made.run({"images:0": images, "classify/inputs": examples}, ["class_ids:0", "classify/scores"])
+    assert [value.tolist() for value in both] == [[0, 0], [0]]
+    assert own.asked[2:] == [
+        ({"images:0": (1, 28, 28)}, ["probabilities:0"]),
+        ({"images:0": (2, 28, 28)}, ["class_ids:0"]),
+    ]
+    assert made.run({"images:0": images}, ["class_ids:0"])[0].tolist() == [0, 0]
+
+
+def serialized(*files: bytes) -> bytes:
+    """A tf.Example of these files."""
+    made = example(b"").input.example_list.examples[0]
+    made.features.feature["image/encoded"].bytes_list.value[:] = files
+    text: bytes = made.SerializeToString()
+    return text
+
+
+@pytest.mark.parametrize(
+    ("feeds", "fetch", "text"),
+    [
+        (
+            {"classify/inputs": [GOOD]}, "encoded_images/class_ids",
+            "You must feed a value for the tensor encoded_images/image_bytes",
+        ),
+        (
+            {"encoded_images/image_bytes": [[GOOD]]}, "encoded_images/class_ids",
+            "Input encoded_images/image_bytes takes the shape [?], not [1, 1]",
+        ),
+        ({"classify/inputs": [b"\xff"]}, "classify/scores", "Example 0, counted from 0, cannot be parsed"),
+        (
+            {"classify/inputs": [serialized(GOOD), b""]}, "classify/scores",
+            "Example 1, counted from 0: feature image/encoded (data type: string) is required but could not be found",
+        ),
+        (
+            {"classify/inputs": [serialized()]}, "classify/scores",
+            "Example 0, counted from 0: feature image/encoded has 0 strings, not one",
+        ),
+        (
+            {"classify/inputs": [serialized(GOOD, GOOD)]}, "classify/scores",
+            "Example 0, counted from 0: feature image/encoded has 2 strings, not one",
+        ),
+    ],
+)  # fmt: skip
+def test_pictures_that_are_not_given_as_they_are_taken(feeds: dict[str, Any], fetch: str, text: str) -> None:
+    """The text says what is."""
+    own = Classifier()
+    with pytest.raises(InvalidArgument) as raised:
+        with_pictures(own).run({name: np.array(value, object) for name, value in feeds.items()}, [fetch])
+    assert str(raised.value) == text
+    assert own.asked == []

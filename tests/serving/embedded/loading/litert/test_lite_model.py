@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import os
 import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +16,7 @@ import pytest
 from serving.apis.tensors import Array
 from serving.embedded.admission.resources import resident_bytes
 from serving.embedded.inference.model import Servable
-from serving.embedded.loading.litert.lite_model import LiteModel, load
+from serving.embedded.loading.litert.lite_model import LiteModel, _reason, load
 from serving.embedded.models.storage import VersionDirectory
 from serving.errors import FailedPrecondition, InvalidArgument, ServingError
 from tests.serving.embedded.models.test_manifest import write_manifest
@@ -220,3 +222,75 @@ def test_what_cannot_be_loaded(lite_toys: Path, tmp_path: Path) -> None:
     (tmp_path / "assets.extra").mkdir()
     write_manifest(tmp_path)
     assert ask(load(VersionDirectory(tmp_path), pools=2, interpreters_per_pool=2), {"x": X})["y"] == [2.5, 4.0]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "it is empty, cut or no LiteRT model: copy the version again"),
+        ("The model is not a valid Flatbuffer buffer", "it is empty, cut or no LiteRT model: copy the version again"),
+        ("`model_path` must be specified.", "it is empty, cut or no LiteRT model: copy the version again"),
+        (
+            "Node number 1 (FlexRoll) failed to prepare.",
+            "LiteRT has no operation FlexRoll: convert the model to its own operations",
+        ),
+        (
+            "Encountered unresolved custom op: Mine. See",
+            "LiteRT has no operation Mine: convert the model to its own operations",
+        ),
+        (" something else\n", "something else"),
+    ],
+)
+def test_what_is_said_of_a_model_that_cannot_be_loaded(text: str, reason: str) -> None:
+    """What to do where that is known, else LiteRT's own text."""
+    assert _reason(text) == reason
+
+
+def test_a_model_file_that_cannot_be_read(lite_toys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is named with the system's reason; one that is missing with what to do."""
+    version = VersionDirectory(tmp_path)
+    with pytest.raises(FailedPrecondition) as raised:
+        load(version)
+    assert str(raised.value) == (
+        "The version has no model.tflite, and LiteRT serves nothing else: export it anew, or with TensorFlow installed "
+        "leave --runtime out"
+    )
+    (tmp_path / "model.tflite").write_bytes((lite_toys / "half_plus_two" / "1" / "model.tflite").read_bytes())
+
+    def denied(_path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", denied)
+        with pytest.raises(FailedPrecondition, match=rf"^{tmp_path}/model\.tflite cannot be read: Permission denied$"):
+            load(version)
+
+
+def test_how_many_interpreters_a_version_has(lite_toys: Path, tmp_path: Path) -> None:
+    """A pool for each processor, of one interpreter each, unless it is said otherwise."""
+    (tmp_path / "assets.extra").mkdir()
+    (tmp_path / "model.tflite").write_bytes((lite_toys / "half_plus_two" / "1" / "model.tflite").read_bytes())
+    write_manifest(tmp_path)
+    version = VersionDirectory(tmp_path)
+    for pools, each, expected in (
+        (0, 0, (os.cpu_count(), 1)), (2, 0, (2, 1)), (2, 3, (6, 3)), (0, 1, (os.cpu_count(), 1)),
+    ):  # fmt: skip
+        made = load(version, pools=pools, interpreters_per_pool=each)
+        assert isinstance(made, LiteModel)
+        assert (made._interpreters._kept, made._interpreters._parts) == expected
+        assert made.runtime == "LiteRT"
+        made.close()
+
+
+def test_the_steps_of_so_many_subsets_are_remembered(lite_toys: Path) -> None:
+    """A client may ask for any outputs in any order and number: 64 are known, and the others answered all the same."""
+    model = read(lite_toys, "half_plus_two")
+    definition = model.signatures["serving_default"]
+    feed, y = definition.inputs["x"].name, definition.outputs["y"].name
+    for count in range(1, 67):
+        values = model.run({feed: X}, [y] * count)
+        assert [value.tolist() for value in values] == [[2.5, 4.0]] * count
+        assert len(model._steps) == min(count, 64)
+    steps = model._steps
+    assert all(len(key[1]) <= 64 for key in steps)
+    assert [len(key[0]) for key in itertools.islice(steps, 1)] == [1]

@@ -102,13 +102,16 @@ def test_metadata_beside_the_converter_s_signatures(lite_toys: Path) -> None:
     [
         (
             SignatureDef(inputs={"a": TensorInfo(name="z", dtype=1)}),
-            "^a of signature s names the tensor z, which ",
+            "^a of signature s names the tensor z, which there is not$",
         ),
         (
             SignatureDef(outputs={"b": TensorInfo(name="x", dtype=1)}),
             "^b of signature s names the tensor x, which there is not$",
         ),
-        (SignatureDef(inputs={"a": TensorInfo(name="x", dtype=DT_INT32)}), "is DT_INT32, its tensor DT_FLOAT$"),
+        (
+            SignatureDef(inputs={"a": TensorInfo(name="x", dtype=DT_INT32)}),
+            "^a of signature s is DT_INT32, its tensor DT_FLOAT$",
+        ),
     ],
     ids=["no tensor", "an input", "another type"],
 )

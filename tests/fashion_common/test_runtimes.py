@@ -1,0 +1,31 @@
+"""Which runtimes are installed, without importing one."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+
+import pytest
+
+from fashion_common.runtimes import installed_runtimes, runtime_version
+
+
+def test_those_that_are_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By their packages, TensorFlow first."""
+    there = {"tensorflow", "ai_edge_litert"}
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object() if name in there else None)
+    assert installed_runtimes() == ["tensorflow", "litert"]
+    there.remove("tensorflow")
+    assert installed_runtimes() == ["litert"]
+    there.clear()
+    assert installed_runtimes() == []
+
+
+def test_a_runtimes_version_is_that_of_whatever_distribution_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """TensorFlow comes as `tensorflow-cpu` too; where nothing tells, there is none."""
+    owners = {"tensorflow": ["tensorflow-cpu"], "ai_edge_litert": []}
+    monkeypatch.setattr(importlib.metadata, "packages_distributions", lambda: owners)
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: f"{name} 2")
+    assert (runtime_version("tensorflow"), runtime_version("litert")) == ("tensorflow-cpu 2", "")
+    owners.clear()
+    assert runtime_version("tensorflow") == ""
