@@ -10,7 +10,7 @@ import pytest
 from client.connection import Connection, connect
 from client.errors import ClientUsageError, ServerError, server_error
 from client.limits import FIRST_PAUSE
-from client.transports import grpc_wire
+from client.transports import grpc_wire, retry
 from client.transports.base import Exchange
 from client.transports.fake import FakeTransport
 from client.transports.retry import RoundRobin
@@ -183,6 +183,58 @@ def test_the_pauses_between_rounds_grow() -> None:
     assert FIRST_PAUSE <= pauses[1] <= 2 * FIRST_PAUSE <= pauses[3] <= 4 * FIRST_PAUSE
     with pytest.raises(ServerError, match="gone"):
         attempts.pause(unavailable)
+
+
+def test_a_pause_lasts_between_half_of_its_longest_and_all_of_it() -> None:
+    """By chance, so that many clients do not come back together: a tenth of a second after the first round at most."""
+    round_robin = RoundRobin([FakeTransport()])
+    pauses = sorted(round_robin.attempts(timeout=60).pause(server_error("UNAVAILABLE", "gone")) for _ in range(300))
+    assert 0.05 <= pauses[0] < 0.055
+    assert 0.095 < pauses[-1] <= 0.1
+
+
+class _Clock:
+    """Seconds that pass only where they are said to."""
+
+    now = 1000.0
+
+    def monotonic(self) -> float:
+        """The time."""
+        return self.now
+
+
+def test_the_last_attempt_may_begin_at_the_very_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pause that ends with it is made, a longer one is an error at once; an attempt has a millisecond in any case."""
+    clock = _Clock()
+    monkeypatch.setattr(retry, "time", clock)
+    gone = server_error("UNAVAILABLE", "gone")
+    for left, is_in_time in ((0.0, True), (-0.001, False)):
+        attempts = RoundRobin([FakeTransport()] * 2).attempts(timeout=2)
+        clock.now += 2 - left
+        assert attempts.timeout == 0.0005
+        if is_in_time:
+            assert attempts.pause(gone) == 0
+            assert attempts.timeout == 0.001
+        else:
+            with pytest.raises(ServerError, match=r"^DEADLINE_EXCEEDED: no server in time; last: UNAVAILABLE: gone \("):
+                attempts.pause(gone)
+
+
+def test_a_hung_server_is_asked_last_for_half_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next one is asked without a pause; then each has its turn again."""
+    clock = _Clock()
+    monkeypatch.setattr(retry, "time", clock)
+    hung, live = FakeTransport(), FakeTransport()
+    round_robin = RoundRobin([hung, live])
+    attempts = round_robin.attempts(timeout=10)
+    assert (attempts.transport is hung, attempts.timeout) == (True, 5)
+    clock.now += 5
+    assert attempts.pause(server_error("DEADLINE_EXCEEDED", "hung")) == 0
+    assert (attempts.transport is live, attempts.timeout) == (True, 5)
+    clock.now += 29.5
+    assert [round_robin.attempts(timeout=1).transport is live for _ in range(4)] == [True] * 4
+    clock.now += 0.5
+    assert [round_robin.attempts(timeout=1).transport is live for _ in range(4)] == [True, False, True, False]
 
 
 def test_what_is_left_of_the_deadline_is_shared_by_the_servers_not_yet_asked() -> None:

@@ -1,11 +1,16 @@
-"""The client's commands, run in this process against the road's server."""
+"""The client's commands, run in this process against the road's server, or against transports in memory."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import pytest
 from click.testing import CliRunner, Result
 
 from client.cli import fashion
+from client.connection import Connection
+from client.transports.fake import FakeTransport
+from client.types import ModelSpec
 from tests.support.road import Road
 
 APIS = pytest.mark.parametrize("api", ["grpc", "rest"])
@@ -15,3 +20,13 @@ NOBODY = "grpc://127.0.0.1:1"
 def run(road: Road, api: str, command: str, *arguments: object, stdin: bytes | None = None) -> Result:
     """The result of `fashion COMMAND --server SERVER ARGUMENTS...`; api: `grpc` or `rest`."""
     return CliRunner().invoke(fashion, [command, "--server", road.servers[api], *map(str, arguments)], input=stdin)
+
+
+def answering(patch: pytest.MonkeyPatch, *transports: FakeTransport) -> Callable[..., Result]:
+    """Runs commands as `fashion COMMAND ARGUMENTS...`, all of whose connections go to these transports."""
+
+    def connect(*_servers: str, model: ModelSpec, retry: bool = True, **_settings: object) -> Connection:
+        return Connection(transports, model, retry=retry)
+
+    patch.setattr("client.connection.connect", connect)
+    return lambda *arguments: CliRunner().invoke(fashion, list(map(str, arguments)))
