@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -10,7 +11,6 @@ from click.testing import CliRunner, Result
 from client.cli import fashion
 from client.connection import Connection
 from client.transports.fake import FakeTransport
-from client.types import ModelSpec
 from tests.support.road import Road
 
 APIS = pytest.mark.parametrize("api", ["grpc", "rest"])
@@ -22,11 +22,18 @@ def run(road: Road, api: str, command: str, *arguments: object, stdin: bytes | N
     return CliRunner().invoke(fashion, [command, "--server", road.servers[api], *map(str, arguments)], input=stdin)
 
 
-def answering(patch: pytest.MonkeyPatch, *transports: FakeTransport) -> Callable[..., Result]:
-    """Runs commands as `fashion COMMAND ARGUMENTS...`, all of whose connections go to these transports."""
+def answering(
+    patch: pytest.MonkeyPatch, *transports: FakeTransport, asked: list[dict[str, Any]] | None = None
+) -> Callable[..., Result]:
+    """Runs commands as `fashion COMMAND ARGUMENTS...`, all of whose connections go to these transports.
 
-    def connect(*_servers: str, model: ModelSpec, retry: bool = True, **_settings: object) -> Connection:
-        return Connection(transports, model, retry=retry)
+    asked: gets what each connection was opened with, and the `servers`.
+    """
+
+    def connect(*servers: str, **settings: Any) -> Connection:
+        if asked is not None:
+            asked.append({"servers": servers, **settings})
+        return Connection(transports, settings["model"], retry=settings["retry"])
 
     patch.setattr("client.connection.connect", connect)
     return lambda *arguments: CliRunner().invoke(fashion, list(map(str, arguments)))
