@@ -175,6 +175,7 @@ def test_errors_keep_to_the_schedule(clock: Clock) -> None:
     assert result.errors == {"UNAVAILABLE": 200}
     assert result.pace
     assert (result.pace.queued, result.pace.unsent) == (0, 0)
+    assert result.pace.longest_wait == pytest.approx(0, abs=1e-9)
 
 
 @pytest.mark.parametrize("is_open", [True, False], ids=["open", "closed"])
@@ -222,6 +223,7 @@ def test_requests_that_come_by_chance_have_the_rate_on_average() -> None:
     """Their pauses spread as exponential ones do, by as much as they last; every time the same."""
     dues = list(islice(poisson(50), 10_000))
     assert dues == list(islice(poisson(50), 10_000)) == sorted(dues)
+    assert dues[:3] == pytest.approx([0.037212, 0.065585, 0.076499], abs=1e-6)
     assert dues[-1] == pytest.approx(200, rel=0.03)
     pauses = [later - earlier for earlier, later in itertools.pairwise(dues)]
     assert math.sqrt(sum((pause - 0.02) ** 2 for pause in pauses) / len(pauses)) == pytest.approx(0.02, rel=0.05)
