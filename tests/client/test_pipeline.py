@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import random
 import struct
@@ -267,3 +268,12 @@ def test_a_batch_is_sent_to_the_signature_that_was_named() -> None:
     assert [(answer.name, answer.pixels) for answer in results] == [("a", b"\xff" * 784), ("b", bytes(784))]
     [call] = transport.asked
     assert (call.signature_name, call.inputs["images"].shape) == ("floats", (2, 28, 28))
+
+
+def test_single_pictures_fill_a_batch_too() -> None:
+    """From the first one on; a larger block stays whole."""
+    transport = FakeTransport()
+    batches = [Batch("DT_UINT8", bytes(size * 784)) for size in [1] * 9 + [7, 1]]
+    blocks = [Block(["it"] * batch.count, functools.partial(Batch.of, batch)) for batch in batches]
+    assert len(list(answers(Connection([transport], ModelSpec()), blocks, batch_size=4, concurrency=1))) == 17
+    assert [call.inputs["images"].shape[0] for call in transport.asked] == [4, 4, 1, 7, 1]
