@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
+from typing import Any
 
 import click
+import numpy as np
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 from client.cli import fashion
-from tests.support.client_commands import NOBODY
+from client.transports.fake import FakeTransport
+from client.transports.security import Security
+from client.types import ModelSpec
+from tests.support.client_commands import NOBODY, answering
 
 _CONCURRENCY = {"--concurrency": "default: 4; 1<=x<=256"}
 _BATCHES = {"--batch-size": "default: 256; x>=1"}
@@ -141,9 +148,101 @@ def test_what_a_command_is_about_must_be_named(command: str) -> None:
     assert re.search(r"\nError: Missing argument '\S+'\.\n$", result.stderr)
 
 
-@pytest.mark.parametrize("option", ["--data", "--save-figure"])
-def test_a_directory_is_no_file(option: str) -> None:
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        (["bench"], "--data"),
+        (["bench"], "--save-figure"),
+        (["predict", "a.png"], "--output"),
+        (["predict", "a.png"], "--record"),
+        (["predict", "a.png"], "--save-figure"),
+        (["explain", "a.png"], "--output"),
+        (["compare", "a.png"], "--html"),
+        (["call"], "--output"),
+        (["call"], "--inputs"),
+        (["status"], "--token-file"),
+        (["status"], "--tls-ca"),
+        (["status"], "--tls-certificate"),
+        (["status"], "--tls-key"),
+    ],
+)
+def test_a_directory_is_no_file(command: list[str], option: str) -> None:
     """Neither to read nor to write."""
-    result = CliRunner().invoke(fashion, ["bench", "--server", NOBODY, option, "/"])
+    result = CliRunner().invoke(fashion, [*command, "--server", NOBODY, option, "/"])
     assert (result.exit_code, result.stdout) == (2, "")
     assert f"Error: Invalid value for '{option}': File '/' is a directory.\n" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["evaluate", "compare"])
+def test_a_file_is_no_directory(command: str, tmp_path: Path) -> None:
+    """Of the test set's files."""
+    file = tmp_path / "file"
+    file.touch()
+    options = ["--test-set"] if command == "compare" else []
+    result = CliRunner().invoke(fashion, [command, *options, "--server", NOBODY, "--data-dir", str(file)])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert f"Error: Invalid value for '--data-dir': Directory '{file}' is a file.\n" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "options", "model"),
+    [
+        ("status", [], ModelSpec("fashion_mnist")),
+        ("status", ["--model-name", "m", "--model-version", "0"], ModelSpec("m", 0)),
+        ("metadata", ["--version-label", "stable"], ModelSpec("fashion_mnist", None, "stable")),
+    ],
+)
+def test_a_connection_is_what_the_options_say(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: str, options: list[str], model: ModelSpec
+) -> None:
+    """Servers, model and version, deadline, security; the file with the token comes before its variable."""
+    file, token = tmp_path / "ca.pem", tmp_path / "token"
+    file.touch()
+    token.write_text(" abc\n")
+    monkeypatch.setenv("FASHION_TOKEN", " other\n")
+    asked: list[dict[str, Any]] = []
+    fashion_command = answering(monkeypatch, FakeTransport(), asked=asked)
+    servers = ["--server", "grpcs://a", "--server", "http://b"]
+    tls = ["--tls-ca", file, "--tls-certificate", file, "--tls-key", file, "--tls-server-name", "name"]
+    header = ["--header", "X-A=b", "--header", "c=d=e"]
+    for extra, given in ((["--token-file", token], "abc"), ([], "other")):
+        asked.clear()
+        result = fashion_command(command, *options, *servers, *tls, *header, "--timeout", "2.5", *extra)
+        assert result.exit_code == 0, result.output
+        security = Security(file, file, file, "name", (("x-a", "b"), ("c", "d=e")), given)
+        assert asked == [
+            {"servers": ("grpcs://a", "http://b"), "model": model, "timeout": 2.5, "security": security, "retry": True}
+        ]
+    asked.clear()
+    monkeypatch.delenv("FASHION_TOKEN")
+    assert fashion_command(command).exit_code == 0
+    expected = {"servers": (), "model": ModelSpec(), "timeout": 10.0, "security": Security(), "retry": True}
+    assert asked == [expected]
+
+
+def test_a_signature_that_is_named_is_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """By each command that asks for predictions."""
+    np.save(tmp_path / "a.npy", np.zeros((1, 28, 28), np.uint8))
+    Image.new("L", (28, 28)).save(tmp_path / "a.png")
+    fashion_command = answering(monkeypatch, FakeTransport())
+    for command in (["predict", tmp_path / "a.npy"], ["explain", tmp_path / "a.png"], ["bench"], ["doctor"],
+                    ["compare", tmp_path / "a.npy"]):  # fmt: skip
+        result = fashion_command(*command, "--signature", "other")
+        assert result.exit_code != 0
+        assert "fashion_mnist has no signature 'other': it has serving_default (--signature)" in result.output
+
+
+@pytest.mark.parametrize(
+    ("suffix", "is_taken"), [(".PNG", True), (".svg", True), (".pdf", True), (".jpg", False), ("", False)]
+)
+def test_a_figures_name_ends_as_figures_do(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, suffix: str, is_taken: bool
+) -> None:
+    """Whatever its case; another one is refused before any work is done."""
+    path = tmp_path / f"figure{suffix}"
+    transport = FakeTransport()
+    np.save(tmp_path / "a.npy", np.zeros((1, 28, 28), np.uint8))
+    result = answering(monkeypatch, transport)("predict", tmp_path / "a.npy", "--save-figure", path)
+    assert (result.exit_code, path.exists(), len(transport.asked)) == ((0, True, 1) if is_taken else (2, False, 0))
+    if not is_taken:
+        assert result.stderr.endswith(f"Error: {path}: a figure's name ends in .png, .svg or .pdf\n")

@@ -211,7 +211,8 @@ def test_a_desktop_is_where_a_browser_opens_a_window(
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    opened, served = [], []
+    opened: list[str] = []
+    served: list[tuple[object, ...]] = []
 
     class Output(io.StringIO):
         def isatty(self) -> bool:

@@ -38,8 +38,8 @@ def test_every_method_is_answered() -> None:
         assert response.model_spec == request.model_spec
         np.testing.assert_array_equal(make_ndarray(response.outputs["probabilities"]), np.array([row, row], np.float32))
         assert (connection.metrics(), connection.diagnosis()) == ("", "")
-        assert not transport.closed
-    assert transport.closed
+        states = [transport.closed]
+    assert [*states, transport.closed] == [False, True]
     assert [(call.signature_name, call.inputs["images"]) for call in transport.asked] == [
         ("serving_default", ("DT_UINT8", (2, 28, 28), images.tobytes())),
         ("serving_default", ("DT_UINT8", (2, 28, 28), images.tobytes())),
