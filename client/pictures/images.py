@@ -28,7 +28,7 @@ _CLOSE = 255 * 5 // 100
 # A JPEG is decoded to at least so many pixels an edge, where it has them.
 _DECODED_EDGE = 12 * IMAGE_SHAPE[0]
 _OPENING = threading.Lock()
-_GRAY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "F")
+_GRAY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "F")
 
 
 def read_image(source: Path | BinaryIO, name: str, preprocess: Preprocess = "auto") -> bytes:
@@ -153,6 +153,9 @@ def _eight_bit(picture: Image.Image) -> Image.Image:
     """16 bit gray reduced to its upper 8, as TensorFlow's decoder does; Pillow's own conversion would clip it."""
     if picture.mode == "F":
         return picture.convert("L")
+    if picture.mode == "La":
+        # Pillow converts it to this one form.
+        return picture.convert("LA")
     if picture.mode.startswith("I"):
         return picture.convert("I").point(lambda level: level / 256).convert("L")
     return picture
@@ -164,7 +167,7 @@ def _is_ready(picture: Image.Image) -> bool:
 
 def _on_black(picture: Image.Image) -> Image.Image:
     """The picture without its alpha."""
-    if picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info:
+    if picture.mode in ("RGBA", "LA", "PA", "RGBa") or "transparency" in picture.info:
         background = Image.new("RGBA", picture.size, "black")
         return Image.alpha_composite(background, picture.convert("RGBA")).convert("RGB")
     return picture

@@ -92,9 +92,8 @@ def _percentile(buckets: Mapping[float, float], share: float) -> float | None:
     wanted, lower, below = share * total, 0.0, 0.0
     for bound, count in buckets.items():
         if count >= wanted:
-            if bound == float("inf"):
-                break
-            lower += (bound - lower) * (wanted - below) / (count - below)
+            if bound != float("inf"):
+                lower += (bound - lower) * (wanted - below) / (count - below)
             break
         lower, below = bound, count
     return lower / _MICROSECONDS_PER_MS

@@ -60,14 +60,16 @@ def test_a_signature_that_takes_no_images_is_refused_with_what_it_takes() -> Non
     signatures = {
         "small": _takes("DT_UINT8", -1, 8, 8),
         "scalar": _takes("DT_UINT8"),
+        "none": _takes("DT_UINT8", -1, 0, 28),
         "single": _takes("DT_UINT8", 1, 28, 28),
         "ints": _takes("DT_INT32", -1, 784),
         "two": Signature({"a": TensorInfo("DT_UINT8", (-1, 28, 28)), "b": TensorInfo("DT_UINT8", (-1,))}, {}, _PREDICT),
     }
     for name, message in (
-        (None, r"m has no signature 'serving_default': it has small, scalar, single, ints, two"),
+        (None, r"m has no signature 'serving_default': it has small, scalar, none, single, ints, two"),
         ("small", r"takes \[N, 8, 8\], which no images of 28x28 fit"),
         ("scalar", r"takes \[\], which no images of 28x28 fit"),
+        ("none", r"takes \[N, 0, 28\], which no images of 28x28 fit: --signature names another"),
         ("single", r"takes 1 images at a time, not 2: --batch-size 1"),
         ("ints", r"takes DT_INT32 \[N, 784\], not DT_UINT8 \[2, 28, 28\]"),
         ("two", r"takes 2 inputs"),

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import click
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from client.cli import _COMMANDS, fashion
+from client.errors import ClientError, ClientUsageError, ImageWarning, server_error
+from client.transports.fake import FakeTransport
+from client.types import Call, Output
+from fashion_common import telemetry
+from tests.support.client_commands import answering
 
 FASHION = Path(sys.executable).with_name("fashion")
 # Runs a command as `fashion` does and then names the heavy modules that it has imported.
@@ -191,3 +199,123 @@ def test_shells_complete_commands(shell: str) -> None:
     if shell == "bash" and "requires bash" in process.stderr.lower():
         pytest.fail(process.stderr)
     assert "_fashion_completion" in process.stdout
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "text"),
+    [
+        (ClientError("it failed: do this"), 1, "Error: it failed: do this\n"),
+        (ClientUsageError("asked wrongly: do that"), 2, "Error: asked wrongly: do that\n"),
+        (server_error("INTERNAL", "broken"), 1, "Error: INTERNAL: broken\n"),
+        (ValueError("oops"), 1, "Error: unforeseen ValueError: oops (--verbose shows where)\n"),
+        (
+            ModuleNotFoundError("No module named 'starlette'", name="starlette"),
+            1,
+            "Error: unforeseen ModuleNotFoundError: No module named 'starlette' (--verbose shows where)\n",
+        ),
+        (click.ClickException("click's own"), 1, "Error: click's own\n"),
+        (KeyboardInterrupt(), 1, "\nAborted!\n"),
+    ],
+)
+@pytest.mark.parametrize("verbose", [False, True])
+def test_an_error_is_a_line_and_an_exit_code(
+    monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, text: str, *, verbose: bool
+) -> None:
+    """1, it failed; 2, it was asked wrongly; with --verbose a traceback before it, but for click's own errors."""
+
+    def failing(*_servers: object, **_options: object) -> None:
+        raise error
+
+    monkeypatch.setattr("client.connection.connect", failing)
+    result = CliRunner().invoke(fashion, ["status", *(["--verbose"] if verbose else [])])
+    assert (result.exit_code, result.stdout) == (code, "")
+    is_traced = verbose and not isinstance(error, click.ClickException | KeyboardInterrupt)
+    assert ("Traceback (most recent call last)" in result.stderr) is is_traced
+    assert result.stderr.endswith(text) if is_traced else result.stderr == text
+
+
+@pytest.mark.parametrize(
+    ("module", "text"),
+    [
+        ("starlette.applications", "fashion web needs the extra [web] (starlette.applications is not installed): pip "),
+        (
+            "client.web.server",
+            "unforeseen ModuleNotFoundError: import of client.web.server halted; None in sys.modules",
+        ),
+    ],
+)
+def test_only_a_foreign_module_that_is_missing_is_an_extras(
+    monkeypatch: pytest.MonkeyPatch, module: str, text: str
+) -> None:
+    """One of our own is a mistake of ours."""
+    for name in ("client.web.server", "client.web.application"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setitem(sys.modules, module, None)
+    result = CliRunner().invoke(fashion, ["web", "--port", "0", "--server", "grpc://127.0.0.1:1"])
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith(f"Error: {text}")
+
+
+@pytest.mark.parametrize("option", ["-h", "--help"])
+def test_help_is_short_or_long(option: str) -> None:
+    """Of the group and of a command."""
+    result = CliRunner().invoke(fashion, [option])
+    assert (result.exit_code, "Example: fashion train && fashion export && fashion serve" in result.stdout) == (0, True)
+    result = CliRunner().invoke(fashion, ["status", option], prog_name="fashion")
+    assert (result.exit_code, result.stdout.startswith("Usage: fashion status [OPTIONS]\n")) == (0, True)
+
+
+def test_the_version_is_the_packages() -> None:
+    """As installed."""
+    version = importlib.metadata.version("fashion-mnist-serving")
+    assert CliRunner().invoke(fashion, ["--version"]).stdout == f"fashion, version {version}\n"
+
+
+def test_verbose_is_an_option_of_each_command_once() -> None:
+    """However often a command is looked up; another name is none."""
+    context = click.Context(fashion)
+    for _ in range(2):
+        command = fashion.get_command(context, "status")
+        assert command is not None
+        assert [option.name for option in command.params].count("verbose") == 1
+    assert fashion.get_command(context, "sing") is None
+
+
+@pytest.mark.parametrize("verbose", [False, True])
+def test_other_warnings_than_of_pictures_are_for_verbose(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, verbose: bool
+) -> None:
+    """A picture's is a line on stderr, each time; afterwards the program's own way is back."""
+    path = tmp_path / "blank.npy"
+    np.save(path, np.zeros((1, 28, 28), np.uint8))
+    shown: list[str] = []
+
+    def show(message: Warning | str, *_place: object, **_names: object) -> None:
+        shown.append(str(message))
+
+    class Warned(FakeTransport):
+        def outputs(self, call: Call) -> dict[str, Output]:
+            warnings.warn("a library's", UserWarning, stacklevel=1)
+            for _ in range(2):
+                warnings.warn("blank: hardly any contrast", ImageWarning, stacklevel=1)
+            return super().outputs(call)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        monkeypatch.setattr(warnings, "showwarning", show)
+        result = answering(monkeypatch, Warned())("predict", path, *(["--verbose"] if verbose else []))
+        assert warnings.showwarning is show
+    assert result.stderr == "Warning: blank: hardly any contrast\n" * 2
+    assert shown == (["a library's"] if verbose else [])
+
+
+def test_telemetry_that_cannot_be_sent_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command is done all the same."""
+
+    def start(*_arguments: object) -> None:
+        raise telemetry.TelemetryError("no such collector")
+
+    monkeypatch.setattr(telemetry, "start", start)
+    result = answering(monkeypatch, FakeTransport())("status")
+    assert (result.exit_code, result.stdout) == (0, "fashion_mnist  1  AVAILABLE\n")
+    assert result.stderr == "Warning: no such collector\n"

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from typing import Any
 
 import numpy as np
 import pytest
 
+from client import aio
+from client.aio import AsyncConnection
 from client.connection import Connection, connect
 from client.errors import ClientUsageError, ServerError, server_error
 from client.limits import FIRST_PAUSE
-from client.transports import grpc_wire
+from client.transports import grpc_wire, retry
 from client.transports.base import Exchange
 from client.transports.fake import FakeTransport
 from client.transports.retry import RoundRobin
+from client.transports.security import Security
 from client.types import Metadata, ModelSpec, Prediction, Signature, TensorInfo
+from serving.apis.messages import PredictRequest
 
 _ZEROS = np.zeros((28, 28), np.uint8)
 
@@ -185,6 +191,58 @@ def test_the_pauses_between_rounds_grow() -> None:
         attempts.pause(unavailable)
 
 
+def test_a_pause_lasts_between_half_of_its_longest_and_all_of_it() -> None:
+    """By chance, so that many clients do not come back together: a tenth of a second after the first round at most."""
+    round_robin = RoundRobin([FakeTransport()])
+    pauses = sorted(round_robin.attempts(timeout=60).pause(server_error("UNAVAILABLE", "gone")) for _ in range(300))
+    assert 0.05 <= pauses[0] < 0.055
+    assert 0.095 < pauses[-1] <= 0.1
+
+
+class _Clock:
+    """Seconds that pass only where they are said to."""
+
+    now = 1000.0
+
+    def monotonic(self) -> float:
+        """The time."""
+        return self.now
+
+
+def test_the_last_attempt_may_begin_at_the_very_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pause that ends with it is made, a longer one is an error at once; an attempt has a millisecond in any case."""
+    clock = _Clock()
+    monkeypatch.setattr(retry, "time", clock)
+    gone = server_error("UNAVAILABLE", "gone")
+    for left, is_in_time in ((0.0, True), (-0.001, False)):
+        attempts = RoundRobin([FakeTransport()] * 2).attempts(timeout=2)
+        clock.now += 2 - left
+        assert attempts.timeout == 0.0005
+        if is_in_time:
+            assert attempts.pause(gone) == 0
+            assert attempts.timeout == 0.001
+        else:
+            with pytest.raises(ServerError, match=r"^DEADLINE_EXCEEDED: no server in time; last: UNAVAILABLE: gone \("):
+                attempts.pause(gone)
+
+
+def test_a_hung_server_is_asked_last_for_half_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next one is asked without a pause; then each has its turn again."""
+    clock = _Clock()
+    monkeypatch.setattr(retry, "time", clock)
+    hung, live = FakeTransport(), FakeTransport()
+    round_robin = RoundRobin([hung, live])
+    attempts = round_robin.attempts(timeout=10)
+    assert (attempts.transport is hung, attempts.timeout) == (True, 5)
+    clock.now += 5
+    assert attempts.pause(server_error("DEADLINE_EXCEEDED", "hung")) == 0
+    assert (attempts.transport is live, attempts.timeout) == (True, 5)
+    clock.now += 29.5
+    assert [round_robin.attempts(timeout=1).transport is live for _ in range(4)] == [True] * 4
+    clock.now += 0.5
+    assert [round_robin.attempts(timeout=1).transport is live for _ in range(4)] == [True, False, True, False]
+
+
 def test_what_is_left_of_the_deadline_is_shared_by_the_servers_not_yet_asked() -> None:
     """A third, a half, all of it; in the second round each may take all of it."""
     attempts = RoundRobin([FakeTransport()] * 3).attempts(timeout=60)
@@ -248,7 +306,119 @@ def test_leaving_the_context_closes_the_transports_even_after_an_error() -> None
     assert excinfo.value.code == "NOT_FOUND"
 
 
-def test_a_deadline_must_be_above_zero() -> None:
-    """A deadline of zero could never be met."""
-    with pytest.raises(ClientUsageError, match="--timeout takes seconds above 0"):
-        connect(timeout=0)
+class _Deadlines(FakeTransport):
+    """Tells its metadata and states; everything else is a server's error. Keeps the deadline of each request."""
+
+    def __init__(self, text: str = "") -> None:
+        string = Signature({"x": TensorInfo("DT_STRING", (-1,))}, {}, "tensorflow/serving/classify")
+        signatures = {"serving_default": FakeTransport().model_metadata.signatures["serving_default"], "c": string}
+        super().__init__(model_metadata=Metadata("m", 1, signatures))
+        self.timeouts: list[float] = []
+        self.text = text
+
+    def send(self, request: Any, timeout: float) -> Any:
+        self.timeouts.append(timeout)
+        if request is not None:
+            raise server_error("INTERNAL", "enough")
+        return request
+
+    def diagnosis(self) -> str:
+        return self.text
+
+
+_EXAMPLES = [{"x": "a"}]
+# Each method, what it is asked, and how many requests it sends on a new connection.
+_METHODS: dict[str, tuple[tuple[Any, ...], dict[str, str], int]] = {
+    "predict": ((_ZEROS[None],), {}, 2),
+    "predict_lazily": ((_ZEROS[None],), {}, 2),
+    "infer": (({"images": _ZEROS[None]},), {}, 2),
+    "classify": ((_EXAMPLES,), {}, 2),
+    "regress": ((_EXAMPLES,), {"signature_name": "c"}, 2),
+    "multi_inference": ((_EXAMPLES, ["c"]), {}, 2),
+    "exchange": ((PredictRequest(),), {}, 1),
+    "status": ((), {}, 1),
+    "metadata": ((), {}, 1),
+    "metrics": ((), {}, 1),
+}
+
+
+@pytest.mark.parametrize("name", _METHODS)
+@pytest.mark.parametrize("timeout", [3, None])
+def test_a_calls_deadline_is_that_of_each_of_its_requests(name: str, timeout: float | None) -> None:
+    """That of the metadata too; without one it is the connection's."""
+    arguments, options, count = _METHODS[name]
+    transport = _Deadlines()
+    with contextlib.suppress(ServerError):
+        getattr(_connection(transport, timeout=60), name)(*arguments, **options, timeout=timeout)
+    assert transport.timeouts == [pytest.approx(timeout or 60, rel=0.2)] * count
+
+    class Awaited(_Deadlines):
+        async def send(self, request: Any, timeout: float) -> Any:
+            return super().send(request, timeout)
+
+    later = Awaited()
+
+    async def ask() -> None:
+        connection = AsyncConnection([later], ModelSpec(), timeout=60)
+        await getattr(connection, name)(*arguments, **options, timeout=timeout)
+
+    with contextlib.suppress(ServerError):
+        asyncio.run(ask())
+    assert later.timeouts == [pytest.approx(timeout or 60, rel=0.2)] * count
+
+
+def test_a_diagnosis_has_each_fault_once() -> None:
+    """Of several servers; those that nothing is wrong with say nothing."""
+    transports = [_Deadlines(text) for text in ("a", "", "b", "a")]
+    assert _connection(*transports).diagnosis() == "a; b"
+    assert asyncio.run(AsyncConnection(transports, ModelSpec()).diagnosis()) == "a; b"
+    assert _connection(FakeTransport()).diagnosis() == ""
+
+
+def test_closing_ends_all_connections() -> None:
+    """To each of several servers."""
+    transports = [FakeTransport() for _ in range(3)]
+    _connection(*transports).close()
+    assert [transport.closed for transport in transports] == [True] * 3
+
+    class Awaited(FakeTransport):
+        async def close(self) -> None:
+            super().close()
+
+    later = [Awaited() for _ in range(3)]
+    asyncio.run(AsyncConnection(later, ModelSpec()).close())
+    assert [transport.closed for transport in later] == [True] * 3
+
+
+@pytest.mark.parametrize(
+    ("servers", "security"),
+    [
+        (("grpc://192.0.2.1", "grpcs://192.0.2.2"), Security(server_name="x")),
+        (("grpc://192.0.2.1",), Security(headers=(("a", "b"),))),
+        (("grpc://192.0.2.1",), Security()),
+        (("https://192.0.2.1",), None),
+    ],
+)
+def test_tls_options_are_for_one_server_at_least(servers: tuple[str, ...], security: Security | None) -> None:
+    """Headers go to any server."""
+    connect(*servers, security=security).close()
+
+
+def test_tls_options_without_tls_are_refused() -> None:
+    """The error names the first server."""
+    with pytest.raises(ClientUsageError) as raised:
+        connect("grpc://192.0.2.1", "http://192.0.2.2", security=Security(server_name="x"))
+    assert str(raised.value) == (
+        "grpc://192.0.2.1:8500 has no TLS, which --tls-ca, --tls-certificate and --tls-server-name are for: "
+        "name a server by grpcs:// or https://"
+    )
+
+
+@pytest.mark.parametrize("timeout", [0, -1, float("nan")])
+def test_a_deadline_is_above_zero(timeout: float) -> None:
+    """Of both kinds of connection."""
+    for function in (connect, aio.connect):
+        with pytest.raises(ClientUsageError) as raised:
+            function(timeout=timeout)
+        assert str(raised.value) == f"a deadline of {timeout:g} s cannot be met: --timeout takes seconds above 0"
+    connect(timeout=1e-9).close()

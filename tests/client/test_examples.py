@@ -159,3 +159,13 @@ def test_a_model_without_such_a_signature_is_for_infer() -> None:
         ClientUsageError, match=r"takes images DT_UINT8 \[N, 28, 28\], and no tf.Examples: infer runs this one"
     ):
         connection.classify(EXAMPLES)
+
+
+def test_a_value_is_quoted_at_its_beginning() -> None:
+    """A hundred characters of it, the rule, and the types of its items in their order."""
+    with pytest.raises(ClientUsageError) as raised:
+        example({"x": [1, "a" * 200]})
+    assert str(raised.value) == (
+        "the feature `x` takes text or bytes, int64, or floats, one or a flat list of them: "
+        f"[1, '{'a' * 95}: got int, str"
+    )

@@ -12,7 +12,7 @@ import pytest
 
 from client.connection import Connection
 from client.errors import ClientUsageError
-from client.inputs import call, declared, input_array
+from client.inputs import call, declared, fits, input_array
 from client.limits import PROTO_BYTES
 from client.transports.fake import FakeTransport
 from client.types import Metadata, ModelSpec, Signature, TensorInfo
@@ -201,3 +201,38 @@ input_array("x", [1.0], TensorInfo("DT_BFLOAT16", (-1,)))
     assert (
         "`x` is DT_BFLOAT16, which has no array: DT_BFLOAT16 needs the package ml_dtypes: pip install" in process.stderr
     )
+
+
+def test_an_array_that_fits_is_not_copied() -> None:
+    """Neither is one whose bytes need to be turned round left so."""
+    array = np.zeros((2, 4), np.float32)
+    assert input_array("x", array, ROWS) is array
+    turned = np.array([[1, 2, 3, 4]], ">f4")
+    assert input_array("x", turned, ROWS).tobytes() == np.array([1, 2, 3, 4], "<f4").tobytes()
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected", "is_taken"),
+    [
+        ((2, 4), (-1, 4), True), ((2, 4), None, True), ((), (), True), ((2, 4), (2, 4), True), ((0, 4), (-1, 4), True),
+        ((2, 4), (-1, 5), False), ((2, 4), (3, 4), False), ((4,), (-1, 4), False), ((2, 4), (), False),
+    ],
+)  # fmt: skip
+def test_a_shape_fits_what_was_declared(
+    shape: tuple[int, ...], expected: tuple[int, ...] | None, is_taken: bool
+) -> None:
+    """Size by size, where they are not free; any shape where the rank is."""
+    assert fits(shape, expected) is is_taken
+
+
+def test_a_call_has_its_tensors_and_its_outputs() -> None:
+    """Numbers as little-endian bytes, strings as a list of bytes; of the only outputs that are wanted."""
+    strings = np.array([["a"], [b"\xff"]], object)
+    request, signature = call({"a": np.arange(8, dtype=">f4").reshape(2, 4), "b": strings}, METADATA, None, ["y"])
+    assert request.signature_name == "serving_default"
+    assert request.output_filter == ["y"]
+    assert request.inputs == {
+        "a": ("DT_FLOAT", (2, 4), np.arange(8, dtype="<f4").tobytes()),
+        "b": ("DT_STRING", (2, 1), [b"a", b"\xff"]),
+    }
+    assert signature is METADATA.signatures["serving_default"]

@@ -175,6 +175,7 @@ def test_errors_keep_to_the_schedule(clock: Clock) -> None:
     assert result.errors == {"UNAVAILABLE": 200}
     assert result.pace
     assert (result.pace.queued, result.pace.unsent) == (0, 0)
+    assert result.pace.longest_wait == pytest.approx(0, abs=1e-9)
 
 
 @pytest.mark.parametrize("is_open", [True, False], ids=["open", "closed"])
@@ -222,6 +223,7 @@ def test_requests_that_come_by_chance_have_the_rate_on_average() -> None:
     """Their pauses spread as exponential ones do, by as much as they last; every time the same."""
     dues = list(islice(poisson(50), 10_000))
     assert dues == list(islice(poisson(50), 10_000)) == sorted(dues)
+    assert dues[:3] == pytest.approx([0.037212, 0.065585, 0.076499], abs=1e-6)
     assert dues[-1] == pytest.approx(200, rel=0.03)
     pauses = [later - earlier for earlier, later in itertools.pairwise(dues)]
     assert math.sqrt(sum((pause - 0.02) ** 2 for pause in pauses) / len(pauses)) == pytest.approx(0.02, rel=0.05)
@@ -240,3 +242,37 @@ def test_errors_are_counted_by_code() -> None:
     result = closed_loop([request] * 10, concurrency=2)
     assert (result.errors, len(result.latencies)) == ({"UNAVAILABLE": 5, "NOT_FOUND": 3}, 2)
     assert isinstance(server_error("NOT_FOUND", ""), ServerError)
+
+
+def test_a_loop_takes_a_millisecond_at_least(clock: Clock) -> None:
+    """What took no time has a rate all the same."""
+    assert closed_loop([clock.request(0)], concurrency=1).seconds == 0.001
+    result = open_loop([(0.0005, clock.request(0))], concurrency=1)
+    assert result.seconds == 0.001
+    assert result.pace
+    assert (result.pace.due_seconds, result.pace.sent_seconds, result.pace.rate_due) == (0.001, 0.001, 1000)
+    nothing = closed_loop([], concurrency=2)
+    assert (nothing.seconds, list(nothing.latencies), nothing.images, nothing.pace) == (0.001, [], 0, None)
+
+
+def test_a_request_without_an_answer_does_not_keep_the_program(clock: Clock) -> None:
+    """Its thread ends with it."""
+    daemons: list[bool] = []
+
+    def request() -> int:
+        daemons.append(threading.current_thread().daemon)
+        return 1
+
+    closed_loop([request] * 3, concurrency=2)
+    assert daemons == [True] * 3
+
+
+def test_what_is_due_at_the_very_end_is_sent(clock: Clock) -> None:
+    """And what is due at the end of the warm-up does not count; a request that is due now is not queued."""
+    result = open_loop(((due, clock.request(0)) for due in (1, 2, 3, 4, 5)), concurrency=1, duration=2, warm_up=2)
+    assert result.pace
+    assert (result.pace.due, result.pace.unsent, result.pace.queued) == (2, 0, 0)
+    assert (list(result.latencies), result.images, result.seconds) == ([0, 0], 4, 2)
+    late = open_loop(((due, clock.request(0.5)) for due in (1.5, 2, 2.5, 3)), concurrency=1, duration=2, warm_up=1)
+    assert late.pace
+    assert (late.pace.due, late.pace.unsent, late.pace.queued) == (4, 1, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import random
 import struct
@@ -158,3 +159,121 @@ def test_in_order_never_has_more_than_the_window_at_work() -> None:
     with ThreadPoolExecutor(8) as pool:
         assert list(in_order(pool, work, range(50), window=3)) == [item * item for item in range(50)]
     assert most <= 3
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "concurrency", "rows", "is_bad", "count"),
+    [
+        # Eight pictures are being decoded, and four groups of four are on their way.
+        (4, 2, 1, False, 7 + 4 * 4),
+        (4, 1, 1, False, 7 + 2 * 4),
+        (1, 1, 1, False, 1 + 2),
+        # A group ends with sixteen bad ones.
+        (4, 1, 1, True, 7 + 2 * 16),
+        # Blocks that are whole batches: two are being read.
+        (100, 2, 100, False, 1 + 4),
+        (100, 1, 150, False, 1 + 2),
+    ],
+)
+def test_what_is_read_before_the_first_answer(
+    batch_size: int, concurrency: int, rows: int, is_bad: bool, count: int
+) -> None:
+    """Twice what is sent at a time, and twice a batch: a stream's end need not be known."""
+    read = 0
+
+    def load() -> Batch:
+        if is_bad:
+            raise ImageError("bad")
+        return Batch("DT_UINT8", bytes(rows * 784))
+
+    def blocks() -> Iterator[Block]:
+        nonlocal read
+        while True:
+            read += 1
+            yield Block([f"{row}" for row in range(rows)], load)
+
+    connection = Connection([FakeTransport()], ModelSpec())
+    results = answers(connection, blocks(), batch_size=batch_size, concurrency=concurrency)
+    next(results)
+    assert read == count
+    results.close()
+
+
+def test_pictures_are_decoded_by_as_many_threads_as_there_are_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And sent by as many as there are requests in flight: each needs all others."""
+    monkeypatch.setattr("client.pipeline.os.cpu_count", lambda: 3)
+    decoding, sending = threading.Barrier(3, timeout=10), threading.Barrier(2, timeout=10)
+
+    def load() -> Batch:
+        decoding.wait()
+        return Batch("DT_UINT8", bytes(784))
+
+    class Meeting(FakeTransport):
+        def outputs(self, call: Call) -> dict[str, Output]:
+            sending.wait()
+            return super().outputs(call)
+
+    blocks = (Block([str(index)], load) for index in range(12))
+    results = answers(Connection([Meeting()], ModelSpec()), blocks, batch_size=3, concurrency=2)
+    assert [answer.name for answer in results] == [str(index) for index in range(12)]
+    monkeypatch.setattr("client.pipeline.os.cpu_count", lambda: None)
+    assert len(list(answers(Connection([FakeTransport()], ModelSpec()), [_block(0)]))) == 1
+
+
+def test_what_has_not_begun_when_it_is_closed_is_not_done() -> None:
+    """What is at work comes to its end."""
+    begun, go_on = threading.Event(), threading.Event()
+    done: list[int] = []
+
+    def work(item: int) -> int:
+        begun.set()
+        if item:
+            assert go_on.wait(10)
+        done.append(item)
+        return item
+
+    with ThreadPoolExecutor(1) as pool:
+        results = in_order(pool, work, range(9), window=4)
+        assert next(results) == 0
+        results.close()  # type: ignore[attr-defined]  # it is a generator
+        go_on.set()
+    assert done in ([0], [0, 1])
+
+
+def test_an_item_fills_as_much_of_the_window_as_it_is_large() -> None:
+    """Whatever is taken makes room."""
+    begun: list[int] = []
+
+    def items() -> Iterator[int]:
+        for size in (3, 1, 1, 5, 1, 1, 1):
+            begun.append(size)
+            yield size
+
+    with ThreadPoolExecutor(1) as pool:
+        results = in_order(pool, lambda item: item, items(), window=5, size=lambda item: item)
+        counts = []
+        for _ in range(7):
+            next(results)
+            counts.append(len(begun))
+    assert counts == [3, 4, 4, 4, 7, 7, 7]
+
+
+def test_a_batch_is_sent_to_the_signature_that_was_named() -> None:
+    """Each answer has its own pixels, whatever the dtype that is sent."""
+    signature = Signature({"images": TensorInfo("DT_FLOAT", (-1, 28, 28))}, {}, "")
+    transport = FakeTransport(model_metadata=Metadata("m", 1, {"floats": signature}))
+    white, black = Batch("DT_UINT8", b"\xff" * 784), Batch("DT_UINT8", bytes(784))
+    blocks = [Block(["a"], lambda: white), Block(["b"], lambda: black)]
+    results = list(answers(Connection([transport], ModelSpec()), blocks, signature_name="floats"))
+    assert [(answer.name, answer.pixels) for answer in results] == [("a", b"\xff" * 784), ("b", bytes(784))]
+    [call] = transport.asked
+    assert (call.signature_name, call.inputs["images"].shape) == ("floats", (2, 28, 28))
+
+
+def test_single_pictures_fill_a_batch_too() -> None:
+    """From the first one on; a larger block stays whole."""
+    transport = FakeTransport()
+    batches = [Batch("DT_UINT8", bytes(size * 784)) for size in [1] * 9 + [7, 1]]
+    blocks = [Block(["it"] * batch.count, functools.partial(Batch.of, batch)) for batch in batches]
+    assert len(list(answers(Connection([transport], ModelSpec()), blocks, batch_size=4, concurrency=1))) == 17
+    assert [call.inputs["images"].shape[0] for call in transport.asked] == [4, 4, 1, 7, 1]

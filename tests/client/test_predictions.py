@@ -63,3 +63,31 @@ def test_classes_that_do_not_fit_the_probabilities_are_an_error(classes: dict[st
     """Raised when the answer comes, before the first prediction is taken."""
     with pytest.raises(ServerError, match="class_ids and class_names do not fit its probabilities"):
         predictions({**_PROBABILITIES, **classes}, 2)
+
+
+def test_every_class_may_be_in_one_answer() -> None:
+    """As the server gives them, or the likeliest."""
+    values = [float(row == column) for row in range(10) for column in range(10)]
+    probabilities = {"probabilities": Output((10, 10), values)}
+    assert [prediction.class_id for prediction in predictions(probabilities, 10)] == list(range(10))
+    ids = {"class_ids": Output((10,), [*range(9, -1, -1)])}
+    assert [prediction.class_id for prediction in predictions({**probabilities, **ids}, 10)] == list(range(9, -1, -1))
+
+
+@pytest.mark.parametrize(
+    ("outputs", "count"),
+    [
+        ({"a": Output((1, 10), [0.1] * 10), "b": Output((1, 10), [0.1] * 10)}, 1),
+        ({}, 1),
+        ({"probabilities": Output((2, 10), [0.1] * 20)}, 1),
+        ({"probabilities": Output((10,), [0.1] * 10)}, 1),
+        ({"probabilities": Output((1, 10), [10**400] + [0.1] * 9)}, 1),
+    ],
+    ids=["two outputs", "none", "two rows", "flat", "too large"],
+)
+def test_what_are_no_probabilities_is_told_with_its_shapes(outputs: dict[str, Output], count: int) -> None:
+    """Whichever of several outputs it would be is not known."""
+    with pytest.raises(ServerError) as raised:
+        predictions(outputs, count)
+    shapes = {name: list(output.shape) for name, output in outputs.items()}
+    assert str(raised.value) == f"INTERNAL: expected the probabilities [1, 10], the server answered {shapes}"

@@ -107,3 +107,60 @@ def test_files_that_cannot_be(tmp_path: Path, name: str, content: bytes | None, 
     with pytest.raises(ClientUsageError) as raised:
         file_inputs(tmp_path / name, Signature({"x": TensorInfo("DT_FLOAT", (-1, 2))}, {}, ""))
     assert message in str(raised.value)
+
+
+def test_noise_is_what_it_was() -> None:
+    """Floats from 0 to 1, whole numbers from 0 to 9, both values of bool; the same numbers each time."""
+    infos = {
+        "f": TensorInfo("DT_FLOAT", (-1, 2)), "i": TensorInfo("DT_UINT8", (4,)), "b": TensorInfo("DT_BOOL", (-1,)),
+        "s": TensorInfo("DT_STRING", (2, 1)),
+    }  # fmt: skip
+    inputs = noise(Signature(infos, {}, ""), 3, {"b": (6,)})
+    generator = np.random.default_rng(0)
+    floats, whole = generator.random((3, 2)), generator.integers(0, 10, 4)
+    np.testing.assert_array_equal(inputs["f"], floats.astype(np.float32))
+    np.testing.assert_array_equal(inputs["i"], whole.astype(np.uint8))
+    np.testing.assert_array_equal(inputs["b"], generator.integers(0, 2, 6).astype(bool))
+    assert {name: array.dtype.name for name, array in inputs.items()} == {
+        "f": "float32", "i": "uint8", "b": "bool", "s": "object",
+    }  # fmt: skip
+    assert inputs["s"].tolist() == [[b"sample"], [b"sample"]]
+
+
+_ROWS = TensorInfo("DT_FLOAT", (-1,))
+
+
+@pytest.mark.parametrize(
+    ("infos", "arrays", "rows", "sizes"),
+    [
+        ({"a": _ROWS, "b": TensorInfo("DT_FLOAT", None)}, {"a": np.zeros(4), "b": np.zeros((4, 2))}, 4, [3, 1]),
+        ({"a": _ROWS, "b": _ROWS}, {"a": np.zeros(4), "b": np.zeros(3)}, 0, [4]),
+        ({"a": _ROWS, "b": TensorInfo("DT_FLOAT", ())}, {"a": np.zeros(4), "b": np.zeros(())}, 0, [4]),
+        ({"a": TensorInfo("DT_FLOAT", (4,))}, {"a": np.zeros(4)}, 0, [4]),
+        ({"a": TensorInfo("DT_FLOAT", None)}, {"a": np.array(1)}, 0, [None]),
+        ({"a": _ROWS}, {"a": np.zeros(3)}, 3, [3]),
+        ({"a": _ROWS}, {"a": np.zeros(0)}, 0, [0]),
+    ],
+)
+def test_rows_are_those_of_all_inputs(
+    infos: dict[str, TensorInfo], arrays: dict[str, np.ndarray], rows: int, sizes: list[int | None]
+) -> None:
+    """Where each input has the same number of them, and their number is free; else there is one part."""
+    signature = Signature(infos, {}, "")
+    assert row_count(arrays, signature) == rows
+    parts = batches(arrays, signature, 3)
+    assert [len(part["a"]) if part["a"].ndim else None for part in parts] == sizes
+    assert all(part.keys() == arrays.keys() for part in parts)
+
+
+def test_an_array_is_the_only_inputs(tmp_path: Path) -> None:
+    """Of several inputs it could be any; nor has it a name."""
+    np.save(tmp_path / "x.npy", np.zeros(3, np.float32))
+    (tmp_path / "list.json").write_text("[1, 2]")
+    (tmp_path / "none.json").write_text("{}")
+    one, two = Signature({"a": _ROWS}, {}, ""), Signature({"a": _ROWS, "b": _ROWS}, {}, "")
+    assert file_inputs(tmp_path / "list.json", one)["a"].tolist() == [1, 2]
+    for name, signature, names in (("x.npy", two, "a, b"), ("none.json", one, "a")):
+        with pytest.raises(ClientUsageError) as raised:
+            file_inputs(tmp_path / name, signature)
+        assert str(raised.value) == f"{tmp_path / name} has no names: the signature's inputs are {names}"

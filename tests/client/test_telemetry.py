@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,6 +18,11 @@ from opentelemetry.trace import SpanKind, StatusCode
 import client
 import client.aio
 from client import telemetry, tracing
+from client.connection import Connection
+from client.errors import server_error
+from client.transports.address import ServerAddress
+from client.transports.fake import FakeTransport
+from client.types import ModelSpec
 from fashion_common.trace_context import parse
 from serving.apis import services
 from tests.support.records import TRACEPARENT
@@ -154,3 +160,81 @@ def test_a_server_that_is_not_there_and_a_fault_of_our_own(exporter: InMemorySpa
     assert "http.response.status_code" not in (attempt.attributes or {})
     assert (call.attributes or {})["error.type"] == "UNAVAILABLE"
     assert (other.attributes or {})["error.type"] == "ClientUsageError"
+
+
+class _Addressed(FakeTransport):
+    """A transport that has an address, and answers or raises."""
+
+    address: ServerAddress | None = None
+    failure: Exception | None = None
+
+    def send(self, request: Any, timeout: float) -> Any:
+        if self.failure is not None:
+            raise self.failure
+        return super().send(request, timeout)
+
+
+def _spans(exporter: InMemorySpanExporter, *transports: FakeTransport) -> list[ReadableSpan]:
+    with contextlib.suppress(Exception):
+        Connection(transports, ModelSpec("m")).status()
+    return list(exporter.get_finished_spans())
+
+
+@pytest.mark.parametrize(
+    ("url", "place"),
+    [
+        (None, {}),
+        ("grpc://h:9", {"server.address": "h", "server.port": 9}),
+        ("http://[::1]", {"server.address": "::1", "server.port": 8501}),
+        ("unix:///run/s", {"server.address": "/run/s"}),
+    ],
+)
+def test_an_attempt_says_where_it_goes(exporter: InMemorySpanExporter, url: str | None, place: dict[str, Any]) -> None:
+    """Host and port, or the socket's path; nothing where nobody knows."""
+    transport = _Addressed()
+    transport.address = ServerAddress.parse(url) if url else None
+    attempt, call = _spans(exporter, transport)
+    assert attempt.attributes == {
+        **place, "rpc.system.name": "grpc", "rpc.method": "call", "rpc.response.status_code": "OK",
+    }  # fmt: skip
+    assert (attempt.name, call.name, call.attributes) == ("call", "call", {"fashion.model.name": "m"})
+    assert attempt.status.status_code is call.status.status_code is StatusCode.UNSET
+
+
+@pytest.mark.parametrize(
+    ("failure", "attributes_", "description"),
+    [
+        (
+            server_error("INTERNAL", "broken"),
+            {"error.type": "INTERNAL", "rpc.response.status_code": "INTERNAL"},
+            "INTERNAL: broken",
+        ),
+        (ValueError("odd"), {"error.type": "ValueError"}, None),
+    ],
+)
+def test_a_failure_is_in_both_spans(
+    exporter: InMemorySpanExporter, failure: Exception, attributes_: dict[str, str], description: str | None
+) -> None:
+    """By its code and text where it is a server's, else by its type; no error is recorded a second time."""
+    transport = _Addressed()
+    transport.failure = failure
+    attempt, call = _spans(exporter, transport)
+    assert attempt.attributes == {"rpc.system.name": "grpc", "rpc.method": "call", **attributes_}
+    assert call.attributes == {"fashion.model.name": "m", "error.type": attributes_["error.type"]}
+    for span in (attempt, call):
+        assert (span.status.status_code, span.events) == (StatusCode.ERROR, ())
+        assert (span.status.description or "").partition(" [")[0] == (description or "")
+
+
+def test_each_attempt_over_rest_has_its_number(exporter: InMemorySpanExporter) -> None:
+    """The first has none; the status is what was answered."""
+    with asked("http", asynchronous=False, failures=2):
+        pass
+    *attempts, _ = exporter.get_finished_spans()
+    found = [each.attributes or {} for each in attempts]
+    assert [each.get("http.request.resend_count") for each in found] == [None, 1, 2]
+    assert [each["http.response.status_code"] for each in found] == [503, 503, 200]
+    assert {each["http.request.method"] for each in found} == {"GET"}
+    [url] = {str(each["url.full"]) for each in found}
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/v1/models/fashion_mnist", url)
+    assert {url.split("/")[2].split(":")[1]} == {str(each["server.port"]) for each in found}

@@ -16,8 +16,8 @@ from click.testing import CliRunner, Result
 
 from client import ModelSpec, connect
 from client.cli import fashion
-from client.commands.call_example import command
-from client.types import Signature, TensorInfo
+from client.commands.call_example import command, description
+from client.types import Metadata, Signature, TensorInfo
 from tests.support.client_commands import APIS, NOBODY
 from tests.support.console import FASHION
 from tests.support.road import Road
@@ -361,4 +361,74 @@ def test_what_a_signature_of_examples_takes_is_said(any_models: dict[str, str]) 
     options = f"--server {any_models['grpc']} --model-name kitchen --timeout 5.0 --signature classify"
     assert sorted(shlex.split(result.stdout.splitlines()[-1])[2:]) == sorted(
         ["--input", "FEATURE=VALUE", *shlex.split(options)]
+    )
+
+
+_DESCRIPTION = """\
+m, version 7
+
+serving_default
+  takes x  float32 [N]
+  takes image_bytes  string [N]
+  gives y  int64 [N, 2]
+  fashion call --server grpc://h --input 'x=[0]' --input image_bytes=@FILE
+
+classify
+  takes tf.Examples: features of text, int64, or floats such as 1.0; the metadata do not name them
+  fashion call --server grpc://h --signature classify --input FEATURE=VALUE
+
+other
+  gives z  bool []
+  fashion call --server grpc://h --signature other
+"""
+
+
+def test_what_a_model_wants_is_said_signature_by_signature() -> None:
+    """`serving_default` first; the options of the connection are repeated."""
+    predict, classify = "tensorflow/serving/predict", "tensorflow/serving/classify"
+    words = TensorInfo("DT_STRING", (-1,))
+    signatures = {
+        "classify": Signature({"inputs": words}, {"scores": TensorInfo("DT_FLOAT", (-1, 2))}, classify),
+        "other": Signature({}, {"z": TensorInfo("DT_BOOL", ())}, predict),
+        "serving_default": Signature(
+            {"x": TensorInfo("DT_FLOAT", (-1,)), "image_bytes": words}, {"y": TensorInfo("DT_INT64", (-1, 2))}, predict
+        ),
+    }
+    lines = description(Metadata("m", 7, signatures), ["--server", "grpc://h"])
+    assert "\n".join(lines) + "\n" == _DESCRIPTION
+
+
+@pytest.mark.parametrize(
+    ("info", "value"),
+    [
+        (TensorInfo("DT_INT8", (2, -1, 3)), "[[[0, 0, 0]], [[0, 0, 0]]]"),
+        (TensorInfo("DT_INT8", (4, 4)), str([[0] * 4] * 4)),
+        (TensorInfo("DT_INT8", (17,)), "@x.npy (17,) int8"),
+        (TensorInfo("DT_COMPLEX64", (1,)), "@x.npy (1,) complex64"),
+        (TensorInfo("DT_FLOAT", (-1, 28, 28)), "@x.npy (1, 28, 28) float32"),
+        (TensorInfo("DT_DOUBLE", (0, -1)), "[]"),
+        (TensorInfo("DT_STRING", (2, -1)), '[["text"], ["text"]]'),
+        (TensorInfo("DT_STRING", None), '["text"]'),
+    ],
+)
+def test_an_input_of_a_few_values_is_in_the_command_line(info: TensorInfo, value: str) -> None:
+    """Sixteen at most, of which free sizes are one; more come from a file that the line makes."""
+    line = command("serving_default", Signature({"x": info}, {}, ""), [])
+    file, _, saved = value.partition(".npy ")
+    if saved:
+        shape, _, dtype = saved.rpartition(" ")
+        made = f"import numpy as np; np.save('x.npy', np.zeros({shape}, '{dtype}'))"
+        assert line == f'python -c "{made}" && fashion call --input x={file}.npy'
+    else:
+        assert line == f"fashion call --input {shlex.quote(f'x={value}')}"
+
+
+def test_several_files_are_made_in_one_line() -> None:
+    """Each with a name of its own, whatever the input is called."""
+    large = TensorInfo("DT_FLOAT", (-1, 17))
+    line = command("s", Signature({"a b": large, "ä:0": large}, {}, ""), ["--timeout", "5"])
+    assert line == (
+        "python -c \"import numpy as np; np.save('a_b.npy', np.zeros((1, 17), 'float32')); "
+        "np.save('ä_0.npy', np.zeros((1, 17), 'float32'))\" && "
+        "fashion call --timeout 5 --signature s --input 'a b=@a_b.npy' --input 'ä:0=@ä_0.npy'"
     )

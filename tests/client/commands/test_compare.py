@@ -11,9 +11,10 @@ import pty
 import re
 import struct
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +23,11 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from client.cli import fashion
+from client.errors import server_error
+from client.transports.fake import FakeTransport
+from client.types import Call, ModelSpec, Output
 from fashion_common.evidence import Evidence
+from tests.support.client_commands import answering
 from tests.support.console import FASHION
 from tests.support.live import Server, running
 from tests.support.records import image_log, sure_of, write_recording
@@ -55,6 +60,13 @@ def array(tmp_path: Path) -> Path:
     path = tmp_path / "images.npy"
     np.save(path, _images(*range(10)))
     return path
+
+
+def _write_test_set(directory: Path, images: npt.NDArray[np.uint8], labels: Sequence[int]) -> None:
+    header = b"\0\0\x08\x03" + struct.pack(">3I", *images.shape)
+    (directory / "t10k-images-idx3-ubyte.gz").write_bytes(gzip.compress(header + images.tobytes()))
+    labels_header = b"\0\0\x08\x01" + struct.pack(">I", len(labels))
+    (directory / "t10k-labels-idx1-ubyte.gz").write_bytes(gzip.compress(labels_header + bytes(labels)))
 
 
 def _compare(server: Server, *arguments: object, duration: float = 0, api: str = "grpc") -> Result:
@@ -134,11 +146,7 @@ def test_json_is_the_evidence_of_exactly_what_was_compared(server: Server, array
 
 def test_the_test_set_has_labels(server: Server, tmp_path: Path) -> None:
     """Accuracy of both, and McNemar's test of those that only one got right."""
-    images, labels = _images(0, 1, 6, 8, 9), [0, 2, 7, 8, 9]
-    header = b"\0\0\x08\x03" + struct.pack(">3I", *images.shape)
-    (tmp_path / "t10k-images-idx3-ubyte.gz").write_bytes(gzip.compress(header + images.tobytes()))
-    labels_header = b"\0\0\x08\x01" + struct.pack(">I", len(labels))
-    (tmp_path / "t10k-labels-idx1-ubyte.gz").write_bytes(gzip.compress(labels_header + bytes(labels)))
+    _write_test_set(tmp_path, _images(0, 1, 6, 8, 9), [0, 2, 7, 8, 9])
     result = _compare(server, "--test-set", "--data-dir", tmp_path, "--batch-size", 2)
     assert "accuracy      0.6000 and 0.4000 of 5; alone right on 2 and 1 inputs, McNemar's p 1\n" in result.stdout
 
@@ -277,3 +285,73 @@ def test_a_terminal_sees_how_far_it_is(server: Server, array: Path) -> None:
         shown = terminal.read(10_000).decode()
     assert re.search(r"inputs .*\b10\b", shown)
     assert process.stdout.startswith("baseline      stable (version 1) ")
+
+
+class _Refusing(FakeTransport):
+    """Refuses every picture."""
+
+    def outputs(self, call: Call) -> dict[str, Output]:
+        """An error."""
+        raise server_error("INVALID_ARGUMENT", "no garment")
+
+
+def test_a_side_is_a_label_a_number_or_a_server(array: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What looks like a number is one only in ASCII; each side has the servers, the model and the name that it has."""
+    asked: list[dict[str, Any]] = []
+    fashion_command = answering(monkeypatch, FakeTransport(), asked=asked)
+    options = ("--duration", 0, "--json", "--model-name", "m", "--server", "grpc://a", "--server", "grpc://b")
+    for baseline, candidate in (("7", "stable"), ("http://c:9", "٣")):
+        result = fashion_command("compare", array, *options, "--baseline", baseline, "--candidate", candidate)
+        assert result.exit_code == 0, result.output
+        evidence = Evidence.from_json(json.loads(result.stdout))
+        assert result.stdout == json.dumps(evidence.to_json(), indent=2) + "\n"
+        sides = [(side.name, side.server, side.version) for side in (evidence.baseline, evidence.candidate)]
+        server = baseline if "://" in baseline else "grpc://a, grpc://b"
+        assert sides == [(baseline, server, 1), (candidate, "grpc://a, grpc://b", 1)]
+    assert [(each["servers"], each["model"], each["retry"]) for each in asked] == [
+        (("grpc://a", "grpc://b"), ModelSpec("m", 7), True),
+        (("grpc://a", "grpc://b"), ModelSpec("m", None, "stable"), True),
+        (("http://c:9",), ModelSpec("m"), True),
+        (("grpc://a", "grpc://b"), ModelSpec("m", None, "٣"), True),
+    ]
+    result = fashion_command("compare", array, "--duration", 0)
+    assert result.stdout.startswith(
+        "baseline      stable (version 1) at grpc://127.0.0.1:8500\n"
+        "candidate     canary (version 1) at grpc://127.0.0.1:8500\n"
+        "agreement     1.0000 (95 % interval 0.7225 to 1.0000): 10 of 10 inputs have the same class\n"
+    )
+
+
+@pytest.mark.parametrize(("count", "names"), [(20, 20), (21, 21), (25, 21)])
+def test_twenty_inputs_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int, names: int) -> None:
+    """Of more it is said how many."""
+    fashion_command = answering(monkeypatch, FakeTransport())
+    paths = [tmp_path / f"{number}.npy" for number in range(count)]
+    for path in paths:
+        np.save(path, np.zeros((1, 28, 28), np.uint8))
+    record = json.loads(fashion_command("compare", *paths, "--duration", 0, "--json").stdout)
+    expected = [str(path) for path in paths[:20]]
+    assert record["inputs"] == [*expected, *([f"and {count - 20} more"] if count > 20 else [])]
+    assert (len(record["inputs"]), record["compared"]) == (names, count)
+
+
+def test_nothing_that_was_compared_is_an_error(array: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With why: a refusal, or that there was nothing to ask."""
+    fashion_command = answering(monkeypatch, _Refusing())
+    result = fashion_command("compare", array, "--duration", 0)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == "Error: nothing was compared: INVALID_ARGUMENT: no garment\n"
+    recording = write_recording(tmp_path / "r.tfrecord", image_log(np.zeros((0, 28, 28), np.uint8)))
+    result = fashion_command("compare", recording, "--duration", 0)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == "Error: nothing was compared: the inputs hold no Predict request\n"
+
+
+def test_the_test_set_is_named_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the record, with the accuracy of both."""
+    _write_test_set(tmp_path, _images(0, 1), [0, 1])
+    fashion_command = answering(monkeypatch, FakeTransport())
+    result = fashion_command("compare", "--test-set", "--data-dir", tmp_path, "--duration", 0, "--json")
+    record = json.loads(result.stdout)
+    assert (record["inputs"], record["compared"]) == (["test set"], 2)
+    assert record["accuracy"]["labelled"] == 2

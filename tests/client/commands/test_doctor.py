@@ -18,9 +18,11 @@ from client.cli import fashion
 from client.commands import doctor
 from client.commands.doctor import diagnose, own_runtimes
 from client.connection import Connection
+from client.errors import ClientUsageError, server_error
 from client.transports.fake import FakeTransport
-from client.types import ModelSpec, VersionStatus
-from tests.support.client_commands import APIS, NOBODY, run
+from client.types import Call, Metadata, ModelSpec, Output, Signature, TensorInfo, VersionStatus
+from fashion_common.served_model import SIGNATURES
+from tests.support.client_commands import APIS, NOBODY, answering, run
 from tests.support.road import Road
 from tests.support.status_servers import grpc_server, http_server
 
@@ -173,3 +175,180 @@ def test_each_fault_has_its_diagnosis_and_other_commands_say_the_same(
     result = CliRunner().invoke(fashion, ["status", *arguments])
     assert result.exit_code == 1
     assert fix.format(**ports) in result.stderr
+
+
+class _Clock:
+    """Seconds that pass only while a request is under way."""
+
+    def __init__(self) -> None:
+        self.now = 5.0
+
+    def perf_counter(self) -> float:
+        """The time."""
+        return self.now
+
+
+class _Timed(FakeTransport):
+    """Takes so many seconds for each request in turn."""
+
+    def __init__(self, clock: _Clock, *seconds: float) -> None:
+        super().__init__()
+        self.clock = clock
+        self.seconds = seconds
+
+    def outputs(self, call: Call) -> dict[str, Output]:
+        """After a while."""
+        self.clock.now += self.seconds[len(self.asked) % len(self.seconds)]
+        return super().outputs(call)
+
+
+def test_each_check_is_a_line_or_an_object(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its mark, its name, what it saw, and below it the fix; the middle of twenty requests after the first one."""
+    clock = _Clock()
+    monkeypatch.setattr(doctor, "time", clock)
+    seconds = [
+        9.0,
+        *(number / 256 for number in (19, 3, 2, 1, 18, 4, 5, 6, 7, 8, 9, 10, 17, 11, 12, 13, 14, 15, 16, 20)),
+    ]
+    transport = _Timed(clock, *seconds)
+    fashion_command = answering(monkeypatch, transport)
+    result = fashion_command("doctor")
+    runtimes = own_runtimes()
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout == (
+        "ok       reachable   the server answers\n"
+        "ok       model       fashion_mnist: version 1 is AVAILABLE\n"
+        "warning  signatures  not an export of ours: without encoded_images, float_images, classify\n"
+        "                     fix: `fashion export` writes all four\n"
+        "ok       answer      ten probabilities that add up to 1\n"
+        "ok       latency     43.0 ms a request (median of 20)\n"
+        f"ok       runtimes    {runtimes.seen}\n"
+    )
+    assert len(transport.asked) == 21
+    assert {call.inputs["images"].content for call in transport.asked} == {bytes(784)}
+    objects = json.loads(fashion_command("doctor", "--json").stdout)
+    assert objects[2:] == [
+        {
+            "check": "signatures",
+            "state": "warning",
+            "seen": "not an export of ours: without encoded_images, float_images, classify",
+            "fix": "`fashion export` writes all four",
+        },
+        {"check": "answer", "state": "ok", "seen": "ten probabilities that add up to 1", "fix": ""},
+        {"check": "latency", "state": "ok", "seen": "43.0 ms a request (median of 20)", "fix": ""},
+        {"check": "runtimes", "state": "ok", "seen": runtimes.seen, "fix": ""},
+    ]
+
+
+@pytest.mark.parametrize(("seconds", "state"), [(0.125, "warning"), (0.09375, "ok")])
+def test_an_answer_is_slow_from_a_tenth_of_a_second_on(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, state: str
+) -> None:
+    """Of the median."""
+    clock = _Clock()
+    monkeypatch.setattr(doctor, "time", clock)
+    *_, latency = diagnose(Connection([_Timed(clock, seconds)], ModelSpec()))
+    assert (latency.state, latency.seen) == (state, f"{1000 * seconds:.1f} ms a request (median of 20)")
+
+
+class _Sum(FakeTransport):
+    """Answers ten numbers that add up to something."""
+
+    total = 1.0
+
+    def outputs(self, call: Call) -> dict[str, Output]:
+        """A tenth of it for each class."""
+        self.asked.append(call)
+        return {"probabilities": Output((1, 10), [self.total / 10] * 10)}
+
+
+@pytest.mark.parametrize(
+    ("total", "seen"),
+    [(1.0009, ""), (0.9991, ""), (1.0011, "1.0011"), (0.9989, "0.9989"), (0, "0"), (10, "10")],
+)
+def test_probabilities_add_up_to_one(monkeypatch: pytest.MonkeyPatch, total: float, seen: str) -> None:
+    """To a thousandth; the failure is the exit code, and has a fix."""
+    transport = _Sum()
+    transport.total = total
+    result = answering(monkeypatch, transport)("doctor")
+    assert result.exit_code == bool(seen)
+    failure = (
+        f"FAILED   answer      ten numbers that add up to {seen}, not probabilities\n"
+        "                     fix: end the model with a softmax and export it again\n"
+    )
+    assert (failure in result.stdout) == bool(seen)
+    assert ("ten probabilities that add up to 1" in result.stdout) == (not seen)
+
+
+_OTHER_SHAPE, _OTHER_DTYPE = TensorInfo("DT_FLOAT", (-1, 784)), TensorInfo("DT_FLOAT", (-1,))
+_NO_FILE = VersionStatus(3, "END", "INTERNAL", "no file")
+
+
+@pytest.mark.parametrize(
+    ("changes", "state", "seen"),
+    [
+        ({}, "ok", "serving_default, encoded_images, float_images, classify"),
+        ({"classify": None}, "warning", "not an export of ours: without classify"),
+        (
+            {"classify": None, "float_images": _OTHER_SHAPE, "encoded_images": _OTHER_DTYPE},
+            "warning",
+            "not an export of ours: without classify; encoded_images, float_images with other names, dtypes or shapes",
+        ),
+    ],
+)  # fmt: skip
+def test_an_export_of_ours_is_known_by_its_signatures(
+    changes: dict[str, TensorInfo | None], state: str, seen: str
+) -> None:
+    """What is missing, and what is called so and takes something else."""
+    signatures = {
+        name: Signature({input_name: changes.get(name) or TensorInfo(dtype, shape)}, {}, "tensorflow/serving/predict")
+        for name, (input_name, dtype, shape) in SIGNATURES.items()
+        if changes.get(name, name) is not None
+    }
+    transport = FakeTransport(model_metadata=Metadata("fashion_mnist", 1, signatures))
+    [finding] = [each for each in diagnose(Connection([transport], ModelSpec())) if each.check == "signatures"]
+    assert (finding.state, finding.seen) == (state, seen)
+    assert finding.fix == ("" if state == "ok" else "`fashion export` writes all four")
+
+
+@pytest.mark.parametrize(
+    ("versions", "state", "seen"),
+    [
+        ([], "failed", "m: no versions"),
+        ([VersionStatus(1, "LOADING")], "failed", "m: version 1 is LOADING"),
+        (
+            [_NO_FILE, VersionStatus(2, "LOADING"), VersionStatus(1, "END", "INTERNAL", "full")],
+            "failed",
+            "m: version 3 is END, version 2 is LOADING, version 1 is END: no file; full",
+        ),
+        (
+            [_NO_FILE, VersionStatus(1, "AVAILABLE", runtime="litert")],
+            "ok",
+            "m: version 3 is END, version 1 is AVAILABLE on litert",
+        ),
+    ],
+)  # fmt: skip
+def test_a_model_is_there_when_a_version_is_available(versions: list[VersionStatus], state: str, seen: str) -> None:
+    """Each version's state; why they are not there, where the server says so."""
+    findings = list(diagnose(Connection([FakeTransport(versions=versions)], ModelSpec("m"))))
+    assert (findings[1].check, findings[1].state, findings[1].seen) == ("model", state, seen)
+    assert findings[1].fix.startswith("start it with `fashion serve`") == (state == "failed")
+    assert len(findings) == (2 if state == "failed" else 5)
+
+
+def test_an_error_belongs_to_the_check_that_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the server's hint, or the check's own; a server that does not know the model was reached."""
+    transport = FakeTransport()
+    fashion_command = answering(monkeypatch, transport)
+    for error, check, text, fix in (
+        (server_error("NOT_FOUND", "no m"), "model", "NOT_FOUND: no m", "is this name served? --model-name names"),
+        (server_error("RESOURCE_EXHAUSTED", "full"), "reachable", "RESOURCE_EXHAUSTED: full", "start it with `fashion"),
+        (ClientUsageError("a bad day"), "reachable", "a bad day", "start it with `fashion serve`, or name the server"),
+    ):
+        transport.errors = [error]  # type: ignore[list-item]  # any error is raised
+        result = fashion_command("doctor")
+        assert result.exit_code == 1
+        first, second, third = result.stdout.splitlines()
+        assert first == f"FAILED   {check:<10}  {text}"
+        assert second.startswith(f"                     fix: {fix}")
+        assert third.startswith("ok       runtimes")

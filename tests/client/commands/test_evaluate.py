@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from client.types import Prediction
+from client.commands.evaluate import evaluation
+from client.transports.fake import FakeTransport
+from client.types import Call, Output, Prediction
 from fashion_common import data_files
-from tests.support.client_commands import APIS, run
+from tests.support.client_commands import APIS, answering, run
 from tests.support.road import Road
 from training.data.arrays import write_archive
 
@@ -97,3 +99,73 @@ def test_labels_that_cannot_be_used_are_refused_by_name(road: Road, tmp_path: Pa
     result = run(road, "grpc", "evaluate", "--data-dir", tmp_path)
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr.startswith(f"Error: {tmp_path / _LABELS}: {error}")
+
+
+_TEXT = """\
+accuracy 0.5000 on 4 images
+
+class        precision  recall   answered as 0 to 9
+0 T-shirt/top   0.0000  0.0000       0     1     0     0     0     0     0     0     0     0
+1 Trouser       0.5000  1.0000       0     1     0     0     0     0     0     0     0     0
+2 Pullover         nan     nan       0     0     0     0     0     0     0     0     0     0
+3 Dress            nan  0.0000       1     0     0     0     0     0     0     0     0     0
+4 Coat             nan     nan       0     0     0     0     0     0     0     0     0     0
+5 Sandal           nan     nan       0     0     0     0     0     0     0     0     0     0
+6 Shirt            nan     nan       0     0     0     0     0     0     0     0     0     0
+7 Sneaker          nan     nan       0     0     0     0     0     0     0     0     0     0
+8 Bag              nan     nan       0     0     0     0     0     0     0     0     0     0
+9 Ankle boot    1.0000  1.0000       0     0     0     0     0     0     0     0     0     1
+"""
+
+
+class _Pixel(FakeTransport):
+    """Answers the class that an image's first pixel says."""
+
+    def outputs(self, call: Call) -> dict[str, Output]:
+        """With certainty."""
+        self.asked.append(call)
+        content = call.inputs["images"].content
+        classes = [content[start] for start in range(0, len(content), 784)]
+        values = [float(class_id == answer) for answer in classes for class_id in range(10)]
+        return {"probabilities": Output((len(classes), 10), values)}
+
+
+def test_the_report_is_a_table_or_an_object(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A row for each label, with the classes that its images were answered with; no number where there is none."""
+    images = np.zeros((4, 28, 28), np.uint8)
+    images[:, 0, 0] = [1, 1, 0, 9]
+    _write_test_set(tmp_path, images, [0, 1, 3, 9])
+    transport = _Pixel()
+    fashion_command = answering(monkeypatch, transport)
+    result = fashion_command("evaluate", "--data-dir", tmp_path, "--batch-size", 3)
+    assert (result.exit_code, result.stdout, result.stderr) == (0, _TEXT, "")
+    assert [call.inputs["images"].shape[0] for call in transport.asked] == [3, 1]
+    result = fashion_command("evaluate", "--data-dir", tmp_path, "--json")
+    report = json.loads(result.stdout)
+    assert result.stdout == json.dumps(report, indent=2) + "\n"
+    assert report["classes"][1] == {"class_name": "Trouser", "precision": 0.5, "recall": 1.0, "images": 1}
+    assert (report["images"], report["accuracy"], len(report["classes"])) == (4, 0.5, 10)
+    result = fashion_command("evaluate", "--data-dir", tmp_path, "--limit", 1, "--batch-size", 1)
+    assert result.stdout.startswith("accuracy 0.0000 on 1 images\n")
+
+
+def test_each_image_has_a_label(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Of files whose numbers differ the rest would be guessed; --limit looks at the first ones only."""
+    _write_test_set(tmp_path, np.zeros((2, 28, 28), np.uint8), [0, 9, 9])
+    fashion_command = answering(monkeypatch, _Pixel())
+    result = fashion_command("evaluate", "--data-dir", tmp_path)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith("Error: unforeseen ValueError: zip() argument 2 is shorter")
+    assert fashion_command("evaluate", "--data-dir", tmp_path, "--limit", 2).stdout.startswith("accuracy 0.5000 on 2 ")
+
+
+def test_precision_is_of_a_column_and_recall_of_a_row() -> None:
+    """Of the images that were answered with a class, and of those that are of it."""
+    confusion = [[0] * 10 for _ in range(10)]
+    confusion[2][2], confusion[2][4], confusion[4][2], confusion[6][2], confusion[6][6] = 6, 2, 3, 1, 4
+    report = evaluation(confusion)
+    assert (report["images"], report["accuracy"], report["confusion"]) == (16, 10 / 16, confusion)
+    rows = {row["class_name"]: (row["precision"], row["recall"], row["images"]) for row in report["classes"]}
+    assert rows["Pullover"] == (6 / 10, 6 / 8, 8)
+    assert rows["Coat"] == (0, 0, 3)
+    assert rows["Shirt"] == (1, 4 / 5, 5)

@@ -17,6 +17,7 @@ from google.protobuf import text_format
 from client.cli import fashion
 from client.connection import Connection
 from client.errors import server_error
+from client.transports.base import Exchange
 from client.transports.fake import FakeTransport
 from client.types import Call, ModelSpec, Output
 from fashion_common.layout import WARMUP_FILE
@@ -24,10 +25,10 @@ from serving.apis.messages import PredictionLog
 from serving.apis.recordings import prediction_log, read_recording
 from serving.apis.tensors import make_tensor_proto
 from tests.support.asking import METHODS
-from tests.support.client_commands import APIS, NOBODY, run
+from tests.support.client_commands import APIS, NOBODY, answering, run
 from tests.support.fake_console import fake_fashion
 from tests.support.live import KITCHEN, recorded_server, running, wait_until
-from tests.support.records import predict_log
+from tests.support.records import image_log, predict_log, sure_of, write_recording
 from tests.support.road import Road
 from tests.support.tfrecords import write_records
 
@@ -275,3 +276,155 @@ def test_wrong_options_are_refused(tmp_path: Path, options: list[str], why: str)
     result = CliRunner().invoke(fashion, ["replay", str(tmp_path / "r"), "--server", NOBODY, *options])
     assert result.exit_code == 2
     assert why in result.stderr
+
+
+class _Clock:
+    """Seconds that pass only while a request is under way, or by sleeping."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def perf_counter(self) -> float:
+        """The time."""
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        """Passes so many seconds."""
+        self.now += seconds
+
+
+class _Timed(FakeTransport):
+    """Takes half a second for each request; keeps which models were asked."""
+
+    def __init__(self, clock: _Clock) -> None:
+        super().__init__()
+        self.clock = clock
+        self.models: list[tuple[str, int]] = []
+
+    def message(self, request: Any) -> Exchange[Any]:
+        """See FakeTransport."""
+        self.models.append((request.model_spec.name, request.model_spec.version.value))
+        return super().message(request)
+
+    def outputs(self, call: Call) -> dict[str, Output]:
+        """After a while."""
+        self.clock.now += 0.5
+        return super().outputs(call)
+
+
+def _images_log(seconds: int, count: int, *classes: int) -> PredictionLog:
+    """A request of black images in a second of its own; the classes that were answered, if they were recorded."""
+    images = np.zeros((count, 28, 28), np.uint8)
+    log = image_log(images, {"probabilities": sure_of(*classes)} if classes else None)
+    if not classes:
+        log.predict_log.ClearField("response")
+    log.log_metadata.timestamp_secs = 1_700_000_000 + seconds
+    return log
+
+
+@pytest.fixture
+def timed(monkeypatch: pytest.MonkeyPatch) -> _Timed:
+    """A server in memory, that answers class 0."""
+    clock = _Clock()
+    monkeypatch.setattr("client.load.time", clock)
+    return _Timed(clock)
+
+
+_SAME = (_images_log(0, 1, 0), _images_log(1, 3, 0, 0, 0), _images_log(3, 1, 0))
+
+
+def test_what_was_measured_is_lines_or_an_object(
+    timed: _Timed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """With the requests by their size, how many answers are as recorded, and what could not be sent."""
+    fashion_command = answering(monkeypatch, timed)
+    without = _images_log(4, 1, 0)
+    without.predict_log.request.ClearField("inputs")
+    write_recording(tmp_path / "r", *_SAME[:2], _images_log(2, 1, 7), _SAME[2], without)
+    result = fashion_command("replay", tmp_path / "r", "--concurrency", 1)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout == (
+        "4 requests, 2 requests/s, 3 images/s\n"
+        "latency p50 500.00 ms, p90 500.00 ms, p99 500.00 ms, p99.9 500.00 ms\n"
+        "errors: none\n"
+        "serving_default: 3 x 1 image, 1 x 3 images\n"
+        "answers: 3 as recorded, 1 not (fashion compare shows how)\n"
+        "records passed over: 1 without inputs\n"
+    )
+    # One is sent before, to see that there is a server.
+    assert timed.models == [("fashion_mnist", 0)] * 5
+    result = fashion_command("replay", tmp_path / "r", "--concurrency", 1, "--json")
+    assert result.stdout == json.dumps(
+        {
+            "requests": 4,
+            "requests_per_second": 2.0,
+            "images_per_second": 3.0,
+            "p50_ms": 500.0,
+            "p90_ms": 500.0,
+            "p99_ms": 500.0,
+            "p99.9_ms": 500.0,
+            "errors": {},
+            "first_error": None,
+            "batch_sizes": {"serving_default": {"1": 3, "3": 1}},
+            "as_recorded": 3,
+            "different": 1,
+            "passed_over": {"without inputs": 1},
+        },
+        indent=2,
+    ) + "\n"  # fmt: skip
+
+
+def test_the_first_requests_are_sent_at_their_pace(
+    timed: _Timed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Twice as fast as recorded, or at a rate; of --limit requests, no more is said to be due."""
+    fashion_command = answering(monkeypatch, timed)
+    write_recording(tmp_path / "r", *_SAME)
+    result = fashion_command("replay", tmp_path / "r", "--concurrency", 1, "--speed", 2)
+    assert result.stdout.splitlines()[2:] == [
+        "rate 1.5 requests/s due, 1.5 reached; 0 queued, longest wait 0.00 ms",
+        "errors: none",
+        "serving_default: 2 x 1 image, 1 x 3 images",
+        "answers: 3 as recorded",
+    ]
+    result = fashion_command("replay", tmp_path / "r", "--concurrency", 1, "--rate", 4, "--limit", 2, "--keep-model")
+    assert result.stdout.splitlines()[2:] == [
+        "rate 4 requests/s due, 2.67 reached; 1 queued, longest wait 250.00 ms",
+        "The rate was not reached: the server is too slow for it, --concurrency too low, or this process at its limit",
+        "errors: none",
+        "serving_default: 1 x 1 image, 1 x 3 images",
+        "answers: 2 as recorded",
+    ]
+    assert timed.models[4:] == [("recorded_model", 0)] * 3
+
+
+def test_answers_that_were_not_recorded_are_not_compared(
+    timed: _Timed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """They are no difference; where nothing was answered, there is nothing to say of answers."""
+    fashion_command = answering(monkeypatch, timed)
+    write_recording(tmp_path / "r", _images_log(0, 1), _images_log(1, 1))
+    result = fashion_command("replay", tmp_path / "r", "--model-name", "m", "--model-version", 3)
+    assert result.stdout.endswith(
+        "\nerrors: none\nserving_default: 2 x 1 image\nanswers: not compared, since none is recorded\n"
+    )
+    assert timed.models == [("m", 3)] * 3
+    errors = [server_error("INTERNAL", f"broken {number}") for number in range(2)]
+    answers = iter([None, *errors, None, *errors])
+    send = timed.send
+
+    def failing(request: Any, timeout: float) -> Any:
+        if failure := next(answers):
+            raise failure
+        return send(request, timeout)
+
+    monkeypatch.setattr(timed, "send", failing)
+    result = fashion_command("replay", tmp_path / "r", "--concurrency", 1)
+    assert (result.exit_code, result.stderr) == (1, "")
+    assert result.stdout == (
+        "0 requests, 0 requests/s, 0 images/s\nlatency unknown: no request was answered\nerrors: 2 INTERNAL\n"
+        "first error: INTERNAL: broken 0\n"
+    )
+    report = json.loads(fashion_command("replay", tmp_path / "r", "--concurrency", 1, "--json").stdout)
+    assert (report["first_error"], report["errors"]) == ("INTERNAL: broken 0", {"INTERNAL": 2})
+    assert (report["batch_sizes"], report["as_recorded"], report["different"]) == ({}, 0, 0)

@@ -14,9 +14,10 @@ from click.testing import CliRunner
 
 from client.cli import fashion
 from client.commands import status
-from client.errors import ServerError
+from client.errors import ServerError, server_error
+from client.transports.fake import FakeTransport
 from client.types import VersionStatus
-from tests.support.client_commands import APIS, NOBODY, run
+from tests.support.client_commands import APIS, NOBODY, answering, run
 from tests.support.live import running
 from tests.support.road import Road
 
@@ -67,3 +68,58 @@ def test_the_wait_ends_with_the_last_error() -> None:
     result = CliRunner().invoke(fashion, ["status", "--server", NOBODY, "--wait", "0.3"])
     assert result.exit_code == 1
     assert "UNAVAILABLE" in result.stderr
+
+
+class _Clock:
+    """Seconds that pass only by sleeping."""
+
+    def __init__(self) -> None:
+        self.now = 50.0
+        self.slept: list[float] = []
+
+    def monotonic(self) -> float:
+        """The time."""
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        """Passes so many seconds."""
+        self.slept.append(seconds)
+        self.now += seconds
+
+
+_STATES = [VersionStatus(2, "END", "INTERNAL", "no such file"), VersionStatus(1, "AVAILABLE", runtime="litert")]
+
+
+@pytest.mark.parametrize(("versions", "code"), [(_STATES, 0), (_STATES[:1], 1), ([], 1)])
+def test_a_version_is_a_line_or_an_object(
+    monkeypatch: pytest.MonkeyPatch, versions: list[VersionStatus], code: int
+) -> None:
+    """With the error of one that failed and the runtime of one that runs; exit 1 unless one is AVAILABLE."""
+    fashion_command = answering(monkeypatch, FakeTransport(versions=versions))
+    lines = ["m  2  END  INTERNAL: no such file\n", "m  1  AVAILABLE  litert\n"][: len(versions)]
+    result = fashion_command("status", "--model-name", "m")
+    assert (result.exit_code, result.stdout, result.stderr) == (code, "".join(lines), "")
+    objects = [
+        {"version": 2, "state": "END", "error_code": "INTERNAL", "error_message": "no such file", "runtime": ""},
+        {"version": 1, "state": "AVAILABLE", "error_code": "OK", "error_message": "", "runtime": "litert"},
+    ][: len(versions)]
+    result = fashion_command("status", "--json")
+    assert (result.exit_code, result.stdout) == (code, json.dumps(objects, indent=2) + "\n")
+
+
+def test_a_wait_looks_five_times_a_second_and_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the last states, or the last error; without a wait, and with one of none, it looks once."""
+    clock = _Clock()
+    monkeypatch.setattr(status, "time", clock)
+    loading = FakeTransport(versions=[VersionStatus(1, "LOADING")])
+    fashion_command = answering(monkeypatch, loading)
+    for options, pauses in (((), 0), (("--wait", 0), 0), (("--wait", 0.5), 3)):
+        clock.slept.clear()
+        result = fashion_command("status", *options)
+        assert (result.exit_code, result.stdout, clock.slept) == (1, "fashion_mnist  1  LOADING\n", [0.2] * pauses)
+    gone = [server_error("INTERNAL", f"gone {count}") for count in range(9)]
+    loading.errors = gone[:]
+    clock.slept.clear()
+    result = fashion_command("status", "--wait", 0.5)
+    assert (result.exit_code, result.stdout, result.stderr) == (1, "", "Error: INTERNAL: gone 3\n")
+    assert (clock.slept, loading.errors) == ([0.2] * 3, gone[4:])

@@ -79,3 +79,37 @@ def test_the_umask_does_not_matter(tmp_path: Path) -> None:
     finally:
         os.umask(mask)
     assert stat.S_IMODE((tmp_path / "tokens").stat().st_mode) == 0o600
+
+
+def test_json_is_one_object(tmp_path: Path) -> None:
+    """In one line; the scopes in the order that they were given in, the line's own as the file has them."""
+    code, output, text = run("ann", "--scope", "read", "--scope", "predict", "--json")
+    report = json.loads(output)
+    assert (code, output) == (0, json.dumps(report) + "\n")
+    digest = hashlib.sha256(report["token"].encode()).hexdigest()
+    line = f"ann {digest} predict,read"
+    assert report == {"name": "ann", "scopes": ["read", "predict"], "token": report["token"], "line": line}
+    assert text == f"The line for the server's --token_file:\n{line}\n"
+    assert output != run("ann", "--scope", "read", "--scope", "predict", "--json")[1]
+
+
+@pytest.mark.parametrize(("before", "between"), [("", ""), ("# Ours\n", ""), ("# Ours", "\n"), ("\n", "")])
+def test_a_line_begins_where_a_line_begins(tmp_path: Path, before: str, between: str) -> None:
+    """And ends with its end: in an empty file, behind a whole line, and behind one that has no end."""
+    file = tmp_path / "tokens"
+    file.write_text(before)
+    file.chmod(0o640)
+    code, token, _ = run("ann", "--scope", "read", "--file", str(file))
+    digest = hashlib.sha256(token.strip().encode()).hexdigest()
+    assert (code, file.read_text()) == (0, f"{before}{between}ann {digest} read\n")
+    assert stat.S_IMODE(file.stat().st_mode) == 0o640
+
+
+def test_a_file_that_is_no_text_is_left_as_it_is(tmp_path: Path) -> None:
+    """It is named; a directory is none either."""
+    file = tmp_path / "tokens"
+    file.write_bytes(b"\xff\n")
+    code, output, text = run("ann", "--scope", "read", "--file", str(file))
+    assert (code, output, file.read_bytes()) == (1, "", b"\xff\n")
+    assert text.startswith(f"Error: {file} cannot be written: 'utf-8' codec can't decode byte 0xff")
+    assert run("ann", "--scope", "read", "--file", str(tmp_path))[0] == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -11,6 +12,7 @@ import socket
 import subprocess
 import sys
 import urllib.request
+import webbrowser
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +22,7 @@ import pytest
 from click.testing import CliRunner
 
 from client.cli import fashion
+from client.transports.security import Security
 from client.web import server
 from tests.support.client_commands import NOBODY
 from tests.support.console import FASHION
@@ -186,3 +189,58 @@ def test_the_page_contradicts_a_detached_server() -> None:
     result = CliRunner().invoke(fashion, ["serve", "--web", "--detach"])
     assert result.exit_code == 2
     assert "--detach and --web exclude each other: give one of them" in result.output
+
+
+@pytest.mark.parametrize(
+    ("is_terminal", "platform", "variables", "opens"),
+    [
+        (True, "linux", {"DISPLAY": ":0"}, True),
+        (True, "linux", {"WAYLAND_DISPLAY": "wayland-0"}, True),
+        (True, "linux", {}, False),
+        (True, "linux", {"DISPLAY": ""}, False),
+        (True, "darwin", {}, True),
+        (True, "win32", {}, True),
+        (False, "darwin", {"DISPLAY": ":0"}, False),
+    ],
+)
+def test_a_desktop_is_where_a_browser_opens_a_window(
+    monkeypatch: pytest.MonkeyPatch, is_terminal: bool, platform: str, variables: dict[str, str], opens: bool
+) -> None:
+    """From a terminal only; --open and --no-open say it, whatever there is."""
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    opened: list[str] = []
+    served: list[tuple[object, ...]] = []
+
+    class Output(io.StringIO):
+        def isatty(self) -> bool:
+            return is_terminal
+
+    class Thread:
+        def __init__(self, target: object, args: tuple[str], daemon: bool) -> None:
+            assert (target, daemon) == (webbrowser.open, True)
+            opened.extend(args)
+
+        def start(self) -> None:
+            assert not served
+
+    def run(listener: socket.socket, *arguments: object) -> None:
+        listener.close()
+        served.append(arguments)
+
+    monkeypatch.setattr(server, "run", run)
+    monkeypatch.setattr("client.commands.web.threading.Thread", Thread)
+    for option, expected in (([], opens), (["--open"], True), (["--no-open"], False)):
+        opened.clear()
+        served.clear()
+        arguments = ["web", "--server", NOBODY, "--port", "0", "--model-name", "m", "--timeout", "3", *option]
+        with monkeypatch.context() as patch:
+            printed = Output()
+            patch.setattr(sys, "stdout", printed)
+            patch.setattr(sys, "platform", platform)
+            fashion(arguments, standalone_mode=False)
+        [page] = _PAGE.findall(printed.getvalue())
+        assert opened == ([page] if expected else [])
+        assert served == [("127.0.0.1", (NOBODY,), "m", 3.0, Security())]

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pytest
 
 from client.comparison.questions import RecordedQuestion, image_questions, questions, recorded_questions
+from client.comparison.sides import RecordedSide
 from client.connection import Connection
 from client.errors import ClientUsageError, ImageError
 from client.pictures.images import png
@@ -28,6 +29,7 @@ from serving.apis.messages import ModelSpec as ModelSpecMessage
 from serving.apis.recording_files import RecordingFile
 from serving.apis.recordings import RecordingError, prediction_log
 from serving.apis.tensors import make_tensor_proto
+from tests.support.records import image_log, sure_of, write_recording
 
 _IMAGES = np.random.default_rng(0).integers(0, 256, (5, 28, 28), dtype=np.uint8)
 _SPEC = ModelSpecMessage(name="m", signature_name="s")
@@ -189,3 +191,34 @@ def test_a_bad_picture_ends_a_comparison(tmp_path: Path) -> None:
     (tmp_path / "cut").write_bytes(struct.pack("<Q", 3))
     with pytest.raises(ImageError, match="cut: "):
         list(questions([str(tmp_path / "cut")]))
+
+
+def test_recorded_answers_are_predictions(tmp_path: Path) -> None:
+    """One a row; a request without its answer is named by its first row."""
+    path = write_recording(
+        tmp_path / "r", image_log(_IMAGES[:2], {"probabilities": sure_of(3, 4)}), image_log(_IMAGES[:2])
+    )
+    answered, unanswered = recorded_questions(path)
+    assert [prediction.class_id for prediction in answered.recorded()] == [3, 4]
+    assert answered.single() is answered
+    with pytest.raises(ClientUsageError) as raised:
+        unanswered.recorded()
+    assert str(raised.value) == (f"{path}[2][0]: a request without its answer: name a version as the baseline")
+
+
+def test_the_versions_of_recorded_answers(tmp_path: Path) -> None:
+    """One that gave them all is the side's; of several there is none."""
+    answers = {"probabilities": sure_of(3)}
+    logs = [image_log(_IMAGES[:1], answers, version=version) for version in (6, 6, 7)]
+    side = RecordedSide()
+    assert (side.side.name, side.side.version) == ("recorded", None)
+    for question, version in zip(recorded_questions(write_recording(tmp_path / "r", *logs)), (6, 6, None), strict=True):
+        assert side.answers(question)[0].class_id == 3
+        assert side.side.version == version
+
+
+@pytest.mark.parametrize("path", ["x" * 5000, "nowhere"])
+def test_a_name_that_no_file_has_is_no_recording(path: str) -> None:
+    """Whoever reads it says so."""
+    with pytest.raises(ImageError):
+        list(questions([path]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import time
 from collections.abc import Iterator
@@ -118,3 +119,46 @@ def test_latency_is_measured_in_turns_with_as_many_requests_in_flight() -> None:
     assert only.in_flight == 1
     with pytest.raises(ClientError, match=r"no request was answered in a turn of 0\.000 s: --duration gives longer"):
         list(latencies(baseline, candidate, next(_questions(1)), concurrency=1, duration=1e-9))
+
+
+def _pairs(count: int) -> Iterator[Question]:
+    for number in range(count):
+        yield ImageQuestion([f"{number}a", f"{number}b"], Batch("DT_UINT8", bytes([number] * 1568)))
+
+
+def test_each_sides_refusals_are_its_own() -> None:
+    """Counted by inputs; one that either refuses is not compared."""
+    first, again = server_error("INVALID_ARGUMENT", "first"), server_error("INTERNAL", "again")
+    (baseline, _), (candidate, _) = _side(first, again), _side(server_error("UNKNOWN", "odd"))
+    evidence, _ = compare("m", baseline, candidate, _pairs(5), inputs=["x", "y"], concurrency=1)
+    assert (evidence.baseline.refused, evidence.baseline.refusal) == (4, "INVALID_ARGUMENT: first")
+    assert (evidence.candidate.refused, evidence.candidate.refusal) == (2, "UNKNOWN: odd")
+    assert (evidence.compared, evidence.agreeing, evidence.inputs) == (6, 6, ("x", "y"))
+    digest = hashlib.sha256(b"".join(bytes([number] * 1568) for number in range(5)))
+    assert evidence.sha256 == digest.hexdigest()
+
+
+@pytest.mark.parametrize(("duration", "concurrency", "in_flight"), [(0, 2, []), (0.04, 1, [1]), (0.04, 2, [1, 2])])
+def test_latency_is_of_the_first_question_that_both_answered(
+    duration: float, concurrency: int, in_flight: list[int]
+) -> None:
+    """By one of its images, where there is time for it."""
+    (baseline, first), (candidate, _) = _side(server_error("INVALID_ARGUMENT", "no")), _side()
+    questions = _pairs(3)
+    evidence, _ = compare("m", baseline, candidate, questions, inputs=["x"], concurrency=concurrency, duration=duration)
+    assert [latency.in_flight for latency in evidence.latencies] == in_flight
+    if concurrency == 1:
+        # Of three questions the first was refused.
+        assert {call.inputs["images"].content for call in first.asked[2:]} == {b"\1" * 784}
+
+
+def test_labels_say_who_is_right() -> None:
+    """In the order of the images."""
+    (baseline, _), (candidate, _) = _side(class_id=1), _side(class_id=2)
+    question = ImageQuestion(["a", "b", "c"], Batch("DT_UINT8", bytes(3 * 784)), labels=[1, 2, 2])
+    evidence, _ = compare("m", baseline, candidate, [question], inputs=["x"])
+    assert evidence.accuracy
+    assert (evidence.accuracy.labelled, evidence.accuracy.both_right) == (3, 0)
+    assert (evidence.accuracy.only_baseline_right, evidence.accuracy.only_candidate_right) == (1, 2)
+    assert [example.label for example in evidence.examples] == ["Trouser"]
+    assert evidence.latencies == ()

@@ -13,7 +13,15 @@ from PIL import Image, ImageDraw
 from client.errors import ImageError
 from client.limits import PICTURE_PIXELS
 from client.pictures import images
-from client.pictures.images import read_image, trimmed_pixels
+from client.pictures.images import (
+    has_light_border,
+    open_picture,
+    pixels_and_doubt,
+    read_image,
+    statistics,
+    trimmed_pixels,
+    upright,
+)
 from client.types import Preprocess
 
 # Most of these pictures are no garments.
@@ -162,3 +170,100 @@ def test_what_is_no_picture_is_named(tmp_path: Path) -> None:
             read_image(path, str(path))
         assert str(excinfo.value).startswith(f"{path}: ")
         assert excinfo.value.exit_code == 2
+
+
+def _doubt(image: np.ndarray) -> str:
+    """What speaks against a ready image, or nothing."""
+    return pixels_and_doubt(Image.fromarray(image), "none")[1]
+
+
+def _inked(count: int, total: int) -> np.ndarray:
+    """An image of so many pixels above black that add up to a total, those of the middle first; one of them is 120."""
+    order = np.argsort(-np.minimum.reduce([_ROWS, 27 - _ROWS, _ROWS.T, 27 - _ROWS.T]).ravel(), kind="stable")
+    levels = np.zeros(784, np.uint8)
+    low, more = divmod(total - 120, count - 1)
+    levels[order[0]], levels[order[1:count]] = 120, low
+    levels[order[1 : 1 + more]] += 1
+    assert np.count_nonzero(levels) == count
+    assert levels.sum(dtype=int) == total
+    return levels.reshape(28, 28)
+
+
+_ROWS = np.repeat(np.arange(28)[:, None], 28, axis=1)
+_RANGES = "(11 to 167 there), and {:.0%} of the pixels are not black (13% to 87%)"
+
+
+@pytest.mark.parametrize(
+    ("count", "total", "doubt"),
+    [
+        (110, 8938, ""),
+        (110, 8937, "unlike the training set: the mean pixel is 11 " + _RANGES.format(110 / 784)),
+        (102, 9999, ""),
+        (101, 9999, "unlike the training set: the mean pixel is 13 " + _RANGES.format(101 / 784)),
+        (683, 40_000, ""),
+        (684, 40_000, "unlike the training set: the mean pixel is 51 " + _RANGES.format(684 / 784)),
+        (683, 131_084, ""),
+        (683, 131_085, "lighter than the training set: is the background light? --preprocess photo makes it black"),
+    ],
+)
+def test_an_image_is_doubted_outside_of_the_training_sets_ranges(count: int, total: int, doubt: str) -> None:
+    """Of the mean pixel and of the share of pixels that are not black; all but 2 in 1,000 are within them."""
+    image = _inked(count, total)
+    assert _doubt(image) == doubt
+    assert statistics(image.tobytes()) == pytest.approx((total / 784, count / 784))
+    assert pixels_and_doubt(Image.fromarray(image), "none", doubts=False) == (image.tobytes(), "")
+
+
+@pytest.mark.parametrize(("level", "rows", "is_light"), [(161, 26, True), (160, 26, False), (161, 25, False)])
+def test_a_border_is_light_where_half_of_it_is(level: int, rows: int, is_light: bool) -> None:
+    """The upper edge and so many pixels of the left one, corners counted twice: 56 of 112."""
+    image = np.zeros((28, 28), np.uint8)
+    image[0] = image[1 : 1 + rows, 0] = level
+    for turns in range(4):
+        assert has_light_border(np.rot90(image, turns).tobytes()) is is_light
+    inner = np.full((28, 28), 255, np.uint8)
+    inner[[0, -1]] = inner[:, [0, -1]] = 0
+    assert not has_light_border(inner.tobytes())
+
+
+def test_close_to_black_is_trimmed_off() -> None:
+    """Up to a twentieth of the greatest intensity; the rest keeps its form, in the middle, on black."""
+    image = np.full((28, 28), 12, np.uint8)
+    image[10:18, 12:16] = 200
+    result = np.frombuffer(trimmed_pixels(image.tobytes()), np.uint8).reshape(28, 28)
+    expected = np.zeros((28, 28), np.uint8)
+    expected[:, 7:21] = 200
+    np.testing.assert_array_equal(result, expected)
+    image[0, 0] = image[27, 27] = 13
+    assert trimmed_pixels(image.tobytes()) == image.tobytes()
+
+
+@pytest.mark.parametrize(("edge", "decoded"), [(2688, 336), (2680, 670), (300, 300)])
+def test_a_jpeg_is_reduced_as_far_as_twelve_pixels_for_one(tmp_path: Path, edge: int, decoded: int) -> None:
+    """By 8, 4 or 2 while it is decoded, which is quicker; a small one is left as it is."""
+    Image.new("L", (edge, edge), 9).save(tmp_path / "a.jpg")
+    assert open_picture(tmp_path / "a.jpg", "a").size == (decoded, decoded)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "PA", "RGBa", "La", "P"])
+def test_what_is_half_transparent_is_half_as_bright(mode: str) -> None:
+    """On black, in every form that an alpha has."""
+    if mode == "P":
+        picture = Image.new("P", (28, 28), 1)
+        picture.putpalette([0, 0, 0, 200, 200, 200])
+        picture.info["transparency"] = bytes([255, 128])
+    elif mode == "PA":
+        picture = Image.new("PA", (28, 28), (1, 128))
+        picture.putpalette([0, 0, 0, 200, 200, 200])
+    else:
+        bands = [Image.new("L", (28, 28), level) for level in ([200] * 3 if "RGB" in mode else [200])]
+        picture = Image.merge(mode.upper(), [*bands, Image.new("L", (28, 28), 128)]).convert(mode)
+    pixels, _ = pixels_and_doubt(upright(picture, "it"), "none")
+    assert set(pixels) <= {99, 100, 101}
+
+
+def test_floats_and_sixteen_bits_are_levels() -> None:
+    """Those of 32 bits as they are, 16 bits by their upper 8."""
+    np.testing.assert_array_equal(_read(Image.fromarray(_GRADIENT.astype(np.float32)), form="TIFF"), _GRADIENT)
+    deep = (_GRADIENT.astype(np.uint16) << 8) + 255
+    np.testing.assert_array_equal(_read(Image.fromarray(deep)), _GRADIENT)

@@ -240,3 +240,15 @@ def test_a_large_jpeg_is_reduced_while_it_is_decoded() -> None:
     pixels, texts = _read(buffer.getvalue())
     assert texts == []
     assert np.abs(pixels.astype(int) - _read(_png(small))[0]).mean() < 5
+
+
+@pytest.mark.parametrize(("level", "is_light"), [(190, False), (191, True)])
+def test_a_light_cut_out_is_seen_on_black(level: int, is_light: bool) -> None:
+    """White would swallow it: its dark stripe is dark; any other's is what differs most from white."""
+    picture = Image.new("RGBA", (84, 84))
+    picture.paste((level, level, level, 255), (28, 14, 56, 70))
+    picture.paste((100, 100, 100, 255), (28, 38, 56, 46))
+    pixels, texts = _read(_png(picture), "photo")
+    assert texts == []
+    assert (pixels[14, 14] < pixels[4, 14]) == is_light
+    assert max(pixels[14, 14], pixels[4, 14]) == 255

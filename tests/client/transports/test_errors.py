@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 from collections.abc import Callable, Mapping
 
@@ -71,13 +72,40 @@ def test_a_port_where_nobody_listens_is_unreachable(scheme: str) -> None:
         connection.status()
 
 
+def test_what_is_unreachable_is_named_with_the_reason() -> None:
+    """The server as it was given, and the last thing that went wrong."""
+    for scheme, reason in (("grpc", r"\w+: ipv4:127\.0\.0\.1:1: .*Connection refused.*"), ("http", r".*refused.*")):
+        server = f"{scheme}://127.0.0.1:1"
+        with connect(server, retry=False) as connection, pytest.raises(ServerUnreachableError) as raised:
+            connection.status()
+        assert re.fullmatch(rf"{server}: {reason}", raised.value.details, re.IGNORECASE)
+        assert "last error" not in raised.value.details
+        assert raised.value.code == "UNAVAILABLE"
+
+
+def test_a_proxy_of_the_environment_is_passed_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request for this very address is nobody else's."""
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    body = json.dumps({"model_version_status": []}).encode()
+    with http_server(lambda _: (200, body)) as port, connect(f"http://127.0.0.1:{port}") as connection:
+        assert connection.status() == []
+
+
 @pytest.mark.parametrize("scheme", ["grpc", "http"])
 def test_a_server_that_never_answers_exceeds_the_deadline(scheme: str) -> None:
     """A listening socket that nobody accepts from."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         server = f"{scheme}://127.0.0.1:{silent.getsockname()[1]}"
-        with connect(server, timeout=0.2) as connection, pytest.raises(DeadlineExceededError, match="--timeout"):
+        with (
+            connect(server, timeout=0.2) as connection,
+            pytest.raises(DeadlineExceededError, match="--timeout") as raised,
+        ):
             connection.status()
+    if scheme == "http":
+        assert re.fullmatch(rf"{server}: no answer within 0\.(2|19\d*) s", raised.value.details)
 
 
 @pytest.mark.parametrize("host", ["☃.net", "a_b..c", "xn--"])

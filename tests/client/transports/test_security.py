@@ -170,3 +170,36 @@ def test_headers_are_never_shown() -> None:
     """Neither by repr nor by str."""
     security = Security(headers=parse_headers(["authorization=secret"]))
     assert "secret" not in f"{security!r} {security}"
+
+
+def test_each_file_must_be_there_and_a_certificate_has_a_key(tmp_path: Path) -> None:
+    """A directory is no file."""
+    there, missing = tmp_path / "there.pem", tmp_path / "missing.pem"
+    there.touch()
+    for files in ((missing, None, None), (tmp_path, None, None), (None, missing, there), (there, there, missing)):
+        path = next(path for path in files if path in (missing, tmp_path))
+        with pytest.raises(ClientUsageError) as raised:
+            Security(*files)
+        assert str(raised.value) == f"{path}: no such certificate or key file"
+    for certificate, key in ((there, None), (None, there)):
+        with pytest.raises(ClientUsageError) as raised:
+            Security(there, certificate, key)
+        assert str(raised.value) == "a client certificate needs its key: give both --tls-certificate and --tls-key"
+    assert [
+        Security(*files).is_tls
+        for files in ((None, None, None), (there, None, None), (None, there, there), (None, None, None, "name"))
+    ] == [False, True, True, True]
+
+
+def test_headers_are_lower_case_and_the_token_is_one_of_them() -> None:
+    """A value may have `=` and blanks in it, none at its ends; it may be empty."""
+    headers = parse_headers(["X-Team = a=b c ", "empty="])
+    assert headers == (("x-team", "a=b c"), ("empty", ""))
+    assert Security(headers=headers).sent_headers == headers
+    token = "a" * 40
+    assert Security(headers=headers, token=token).sent_headers == (*headers, ("authorization", f"Bearer {token}"))
+    with pytest.raises(ClientUsageError) as raised:
+        parse_headers(["secret"])
+    assert str(raised.value) == "--header takes key=value, such as --header authorization='Bearer TOKEN'"
+    assert Security(headers=(("authorization", "x"),)).sent_headers == (("authorization", "x"),)
+    assert parse_headers([]) == ()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
+import json
 import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ import client.web
 from client import limits
 from client.errors import server_error
 from client.types import Metadata, Signature, TensorInfo, VersionStatus
+from client.web import answers
 from client.web import application as application_module
 from client.web import served as served_module
 from tests.support.fake_server import FakeServer, metrics
@@ -319,6 +321,12 @@ def test_a_server_whose_metrics_are_off_is_told_so() -> None:
         ({"x": ("DT_FLOAT", (-1, 4))}, {"output_0": (-1, 10)}, False),
         ({"x": ("DT_FLOAT", (-1, 28, 28)), "y": ("DT_FLOAT", (-1,))}, {"output_0": (-1, 10)}, False),
         ({"images": ("DT_UINT8", (-1, 28, 28))}, {"a": (-1, 10), "b": (-1, 10)}, False),
+        ({"images": ("DT_UINT8", (-1, 28, 28))}, {"a": (-1, 10), "scores": (-1, 10)}, True),
+        ({"images": ("DT_UINT8", (-1, 28, 28))}, {"a": (-1, 3), "probabilities": (-1, 10)}, True),
+        ({"images": ("DT_UINT8", (-1, 28, 28))}, {"output_0": (-1, -1)}, True),
+        ({"images": ("DT_UINT8", (-1, 28, 28))}, {"output_0": (-1, 1)}, False),
+        ({"images": ("DT_UINT8", (-1, 28, 28))}, {"output_0": ()}, True),
+        ({"images": ("DT_UINT8", (-1, 28, 28))}, {}, False),
     ],
 )
 def test_a_model_that_takes_garments_is_known_by_its_signature(
@@ -333,3 +341,136 @@ def test_a_model_that_takes_garments_is_known_by_its_signature(
     )
     server.model_metadata = Metadata("fashion_mnist", 1, {"serving_default": signature})
     assert _with_page(server, lambda browser: browser.get("/api/state")).json()["garments"] is garments
+
+
+class _Clock:
+    """Seconds that pass only while a request is under way."""
+
+    def __init__(self) -> None:
+        self.now = 5.0
+
+    def perf_counter(self) -> float:
+        """The time."""
+        return self.now
+
+
+def test_an_answer_has_the_milliseconds_that_it_took(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To a hundredth; what was to be known of the model before is no part of them."""
+    clock = _Clock()
+
+    class Timed(FakeServer):
+        async def send(self, request: Any, timeout: float) -> Any:
+            clock.now += 0.25 if request is None else 0.0123456
+            return await super().send(request, timeout)
+
+    monkeypatch.setattr(answers, "time", clock)
+    [answer] = _predict(Timed(stable=1), picture()).json()["answers"]
+    assert answer["ms"] == 12.35
+
+
+def test_rounding_is_no_difference() -> None:
+    """More than half a point is: two runtimes of one version differ by less."""
+    differences = [0.005, 0.0051, -0.005, -0.0051, 0.0]
+    shown = [None, 0.0051, None, -0.0051, None]
+
+    class Close(FakeServer):
+        def outputs(self, call: Any) -> Any:
+            outputs = super().outputs(call)
+            values = [0.0] * 10
+            if self.class_id == 9:
+                values[: len(differences)] = differences
+            return {"probabilities": outputs["probabilities"]._replace(values=values)}
+
+    _, canary = _predict(Close(stable=1, canary=2), picture()).json()["answers"]
+    assert canary["differences"] == [*(pytest.approx(value) if value else None for value in shown), *[None] * 5]
+
+
+def test_a_pictures_name_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To as many characters as a file may have; it comes from whoever uses the page."""
+    snippets = _predict(FakeServer(), picture(), f"name={'n' * 300}").json()["snippets"]
+    assert json.loads(snippets["Answer"])["file"] == "n" * 255
+    assert json.loads(_predict(FakeServer(), picture()).json()["snippets"]["Answer"])["file"] == "picture.png"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "predict", 404),
+        ("GET", "infer", 404),
+        ("POST", "state", 405),
+        ("HEAD", "state", 200),
+        ("GET", "no", 404),
+    ],
+)
+def test_each_address_has_its_method(method: str, path: str, status: int) -> None:
+    """An error is JSON with its text."""
+    response = _with_page(FakeServer(), lambda browser: browser.request(method, f"/api/{path}"))
+    assert response.status_code == status
+    if status >= 400:
+        assert response.json() == {"error": "Not Found" if status == 404 else "Method Not Allowed"}
+
+
+def test_a_look_is_fresh_for_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then the server is asked again; its counts are of the monotonic clock's times."""
+    clock = _Clock()
+    monkeypatch.setattr(served_module, "time", clock)
+    monkeypatch.setattr(clock, "monotonic", clock.perf_counter, raising=False)
+    server = FakeServer(stable=1)
+
+    async def look(browser: httpx.AsyncClient) -> list[Any]:
+        states = []
+        for seconds, count in ((0, 0), (1, 100), (0.25, 100), (1.25, 250)):
+            clock.now += seconds
+            server.text = metrics(count, 0)
+            states.append((await browser.get("/api/state")).json()["counts"]["rates"])
+        return states
+
+    assert _with_page(server, look) == [[], [], [80], [80, 120]]
+
+
+def test_twenty_moves_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The newest of them."""
+    monkeypatch.setattr(served_module, "_FRESH_SECONDS", -1)
+    server = FakeServer(stable=1)
+
+    async def look(browser: httpx.AsyncClient) -> Any:
+        for number in range(23):
+            server.labels = {"stable": 1 + number % 2}
+            state = (await browser.get("/api/state")).json()
+        return state["moves"]
+
+    moves = _with_page(server, look)
+    assert [(move["before"], move["after"]) for move in moves] == [(2, 1), (1, 2)] * 10
+
+
+def test_metrics_are_those_of_the_first_server_that_has_them() -> None:
+    """Over gRPC there are none; each server counts for itself."""
+    silent, first, second = FakeServer(), FakeServer(), FakeServer()
+    silent.text, first.text, second.text = None, metrics(7, 0), metrics(9, 0)
+
+    async def run() -> Any:
+        async with page([silent, first, second]) as browser:
+            await browser.get("/api/state")
+            first.text, second.text = metrics(8, 1), metrics(99, 0)
+            return (await browser.get("/api/state")).json()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(served_module, "_FRESH_SECONDS", -1)
+        state = asyncio.run(run())
+    assert (state["counts"]["errors"], state["uncounted"]) == (1, "")
+    assert len(state["counts"]["rates"]) == 1
+
+
+@pytest.mark.parametrize("code", ["NOT_FOUND", "INVALID_ARGUMENT", "FAILED_PRECONDITION", "UNAVAILABLE"])
+def test_a_label_that_is_not_there_is_none(code: str) -> None:
+    """Whatever the server says of it."""
+
+    class Without(FakeServer):
+        def metadata(self, model: Any) -> Any:
+            if model.version_label:
+                raise server_error(code, "no")
+            return super().metadata(model)
+
+    state = _with_page(Without(), lambda browser: browser.get("/api/state")).json()
+    assert state["labels"] == {}
+    assert state["answering"] == [{"label": "", "version": 2}]

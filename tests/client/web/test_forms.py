@@ -16,10 +16,12 @@ import numpy as np
 import pytest
 
 from client.connection import open_transports
-from client.types import Metadata, Signature, TensorInfo
+from client.transports.base import Exchange
+from client.types import Call, Metadata, ModelSpec, Signature, TensorInfo
 from client.web import forms
 from tests.support.client_commands import APIS
 from tests.support.console import FASHION
+from tests.support.fake_server import FakeServer
 from tests.support.live import KITCHEN, recorded_server
 from tests.support.page import page, picture
 
@@ -198,3 +200,149 @@ def test_a_page_that_is_not_our_models_has_no_pictures(servers: dict[str, str]) 
     assert response.json()["error"].startswith(
         "the signature 'serving_default' takes [N], which no images of 28x28 fit"
     )
+
+
+class _Versions(FakeServer):
+    """Any model's two versions in memory: of `serving_default`, x and what its version adds to it."""
+
+    def __init__(self, *differences: Any, dtype: str = "DT_FLOAT", **labels: int) -> None:
+        super().__init__(**labels)
+        self.differences = differences
+        info = TensorInfo(dtype, (-1,))
+        self.model_metadata = Metadata(
+            "m", 1, {"serving_default": Signature({"x": info}, {"y": info}, "tensorflow/serving/predict")}
+        )
+        self.asked_inputs: list[Any] = []
+
+    def infer(self, model: ModelSpec, call: Call, signature: Signature) -> Exchange[dict[str, Any]]:
+        """Read as the difference of the version, whatever x is."""
+        self.asked_inputs.append(call.inputs["x"])
+        version = model.version or 1
+        return Exchange(call, lambda _: {"y": np.asarray(self.differences[version - 1])})
+
+
+def _two_answers(server: _Versions, inputs: dict[str, Any]) -> dict[str, Any]:
+    async def ask() -> httpx.Response:
+        async with page([server], model_name="m") as browser:
+            question = {"signature_name": "serving_default", "inputs": inputs}
+            return await browser.post("/api/infer", content=json.dumps(question))
+
+    response = asyncio.run(ask())
+    assert response.status_code == 200, response.text
+    return dict(response.json())
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "differs"),
+    [
+        (np.array([1.0], np.float32), np.array([1.0001], np.float32), False),
+        (np.array([1.0], np.float32), np.array([1.0003], np.float32), True),
+        (np.array([0.0], np.float32), np.array([0.00009], np.float32), False),
+        (np.array([0.0], np.float32), np.array([0.00011], np.float32), True),
+        (np.array([1000.0], np.float32), np.array([1000.09], np.float32), False),
+        (np.array([np.nan], np.float32), np.array([np.nan], np.float32), False),
+        (np.array([1.0], np.float32), np.array([1.0, 1.0], np.float32), True),
+        (np.array([1.0], np.float32), np.array([1.0], np.float64), False),
+        (np.array([1]), np.array([1]), False),
+        (np.array([1]), np.array([2]), True),
+        (np.array([1]), np.array([1.00001], np.float32), True),
+        (np.array([b"a"], object), np.array([b"a"], object), False),
+        (np.array([b"a"], object), np.array([b"b"], object), True),
+        (np.array([1j], np.complex64), np.array([1.00001j], np.complex64), False),
+    ],
+)
+def test_answers_differ_by_more_than_rounding(first: Any, second: Any, differs: bool) -> None:
+    """A ten thousandth of the value, or one: of floats only; other outputs are the same or are not."""
+    answer = _two_answers(_Versions(first, second, stable=1, canary=2), {"x": [1.0]})
+    stable, canary = answer["answers"]
+    assert (answer["differs"], canary["differences"]) == (differs, ["y"] if differs else [])
+    assert "differences" not in stable
+    assert [each["outputs"][0]["name"] for each in answer["answers"]] == ["y", "y"]
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "text"),
+    [
+        (np.array([0.1, np.inf], np.float32), "float32 [2]", '[0.1, "inf"]'),
+        (np.array([[1 / 3]], np.float16), "float16 [1, 1]", "[[0.3333]]"),
+        (np.array([1 / 3]), "float64 [1]", "[0.3333333333333333]"),
+        (np.array(7), "int64 []", "7"),
+        (np.array([True]), "bool [1]", "[true]"),
+        (np.array(["ä".encode(), b"\xff"], object), "string [2]", '["\\u00e4", "\\\\xff"]'),
+        (np.array([1 + 2j], np.complex64), "complex64 [1]", '["(1+2j)"]'),
+        (np.arange(1001), "int64 [1001]", f"{list(range(1000))}\n... the first 1000 of 1001 values"),
+        (np.arange(1000), "int64 [1000]", f"{list(range(1000))}"),
+    ],
+)
+def test_an_output_is_shown_with_its_dtype_and_shape(value: Any, kind: str, text: str) -> None:
+    """Floats as short as they are exact; what JSON has no number for is text; of a large one a thousand values."""
+    [answer] = _two_answers(_Versions(value, value, stable=1), {"x": [1.0]})["answers"]
+    assert answer["outputs"] == [{"name": "y", "is": kind, "text": text}]
+    assert answer.keys() == {"label", "version", "ms", "outputs"}
+    assert (answer["label"], answer["version"]) == ("stable", 1)
+
+
+def test_an_input_that_was_left_out_is_sampled() -> None:
+    """Or is null: a row of noise takes its place, in what is given to copy too."""
+    for inputs in ({}, {"x": None}):
+        server = _Versions(np.array([1], np.float32), np.array([1], np.float32), stable=1, canary=1)
+        answer = _two_answers(server, inputs)
+        [sent] = server.asked_inputs
+        sample = np.frombuffer(sent.content, np.float32)
+        assert sample.shape == (1,)
+        assert f"connection.infer({{'x': [{float(str(sample[0]))}]}}, " in answer["snippets"]["Python"]
+    server = _Versions(np.array([1], np.float32), np.array([1], np.float32), stable=1)
+    _two_answers(server, {"x": [2.5, 3]})
+    assert np.frombuffer(server.asked_inputs[0].content, np.float32).tolist() == [2.5, 3]
+
+
+def test_an_answer_has_the_milliseconds_that_it_took(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To a hundredth; what was to be known of the model before is no part of them."""
+
+    class Clock:
+        now = 5.0
+
+        def perf_counter(self) -> float:
+            return self.now
+
+    clock = Clock()
+
+    class Timed(_Versions):
+        async def send(self, request: Any, timeout: float) -> Any:
+            clock.now += 0.25 if request is None else 0.0123456
+            return await super().send(request, timeout)
+
+    monkeypatch.setattr(forms, "time", clock)
+    [answer] = _two_answers(Timed(np.array([1], np.float32), stable=1), {"x": [1.0]})["answers"]
+    assert answer["ms"] == 12.35
+
+
+def test_a_form_has_a_field_for_each_input() -> None:
+    """What it takes, and a sample of one row: floats of two digits; of examples there is one field."""
+    infos = {
+        "f": TensorInfo("DT_FLOAT", (-1, 2)), "b": TensorInfo("DT_BFLOAT16", (-1,)), "i": TensorInfo("DT_INT64", (3,)),
+        "s": TensorInfo("DT_STRING", (-1,)), "flag": TensorInfo("DT_BOOL", ()),
+    }  # fmt: skip
+    signatures = {
+        "p": Signature(infos, {}, "tensorflow/serving/predict"),
+        "c": Signature({"inputs": TensorInfo("DT_STRING", (-1,))}, {}, "tensorflow/serving/classify"),
+    }
+    predict, classify = forms.form(Metadata("m", 1, signatures))
+    assert (predict["name"], predict["method"]) == ("p", "predict")
+    assert [(field["name"], field["takes"]) for field in predict["inputs"]] == [
+        ("f", "float32 [N, 2]"), ("b", "bfloat16 [N]"), ("i", "int64 [3]"), ("s", "string [N]"), ("flag", "bool []"),
+    ]  # fmt: skip
+    samples = {field["name"]: json.loads(field["sample"]) for field in predict["inputs"]}
+    assert samples == {"f": [[0.64, 0.27]], "b": [0.64], "i": [8, 6, 5], "s": ["sample"], "flag": samples["flag"]}
+    assert isinstance(samples["flag"], bool)
+    assert classify == {
+        "name": "c",
+        "method": "classify",
+        "inputs": [
+            {
+                "name": "examples",
+                "takes": "a list of tf.Examples, each an object of features",
+                "sample": '[{"x": 1.0}]',
+            }
+        ],
+    }

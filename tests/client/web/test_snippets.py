@@ -155,3 +155,95 @@ def test_inputs_are_written_as_the_command_and_a_program_read_them() -> None:
     ]
     assert "infer({'x': [b'caf\\xc3\\xa9', b'\\xff']}, signature_name='words')" in words["Python"]
     assert texts("numbers", [1 + 2j]).keys() == {"Python"}
+
+
+_PATHS = """\
+from pathlib import Path
+
+from client import ModelSpec, Security, connect
+
+model = ModelSpec('mine', version=3)
+with connect('grpcs://h:8500', model=model, security=Security(ca_file=Path('{0}'), server_name='x')) as connection:
+    [prediction] = connection.predict('bag.png', preprocess='none')
+    print(prediction.class_name, prediction.probability)"""
+_PLAIN = """\
+from client import ModelSpec, connect
+
+model = ModelSpec('fashion_mnist', version=1)
+with connect('grpc://h:8500', model=model) as connection:
+    [prediction] = connection.predict('bag.png')
+    print(prediction.class_name, prediction.probability)"""
+
+
+def test_a_program_imports_what_it_needs(tmp_path: Path) -> None:
+    """A path where a file is named, Security where there is any; nothing that is the default is said."""
+    ca = tmp_path / "ca.pem"
+    ca.touch()
+    assert _texts("grpcs://h", Security(ca, server_name="x"))["Python"] == _PATHS.format(ca)
+    named = _texts("grpcs://h", Security(server_name="x"))["Python"]
+    assert named.startswith("from client import ModelSpec, Security, connect\n\nmodel = ")
+    asked = Asked(ModelSpec(version=1), Batch("DT_UINT8", bytes(784)), "bag.png", "auto")
+    reach = Reach(ServerAddress.parse("grpc://h"), Security())
+    texts = snippets(asked, FakeTransport().model_metadata, reach, PREDICTION)
+    assert texts["Python"] == _PLAIN
+    assert texts["fashion predict"] == "fashion predict bag.png \\\n  --server grpc://h:8500 \\\n  --model-version 1"
+    assert texts["curl"].startswith("curl http://h:8501/v1/models/fashion_mnist/versions/1:predict \\\n  -d '{")
+    assert json.loads(shlex.split(texts["curl"].replace("\\\n", ""))[-1]) == {
+        "signature_name": "serving_default", "inputs": {"images": [[[0] * 28] * 28]},
+    }  # fmt: skip
+    assert texts["Answer"] == json.dumps({"file": "bag.png", **PREDICTION}, indent=1)
+    assert list(texts) == ["fashion predict", "Python", "curl", "Answer"]
+
+
+_ANY = {
+    "serving_default": Signature({"x": TensorInfo("DT_FLOAT", (-1,))}, {}, "tensorflow/serving/predict"),
+    "classify": Signature({"inputs": TensorInfo("DT_STRING", (-1,))}, {}, "tensorflow/serving/classify"),
+    "regress": Signature({"inputs": TensorInfo("DT_STRING", (-1,))}, {}, "tensorflow/serving/regress"),
+}
+
+
+def _input_texts(name: str, method: str, inputs: dict[str, Any]) -> dict[str, str]:
+    asked = AskedInputs(ModelSpec("m", version=1), name, method, inputs)
+    return input_snippets(asked, Metadata("m", 1, _ANY), Reach(ServerAddress.parse("grpc://h"), Security()))
+
+
+_HEAD = "from client import ModelSpec, connect\n\nmodel = ModelSpec('m', version=1)\n"
+_WITH = f"{_HEAD}with connect('grpc://h:8500', model=model) as connection:\n    "
+
+
+def test_inputs_are_options_and_examples_come_by_a_pipe() -> None:
+    """Each method by its own command line, program and address."""
+    assert _input_texts("serving_default", "predict", {"x": [1.5]}) == {
+        "fashion call": (
+            "fashion call \\\n  --server grpc://h:8500 \\\n  --model-name m \\\n  --model-version 1 \\\n"
+            "  --input 'x=[1.5]'"
+        ),
+        "Python": f"{_WITH}print(connection.infer({{'x': [1.5]}}, signature_name='serving_default'))",
+        "curl": (
+            "curl http://h:8501/v1/models/m/versions/1:predict \\\n"
+            """  -d '{"signature_name":"serving_default","inputs":{"x":[1.5]}}'"""
+        ),
+    }
+    for method in ("classify", "regress"):
+        assert _input_texts(method, method, {"examples": [{"x": 1.5}]}) == {
+            "fashion call": (
+                """printf %s '{"examples": [{"x": 1.5}]}' |\n  fashion call \\\n  --server grpc://h:8500 \\\n"""
+                f"  --model-name m \\\n  --model-version 1 \\\n  --signature {method} \\\n  --inputs -"
+            ),
+            "Python": f"{_WITH}print(connection.{method}([{{'x': 1.5}}], signature_name='{method}'))",
+            "curl": (
+                f"curl http://h:8501/v1/models/m/versions/1:{method} \\\n"
+                f"""  -d '{{"signature_name":"{method}","examples":[{{"x":[1.5]}}]}}'"""
+            ),
+        }
+
+
+@pytest.mark.parametrize(("characters", "is_given"), [(20_000, True), (20_001, False)])
+def test_inputs_of_twenty_thousand_characters_are_given_to_copy(characters: int, *, is_given: bool) -> None:
+    """Nobody copies more; a long body is written as it is, whatever is sent."""
+    inputs = {"x": [1.5] * 3000}
+    texts = _input_texts("serving_default", "predict", inputs)
+    assert json.loads(shlex.split(texts["curl"].replace("\\\n", ""))[-1])["inputs"] == inputs
+    words = {"x": ["w" * (characters - len(repr({"x": [""]})))]}
+    assert len(repr(words)) == characters
+    assert bool(_input_texts("serving_default", "predict", words)) is is_given
