@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from fashion_common.errors import LabelsError
 from fashion_common.files import write_whole
@@ -30,6 +30,10 @@ _POLL_SECONDS = 0.05
 _LABEL = re.compile(r"[^/:=\s]{1,100}")
 # Actions that return to the version before.
 ROLLBACK, PUT_BACK = "rollback", "put back"
+
+
+# The last version, and those before it.
+_Versions: TypeAlias = "tuple[int | None, _Versions] | None"
 
 
 class Move(NamedTuple):
@@ -67,16 +71,20 @@ class Labels:
 
     def before(self, label: str) -> int | None:
         """The version that a rollback returns to: the one before the last move that was not taken back."""
-        stack: list[int | None] = []
+        stack: _Versions = None
+        last: _Versions = None
         for move in self.history:
-            # One that was written down when it was first served has not moved.
-            if move.label != label or move.before == move.after:
+            if move.label != label:
                 continue
-            if move.action not in (ROLLBACK, PUT_BACK):
-                stack.append(move.before)
-            elif stack:
-                stack.pop()
-        return stack[-1] if stack else None
+            if move.action == PUT_BACK:
+                # The move before it is taken back, a rollback too.
+                stack = last
+                continue
+            last = stack
+            # One that was written down when it was first served has not moved.
+            if move.before != move.after:
+                stack = (stack[1] if stack else None) if move.action == ROLLBACK else (move.before, stack)
+        return stack[0] if stack else None
 
     def in_use(self) -> frozenset[int]:
         """The versions that must stay: those that labels were moved to, and those that a rollback returns to."""

@@ -22,6 +22,7 @@ from fashion_common.labels import read_labels
 from serving.apis.messages import ModelServerConfig
 from tests.support.detached import DetachedServer, detached_server
 from tests.support.live import KITCHEN, wait_until
+from tests.support.simulated_servers import Clock, simulated_server
 
 
 @pytest.fixture
@@ -116,6 +117,9 @@ def test_a_rollback_returns_step_by_step(base: Path) -> None:
         (["stable=new"], "stable=new: expected LABEL=VERSION"),
         (["a b=3"], "'a b' is no label: 1 to 100 characters"),
         (["stable=3"], "stable=3: models/fashion_mnist has no version 3, only 1, 2, 7"),
+        (["=3"], "'' is no label: 1 to 100 characters without / : = and spaces"),
+        (["stable="[:-1]], "stable: expected LABEL=VERSION, such as stable=3"),
+        (["stable=-1"], "stable=-1: expected LABEL=VERSION, such as stable=3"),
         (["stable=1", "--history"], "--history only lists: move labels without it"),
         (["--model-base-path", "none"], "Could not find base path none: create it, or correct the path. --model-base-"),
     ],
@@ -158,6 +162,108 @@ def test_a_patch_for_kubernetes_is_printed() -> None:
     assert list(patch) == ["data"]
     config = model(patch["data"]["models.config"])
     assert (config.base_path, dict(config.version_labels)) == ("/models/fashion_mnist", {"stable": 2, "canary": 7})
+
+
+@pytest.mark.usefixtures("base")
+def test_a_move_and_a_patch_are_printed_together() -> None:
+    """What has moved first, then the labels as they are now; with --models-config that is not a list."""
+    import yaml
+
+    first, patch = invoke("label", "stable=1", "--configmap").stdout.split("\n", 1)
+    assert first == "stable went from 2 to 1"
+    assert dict(model(yaml.safe_load(patch)["data"]["models.config"]).version_labels) == {"stable": 1, "canary": 7}
+    assert patch.startswith("data:\n  models.config: |\n    model_config_list {\n")
+    assert patch.endswith("    }\n")
+
+
+@pytest.mark.usefixtures("base")
+def test_a_dry_run_leaves_a_models_config_alone(tmp_path: Path) -> None:
+    """As everything else; a move says on stderr that it was written."""
+    file = tmp_path / "models.config"
+    text = 'model_config_list { config { name: "m" base_path: "/models/m" model_platform: "tensorflow" } }'
+    file.write_text(text)
+    done = invoke("label", "stable=1", "--models-config", file, "--dry-run")
+    assert (done.output, file.read_text()) == ("stable would go from 2 to 1\n", text)
+    done = invoke("label", "stable=1", "--models-config", file)
+    assert (done.stdout, done.stderr) == (
+        "stable went from 2 to 1\n",
+        f"{file} has the labels: its server looks at it by --model_config_file_poll_wait_seconds\n",
+    )
+    done = invoke("rollback", "--models-config", file, "--json")
+    assert json.loads(done.stdout) == {"dry_run": False, "labels": [{"label": "stable", "before": 1, "after": 2}]}
+    assert dict(model(file.read_text()).version_labels) == {"stable": 2, "canary": 7}
+    assert invoke("label", "--models-config", tmp_path / "none").exit_code == 2
+
+
+def test_a_dry_run_as_json(base: Path) -> None:
+    """A label that is removed has no version afterwards; one that is there for the first time has none before."""
+    invoke("label", "blue=1")
+    done = invoke("label", "blue=", "green=7", "--dry-run", "--json")
+    assert json.loads(done.stdout) == {
+        "dry_run": True,
+        "labels": [
+            {"label": "blue", "before": 1, "after": None},
+            {"label": "green", "before": None, "after": 7},
+        ],
+    }
+    assert done.stdout.startswith('{\n  "dry_run": true,')
+    assert read_labels(base).moved == {"blue": 1}
+
+
+def test_what_is_listed_as_json(base: Path) -> None:
+    """Labels that are served first, then the others by name, with the server's answers; every move with its reason."""
+    invoke("label", "blue=1", "azure=2", "--reason", "colours")
+    with simulated_server(base) as server:
+        server.labels = {"stable": 2, "blue": 7}
+        done = invoke("label", "--json", "--model-base-path", base)
+        lines = invoke("label").stdout.splitlines()
+    time = read_labels(base).history[0].time
+    moved = {"since": time, "action": "label"}
+    default = {"since": None, "action": None}
+    assert json.loads(done.stdout)["labels"] == {
+        "canary": {"version": 7, **default, "servers": {server.url: None}},
+        "stable": {"version": 2, **default, "servers": {server.url: 2}},
+        "azure": {"version": 2, **moved, "servers": {server.url: None}},
+        "blue": {"version": 1, **moved, "servers": {server.url: 7}},
+    }
+    assert list(json.loads(done.stdout)["labels"]) == ["canary", "stable", "azure", "blue"]
+    assert lines[0] == f"canary  7  by default  {server.url}: none"
+    assert lines[3] == f"blue  1  since {time} by label  {server.url}: 7"
+    assert json.loads(done.stdout)["history"][0] == {
+        "time": time, "label": "blue", "before": None, "after": 1, "action": "label", "reason": "colours",
+        "evidence": None,
+    }  # fmt: skip
+
+
+def test_a_label_that_was_removed_is_listed_by_default_again(base: Path) -> None:
+    """`stable` has its version without being moved; the moves stay in the history."""
+    invoke("label", "stable=7")
+    invoke("label", "stable=")
+    assert invoke("label").stdout == "canary  7  by default\nstable  2  by default\n"
+    first, second = read_labels(base).history
+    assert invoke("label", "--history").stdout == (
+        f"{first.time}  stable 2 -> 7  label\n{second.time}  stable 7 -> none  label\n"
+    )
+
+
+@pytest.mark.parametrize(("command", "moved"), [(["label", "stable=1"], "by default"), (["rollback"], "7")])
+def test_servers_have_half_a_minute_by_default(
+    base: Path, monkeypatch: pytest.MonkeyPatch, command: list[str], moved: str
+) -> None:
+    """--wait says another number of seconds, 0 or more."""
+    if command == ["rollback"]:
+        invoke("label", "stable=7")
+    monkeypatch.setattr("rollout.move.time", Clock())
+    with simulated_server(base) as server:
+        server.labels = {"stable": 5}
+        for options, text in (([], "30"), (["--wait", "0.5"], "0.5")):
+            done = invoke(*command, *options)
+            wanted = 1 if command != ["rollback"] else 2
+            assert done.stderr == (
+                f"Error: {server.url} does not follow in {text} s (--wait takes more): stable is version 5 there, "
+                f"not {wanted}; put back: stable={moved}\n"
+            )
+        assert invoke(*command, "--wait", "-1").exit_code == 2
 
 
 @pytest.fixture(scope="module")

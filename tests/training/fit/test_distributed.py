@@ -12,12 +12,14 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from numpy.typing import NDArray
 
 from tests.support.interrupted import interrupted_after
 from training import runs
 from training.data.dataset import Dataset
 from training.errors import TrainingUsageError
+from training.fit import distributed
 from training.fit.evaluate import predict
 from training.fit.stages import Watch
 from training.recipes import resolve
@@ -137,11 +139,39 @@ def test_two_workers_resume_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         "[]",
         '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}',
         '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": -1}}',
+        '{"cluster": {"worker": ["a:1"]}, "task": {"type": "ps", "index": 0}}',
+        '{"cluster": {"ps": ["a:1"]}, "task": {"type": "worker", "index": 0}}',
     ],
 )
 def test_multi_worker_needs_a_cluster(text: str, run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A TF_CONFIG that is missing or wrong is refused with one that would do."""
     monkeypatch.setenv("TF_CONFIG", text)
-    with pytest.raises(TrainingUsageError, match="strategy multi_worker needs a TF_CONFIG such as "):
+    with pytest.raises(TrainingUsageError) as error:
         train(resolve("fast", dataset="synthetic", strategy="multi_worker"), run_dir)
+    assert str(error.value) == (
+        'strategy multi_worker needs a TF_CONFIG such as {"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": '
+        f'{{"type": "worker", "index": 0}}}}, not {text!r}'
+    )
     assert not run_dir.exists()
+    with pytest.raises(TrainingUsageError, match="strategy multi_worker needs a TF_CONFIG such as "):
+        distributed.strategy("multi_worker")
+
+
+@pytest.mark.parametrize(("index", "chief"), [(0, True), (1, False), (2, False)])
+def test_the_first_worker_is_the_chief(index: int, chief: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of those of TF_CONFIG; without workers the only process is."""
+    config = {"cluster": {"worker": ["a:1", "b:1", "c:1"]}, "task": {"type": "worker", "index": index}}
+    monkeypatch.setenv("TF_CONFIG", json.dumps(config))
+    assert distributed.is_chief("multi_worker") == chief
+    assert distributed.is_chief("mirrored")
+    assert distributed.is_chief("none")
+
+
+def test_one_process_has_the_devices_of_its_machine() -> None:
+    """All of them with the mirrored strategy, TensorFlow's default without one."""
+    assert distributed.strategy("none") is tf.distribute.get_strategy()
+    mirrored = distributed.strategy("mirrored")
+    assert isinstance(mirrored, tf.distribute.MirroredStrategy)
+    assert mirrored.num_replicas_in_sync == len(
+        tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    )

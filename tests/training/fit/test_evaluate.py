@@ -7,8 +7,12 @@ import math
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from training.fit.evaluate import compare
+from fashion_common.served_model import CLASS_NAMES
+from tests.support.exports import pictures
+from training.fit import models
+from training.fit.evaluate import compare, evaluate, predict, scale
 
 
 def test_loss_accuracy_and_classes_of_three_predictions() -> None:
@@ -48,3 +52,68 @@ def test_precision_is_of_the_predictions_and_recall_of_the_images() -> None:
     assert (precision, recall, f1, images) == (3 / 4, 3 / 4, 3 / 4, 4)
     _, precision, recall, f1, images = result.per_class()[3]
     assert (precision, recall, f1, images) == (0.0, 0.0, 0.0, 1)
+
+
+def test_confidence_is_counted_in_tenths() -> None:
+    """A probability at an edge belongs to the tenth above it, 1 to the last one; NaN counts as 0."""
+    highest = np.array([0.0, 0.125, 0.25, 0.5, 0.875, 1.0, np.nan], np.float32)
+    probabilities = np.zeros((len(highest), 10), np.float32)
+    probabilities[:, 4] = highest
+    assert compare(probabilities, np.full(len(highest), 4)).confidence.tolist() == [2, 1, 1, 0, 0, 1, 0, 0, 1, 1]
+
+
+def test_rows_of_the_confusion_are_the_true_classes() -> None:
+    """Columns are the predicted ones; every figure is a whole number."""
+    result = compare(np.eye(10, dtype=np.float32)[[9, 9, 0]], np.array([1, 1, 0]))
+    assert result.confusion.shape == (10, 10)
+    assert {(row, column): result.confusion[row, column] for row, column in np.argwhere(result.confusion)} == {
+        (0, 0): 1,
+        (1, 9): 2,
+    }
+    assert {result.confusion.dtype, result.confidence.dtype} == {np.dtype(np.int64)}
+    assert result.confidence.tolist() == [0] * 9 + [3]
+
+
+def test_classes_are_told_in_the_order_of_their_labels() -> None:
+    """All ten, with the name of each."""
+    rows = compare(np.eye(10, dtype=np.float32), np.arange(10)).per_class()
+    assert [row[0] for row in rows] == list(CLASS_NAMES)
+    assert [row[1:] for row in rows] == [(1.0, 1.0, 1.0, 1)] * 10
+
+
+def test_pixels_are_scaled_to_0_to_1() -> None:
+    """255 becomes 1, as float32."""
+    scaled = scale(np.array([0, 51, 255], np.uint8))
+    assert scaled.dtype == np.float32
+    assert scaled.tolist() == [0.0, pytest.approx(0.2), 1.0]
+
+
+def test_many_images_are_run_in_batches_of_5000() -> None:
+    """In order, for inference; the last batch has what is left over."""
+    sizes: list[int] = []
+
+    class Counting(keras.Model):  # type: ignore[misc]  # Keras ships no types
+        """Its probability of class 0 is the first pixel."""
+
+        def call(self, images: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+            """Keras calls this once a batch."""
+            assert training is False
+            sizes.append(images.shape[0])
+            return images[:, 0, :10]
+
+    images = np.zeros((5_001, 28, 28), np.uint8)
+    images[:, 0, 0] = np.arange(5_001) % 256
+    answers = predict(Counting(), images)
+    assert sizes == [5_000, 1]
+    np.testing.assert_array_equal(answers[:, 0], images[:, 0, 0] / np.float32(255))
+
+
+def test_a_model_is_evaluated_on_raw_images() -> None:
+    """As its probabilities for the scaled ones compare with the labels."""
+    images, labels = pictures(20), np.arange(20) % 10
+    model = models.build("mlp")
+    expected = compare(model(images / np.float32(255)).numpy(), labels)
+    found = evaluate(model, images, labels)
+    assert found.loss == pytest.approx(expected.loss)
+    assert found.accuracy == expected.accuracy
+    np.testing.assert_array_equal(found.confusion, expected.confusion)

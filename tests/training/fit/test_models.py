@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keras
 import numpy as np
 import pytest
 
@@ -40,3 +41,50 @@ def test_own_layer_can_be_made_again_from_its_configuration() -> None:
     again = models.DenseLayer.from_config(layer.get_config())
     assert again.get_config() == layer.get_config()
     assert again.units == 7
+    assert (again.name, again.activation) == ("mine", keras.activations.relu)
+    assert isinstance(again.kernel_initializer, keras.initializers.Zeros)
+
+
+def test_own_layer_draws_its_kernel_unless_told_otherwise() -> None:
+    """As Keras's Dense does; its bias begins with zeros."""
+    layer = models.DenseLayer(7, "relu")
+    layer.build((None, 3))
+    assert isinstance(layer.kernel_initializer, keras.initializers.GlorotUniform)
+    assert (layer.kernel.shape, layer.kernel.name) == ((3, 7), "kernel")
+    assert (layer.bias.shape, layer.bias.name) == ((7,), "bias")
+    assert not layer.bias.numpy().any()
+
+
+@pytest.mark.parametrize("api", APIS)
+@pytest.mark.parametrize(
+    ("model", "names"),
+    [
+        ("perceptron", ["flatten", "output"]),
+        ("mlp", ["flatten", "hidden", "output"]),
+    ],
+)
+def test_layers_have_the_same_names_in_every_form(model: str, names: list[str], api: str) -> None:
+    """The model is called as what was asked for; only the mlp's kernels are drawn."""
+    made = models.build(model, api)
+    assert made.name == model
+    assert [layer.name for layer in made.layers if layer.name != "images"] == names
+    assert [bool(weight.any()) for weight in made.get_weights()] == (
+        [True, False, True, False] if model == "mlp" else [False, False]
+    )
+    if api == "functional":
+        assert made.inputs[0].name == "images"
+
+
+@pytest.mark.parametrize(("model", "hidden_units"), [("perceptron", None), ("mlp", 128)])
+def test_own_model_can_be_made_again_from_its_configuration(model: str, hidden_units: int | None) -> None:
+    """With its name and its hidden units; it counts as built at once."""
+    made = models.build(model, "subclassed")
+    assert made.built
+    again = models.SubclassedModel.from_config(made.get_config())
+    assert (again.name, again.hidden_units) == (model, hidden_units)
+
+
+def test_the_mlp_in_its_sequential_form_is_built_by_default() -> None:
+    """What the recipes train."""
+    made = models.build()
+    assert (type(made), made.name) == (keras.Sequential, "mlp")
