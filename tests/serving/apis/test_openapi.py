@@ -156,6 +156,14 @@ def test_several_tensors_come_with_their_names() -> None:
     }
 
 
+def test_tensors_of_any_rank_may_have_rows() -> None:
+    """Whoever asks knows whether they have."""
+    anything = TensorInfo("DT_FLOAT", None)
+    schemas = schemas_of(Signature({"x": anything}, {"y": anything}, "predict"))
+    about = {"description": "DT_FLOAT [...]"}
+    assert schemas["m.serving_default.rows.answer"] == body("predictions", {"type": "array", "items": about})
+
+
 @pytest.mark.parametrize(
     ("method", "results"),
     [

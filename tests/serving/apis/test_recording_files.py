@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import multiprocessing
 import os
 import signal
@@ -184,6 +185,70 @@ def test_a_directory_that_cannot_be_written_to(tmp_path: Path) -> None:
     each.write(predict_log(1))
     each.close()
     assert ids(tmp_path / "d") == ["id-1"]
+
+
+def test_a_file_that_is_ended_is_nobodys_any_more(tmp_path: Path) -> None:
+    """Others may lock it then; ending it again does nothing."""
+    with (
+        RecordingFile(tmp_path / "one") as file,
+        (tmp_path / "one").open("rb") as reader,
+        pytest.raises(BlockingIOError),
+    ):
+        fcntl.flock(reader, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    file.close()
+    with (tmp_path / "one").open("rb") as reader:
+        fcntl.flock(reader, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    os.fstat(0)
+
+
+def test_the_same_message_is_the_same_record() -> None:
+    """In whatever order its inputs were set."""
+    names = [f"input{number}" for number in range(20)]
+    logs = []
+    for ordered in (names, names[::-1]):
+        log = PredictionLog()
+        for name in ordered:
+            log.predict_log.request.inputs[name].dtype = 1
+        logs.append(serialized(log))
+    assert logs[0] == logs[1]
+
+
+def test_an_old_file_ends_with_the_next_record(tmp_path: Path) -> None:
+    """Which begins another one, though nobody has looked."""
+    clock = Clock()
+    each = writer(tmp_path / "r", age=60, clock=clock)
+    for number in range(3):
+        each.write(predict_log(number))
+        clock.now += 60
+    each.close()
+    assert [len(ids(path)) for path in sorted(tmp_path.iterdir())] == [1, 1, 1]
+
+
+def test_records_that_come_together_fill_files_to_the_byte(tmp_path: Path) -> None:
+    """One that does not fit begins the next file."""
+    for name, room, counts in (("exact", 3 * RECORD_BYTES, [3, 2]), ("short", 3 * RECORD_BYTES - 1, [2, 2, 1])):
+        each = RecordingWriter(
+            str(tmp_path / name / "r"), max_file_bytes=room, max_age_seconds=9, max_total_bytes=100 * RECORD_BYTES
+        )
+        each.extend([framed(serialized(predict_log(number))) for number in range(5)])
+        each.close()
+        assert [len(ids(path)) for path in sorted((tmp_path / name).iterdir())] == counts
+        assert ids(tmp_path / name) == [f"id-{number}" for number in range(5)]
+
+
+@pytest.mark.parametrize(("missing", "left"), [(0, 2), (1, 1)])
+def test_files_give_way_when_there_is_no_room_for_a_full_one(tmp_path: Path, missing: int, left: int) -> None:
+    """To the byte."""
+    each = RecordingWriter(
+        str(tmp_path / "r"),
+        max_file_bytes=2 * RECORD_BYTES,
+        max_age_seconds=9,
+        max_total_bytes=4 * RECORD_BYTES - missing,
+    )
+    for number in range(3):
+        each.write(predict_log(number))
+    each.close()
+    assert len(list(tmp_path.iterdir())) == left
 
 
 STEPS = (

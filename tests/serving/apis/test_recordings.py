@@ -15,6 +15,8 @@ from serving.apis.recordings import (
     RecordingError,
     exchange,
     has_inputs,
+    log_bytes,
+    log_metadata,
     prediction_log,
     read_recording,
     recordings_at,
@@ -143,3 +145,33 @@ def test_a_directory_stands_for_its_recordings(tmp_path: Path) -> None:
     assert recordings_at(tmp_path) == [tmp_path / "1.tfrecord", tmp_path / "2.tfrecord"]
     assert recordings_at(tmp_path / "older") == []
     assert recordings_at(tmp_path / "missing") == [tmp_path / "missing"]
+
+
+def test_a_record_of_bytes_is_the_record_of_its_messages() -> None:
+    """In pieces of any size, for every method."""
+    for name in ("PredictRequest", "ClassificationRequest", "RegressionRequest", "MultiInferenceRequest"):
+        request = getattr(messages, name)()
+        response = getattr(messages, name.replace("Request", "Response"))()
+        if name == "MultiInferenceRequest":
+            request.tasks.add().model_spec.name = response.results.add().model_spec.name = "m" * 300
+        else:
+            request.model_spec.name = response.model_spec.name = "m" * 300
+        origin = Origin("id", TRACEPARENT)
+        log = prediction_log(request, response, origin, sampling_rate=0.5, timestamp_secs=7)
+        spec = log.log_metadata.model_spec.SerializeToString()
+        metadata = log_metadata(spec, origin, sampling_rate=0.5, timestamp_secs=7)
+        sent, answered = request.SerializeToString(), response.SerializeToString()
+        data = log_bytes(metadata, name, [sent[:5], sent[5:]], [answered[:9], answered[9:]])
+        assert messages.PredictionLog.FromString(data) == log
+        assert data == log.SerializeToString()
+
+
+def test_of_several_tasks_the_first_names_the_model() -> None:
+    """Where no result does."""
+    request = messages.MultiInferenceRequest()
+    for name in ("first", "second"):
+        request.tasks.add().model_spec.name = name
+    log = prediction_log(request, messages.MultiInferenceResponse())
+    assert log.log_metadata.model_spec.name == "first"
+    empty = prediction_log(messages.MultiInferenceRequest(), messages.MultiInferenceResponse())
+    assert empty.log_metadata.model_spec == messages.ModelSpec()

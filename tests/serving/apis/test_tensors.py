@@ -17,12 +17,16 @@ from serving.apis import messages
 from serving.apis.messages import TensorProto, TensorShapeProto
 from serving.apis.tensors import (
     TensorError,
+    array_bytes,
     data_type,
     data_type_name,
+    field_head,
     make_ndarray,
     make_tensor_proto,
     ndarray_size,
     numpy_dtype,
+    tensor_proto_pieces,
+    varint,
 )
 
 _NUMBERS = [
@@ -233,3 +237,50 @@ def test_arrays_are_charged_for_before_they_are_made() -> None:
     strings = make_tensor_proto(np.array([b"x" * 100] * 1000, object))
     make_ndarray(strings, charge=charged.append)
     assert charged[1] >= strings.ByteSize() + 1000 * sys.getsizeof(b"")
+
+
+def test_the_bytes_of_an_array() -> None:
+    """Strings take 64 bytes each beside their own."""
+    assert array_bytes(np.zeros((2, 3), np.float32)) == 24
+    assert array_bytes(np.array([[b"ab", b""], [b"c", b"def"]], object)) == 4 * 64 + 6
+
+
+@pytest.mark.parametrize(
+    ("value", "data"),
+    [
+        (0, b"\0"),
+        (127, b"\x7f"),
+        (128, b"\x80\x01"),
+        (300, b"\xac\x02"),
+        (16384, b"\x80\x80\x01"),
+        (2**64 - 1, b"\xff" * 9 + b"\x01"),
+    ],
+)
+def test_numbers_as_protobuf_writes_them(value: int, data: bytes) -> None:
+    """Seven bits a byte, the lowest first."""
+    assert varint(value) == data
+
+
+def test_a_tensor_is_written_as_its_message_is() -> None:
+    """To the byte, in both forms, for few and for many values of every size."""
+    assert field_head("tensor_content", 300) == b"\x22\xac\x02"
+    for values in ([1], [-1, 5], [127] * 8, [127] * 9, [128] * 8, [128] * 9, [0] * 9, [-1] * 9, [2**40] * 20):
+        array = np.array(values)
+        proto = TensorProto(dtype=messages.DT_INT64, tensor_shape=_shape(len(values)), int64_val=values)
+        written = b"".join(tensor_proto_pieces(array, messages.DT_INT64))
+        assert written == proto.SerializeToString()
+        proto = TensorProto(dtype=messages.DT_INT64, tensor_shape=_shape(len(values)), tensor_content=array.tobytes())
+        assert b"".join(tensor_proto_pieces(array, messages.DT_INT64, tensor_content=True)) == proto.SerializeToString()
+
+
+def test_the_size_of_a_huge_tensor_is_told_with_its_name_and_shape() -> None:
+    """Whole."""
+    proto = TensorProto(dtype=messages.DT_UINT8, tensor_shape=_shape(2, 2**30 + 1))
+    with pytest.raises(TensorError) as raised:
+        make_ndarray(proto)
+    assert str(raised.value) == (
+        "a DT_UINT8 tensor of shape [2, 1073741825] has 2147483650 bytes: the limit is 2147483648"
+    )
+    deep = TensorProto(dtype=messages.DT_UINT8, tensor_shape=_shape(*[1] * 100), int_val=[7])
+    assert make_ndarray(TensorProto(dtype=1, tensor_shape=_shape(0, -0))).shape == (0, 0)
+    assert ndarray_size(deep) == (1, 1)
