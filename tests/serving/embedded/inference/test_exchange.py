@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -35,6 +36,9 @@ from serving.embedded.inference.exchange import (
     predict_head,
 )
 from serving.embedded.inference.model import LoadedModel, Signature
+from serving.embedded.inference.predict import Engine, predict
+from serving.embedded.inference.runner import Run
+from serving.embedded.limits import Limits
 from serving.embedded.models.storage import VersionDirectory
 from serving.embedded.models.versions import Version
 
@@ -49,8 +53,8 @@ class BytesAlone(Sample):
 
 
 @pytest.fixture
-def signature() -> Signature:
-    """Of x and words to y and z, of version 7 of m."""
+def version() -> Version[LoadedModel]:
+    """Version 7 of m, whose only signature is of x and words to y and z."""
     definition = SignatureDef()
     for side, names in ((definition.inputs, ("x", "words")), (definition.outputs, ("y", "z"))):
         for name in names:
@@ -61,6 +65,12 @@ def signature() -> Signature:
     )
     version: Version[LoadedModel] = Version("m", 7, VersionDirectory(Path("/m/7")), threading.RLock())
     version.put(LoadedModel("m", 7, servable))
+    return version
+
+
+@pytest.fixture
+def signature(version: Version[LoadedModel]) -> Signature:
+    """That signature."""
     return version.servable.signatures["s"]
 
 
@@ -119,6 +129,40 @@ def test_a_predict_request_and_its_answer(signature: Signature, output_filter: l
     assert (answer.model_spec.version.value, answer.model_spec.signature_name) == (7, "s")
     assert kept.spec == answer.model_spec
     assert kept.size == X.nbytes + X.nbytes + 16
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_a_call_that_is_kept_and_traced(version: Version[LoadedModel], is_kept: bool) -> None:
+    """What it asked for, and what it got; its run has its span, which is told when the request is read."""
+    kept, told = sample(), list[str]()
+    span = SimpleNamespace(parsed=lambda: told.append("parsed"))
+    account: Any = SimpleNamespace(span=span, sample=lambda model: kept if (is_kept, model) == (True, "m") else None)
+    runs: list[Run] = []
+
+    async def run(asked: Run) -> list[Array]:
+        runs.append(asked)
+        return [X * 2]
+
+    def use(_: ModelSpec) -> Version[LoadedModel]:
+        return version
+
+    spec = ModelSpec(name="m", signature_name="s")
+    asked = predict(Engine(use, run, Limits()), version, "s", {"x": X, "words": WORDS}, ["y"], 7.0, account, spec)
+    signature, outputs = asyncio.run(asked)
+    assert signature is version.servable.signatures["s"]
+    assert {name: array.tolist() for name, array in outputs.items()} == {"y": [2.0, 5.0]}
+    (only,) = runs
+    assert (only.fetches, only.deadline, only.spans) == (("y:0",), 7.0, (span,))
+    assert told == ["parsed"]
+    assert kept.is_whole is is_kept
+    if is_kept:
+        assert kept.inputs
+        assert kept.response
+        request = PredictRequest.FromString(kept.request[1] + b"".join(kept.inputs()))
+        assert (request.model_spec, list(request.output_filter)) == (spec, ["y"])
+        assert arrays(request.inputs) == {"x": [1.0, 2.5], "words": [b"a", b""]}
+        answer = PredictResponse.FromString(b"".join(kept.response()))
+        assert arrays(answer.outputs) == {"y": [2.0, 5.0]}
 
 
 def test_the_bytes_of_an_answer_are_kept_where_they_are_at_hand(signature: Signature) -> None:

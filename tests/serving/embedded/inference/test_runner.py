@@ -321,6 +321,22 @@ def test_a_result_of_a_mebibyte_holds_nobody_up(bench: Bench) -> None:
         assert gate.closed == closed
 
 
+def test_whoever_waits_for_a_large_result_goes_on_before_the_next_run(bench: Bench) -> None:
+    """So many turns of the event loop later."""
+    gate = bench.runner._gate
+
+    async def turns(count: int) -> int:
+        gate.clear()
+        bench.runner._open(asyncio.get_running_loop(), count)
+        taken = 0
+        while not gate.is_set():
+            await asyncio.sleep(0)
+            taken += 1
+        return taken
+
+    assert [asyncio.run(turns(count)) for count in (0, 1, 4)] == [0, 1, 4]
+
+
 def test_run_now_runs_only_what_is_quick(bench: Bench) -> None:
     """It gives None, and runs nothing, for the rest."""
     run = Run(bench.version, X, ("y",))

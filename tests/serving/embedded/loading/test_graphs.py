@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from google.protobuf import text_format
 
 from serving.apis.messages import GraphDef
@@ -26,6 +27,21 @@ GRAPH: GraphDef = text_format.Parse(
     """,
     GraphDef(),
 )
+
+
+@pytest.mark.parametrize(
+    "operation", ["While", "StatelessWhile", "For", "Enter", "RefEnter", "MapDefun", "PyFunc", "EagerPyFunc"]
+)
+def test_operations_that_may_take_any_time(operation: str) -> None:
+    """Loops of every kind, and Python's code; what does not depend on one is free of them."""
+    graph = GraphDef()
+    graph.node.add(name="x", op="Placeholder")
+    graph.node.add(name="loop", op=operation, input=["x"])
+    graph.node.add(name="free", op="Relu", input=["x", "nowhere"])
+    # A graph may have a cycle.
+    graph.node.add(name="a", op="Merge", input=["b"])
+    graph.node.add(name="b", op="Relu", input=["a:1"])
+    assert loop_free(graph, ["x:0", "loop:0", "free:0", "a:0"]) == {"x:0", "free:0", "a:0"}
 
 
 def test_loops_are_found_wherever_they_are() -> None:
