@@ -168,5 +168,5 @@ def test_the_code_of_most_failures_is_told(clock: Clock) -> None:
             super().outputs(call)
             raise server_error("RESOURCE_EXHAUSTED" if len(self.asked) % 3 else "INTERNAL", "no")
 
-    with pytest.raises(ServerError, match="^RESOURCE_EXHAUSTED: no request was answered"):
+    with pytest.raises(ServerError, match=r"^RESOURCE_EXHAUSTED: no request was answered"):
         _measured(Going(clock, "b", 1 / 512), Timed(clock, "c", 1 / 512), duration=0.16)
