@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 from click.testing import Result
 
-from client.commands.call_answers import text
-from client.errors import server_error
+from client.commands.call_answers import text, write_arrays
+from client.errors import ClientUsageError, server_error
 from client.transports.base import Exchange
 from client.transports.fake import FakeTransport
 from client.types import Call, Metadata, ModelSpec, Signature, TensorInfo
@@ -299,3 +301,71 @@ def test_only_wanted_outputs_are_asked_for(call: Run, echo: Echo) -> None:
 def test_an_answer_is_one_line_of_json(answer: Any, line: str) -> None:
     """Floats with the digits that they have."""
     assert text(answer) == f"{line}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name", "method"),
+    [
+        (["--signature", "classify"], "classify", "ClassificationRequest"),
+        (["--signature", "regress"], "regress", "RegressionRequest"),
+        (["--signature", "regress", "--method", "classify"], "regress", "ClassificationRequest"),
+        (["--signature", "classify", "--method", "regress"], "classify", "RegressionRequest"),
+        (["--method", "regress"], "regress", "RegressionRequest"),
+    ],
+)
+def test_the_signature_is_the_one_that_was_named(
+    call: Run, echo: Echo, arguments: list[str], name: str, method: str
+) -> None:
+    """By the method of the metadata, or the one that was said; without a name the only one of the method."""
+    assert call(*arguments, "--input", "a=1").exit_code == 0
+    [request] = echo.messages
+    assert (request.model_spec.signature_name, type(request).__name__) == (name, method)
+    assert request.model_spec.name == "fashion_mnist"
+
+
+def test_an_answer_is_a_file_of_arrays() -> None:
+    """As numpy has them without pickle: strings of its own type, bfloat16 as float32."""
+    arrays = {
+        "f": np.array([0.5], np.float32),
+        "i": np.array([[1, 2]]),
+        "b": np.array([0.5], ml_dtypes.bfloat16),
+        "s": np.array([b"ab", b"\xff"], object),
+        "c": np.array([1j], np.complex64),
+    }
+    buffer = io.BytesIO()
+    write_arrays(arrays, buffer)
+    buffer.seek(0)
+    with np.load(buffer, allow_pickle=False) as archive:
+        found = {name: (archive[name].dtype.str, archive[name].tolist()) for name in archive.files}
+    assert found == {
+        "f": ("<f4", [0.5]), "i": ("<i8", [[1, 2]]), "b": ("<f4", [0.5]), "s": ("|S2", [b"ab", b"\xff"]),
+        "c": ("<c8", [1j]),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        ([[("yes", 0.1)]], "results of classify and regress are no arrays: --output FILE.json"),
+        (
+            {"s": np.array([[b"a"], [b"b\0"]], object)},
+            "`s` has a string that ends in a zero byte, which .npz would lose: --output FILE.json",
+        ),
+    ],
+)
+def test_what_a_file_of_arrays_cannot_hold_is_refused(answer: Any, error: str) -> None:
+    """With the form that can."""
+    with pytest.raises(ClientUsageError) as raised:
+        write_arrays(answer, io.BytesIO())
+    assert str(raised.value) == error
+    with pytest.raises(ClientUsageError) as raised:
+        text({"c": np.array([1j], np.complex64)})
+    assert str(raised.value) == "`c` is complex64, which has no JSON form: --output FILE.npz"
+
+
+def test_small_floats_have_their_own_digits() -> None:
+    """Those of ml_dtypes too."""
+    assert text({"b": np.array([0.1], ml_dtypes.bfloat16)}) == '{"b": [0.100097656]}\n'
+    assert text({"e": np.array([0.5], ml_dtypes.float8_e4m3fn), "i": np.array([3], ml_dtypes.int4)}) == (
+        '{"e": [0.5], "i": [3.0]}\n'
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -126,3 +127,46 @@ def test_a_turn_without_a_request_on_both_sides_has_no_ratio(clock: Clock) -> No
     with pytest.raises(ClientError) as raised:
         _measured(Timed(clock, "b", 1), Timed(clock, "c", 1), duration=0.06)
     assert str(raised.value) == "no request was answered in a turn of 0.030 s: --duration gives longer"
+
+
+def test_percentiles_are_of_all_turns(clock: Clock) -> None:
+    """By nearest rank, of hundreds of requests that each took another time."""
+
+    class Uneven(Timed):
+        """Takes some milliseconds, never the same; keeps them."""
+
+        taken: list[float]
+
+        def outputs(self, call: Call) -> dict[str, Output]:
+            """After a while."""
+            outputs = FakeTransport.outputs(self, call)
+            before = clock.now
+            clock.now += (5 + 7 * len(self.asked) % 11) / 1024 + len(self.asked) / 2**20
+            self.taken = [*getattr(self, "taken", []), clock.now - before]
+            return outputs
+
+    baseline, candidate = Uneven(clock, "b", 0), Uneven(clock, "c", 0)
+    [latency] = _measured(baseline, candidate, duration=3)
+    for side, count, p50, p99 in (
+        (baseline, latency.baseline_requests, latency.baseline_p50_ms, latency.baseline_p99_ms),
+        (candidate, latency.candidate_requests, latency.candidate_p50_ms, latency.candidate_p99_ms),
+    ):
+        assert 200 < count == len(set(side.taken)) < 600
+        ordered = sorted(side.taken)
+        assert p50 == 1000 * ordered[math.ceil(count * 0.5) - 1]
+        assert p99 == 1000 * ordered[math.ceil(count * 0.99) - 1]
+
+
+def test_the_code_of_most_failures_is_told(clock: Clock) -> None:
+    """Of several, as when a server goes away."""
+
+    class Going(Timed):
+        """Fails in two ways, one of them most of the time."""
+
+        def outputs(self, call: Call) -> dict[str, Output]:
+            """Nothing."""
+            super().outputs(call)
+            raise server_error("RESOURCE_EXHAUSTED" if len(self.asked) % 3 else "INTERNAL", "no")
+
+    with pytest.raises(ServerError, match=r"^RESOURCE_EXHAUSTED: no request was answered"):
+        _measured(Going(clock, "b", 1 / 512), Timed(clock, "c", 1 / 512), duration=0.16)

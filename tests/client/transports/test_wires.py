@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import gzip
 import json
 import struct
@@ -20,6 +21,7 @@ from serving.apis import messages, services
 from tests.support.records import TRACEPARENT
 
 _PIXELS = Call("serving_default", {"images": Tensor("DT_UINT8", (2, 2), b"\0\1\2\3")})
+_LARGE = Call("serving_default", {"images": Tensor("DT_UINT8", (200,), bytes(200))})
 _FILES = Call("encoded_images", {"image_bytes": Tensor("DT_STRING", (1,), [b"\x89PNG"])})
 
 
@@ -114,6 +116,9 @@ def test_rest_sends_the_call_with_the_smaller_body() -> None:
     request = rest_wire.predict(ModelSpec("a b", version=3), lambda: iter([_PIXELS, _FILES])).request
     assert (request.method, request.path) == ("POST", "/v1/models/a%20b/versions/3:predict")
     assert json.loads(request.body) == {"signature_name": "serving_default", "inputs": {"images": [[0, 1], [2, 3]]}}
+    for calls in ([_FILES, _LARGE], [_LARGE, _FILES]):
+        body = rest_wire.predict(ModelSpec(), functools.partial(iter, calls)).request.body
+        assert json.loads(body)["signature_name"] == "encoded_images"
     request = rest_wire.predict_request(ModelSpec(version_label="stable"), _FILES)
     assert request.path == "/v1/models/fashion_mnist/labels/stable:predict"
     assert json.loads(request.body or b"")["inputs"] == {
