@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import fsspec
 import pytest
@@ -131,6 +133,23 @@ def test_a_connection_that_is_cut_again_and_again(tmp_path: Path, monkeypatch: p
     assert pull(SOURCE, "--to", tmp_path).exit_code == 0
     assert cuts > 5
     assert local_files(tmp_path / "fashion_mnist/1") == files
+
+
+def test_pauses_between_cuts_grow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By half a second, until nothing has come three times in a row; when something comes they begin anew."""
+    put(1, version_files(manifest=False))
+    pauses: list[float] = []
+
+    def wait(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 2:
+            Memory.cut_after = PIECE
+
+    monkeypatch.setattr("delivery.pull._PAUSE_SECONDS", 0.5)
+    monkeypatch.setattr("delivery.pull.time.sleep", wait)
+    Memory.cut_after = 5
+    assert pull(SOURCE, "--to", tmp_path).exit_code == 1
+    assert pauses == [0.5, 1.0, 0.5, 1.0]
 
 
 def test_a_half_of_another_file_is_begun_anew(tmp_path: Path) -> None:
@@ -393,6 +412,69 @@ def test_how_far_it_is_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     assert terminal.getvalue() == "\r\x1b[KVersion 3: 1.5 of 3.0 MB\r\x1b[K"
 
 
+def test_how_far_it_is_moves_five_times_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At most; the end of a version is shown whatever the time."""
+    terminal = io.StringIO()
+    clock = SimpleNamespace(now=100.0)
+    monkeypatch.setattr("sys.stderr", terminal)
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr("delivery.commands.pull.time", SimpleNamespace(monotonic=lambda: clock.now))
+    show = progress_line()
+    for now, done in ((100.0, 1), (100.125, 2), (100.25, 3), (100.375, 4), (100.5, 5), (100.5, 3000)):
+        clock.now = now
+        show(3, done * 1_000_000, 3_000_000_000)
+    lines = terminal.getvalue().split("\r\x1b[K")
+    assert lines == ["", *(f"Version 3: {done}.0 of 3,000.0 MB" for done in (1, 3, 5)), ""]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_watch_ends_with_a_signal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals) -> None:
+    """SIGTERM or Ctrl-C, with exit code 0: what happens is told until then, and whoever had the signals has them."""
+    put(1, version_files())
+    pauses: list[float] = []
+
+    def wait(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 1:
+            put(2, {SAVED_MODEL_FILE: b"half", MANIFEST_FILE: version_files()[MANIFEST_FILE]})
+        if len(pauses) == 2:
+            Memory().mv("/bucket", "/elsewhere", recursive=True)
+        if len(pauses) == 3:
+            signal.raise_signal(number)
+
+    monkeypatch.setattr("delivery.commands.pull.time.sleep", wait)
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    result = pull(SOURCE, "--to", tmp_path, "--watch", "--json")
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+    assert result.exit_code == 0
+    assert [(line["version"], line["state"]) for line in map(json.loads, result.stdout.splitlines())] == [
+        (1, PULLED),
+        (2, REFUSED),
+    ]
+    assert result.stderr == f"Note: {SHOWN}: there is no such file or directory: trying again\n"
+    assert pauses == [30, 30, 60]
+
+
+@pytest.mark.parametrize(
+    ("options", "exit_code"),
+    [
+        (["--keep", "0"], 2),
+        (["--keep", "1"], 0),
+        (["--interval", "0"], 2),
+        (["--interval", "0.1"], 0),
+        (["--public-key", "."], 2),
+    ],
+)
+def test_the_range_of_each_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], exit_code: int
+) -> None:
+    """One version at least stays, and a look takes some time; models go to `models` unless told otherwise."""
+    monkeypatch.chdir(tmp_path)
+    put(1, version_files())
+    assert pull(SOURCE, *options).exit_code == exit_code
+    assert (tmp_path / "models/fashion_mnist/1").is_dir() == (exit_code == 0)
+
+
 def test_a_version_without_a_manifest_is_watched_until_it_rests(tmp_path: Path) -> None:
     """Two looks must see the same; who fetches once takes what is there."""
     put(1, version_files())
@@ -452,5 +534,6 @@ def test_an_outcome_in_words() -> None:
         str(Outcome(1, "m/1", PULLED, digests=True, key="k.pub"))
         == "m/1: SHA-256 as in its manifest, signed with k.pub"
     )
-    assert str(Outcome(1, "m/1", PRESENT)) == "m/1 is there already"
+    assert str(Outcome(1, "m/1", PULLED)) == "m/1: no manifest: only sizes compared"
+    assert str(Outcome(1, "m/1", PRESENT, digests=True, key="k.pub")) == "m/1 is there already"
     assert str(Outcome(1, "m/1", REFUSED, reason="no")) == "Version 1 is refused: no"

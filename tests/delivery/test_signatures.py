@@ -164,7 +164,7 @@ def test_a_statement_of_another_kind_is_refused(tmp_path: Path, keys: KeyPair) -
 
     key = serialization.load_pem_private_key(keys.private.read_bytes(), None)
     assert isinstance(key, ec.EllipticCurvePrivateKey)
-    entry = {"name": "a", "digest": "00"}
+    entry = {"name": "a", "digest": "0A"}
     good = {
         "_type": "https://in-toto.io/Statement/v1",
         "predicateType": "https://model_signing/signature/v1.0",
@@ -174,6 +174,8 @@ def test_a_statement_of_another_kind_is_refused(tmp_path: Path, keys: KeyPair) -
         good | {"predicateType": "https://slsa.dev/provenance/v1"},
         good | {"_type": "https://in-toto.io/Statement/v0.1"},
         good | {"predicate": {"serialization": {"method": "files", "hash_type": "sha256"}, "resources": [entry] * 2}},
+        good | {"predicate": {"serialization": {"method": "shards", "hash_type": "sha256"}, "resources": [entry]}},
+        good | {"predicate": {"serialization": {"method": "files", "hash_type": "blake2b"}, "resources": [entry]}},
         {},
     ]
     for statement in (good, *others):
@@ -186,7 +188,7 @@ def test_a_statement_of_another_kind_is_refused(tmp_path: Path, keys: KeyPair) -
         }
         content = json.dumps({"dsseEnvelope": envelope}).encode()
         if statement is good:
-            assert signed_digests(content, public_keys([keys.public]))[1] == {"a": "00"}
+            assert signed_digests(content, public_keys([keys.public]))[1] == {"a": "0a"}
             continue
         with pytest.raises(SignatureError, match="signs no list of SHA-256 digests"):
             signed_digests(content, public_keys([keys.public]))
@@ -288,7 +290,16 @@ def test_the_command_says_a_line_of_each_version(tmp_path: Path, version: Path, 
     ]
     result = verify(version.parent, "--public-key", keys.public, "--json")
     assert result.exit_code == 1
-    assert [(entry["verified"], entry["files"]) for entry in json.loads(result.stdout)] == [(True, 3), (False, 0)]
+    assert json.loads(result.stdout) == [
+        {"path": str(version), "verified": True, "key": str(keys.public), "files": 3, "reason": None},
+        {
+            "path": str(unsigned),
+            "verified": False,
+            "key": None,
+            "files": 0,
+            "reason": f"the version is not signed: it has no {SIGNATURE_FILE}",
+        },
+    ]
     result = verify(tmp_path / "none", "--public-key", keys.public)
     assert (result.exit_code, "is neither a version nor a model base path" in result.output) == (2, True)
     assert verify(version).exit_code == 2

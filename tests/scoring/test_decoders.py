@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import io
+import json
+import signal
 import struct
 import zlib
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from scoring import ScoringError, score
-from scoring.decoders import Decoders, Picture, decoded
+from scoring.decoders import Decoders, Picture, decoded, main
 from tests.scoring.conftest import images, png
 from tests.scoring.test_score import rows
 
@@ -68,6 +73,53 @@ def test_few_pictures_need_no_process() -> None:
     decoders = Decoders(1)
     assert decoders([Picture("a", png(images(1)[0]))] * 999, "none")[0] == images(1)[0].tobytes()
     assert not decoders._started
+
+
+def request(pictures: list[Picture], preprocess: str) -> bytes:
+    """What a process is sent: a line of JSON, and the contents one after the other."""
+    names, contents, errors, raw = zip(*pictures, strict=True)
+    sizes = [len(content) for content in contents]
+    head = {"preprocess": preprocess, "names": names, "errors": errors, "raw": raw, "sizes": sizes}
+    return json.dumps(head).encode() + b"\n" + b"".join(contents)
+
+
+def answers_of(monkeypatch: pytest.MonkeyPatch, text: bytes) -> bytes:
+    """What a process that reads this writes until it ends; Ctrl-C does not end it."""
+    written = io.BytesIO()
+    ignored: list[object] = []
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(text)))
+    monkeypatch.setattr("sys.stdout", SimpleNamespace(buffer=written))
+    monkeypatch.setattr(signal, "signal", lambda *asked: ignored.append(asked))
+    main()
+    assert ignored == [(signal.SIGINT, signal.SIG_IGN)]
+    return written.getvalue()
+
+
+def test_what_a_process_reads_and_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Request after request: pixels, or why there are none, for each picture."""
+    first, second = images(2)
+    raw = Picture("b", second.tobytes(), is_raw=True)
+    mixed = [Picture("a", png(first)), raw, Picture("c", b"x"), Picture("d", b"", "no picture: gone")]
+    no_picture = "c: not a picture (PNG, JPEG, GIF, BMP, TIFF, WebP, ...)"
+    errors = {"errors": ["", "", no_picture, "no picture: gone"], "sizes": [784, 784, 0, 0]}
+    one = json.dumps(errors).encode() + b"\n" + first.tobytes() + second.tobytes()
+    other = json.dumps({"errors": [""], "sizes": [784]}).encode() + b"\n" + second.tobytes()
+    whole = request(mixed, "none") + request([raw], "photo")
+    assert answers_of(monkeypatch, whole) == one + other
+    # What breaks off is of a program that has ended.
+    for cut in (1, 784, len(request([raw], "photo")) - 5):
+        assert answers_of(monkeypatch, whole[:-cut]) == one
+    assert answers_of(monkeypatch, b"") == b""
+
+
+def test_pictures_are_prepared_as_they_are_asked_to_be() -> None:
+    """Raw pixels are taken as they are, whatever that is; a reason that there is none stays."""
+    image = images(1)[0]
+    large = png(np.kron(image, np.ones((2, 2), np.uint8)))
+    none, photo = (decoded([Picture("a", large)], preprocess)[0] for preprocess in ("none", "photo"))
+    assert none != photo
+    assert decoded([Picture("a", image.tobytes(), is_raw=True)], "photo") == [image.tobytes()]
+    assert decoded([Picture("a", png(image), "no")], "none") == ["no"]
 
 
 @pytest.mark.parametrize("count", [1, 3])

@@ -23,7 +23,7 @@ from scoring.models import Outputs, Source
 from scoring.parts import Parts, Record
 from scoring.pieces import BAD, Piece
 from scoring.readers import Columns, rows
-from scoring.scorer import Job
+from scoring.scorer import Job, Scorer
 from tests.scoring.conftest import parquet
 from tests.support.keys import write_version
 
@@ -126,7 +126,7 @@ def test_an_engine_is_told_what_was_the_newest_version(folder: Path, tmp_path: P
 
 def test_without_labels_there_is_no_accuracy(folder: Path, tmp_path: Path, source: Source) -> None:
     """As without a row whose label is known."""
-    assert start(folder, tmp_path / "out", source, Engine())["accuracy"] is None
+    assert start(folder, tmp_path / "deep/out", source, Engine())["accuracy"] is None
 
 
 def test_what_was_done_is_counted_and_not_done_again(
@@ -299,6 +299,18 @@ def test_a_model_is_known_by_its_files(tmp_path: Path) -> None:
     assert digest() == recorded
     (version / "variables/more").write_bytes(b"2")
     assert digest() != recorded
+
+
+def test_a_worker_with_another_model_is_told(source: Source) -> None:
+    """As on a node whose files are others: nothing is loaded."""
+    here = source.identity()
+    for other, told in (
+        (here._replace(version=8, digest=""), "version 8 of fashion_mnist"),
+        (here._replace(model="shoes", digest="00"), "version 7 of shoes (00)"),
+    ):
+        with pytest.raises(ScoringUsageError) as error:
+            Scorer(Job(source, other, Columns(), "", "out", "parquet", "0"))
+        assert str(error.value) == (f"version 7 of fashion_mnist ({here.digest}) is here, and the job has {told}")
 
 
 def test_a_number_alone_is_no_version(tmp_path: Path) -> None:

@@ -151,6 +151,17 @@ def test_rows_of_other_sizes_are_files(tmp_path: Path) -> None:
     assert some.errors == {1: "no picture: the cell is empty"} | {row: f"row {row}: {no_picture}" for row in (2, 3, 4)}
 
 
+@pytest.mark.parametrize("kind", RAW)
+def test_raw_bytes_with_a_gap(tmp_path: Path, kind: str) -> None:
+    """A row without any has no pixels; its neighbours are as they were."""
+    pixels = images(3)
+    contents: list[Any] = [row.tobytes() if "binary" in kind else row.ravel() for row in pixels]
+    contents[1] = None
+    [some] = read(written(tmp_path / "a.parquet", image=pa.array(contents, RAW[kind])))
+    assert some.errors == {1: "no picture: the cell is empty"}
+    np.testing.assert_array_equal(some.pixels[::2], pixels[::2])
+
+
 @pytest.mark.parametrize("size", [783, 785])
 @pytest.mark.parametrize("kind", [pa.binary, lambda size: pa.list_(pa.uint8(), size)], ids=["binary", "list"])
 def test_a_fixed_size_that_is_not_784_is_of_files(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -14,7 +15,7 @@ from training.data import synthetic
 from training.data.dataset import Dataset
 from training.errors import TrainingError, TrainingUsageError
 from training.fit import models
-from training.fit.evaluate import predict
+from training.fit.evaluate import evaluate, predict
 from training.fit.stages import Watch
 from training.recipes import resolve
 from training.train import TrainingResult, train
@@ -118,6 +119,76 @@ def test_full_disk_is_one_clear_error(run_dir: Path, monkeypatch: pytest.MonkeyP
             resolve("fast", dataset="synthetic", epochs=1), run_dir, watch=Watch(pictures=False, checkpoint_seconds=600)
         )
     assert [path.name for path in run_dir.iterdir()] == ["config.json"]
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> Dataset:
+    """Few images, in the place of the synthetic ones."""
+    images = synthetic.load({"train": 128, "validation": 20, "test": 30})
+    monkeypatch.setattr(synthetic, "load", lambda **_: images)
+    return images
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"loop": "fit", "steps_per_execution": 2}, (2, False)),
+        ({"steps_per_execution": 2}, (1, False)),
+        ({"steps_per_execution": 2, "jit_compile": True}, (1, True)),
+    ],
+)
+def test_a_network_is_compiled_for_its_loop(
+    small: Dataset, run_dir: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], expected: tuple[int, bool]
+) -> None:
+    """Keras's takes several steps at a time as it is told; XLA is for whoever asks for it."""
+    compiled: list[dict[str, Any]] = []
+
+    def note(_model: keras.Model, **options: Any) -> None:
+        compiled.append(options)
+        raise OSError("enough")
+
+    monkeypatch.setattr(keras.Model, "compile", note)
+    with pytest.raises(TrainingError, match=rf"^{run_dir} cannot be written \(enough\): make room there, or name "):
+        train(resolve("textbook", dataset="synthetic", **({"loop": "custom"} | settings)), run_dir, watch=PLAIN)
+    [options] = compiled
+    assert (options["steps_per_execution"], options["jit_compile"]) == expected
+    assert (options["loss"], options["metrics"]) == ("sparse_categorical_crossentropy", ["accuracy"])
+    assert float(options["optimizer"].learning_rate) == pytest.approx(0.001)
+    assert len(small.train_images) == 128
+
+
+def test_the_record_of_a_run_is_what_was_measured(small: Dataset, run_dir: Path) -> None:
+    """All of it, and the data; the history has an entry an epoch."""
+    result = train(resolve("fast", dataset="synthetic", epochs=2), run_dir, watch=PLAIN)
+    test = evaluate(result.model, small.test_images, small.test_labels)
+    validation = evaluate(result.model, small.validation_images, small.validation_labels)
+    assert json.loads((run_dir / "metrics.json").read_text()) == {
+        "validation_accuracy": validation.accuracy,
+        "validation_loss": validation.loss,
+        "test_accuracy": test.accuracy,
+        "test_loss": test.loss,
+        "test_distribution": test.distribution(),
+        "fit_seconds": round(result.fit_seconds, 3),
+        "epochs": 2,
+        "parameters": 101_770,
+        "data": small.manifest(),
+    }
+    assert json.loads((run_dir / "history.json").read_text()) == result.history
+    assert result.history["val_accuracy"][-1] == pytest.approx(validation.accuracy, abs=0.051)
+
+
+@pytest.mark.usefixtures("small")
+def test_ctrl_c_after_the_fit_says_how_to_go_on(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As while the test images are run; the run is not finished."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("training.train.evaluate", interrupt)
+    with pytest.raises(TrainingError) as error:
+        train(resolve("fast", dataset="synthetic", epochs=1), run_dir, watch=PLAIN)
+    assert str(error.value) == f"interrupted; go on with: fashion train --resume {run_dir}"
+    assert not (run_dir / "metrics.json").exists()
 
 
 @pytest.mark.parametrize("seeds", [(1, 1), (1, 2)], ids=["the same", "another"])

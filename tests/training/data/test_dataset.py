@@ -155,6 +155,87 @@ def test_cache_of_other_arrays_is_not_used(monkeypatch: pytest.MonkeyPatch, tmp_
         assert dataset.read_cache(path) is None
 
 
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> Arrays:
+    """What is decoded, of a data set that has but two images more than those of the validation, and one of the test."""
+    monkeypatch.setattr(dataset, "SIZES", {"train": dataset.VALIDATION_SIZE + 2, "test": 1})
+    count = dataset.VALIDATION_SIZE + 2
+    arrays: Arrays = {
+        "train_images": np.zeros((count, 28, 28), np.uint8),
+        "train_labels": np.arange(count),
+        "test_images": np.ones((1, 28, 28), np.uint8),
+        "test_labels": np.array([7]),
+    }
+    monkeypatch.setattr(prepare, "registered_digests", lambda: dict.fromkeys(FILES, "0" * 64))
+    monkeypatch.setattr(prepare, "decode", lambda _: arrays)
+    return arrays
+
+
+def test_data_is_prepared_and_decoded_once(
+    nowhere: Path, tiny: Arrays, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each step is said before it is done; the last images of training are those of the validation."""
+    prepared = tmp_path / "deep/prepared"
+    asked: list[tuple[Path | None, Path]] = []
+
+    def fetch(files: Path | None, directory: Path) -> None:
+        asked.append((files, directory))
+        (directory / "fashion_mnist/3.0.1").mkdir(parents=True)
+
+    monkeypatch.setattr(prepare, "prepare", fetch)
+    lines: list[str] = []
+    data = dataset.load(prepared_dir=prepared, report=lines.append)
+    assert asked == [(None, prepared)]
+    assert lines == [
+        f"Preparing Fashion-MNIST 3.0.1 in {prepared} (once, about 15 seconds)",
+        "Decoding Fashion-MNIST 3.0.1 (once)",
+    ]
+    assert data.train_labels.tolist() == [0, 1]
+    assert data.validation_labels.tolist() == list(range(2, dataset.VALIDATION_SIZE + 2))
+    assert data.test_labels.tolist() == [7]
+    assert [len(images) for images in (data.train_images, data.validation_images, data.test_images)] == [2, 5_000, 1]
+    assert data.manifest() == {
+        "name": "fashion_mnist",
+        "version": "3.0.1",
+        "sha256": dict.fromkeys(FILES, "0" * 64),
+        "train_images": 2,
+        "validation_images": 5_000,
+        "test_images": 1,
+    }
+    assert np.array_equal(dataset.load(prepared_dir=prepared, report=lines.append).train_images, data.train_images)
+    assert (len(asked), len(lines)) == (1, 2)
+    [cache] = (prepared / "fashion_mnist").glob("*.npz")
+    cache.unlink()
+    dataset.load(prepared_dir=prepared, report=lines.append)
+    assert (len(asked), lines[2:]) == (1, ["Decoding Fashion-MNIST 3.0.1 (once)"])
+    assert nowhere != prepared
+
+
+@pytest.mark.usefixtures("nowhere", "tiny")
+def test_files_that_are_named_are_checked_before_they_are_decoded(tmp_path: Path) -> None:
+    """Though what was prepared of others is there."""
+    prepared = tmp_path / "prepared"
+    (prepared / "fashion_mnist/3.0.1").mkdir(parents=True)
+    with pytest.raises(TrainingUsageError, match=rf"{FILES[0]} has a wrong checksum"):
+        dataset.load(fake_files(tmp_path / "files"), prepared_dir=prepared)
+
+
+@pytest.mark.usefixtures("nowhere", "tiny")
+def test_a_full_disk_says_what_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How much, and where else it may go."""
+
+    def full(*_: object) -> None:
+        raise OSError("no room")
+
+    monkeypatch.setattr(prepare, "prepare", full)
+    with pytest.raises(TrainingUsageError) as error:
+        dataset.load(prepared_dir=tmp_path)
+    assert str(error.value) == (
+        f"{tmp_path} cannot take the prepared data set (no room): free about 200 MB there, or let TFDS_DATA_DIR name a "
+        "writable directory"
+    )
+
+
 def test_prepared_files_are_published_once(tmp_path: Path) -> None:
     """Into a directory that may be there; whoever comes second leaves the first one's, and no other error is let be."""
     for number in (1, 2):

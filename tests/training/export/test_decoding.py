@@ -71,6 +71,41 @@ BAD_FILES = {
 }
 
 
+def huge(form: str, width: int, height: int) -> bytes:
+    """A picture of this size, of which only the head is there."""
+    if form == "PNG":
+        return PNG_MAGIC + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)) + chunk(b"IDAT", b"")
+    if form == "GIF":
+        return b"GIF89a" + struct.pack("<HH", width, height)
+    if form == "BMP":
+        return FILES["BMP gray"][:18] + struct.pack("<ii", width, -height) + FILES["BMP gray"][26:]
+    file = FILES["JPEG gray"]
+    # The frame's header: its length, the bits of a sample, and the two sides.
+    start = file.index(b"\xff\xc0") + 5
+    return file[:start] + struct.pack(">HH", height, width) + file[start + 4 :]
+
+
+@pytest.mark.parametrize("form", ["PNG", "GIF", "BMP", "JPEG"])
+def test_no_more_pixels_are_unfolded_than_are_allowed(form: str) -> None:
+    """67,108,864 by what the file's head says, before anything is decoded."""
+    expected = "an image may have 67108864 pixels, not"
+    with pytest.raises(tf.errors.InvalidArgumentError) as error:
+        gray(tf.constant(huge(form, 8192, 8193)))
+    assert expected in error.value.message
+    assert str(8192 * 8193) in error.value.message
+    if form != "JPEG":
+        with pytest.raises(tf.errors.InvalidArgumentError) as error:
+            gray(tf.constant(huge(form, 8192, 8192)))
+        assert expected not in error.value.message
+
+
+def test_what_is_no_picture_is_said_to_be_none() -> None:
+    """By its first two bytes."""
+    for file in (b"", b"\x89", b"\x89Q", b"RIFF"):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="not a PNG, JPEG, GIF or BMP image"):
+            gray(tf.constant(file))
+
+
 Decode = Callable[[tf.Tensor], tf.Tensor]
 
 

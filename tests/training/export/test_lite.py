@@ -15,13 +15,14 @@ import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 from flatbuffers import flexbuffers
+from tensorflow.lite.python.convert import ConverterError
 
 from fashion_common.layout import LITE_MODEL_FILE, SAVED_MODEL_FILE
 from fashion_common.served_model import CLASS_NAMES, IMAGE_SHAPE
 from serving.apis.messages import SavedModel, SignatureDef
 from tests.support.exports import children, invoke, make_run, manifest, pictures, small_model
 from training.errors import TrainingError
-from training.export.lite import conversion_process, write_lite_model
+from training.export.lite import conversion_process, converted_signatures, write_lite_model
 from training.export.signatures import write_saved_model
 from training.fit import models, networks
 
@@ -167,3 +168,47 @@ def test_the_process_says_nothing_but_what_is_wrong(version: Path, capfd: pytest
     with conversion_process() as convert, pytest.raises(TrainingError, match=r"^Error parsing message"):
         convert(version)
     assert capfd.readouterr() == ("", "")
+
+
+def test_the_garments_decoders_are_left_to_tensorflow() -> None:
+    """Of their four signatures two are converted; of another model all, by name."""
+    assert converted_signatures(["classify", "float_images", "encoded_images", "serving_default"]) == [
+        "serving_default",
+        "float_images",
+    ]
+    assert converted_signatures(["float_images", "classify"]) == ["classify", "float_images"]
+    assert converted_signatures(iter(["b", "a", "serving_default"])) == ["a", "b", "serving_default"]
+
+
+@pytest.mark.parametrize(
+    ("told", "reason"),
+    [
+        (
+            (
+                "x: 'tf.Igamma' op is neither a custom op nor a flex op\n"
+                "y: 'tf.Bincount' op is neither a custom op nor a flex op\n"
+                "z: 'tf.Igamma' op is neither a custom op nor a flex op"
+            ),
+            "LiteRT has no operation Bincount, Igamma",
+        ),
+        ("\n  \n the first \nthe second", "the first"),
+        ("\n", "no reason was given"),
+        ('a.py:3: error: loc(callsite("x"("y") at "z")): it is too large', "it is too large"),
+        ("error: plain", "error: plain"),
+    ],
+)
+def test_one_line_of_what_the_converter_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: str, reason: str
+) -> None:
+    """The operations that LiteRT lacks, or the first line that says something, without the place in the graph."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise ConverterError(told)
+
+    saved_model = SavedModel()
+    saved_model.meta_graphs.add()
+    (tmp_path / SAVED_MODEL_FILE).write_bytes(saved_model.SerializeToString())
+    monkeypatch.setattr(tf.lite.TFLiteConverter, "from_saved_model", fail)
+    with pytest.raises(TrainingError) as error:
+        write_lite_model(tmp_path)
+    assert str(error.value) == reason

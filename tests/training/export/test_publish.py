@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 from multiprocessing.synchronize import Barrier, Event
@@ -11,7 +12,7 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 
 from fashion_common.layout import version_directories
-from training.errors import TrainingUsageError
+from training.errors import TrainingError, TrainingUsageError
 from training.export.publish import publish, staging_directory
 
 PROCESSES, EACH = 6, 5
@@ -86,6 +87,45 @@ def test_a_number_that_is_taken_in_between_is_passed_over(tmp_path: Path, monkey
         (staging / "saved_model.pb").write_text("ours")
         assert publish(staging, tmp_path) == tmp_path / "3"
     assert (tmp_path / "1" / "saved_model.pb").read_text() == "other"
+
+
+def test_a_version_that_cannot_be_published_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only a number that is taken is passed over; nothing stays behind."""
+    (tmp_path / "4").mkdir()
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "rename", full)
+
+    def export() -> None:
+        with staging_directory(tmp_path) as staging:
+            publish(staging, tmp_path)
+
+    with pytest.raises(TrainingError) as error:
+        export()
+    assert str(error.value) == f"Cannot publish {tmp_path}/5: No space left on device"
+    assert [path.name for path in tmp_path.iterdir()] == ["4"]
+
+
+@pytest.mark.parametrize(
+    ("raised", "reason"), [(OSError(28, "No space left on device"), "No space left on device"), (OSError("odd"), "odd")]
+)
+def test_a_version_that_cannot_be_written_says_why(tmp_path: Path, raised: OSError, reason: str) -> None:
+    """As on a full disk; others may read what is being written."""
+    base = tmp_path / "deep/m"
+    modes: list[int] = []
+
+    def export() -> None:
+        with staging_directory(base) as staging:
+            modes.append(staging.stat().st_mode & 0o777)
+            raise raised
+
+    with pytest.raises(TrainingError) as error:
+        export()
+    assert str(error.value) == f"Cannot write a version under {base}: {reason}"
+    assert type(error.value) is TrainingError
+    assert (modes, list(base.iterdir())) == ([0o755], [])
 
 
 def test_digits_of_another_script_are_no_version(tmp_path: Path) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import keras
@@ -17,6 +18,8 @@ from tests.support.exports import invoke, make_run, manifest, pictures, small_mo
 from tests.support.interrupted import interrupted_after
 from training import runs
 from training.data.dataset import Dataset
+from training.errors import TrainingUsageError
+from training.export.trained import load_run
 from training.fit import models
 from training.fit.evaluate import evaluate
 from training.recipes import resolve
@@ -85,6 +88,53 @@ def test_a_file_that_cannot_be_served_is_asked_wrongly(
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr.startswith(f"Error: {expected.format(path=path)}")
     assert not base.exists()
+
+
+@pytest.mark.parametrize(
+    ("shape", "units", "is_served"), [((28, 28), 10, True), ((28, 28), 2, False), ((28, 28, 1), 10, False)]
+)
+def test_a_run_s_model_maps_images_to_ten_classes(
+    tmp_path: Path, shape: tuple[int, ...], units: int, is_served: bool
+) -> None:
+    """One that does not cannot be served as it is; the record of one that does comes with it."""
+    run = make_run(tmp_path / "run", model=other_model(shape, units))
+    if not is_served:
+        with pytest.raises(TrainingUsageError) as error:
+            load_run(run)
+        assert str(error.value) == (
+            f"{run}/model.keras maps {(None, *shape)} to {(None, units)}: a served model maps (None, 28, 28) to "
+            "(None, 10)"
+        )
+        return
+    trained = load_run(run)
+    assert (trained.source, trained.accuracy, trained.objections) == ("run", 0.88, ())
+    assert [path.name for path in trained.files] == ["model.keras", "model.json", "model.weights.h5", "model.h5"]
+    assert (trained.config, trained.metrics) == (
+        {"recipe": "textbook", "epochs": 5},
+        {"test_accuracy": 0.88, "test_loss": 0.5},
+    )
+    assert trained.data["name"] == "fashion_mnist"
+    (run / "model.h5").unlink()
+    assert len(load_run(run).files) == 3
+
+
+@pytest.mark.parametrize(
+    ("metrics", "objections"),
+    [
+        ({"test_accuracy": 0.2}, ()),
+        ({"test_accuracy": 0.1999}, ["accuracy 0.1999 is that of guessing: train it anew"]),
+        ({"test_accuracy": 0}, ["accuracy 0.0000 is that of guessing: train it anew"]),
+        ({}, ()),
+    ],
+)
+def test_a_run_that_guesses_is_doubted(
+    run: Path, tmp_path: Path, metrics: dict[str, float], objections: Sequence[str]
+) -> None:
+    """Twice what guessing one of ten reaches is not, nor is one that was not measured."""
+    copy = Path(shutil.copytree(run, tmp_path / "copy"))
+    runs.write_json(copy / runs.METRICS, metrics)
+    trained = load_run(copy)
+    assert (trained.objections, trained.accuracy, trained.data) == (objections, metrics.get("test_accuracy"), {})
 
 
 def test_an_interrupted_run_says_how_to_go_on(tmp_path: Path, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ from serving.apis.messages import (
     ClassificationResponse,
     ModelSpec,
     PredictionLog,
+    PredictLog,
     PredictRequest,
     PredictResponse,
 )
@@ -88,6 +89,40 @@ def test_more_records_than_tensorflow_serving_takes_are_refused(tmp_path: Path) 
         write_warmup(tmp_path / "1" / "warmup", "fashion_mnist", warmup_records, list(range(1, 252)))
 
 
+def asking(name: str, size: int) -> list[PredictionLog]:
+    """One request without inputs, of a version whose number is the batch size."""
+    request = PredictRequest(model_spec=ModelSpec(name=name, signature_name="serving_default"))
+    request.model_spec.version.value = size
+    return [PredictionLog(predict_log=PredictLog(request=request))]
+
+
+def test_as_many_records_as_tensorflow_serving_takes_are_written(tmp_path: Path) -> None:
+    """1,000, in their order; one more is told."""
+    path = tmp_path / "assets.extra/warmup"
+    assert write_warmup(path, "m", asking, range(1, 1001)) == 1000
+    versions = [
+        PredictionLog.FromString(record).predict_log.request.model_spec.version.value for record in read_records(path)
+    ]
+    assert versions == list(range(1, 1001))
+    with pytest.raises(TrainingUsageError) as error:
+        write_warmup(path, "m", asking, range(1, 1002))
+    assert str(error.value) == "1001 batch sizes make 1001 warmup requests: TensorFlow Serving takes 1000"
+
+
+def test_the_same_request_for_every_batch_size_is_written_once(tmp_path: Path) -> None:
+    """As of a signature with a fixed number of rows; recordings that are of no use are all named."""
+    path = tmp_path / "assets.extra/warmup"
+    assert write_warmup(path, "m", lambda name, _: asking(name, 1), [1, 2, 8]) == 1
+    assert len(list(read_records(path))) == 1
+    recordings = [write_recording(tmp_path / name, image_log(pictures(1))) for name in "ab"]
+    with pytest.raises(TrainingUsageError) as error:
+        write_warmup(path, "m", asking, [1], recordings)
+    assert str(error.value) == (
+        f"no answered request of the served signatures in {recordings[0]}, {recordings[1]}: "
+        "--warmup-from takes recordings of this model"
+    )
+
+
 def test_the_batch_sizes_are_those_of_the_server_s_configuration() -> None:
     """serving/config/batching.config allows any size up to its greatest, of which 128 are warmed."""
     assert batch_sizes(BATCHING_CONFIG) == [1, 128]
@@ -99,9 +134,14 @@ def test_the_batch_sizes_are_those_of_the_server_s_configuration() -> None:
     [
         ("max_batch_size { value: 32 } num_batch_threads { value: 4 }", [1, 32]),
         ("allowed_batch_sizes: 8 allowed_batch_sizes: 2 max_batch_size { value: 8 }", [2, 8]),
+        ("max_batch_size { value: 128 }", [1, 128]),
+        ("max_batch_size { value: 129 }", [1, 128]),
+        ("max_batch_size { value: 1 }", [1]),
+        ("max_batch_size { value: 4 } a_newer_field: 3", [1, 4]),
+        ("allowed_batch_sizes: 300", [300]),
         ("", [1]),
     ],
-    ids=["any size", "allowed sizes", "nothing"],
+    ids=["any size", "allowed sizes", "128", "129", "1", "newer", "a large size", "nothing"],
 )
 def test_without_allowed_sizes_one_and_the_greatest_are_warmed(tmp_path: Path, text: str, sizes: list[int]) -> None:
     """Any size may come then: the ends are enough."""
@@ -113,6 +153,7 @@ def test_without_allowed_sizes_one_and_the_greatest_are_warmed(tmp_path: Path, t
     ("text", "expected"),
     [
         ("allowed_batch_sizes: many", "is not BatchingParameters in text protobuf: 1:22 : "),
+        ("allowed_batch_sizes: -1", "has the batch size -1: at least 1"),
         ("allowed_batch_sizes: 0", "has the batch size 0: at least 1"),
     ],
 )
