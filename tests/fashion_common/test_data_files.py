@@ -25,10 +25,10 @@ def test_data_lies_in_the_checkout_or_where_the_user_is(tmp_path: Path, monkeypa
     """In the working directory for an installed package."""
     root = Path(__file__).resolve().parents[2]
     monkeypatch.delenv("TFDS_DATA_DIR", raising=False)
+    monkeypatch.chdir(tmp_path)
     assert (checkout(), default_directory()) == (root, root / "data" / "fashion-mnist")
     assert prepared_directory() == root / "data" / "tensorflow_datasets"
     monkeypatch.setattr(data_files, "__file__", str(tmp_path / "site-packages" / "fashion_common" / "x.py"))
-    monkeypatch.chdir(tmp_path)
     assert default_directory() == tmp_path / "data" / "fashion-mnist"
 
 

@@ -48,6 +48,7 @@ def test_an_extra_is_installed_from_the_checkout_or_from_an_index(
 ) -> None:
     """From the checkout where we run from one."""
     root = Path(__file__).resolve().parents[2]
+    monkeypatch.chdir(tmp_path)
     assert install_command("train") == f"pip install -e '{root}[train]'"
     monkeypatch.setattr(installation, "__file__", str(tmp_path / "site-packages" / "fashion_common" / "x.py"))
     assert install_command("train") == "pip install 'fashion-mnist-serving[train]'"

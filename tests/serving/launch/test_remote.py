@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from click.testing import CliRunner, Result
 
 from client.cli import fashion
 from delivery.places import Place
+from fashion_common.installation import install_command
 from fashion_common.labels import labels_writer
 from fashion_common.layout import version_directories
 from fashion_common.running import version_states
@@ -22,7 +24,7 @@ from serving.embedded.flags import Flags
 from serving.embedded.options import model_server_config
 from serving.errors import ServerConfigError
 from serving.launch import remote
-from serving.launch.errors import ServeUsageError
+from serving.launch.errors import LaunchError, ServeUsageError
 from serving.launch.remote import ADDRESS_VARIABLE, detached_puller, following_source, opened, pull_first
 from tests.support.console import FASHION
 from tests.support.keys import key_pair
@@ -182,3 +184,51 @@ def test_a_place_of_this_machine_is_known(tmp_path: Path) -> None:
     """By a path, and by an address."""
     assert Place.of(f"file://{tmp_path}").is_local
     assert os.fspath(tmp_path) == Place.of(str(tmp_path)).path
+
+
+def test_where_versions_of_an_address_come_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A directory of the address's own in the user's cache, whatever password it has; or where it is said."""
+    address = f"file://{tmp_path}/elsewhere/kitchen"
+    monkeypatch.setattr(Path, "home", lambda: tmp_path / "home")
+    places = []
+    for variable, cache in ((str(tmp_path / "cache"), "cache"), ("relative", "home/.cache"), ("", "home/.cache")):
+        monkeypatch.setenv("XDG_CACHE_HOME", variable)
+        puller = opened(address, None)
+        assert puller is not None
+        assert puller.model_base_path.name == "kitchen"
+        directory = puller.model_base_path.parent
+        assert directory.parent == tmp_path / cache / "fashion-serving"
+        assert re.fullmatch("[0-9a-f]{16}", directory.name)
+        places.append(directory.name)
+    assert len(set(places)) == 1
+    assert remote._cache("s3://key:secret@host/m") == remote._cache("s3://host/m") != remote._cache("s3://host/n")
+    named = opened(address, tmp_path / "models")
+    assert named is not None
+    assert named.model_base_path == tmp_path / "models/kitchen"
+
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", no_home)
+    with pytest.raises(LaunchError) as raised:
+        opened(address, None)
+    assert str(raised.value) == "pulled versions have no place, as you have no home directory: --pull-to names one"
+    assert raised.value.exit_code == 1
+
+
+def test_the_texts_of_what_cannot_be_pulled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each with what helps."""
+    with pytest.raises(
+        ServeUsageError, match=r"^--pull-to belongs to an address: --model-base-path s3://bucket/model$"
+    ):
+        opened(str(tmp_path), tmp_path)
+    monkeypatch.setitem(sys.modules, "delivery.pull", None)
+    with pytest.raises(ServeUsageError) as raised:
+        opened("s3://bucket/m", tmp_path)
+    assert str(raised.value) == (
+        "an address for --model-base-path needs the extra [pull] (delivery.pull is not installed): "
+        f"{install_command('pull')}"
+    )
+    pull_first(None)
+    monkeypatch.delenv(ADDRESS_VARIABLE, raising=False)
+    assert detached_puller(str(tmp_path / "m"), ()) is None

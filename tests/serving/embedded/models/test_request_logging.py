@@ -54,7 +54,6 @@ def test_each_model_has_its_own_or_the_flags(tmp_path: Path) -> None:
         (logged("/proc/none/r"), "filename_prefix /proc/none/r cannot be written to: No such file or directory"),
         (logged("/dev/null/r"), "filename_prefix /dev/null/r cannot be written to: File exists"),
         (logged("/dev/null/d/r"), "filename_prefix /dev/null/d/r cannot be written to: Not a directory"),
-        (logged("/d\\0/r"), "filename_prefix /d\0/r cannot be written to: embedded null byte"),
     ],
 )
 def test_what_cannot_be_followed_is_refused(model: ModelConfig, text: str) -> None:
@@ -62,6 +61,12 @@ def test_what_cannot_be_followed_is_refused(model: ModelConfig, text: str) -> No
     with pytest.raises(InvalidArgument) as raised:
         RequestLogs().checked({"m": model}, own=True)
     assert str(raised.value) == text
+
+
+def test_a_place_that_is_no_path() -> None:
+    """It is told as any other that cannot be written to."""
+    with pytest.raises(InvalidArgument, match=r"^filename_prefix /d\x00/r cannot be written to: .*embedded null "):
+        RequestLogs().checked({"m": logged("/d\\0/r")}, own=True)
 
 
 def test_a_directory_that_may_not_be_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
