@@ -284,6 +284,14 @@ def test_slower_answers_than_allowed_go_back(server: SimulatedServer, clock: Clo
     assert "went from" not in done.stdout
 
 
+def test_answers_as_slow_as_allowed_stay(server: SimulatedServer, clock: Clock) -> None:
+    """15 ms are half as long again as 10."""
+    clock.after(6, lambda: setattr(server, "metrics", METRICS.format(ok=200, failed=0, microseconds=2.5e6)))
+    done = promote(watch=5)
+    assert (done.exit_code, done.stdout.splitlines()[-1]) == (0, "stable went from 2 to 3")
+    assert done.stderr.splitlines()[-1] == "100 requests, 0.0% failed, 15.00 ms on average"
+
+
 def test_ctrl_c_ends_the_watch_alone(base: Path, server: SimulatedServer, clock: Clock) -> None:
     """The version stays, and nothing is told of requests."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from pathlib import Path
 
 import pytest
@@ -51,7 +52,7 @@ def test_the_last_line_of_a_process_that_fails_is_the_reason(tmp_path: Path, mon
     )
     (tmp_path / "silent.py").write_text("import os\nos._exit(7)\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setattr(step_process, "module_command", lambda module: ["python", f"{module}.py"])
+    monkeypatch.setattr(step_process, "module_command", lambda module: [sys.executable, f"{module}.py"])
     with step_process.step_process("told", SelfTestError) as run, pytest.raises(SelfTestError) as error:
         run(Path("models/3"))
     assert str(error.value) == f"{tmp_path}/models/3"
@@ -71,7 +72,7 @@ def test_the_last_line_of_a_process_that_ends_well_is_the_result(
         "print(json.dumps([input(), os.environ['TF_CPP_MIN_LOG_LEVEL'], os.environ['PYTHONWARNINGS']]))\n"
     )
     (tmp_path / "good.py").write_text(program)
-    monkeypatch.setattr(step_process, "module_command", lambda module: ["python", f"{tmp_path}/{module}.py"])
+    monkeypatch.setattr(step_process, "module_command", lambda module: [sys.executable, f"{tmp_path}/{module}.py"])
     with step_process.step_process("good", TrainingError) as run:
         assert run(tmp_path) == [str(tmp_path), "3", "ignore"]
     with step_process.step_process("good", TrainingError):
