@@ -151,10 +151,10 @@ def test_as_many_streaming_calls_as_there_may_be() -> None:
 class Sized:
     """Methods that note what each call takes, of a server with a budget."""
 
-    def __init__(self) -> None:
+    def __init__(self, budget: int = 0) -> None:
         self.sizes: list[int] = []
         self.calls: list[Call] = []
-        self.budget = Budget(0, lambda: 0.0)
+        self.budget = Budget(budget, lambda: 0.0)
 
         async def one(request: StringValue, call: Call) -> Message:
             self.sizes.append(call.size)
@@ -206,6 +206,15 @@ def test_a_streaming_call_takes_eight_kibibytes_and_each_large_message_while_it_
     (call,) = port.calls
     assert call.operation == Operation("GRPC", "All", FOR_ANYONE, measured=False, counts=False)
     assert call.model == "all"
+
+
+def test_a_large_message_of_a_streaming_call_that_does_not_fit_is_refused() -> None:
+    """A small one is answered though nothing is left but what its call takes."""
+    port = Sized(budget=100 + 8192)
+    port.ask(PATHS[1], StringValue(value="x" * 10_000).SerializeToString())
+    with pytest.raises(ResourceExhausted, match="--max_bytes_in_flight is 8292"):
+        port.ask(PATHS[1], StringValue(value="x" * 200_000).SerializeToString())
+    assert port.budget.used == 0
 
 
 @pytest.mark.parametrize("size", [LARGE_BYTES, LARGE_BYTES + 1])
