@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -21,6 +19,7 @@ from serving.embedded.observe.calls import Interceptor
 from serving.embedded.offload import Offload
 from serving.embedded.workers.sockets import Port
 from serving.errors import ServerConfigError
+from tests.support.event_loops import run
 from tests.support.http2_peer import PREFACE, call, settings
 
 GREETING = PREFACE + settings()
@@ -43,18 +42,6 @@ async def answered(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
         more = await asyncio.wait_for(reader.read(4096), 10)
         assert more
         data += more
-
-
-def run(work: Coroutine[Any, Any, None]) -> None:
-    """Runs it in a loop that fails the test when anything in it raised."""
-    errors: list[object] = []
-
-    async def watched() -> None:
-        asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
-        await work
-
-    asyncio.run(watched())
-    assert errors == []
 
 
 def test_a_port_and_its_unix_sockets_answer_and_end_together(tmp_path: Path) -> None:

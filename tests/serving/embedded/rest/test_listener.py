@@ -6,8 +6,6 @@ import asyncio
 import gc
 import re
 import weakref
-from collections.abc import Coroutine
-from typing import Any
 
 import pytest
 
@@ -23,6 +21,7 @@ from serving.embedded.rest.application import RestApplication
 from serving.embedded.rest.listener import RestListener
 from serving.embedded.rest.routes import Reply, Request, Route
 from serving.embedded.workers.sockets import Port
+from tests.support.event_loops import run
 from tests.support.http1_server import request
 
 Client = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -67,18 +66,6 @@ async def told(client: Client) -> bytes:
         return await asyncio.wait_for(reader.read(), 10)
     finally:
         writer.close()
-
-
-def run(work: Coroutine[Any, Any, None]) -> None:
-    """Runs it in a loop that fails the test when anything in it raised."""
-    errors: list[object] = []
-
-    async def watched() -> None:
-        asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
-        await work
-
-    asyncio.run(watched())
-    assert errors == []
 
 
 def test_a_port_that_stops_answers_what_has_arrived() -> None:

@@ -8,7 +8,6 @@ import logging
 import socket
 import ssl
 import time
-from collections.abc import Callable, Coroutine
 from typing import Any, cast
 
 import pytest
@@ -18,6 +17,7 @@ from serving.embedded.workers import acceptor
 from serving.embedded.workers.acceptor import Acceptor, drain
 from serving.embedded.workers.handshakes import Handshakes
 from serving.embedded.workers.sockets import Port
+from tests.support.event_loops import run, until
 
 
 class Protocol(asyncio.Protocol):
@@ -49,28 +49,6 @@ def listener(*errors: OSError) -> socket.socket:
         failing = Failing(fileno=plain.detach())
     failing.errors = list(errors)
     return failing
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Waits until something holds."""
-
-    async def hold() -> None:
-        while not condition():
-            await asyncio.sleep(0.001)
-
-    await asyncio.wait_for(hold(), 10)
-
-
-def run(work: Coroutine[Any, Any, None]) -> None:
-    """Runs it in a loop that fails the test when anything in it raised."""
-    errors: list[object] = []
-
-    async def watched() -> None:
-        asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
-        await work
-
-    asyncio.run(watched())
-    assert errors == []
 
 
 def test_each_connection_has_a_protocol_of_its_own() -> None:

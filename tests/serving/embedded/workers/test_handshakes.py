@@ -7,8 +7,7 @@ import logging
 import socket
 import ssl
 import time
-from collections.abc import Callable, Coroutine
-from typing import Any, cast
+from typing import cast
 
 import pytest
 import trustme
@@ -16,6 +15,7 @@ import trustme
 from serving.embedded.admission.connections import Connections, Seat
 from serving.embedded.workers import handshakes
 from serving.embedded.workers.handshakes import Handshakes
+from tests.support.event_loops import run, until
 
 
 @pytest.fixture(scope="module")
@@ -63,16 +63,6 @@ class Bench:
         return self._context
 
 
-async def until(condition: Callable[[], object]) -> None:
-    """Waits until something holds."""
-
-    async def hold() -> None:
-        while not condition():
-            await asyncio.sleep(0.001)
-
-    await asyncio.wait_for(hold(), 10)
-
-
 async def is_hung_up_on(client: socket.socket) -> bool:
     """Whether the server closes a connection; what it says before is passed over."""
     try:
@@ -81,18 +71,6 @@ async def is_hung_up_on(client: socket.socket) -> bool:
     except ConnectionResetError:
         pass
     return True
-
-
-def run(work: Coroutine[Any, Any, None]) -> None:
-    """Runs it in a loop that fails the test when anything in it raised."""
-    errors: list[object] = []
-
-    async def watched() -> None:
-        asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
-        await work
-
-    asyncio.run(watched())
-    assert errors == []
 
 
 def test_a_connection_keeps_its_seat_from_its_beginning(tls: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
