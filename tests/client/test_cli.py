@@ -234,28 +234,6 @@ def test_an_error_is_a_line_and_an_exit_code(
     assert result.stderr.endswith(text) if is_traced else result.stderr == text
 
 
-@pytest.mark.parametrize(
-    ("module", "text"),
-    [
-        ("starlette.applications", "fashion web needs the extra [web] (starlette.applications is not installed): pip "),
-        (
-            "client.web.server",
-            "unforeseen ModuleNotFoundError: import of client.web.server halted; None in sys.modules",
-        ),
-    ],
-)
-def test_only_a_foreign_module_that_is_missing_is_an_extras(
-    monkeypatch: pytest.MonkeyPatch, module: str, text: str
-) -> None:
-    """One of our own is a mistake of ours."""
-    for name in ("client.web.server", "client.web.application"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    monkeypatch.setitem(sys.modules, module, None)
-    result = CliRunner().invoke(fashion, ["web", "--port", "0", "--server", "grpc://127.0.0.1:1"])
-    assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr.startswith(f"Error: {text}")
-
-
 @pytest.mark.parametrize("option", ["-h", "--help"])
 def test_help_is_short_or_long(option: str) -> None:
     """Of the group and of a command."""
