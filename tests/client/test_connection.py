@@ -21,6 +21,7 @@ from client.transports.retry import RoundRobin
 from client.transports.security import Security
 from client.types import Metadata, ModelSpec, Prediction, Signature, TensorInfo
 from serving.apis.messages import PredictRequest
+from tests.support.clocks import Clock
 
 _ZEROS = np.zeros((28, 28), np.uint8)
 
@@ -199,19 +200,9 @@ def test_a_pause_lasts_between_half_of_its_longest_and_all_of_it() -> None:
     assert 0.095 < pauses[-1] <= 0.1
 
 
-class _Clock:
-    """Seconds that pass only where they are said to."""
-
-    now = 1000.0
-
-    def monotonic(self) -> float:
-        """The time."""
-        return self.now
-
-
 def test_the_last_attempt_may_begin_at_the_very_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     """A pause that ends with it is made, a longer one is an error at once; an attempt has a millisecond in any case."""
-    clock = _Clock()
+    clock = Clock()
     monkeypatch.setattr(retry, "time", clock)
     gone = server_error("UNAVAILABLE", "gone")
     for left, is_in_time in ((0.0, True), (-0.001, False)):
@@ -228,7 +219,7 @@ def test_the_last_attempt_may_begin_at_the_very_deadline(monkeypatch: pytest.Mon
 
 def test_a_hung_server_is_asked_last_for_half_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     """The next one is asked without a pause; then each has its turn again."""
-    clock = _Clock()
+    clock = Clock()
     monkeypatch.setattr(retry, "time", clock)
     hung, live = FakeTransport(), FakeTransport()
     round_robin = RoundRobin([hung, live])

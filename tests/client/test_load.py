@@ -16,22 +16,11 @@ from client import load
 from client.errors import ClientUsageError, ServerError, server_error
 from client.limits import MAX_RATE
 from client.load import closed_loop, constant, open_loop, poisson
+from tests.support.clocks import Clock
 
 
-class Clock:
-    """Time that passes only where it is said to: for loops of one sender."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def perf_counter(self) -> float:
-        """The time, in seconds."""
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        """Passes so many seconds."""
-        # A pause that a float cannot hold takes time all the same.
-        self.now = max(self.now + seconds, math.nextafter(self.now, math.inf))
+class Sender(Clock):
+    """For loops of one sender."""
 
     def request(self, seconds: float, code: str = "") -> Callable[[], int]:
         """A request of two images that is answered after some seconds."""
@@ -48,17 +37,17 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The clock that the loops go by."""
-    clock = Clock()
+    clock = Sender()
     monkeypatch.setattr(load, "time", clock)
     return clock
 
 
-def test_a_closed_loop_sends_the_next_request_when_it_has_the_last_answer(clock: Clock) -> None:
+def test_a_closed_loop_sends_the_next_request_when_it_has_the_last_answer(clock: Sender) -> None:
     """What begins in the warm-up does not count; what begins before the end is waited for."""
     calls: list[float] = []
 
     def request() -> int:
-        calls.append(clock.now - 1000)
+        calls.append(clock.now - 1024)
         return clock.request(4)()
 
     result = closed_loop(repeat(request), concurrency=1, duration=10, warm_up=10)
@@ -66,20 +55,20 @@ def test_a_closed_loop_sends_the_next_request_when_it_has_the_last_answer(clock:
     assert (list(result.latencies), result.seconds, result.images, result.pace) == ([4, 4], 10, 4, None)
 
 
-def test_a_closed_loop_ends_with_its_requests(clock: Clock) -> None:
+def test_a_closed_loop_ends_with_its_requests(clock: Sender) -> None:
     """Without a duration."""
     result = closed_loop([clock.request(seconds) for seconds in (1, 2, 3)], concurrency=1)
     assert (list(result.latencies), result.seconds) == ([1, 2, 3], 6)
 
 
-def test_a_dead_server_is_no_busy_loop(clock: Clock) -> None:
+def test_a_dead_server_is_no_busy_loop(clock: Sender) -> None:
     """A hundred errors a second and sender; those of the warm-up do not count."""
     result = closed_loop(repeat(clock.request(0, "UNAVAILABLE")), concurrency=1, duration=1, warm_up=1)
     assert 99 <= result.errors["UNAVAILABLE"] <= 101
     assert (list(result.latencies), result.images) == ([], 0)
 
 
-def test_latency_counts_from_when_a_request_was_due(clock: Clock) -> None:
+def test_latency_counts_from_when_a_request_was_due(clock: Sender) -> None:
     """A server that stalls for five seconds once makes those wait that are due meanwhile, one second less each.
 
     Counted from when it was sent, each of them would have taken a tenth of a second.
@@ -94,7 +83,7 @@ def test_latency_counts_from_when_a_request_was_due(clock: Clock) -> None:
     assert result.pace.is_kept
 
 
-def test_what_was_due_and_not_sent_at_the_end_is_counted(clock: Clock) -> None:
+def test_what_was_due_and_not_sent_at_the_end_is_counted(clock: Sender) -> None:
     """Three senders' worth of requests to one: the loop ends with its duration, and the answer that is under way."""
     result = open_loop(zip(constant(3), repeat(clock.request(1)), strict=False), concurrency=1, duration=10)
     assert list(result.latencies) == pytest.approx([1 + 2 * count / 3 for count in range(10)])
@@ -105,7 +94,7 @@ def test_what_was_due_and_not_sent_at_the_end_is_counted(clock: Clock) -> None:
     assert not result.pace.is_kept
 
 
-def test_the_seconds_of_an_open_loop_are_its_duration(clock: Clock) -> None:
+def test_the_seconds_of_an_open_loop_are_its_duration(clock: Sender) -> None:
     """Also where the last request of it is due, and answered, before the end."""
     result = open_loop(zip(constant(0.3), repeat(clock.request(0)), strict=False), concurrency=1, duration=10)
     assert (len(result.latencies), result.seconds) == (3, 10)
@@ -113,7 +102,7 @@ def test_the_seconds_of_an_open_loop_are_its_duration(clock: Clock) -> None:
     assert (result.pace.rate_due, result.pace.rate_reached) == (0.3, 0.3)
 
 
-def test_a_schedule_that_takes_longer_than_it_should_is_told(clock: Clock) -> None:
+def test_a_schedule_that_takes_longer_than_it_should_is_told(clock: Sender) -> None:
     """All are sent, at a third of the rate."""
     requests = [clock.request(1)] * 30
     pace = open_loop(zip(constant(3), requests, strict=False), concurrency=1).pace
@@ -123,7 +112,7 @@ def test_a_schedule_that_takes_longer_than_it_should_is_told(clock: Clock) -> No
     assert not pace.is_kept
 
 
-def test_the_warm_up_of_an_open_loop_leaves_no_queue(clock: Clock) -> None:
+def test_the_warm_up_of_an_open_loop_leaves_no_queue(clock: Sender) -> None:
     """What was due in it and not sent is passed over; what is due at its very end belongs to it."""
     dues: list[float] = []
 
@@ -167,7 +156,7 @@ def test_senders_that_are_free_send_while_others_wait() -> None:
     assert (len(result.latencies), result.images) == (2, 3)
 
 
-def test_errors_keep_to_the_schedule(clock: Clock) -> None:
+def test_errors_keep_to_the_schedule(clock: Sender) -> None:
     """No pause after them, as a closed loop has: the next request is due when it is due."""
     result = open_loop(
         zip(constant(200), repeat(clock.request(0, "UNAVAILABLE")), strict=False), concurrency=1, duration=1
@@ -244,7 +233,7 @@ def test_errors_are_counted_by_code() -> None:
     assert isinstance(server_error("NOT_FOUND", ""), ServerError)
 
 
-def test_a_loop_takes_a_millisecond_at_least(clock: Clock) -> None:
+def test_a_loop_takes_a_millisecond_at_least(clock: Sender) -> None:
     """What took no time has a rate all the same."""
     assert closed_loop([clock.request(0)], concurrency=1).seconds == 0.001
     result = open_loop([(0.0005, clock.request(0))], concurrency=1)
@@ -255,7 +244,7 @@ def test_a_loop_takes_a_millisecond_at_least(clock: Clock) -> None:
     assert (nothing.seconds, list(nothing.latencies), nothing.images, nothing.pace) == (0.001, [], 0, None)
 
 
-def test_a_request_without_an_answer_does_not_keep_the_program(clock: Clock) -> None:
+def test_a_request_without_an_answer_does_not_keep_the_program(clock: Sender) -> None:
     """Its thread ends with it."""
     daemons: list[bool] = []
 
@@ -267,7 +256,7 @@ def test_a_request_without_an_answer_does_not_keep_the_program(clock: Clock) -> 
     assert daemons == [True] * 3
 
 
-def test_what_is_due_at_the_very_end_is_sent(clock: Clock) -> None:
+def test_what_is_due_at_the_very_end_is_sent(clock: Sender) -> None:
     """And what is due at the end of the warm-up does not count; a request that is due now is not queued."""
     result = open_loop(((due, clock.request(0)) for due in (1, 2, 3, 4, 5)), concurrency=1, duration=2, warm_up=2)
     assert result.pace

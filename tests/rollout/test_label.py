@@ -22,7 +22,7 @@ from fashion_common.labels import read_labels
 from serving.apis.messages import ModelServerConfig
 from tests.support.detached import DetachedServer, detached_server
 from tests.support.live import KITCHEN, wait_until
-from tests.support.simulated_servers import Clock, simulated_server
+from tests.support.simulated_servers import PlannedClock, simulated_server
 
 
 @pytest.fixture
@@ -253,7 +253,7 @@ def test_servers_have_half_a_minute_by_default(
     """--wait says another number of seconds, 0 or more."""
     if command == ["rollback"]:
         invoke("label", "stable=7")
-    monkeypatch.setattr("rollout.move.time", Clock())
+    monkeypatch.setattr("rollout.move.time", PlannedClock())
     with simulated_server(base) as server:
         server.labels = {"stable": 5}
         for options, text in (([], "30"), (["--wait", "0.5"], "0.5")):

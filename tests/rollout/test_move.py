@@ -11,7 +11,7 @@ import pytest
 from fashion_common.labels import LABELS_FILE, labels_writer, read_labels
 from rollout.errors import RolloutError, RolloutUsageError
 from rollout.move import changed, move_labels, previous, versions_there, wait_until_loaded
-from tests.support.simulated_servers import Clock, SimulatedServer, simulated_server
+from tests.support.simulated_servers import PlannedClock, SimulatedServer, simulated_server
 
 POLL = 0.2
 
@@ -33,9 +33,9 @@ def server(base: Path) -> Iterator[SimulatedServer]:
 
 
 @pytest.fixture(autouse=True)
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+def clock(monkeypatch: pytest.MonkeyPatch) -> PlannedClock:
     """The one that is waited by."""
-    clock = Clock()
+    clock = PlannedClock()
     monkeypatch.setattr("rollout.move.time", clock)
     return clock
 
@@ -45,7 +45,7 @@ def history(base: Path) -> list[tuple[object, ...]]:
     return [tuple(move)[1:] for move in read_labels(base).history]
 
 
-def test_a_move_is_written_down_with_what_speaks_for_it(base: Path, clock: Clock) -> None:
+def test_a_move_is_written_down_with_what_speaks_for_it(base: Path, clock: PlannedClock) -> None:
     """Without servers nothing is waited for; what is as it should be already is no move."""
     evidence = {"agreement": 1.0}
     versions = {"stable": 7, "blue": 1, "canary": 7}
@@ -79,7 +79,7 @@ def test_what_changes_is_what_is_named_otherwise(base: Path) -> None:
     assert changed(read_labels(base), versions, base) == {"blue": 7, "canary": 7}
 
 
-def test_every_server_has_to_answer_by_it(base: Path, server: SimulatedServer, clock: Clock) -> None:
+def test_every_server_has_to_answer_by_it(base: Path, server: SimulatedServer, clock: PlannedClock) -> None:
     """Each is told once, when it does; looks are a fifth of a second apart."""
     told: list[str] = []
     with simulated_server(base, 8501) as other:
@@ -103,7 +103,7 @@ def test_a_label_that_returns_to_its_version_by_default_is_waited_for_too(base: 
     assert read_labels(base).moved == {}
 
 
-def test_a_server_that_ends_meanwhile_need_not_follow(base: Path, clock: Clock) -> None:
+def test_a_server_that_ends_meanwhile_need_not_follow(base: Path, clock: PlannedClock) -> None:
     """It is not waited for any longer."""
     server = simulated_server(base)
     server.__enter__().labels = {}
@@ -113,7 +113,9 @@ def test_a_server_that_ends_meanwhile_need_not_follow(base: Path, clock: Clock) 
     assert read_labels(base).moved == {"stable": 1}
 
 
-def test_a_label_is_put_back_where_a_server_does_not_follow(base: Path, server: SimulatedServer, clock: Clock) -> None:
+def test_a_label_is_put_back_where_a_server_does_not_follow(
+    base: Path, server: SimulatedServer, clock: PlannedClock
+) -> None:
     """Once its seconds have passed, and not at the instant; what was seen is in the history."""
     server.labels = {"stable": 2}
     clock.now = 0.0
@@ -145,7 +147,7 @@ def test_a_server_that_lags_is_told_though_nothing_moved(base: Path, server: Sim
 
 
 def test_a_label_is_put_back_where_its_version_cannot_be_loaded(
-    base: Path, server: SimulatedServer, clock: Clock
+    base: Path, server: SimulatedServer, clock: PlannedClock
 ) -> None:
     """At once; a version that was unloaded well, or another one's failure, is no reason."""
     server.labels = {"stable": 2}
@@ -160,7 +162,9 @@ def test_a_label_is_put_back_where_its_version_cannot_be_loaded(
     assert clock.slept == [POLL] * 2
 
 
-def test_a_version_that_still_tries_to_load_is_waited_for(base: Path, server: SimulatedServer, clock: Clock) -> None:
+def test_a_version_that_still_tries_to_load_is_waited_for(
+    base: Path, server: SimulatedServer, clock: PlannedClock
+) -> None:
     """An error counts at its end only."""
     server.labels = {"stable": 2}
     server.states[1] = "LOADING"
@@ -185,7 +189,7 @@ def test_whatever_ends_the_wait_puts_the_label_back(base: Path, error: BaseExcep
 
 
 def test_a_new_version_is_waited_for_until_every_server_has_it(
-    base: Path, server: SimulatedServer, clock: Clock
+    base: Path, server: SimulatedServer, clock: PlannedClock
 ) -> None:
     """Without servers, or where all have it, not at all."""
     wait_until_loaded(base, 7, 0)
@@ -197,7 +201,7 @@ def test_a_new_version_is_waited_for_until_every_server_has_it(
     assert clock.slept == [POLL] * 4
 
 
-def test_a_new_version_that_is_not_loaded_in_time(base: Path, server: SimulatedServer, clock: Clock) -> None:
+def test_a_new_version_that_is_not_loaded_in_time(base: Path, server: SimulatedServer, clock: PlannedClock) -> None:
     """Its state is told, or how a server is made to load it; the last instant is still in time."""
     server.states[7] = "LOADING"
     clock.now = 0.0
@@ -213,7 +217,7 @@ def test_a_new_version_that_is_not_loaded_in_time(base: Path, server: SimulatedS
     )
 
 
-def test_a_new_version_that_cannot_be_loaded(base: Path, server: SimulatedServer, clock: Clock) -> None:
+def test_a_new_version_that_cannot_be_loaded(base: Path, server: SimulatedServer, clock: PlannedClock) -> None:
     """The first server's reason, at once."""
     server.states[7] = "END"
     server.errors[7] = "no graph"

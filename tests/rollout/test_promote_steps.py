@@ -16,7 +16,7 @@ from fashion_common.labels import labels_writer, read_labels
 from rollout import watch as watch_module
 from rollout.errors import RolloutUsageError
 from rollout.evidence import given_evidence
-from tests.support.simulated_servers import Clock, SimulatedServer, simulated_server
+from tests.support.simulated_servers import PlannedClock, SimulatedServer, simulated_server
 
 METRICS = """
 :tensorflow:serving:request_count{{model_name="m",status="OK"}} {ok}
@@ -37,9 +37,9 @@ def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+def clock(monkeypatch: pytest.MonkeyPatch) -> PlannedClock:
     """The one that is waited by."""
-    clock = Clock()
+    clock = PlannedClock()
     monkeypatch.setattr("rollout.move.time", clock)
     monkeypatch.setattr("rollout.watch.time", clock)
     return clock
@@ -218,7 +218,7 @@ def test_a_forced_dry_run_moves_nothing(base: Path) -> None:
 
 @pytest.mark.parametrize(("watch", "looked"), [(4, 4.0), (None, 10.0), (25, 10.0)])
 def test_what_is_usual_is_looked_at_before(
-    base: Path, server: SimulatedServer, clock: Clock, watch: float | None, looked: float
+    base: Path, server: SimulatedServer, clock: PlannedClock, watch: float | None, looked: float
 ) -> None:
     """For ten seconds, or for as long as it is watched; half a minute by default."""
     done = promote(watch=watch)
@@ -231,7 +231,7 @@ def test_what_is_usual_is_looked_at_before(
     ]
 
 
-def test_requests_of_the_watch_are_counted(base: Path, server: SimulatedServer, clock: Clock) -> None:
+def test_requests_of_the_watch_are_counted(base: Path, server: SimulatedServer, clock: PlannedClock) -> None:
     """Not those of before; the rate of errors and the mean are told."""
     clock.after(5, lambda: setattr(server, "metrics", METRICS.format(ok=120, failed=10, microseconds=2e6)))
     clock.after(12, lambda: setattr(server, "metrics", METRICS.format(ok=310, failed=20, microseconds=4e6)))
@@ -253,7 +253,9 @@ def config(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_version_that_breaks_goes_back(base: Path, server: SimulatedServer, clock: Clock, config: Path) -> None:
+def test_a_version_that_breaks_goes_back(
+    base: Path, server: SimulatedServer, clock: PlannedClock, config: Path
+) -> None:
     """With the reason, in the history too; a models.config follows, and is told of twice."""
     server.metrics = METRICS.format(ok=100, failed=0, microseconds=1e6)
     clock.after(6, lambda: setattr(server, "metrics", METRICS.format(ok=150, failed=50, microseconds=1.5e6)))
@@ -272,7 +274,7 @@ def test_a_version_that_breaks_goes_back(base: Path, server: SimulatedServer, cl
     assert 'key: "stable"\n      value: 2\n' in config.read_text()
 
 
-def test_slower_answers_than_allowed_go_back(server: SimulatedServer, clock: Clock) -> None:
+def test_slower_answers_than_allowed_go_back(server: SimulatedServer, clock: PlannedClock) -> None:
     """By the ratio that the evidence is held to as well."""
     clock.after(6, lambda: setattr(server, "metrics", METRICS.format(ok=200, failed=0, microseconds=2.75e6)))
     done = promote(watch=5)
@@ -284,7 +286,7 @@ def test_slower_answers_than_allowed_go_back(server: SimulatedServer, clock: Clo
     assert "went from" not in done.stdout
 
 
-def test_answers_as_slow_as_allowed_stay(server: SimulatedServer, clock: Clock) -> None:
+def test_answers_as_slow_as_allowed_stay(server: SimulatedServer, clock: PlannedClock) -> None:
     """15 ms are half as long again as 10."""
     clock.after(6, lambda: setattr(server, "metrics", METRICS.format(ok=200, failed=0, microseconds=2.5e6)))
     done = promote(watch=5)
@@ -292,7 +294,7 @@ def test_answers_as_slow_as_allowed_stay(server: SimulatedServer, clock: Clock) 
     assert done.stderr.splitlines()[-1] == "100 requests, 0.0% failed, 15.00 ms on average"
 
 
-def test_ctrl_c_ends_the_watch_alone(base: Path, server: SimulatedServer, clock: Clock) -> None:
+def test_ctrl_c_ends_the_watch_alone(base: Path, server: SimulatedServer, clock: PlannedClock) -> None:
     """The version stays, and nothing is told of requests."""
 
     def interrupt() -> None:
@@ -307,7 +309,7 @@ def test_ctrl_c_ends_the_watch_alone(base: Path, server: SimulatedServer, clock:
     assert server.url in done.stderr
 
 
-def test_a_server_that_has_not_loaded_the_version_is_waited_for(server: SimulatedServer, clock: Clock) -> None:
+def test_a_server_that_has_not_loaded_the_version_is_waited_for(server: SimulatedServer, clock: PlannedClock) -> None:
     """As long as --wait says, half a minute by default; nothing moves then."""
     server.states[3] = "LOADING"
     done = promote()
@@ -381,7 +383,7 @@ def watched(base: Path, seconds: float, **options: Any) -> tuple[str, watch_modu
     )
 
 
-def test_a_watch_looks_every_second_and_at_its_end(base: Path, clock: Clock) -> None:
+def test_a_watch_looks_every_second_and_at_its_end(base: Path, clock: PlannedClock) -> None:
     """The last pause is what is left."""
     assert watched(base, 2.5) == ("", watch_module.Counts())
     assert clock.slept == [1.0, 1.0, 0.5, 0.0]

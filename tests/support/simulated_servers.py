@@ -13,25 +13,20 @@ from fashion_common.installation import state_directory
 from fashion_common.labels import read_labels
 from fashion_common.layout import version_directories
 from fashion_common.running import RunningServer, recorded
+from tests.support.clocks import Clock
 from tests.support.status_servers import http_server
 
 
-class Clock:
-    """Stands in for the module `time`: sleeping takes no time, and does what is planned for then."""
+class PlannedClock(Clock):
+    """Sleeping also does what is planned for then."""
 
     def __init__(self) -> None:
-        self.now = 1000.0
-        self.slept: list[float] = []
+        super().__init__()
         self._plans: list[tuple[float, Callable[[], object]]] = []
-
-    def monotonic(self) -> float:
-        """Seconds."""
-        return self.now
 
     def sleep(self, seconds: float) -> None:
         """They pass."""
-        self.slept.append(seconds)
-        self.now += seconds
+        super().sleep(seconds)
         due = [plan for plan in self._plans if plan[0] <= self.now + 1e-9]
         self._plans = [plan for plan in self._plans if plan not in due]
         for _, act in due:

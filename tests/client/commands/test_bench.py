@@ -19,6 +19,7 @@ from client.errors import server_error
 from client.transports.fake import FakeTransport
 from client.types import Call, Metadata, ModelSpec, Output, Signature, TensorInfo
 from tests.support.client_commands import APIS, NOBODY, answering, run
+from tests.support.clocks import Clock
 from tests.support.road import Road
 
 
@@ -143,25 +144,10 @@ def test_any_model_is_measured(any_models: dict[str, str], tmp_path: Path, api: 
     assert "x: expected INPUT=SIZE,SIZE,..., such as x=8,224,224,3" in wrong.stderr
 
 
-class _Clock:
-    """Seconds that pass only while a request is under way, or by sleeping."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def perf_counter(self) -> float:
-        """The time."""
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        """Passes so many seconds."""
-        self.now += seconds
-
-
 class _Timed(FakeTransport):
     """Takes four seconds for each request of a signature that takes `info`."""
 
-    def __init__(self, clock: _Clock, name: str = "serving_default", info: TensorInfo | None = None) -> None:
+    def __init__(self, clock: Clock, name: str = "serving_default", info: TensorInfo | None = None) -> None:
         super().__init__()
         self.clock = clock
         if info is not None:
@@ -176,9 +162,9 @@ class _Timed(FakeTransport):
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> _Clock:
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The clock that the loops go by."""
-    clock = _Clock()
+    clock = Clock()
     monkeypatch.setattr("client.load.time", clock)
     return clock
 
@@ -186,7 +172,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> _Clock:
 _QUICK = ("--concurrency", 1, "--warm-up", 10, "--duration", 10)
 
 
-def test_a_closed_loop_is_four_lines_or_an_object(clock: _Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_closed_loop_is_four_lines_or_an_object(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three images a request; the first request of all and those of the warm-up do not count."""
     transport, asked = _Timed(clock), list[dict[str, Any]]()
     fashion_command = answering(monkeypatch, transport, asked=asked)
@@ -217,7 +203,7 @@ def test_a_closed_loop_is_four_lines_or_an_object(clock: _Clock, monkeypatch: py
     ) + "\n"  # fmt: skip
 
 
-def test_an_open_loop_has_its_rate(clock: _Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_open_loop_has_its_rate(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is due every two seconds is sent every four; errors are the exit code."""
     transport = _Timed(clock)
     fashion_command = answering(monkeypatch, transport)
@@ -263,7 +249,7 @@ def test_an_open_loop_has_its_rate(clock: _Clock, monkeypatch: pytest.MonkeyPatc
     ],
 )
 def test_what_is_measured_is_called_what_it_is(
-    clock: _Clock,
+    clock: Clock,
     monkeypatch: pytest.MonkeyPatch,
     name: str,
     info: TensorInfo,
@@ -281,7 +267,7 @@ def test_what_is_measured_is_called_what_it_is(
     assert {call.signature_name for call in transport.asked} == {name}
 
 
-def test_a_files_rows_are_sent_in_turn(clock: _Clock, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_files_rows_are_sent_in_turn(clock: Clock, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """In batches, again and again; the last of them may be smaller."""
     np.save(tmp_path / "rows.npy", np.arange(5, dtype=np.float32)[:, None])
     transport = _Timed(clock, info=TensorInfo("DT_FLOAT", (-1, 1)))
@@ -303,7 +289,7 @@ def test_a_files_rows_are_sent_in_turn(clock: _Clock, monkeypatch: pytest.Monkey
     ],
 )
 def test_a_figure_says_what_was_measured(
-    clock: _Clock, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, options: tuple[object, ...], title: str
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, options: tuple[object, ...], title: str
 ) -> None:
     """The rate, the requests in flight, and what one holds."""
     result = answering(monkeypatch, _Timed(clock))("bench", *_QUICK, *options, "--save-figure", tmp_path / "a.svg")

@@ -23,6 +23,7 @@ from client.transports.fake import FakeTransport
 from client.types import Call, Metadata, ModelSpec, Output, Signature, TensorInfo, VersionStatus
 from fashion_common.served_model import SIGNATURES
 from tests.support.client_commands import APIS, NOBODY, answering, run
+from tests.support.clocks import Clock
 from tests.support.road import Road
 from tests.support.status_servers import grpc_server, http_server
 
@@ -177,21 +178,10 @@ def test_each_fault_has_its_diagnosis_and_other_commands_say_the_same(
     assert fix.format(**ports) in result.stderr
 
 
-class _Clock:
-    """Seconds that pass only while a request is under way."""
-
-    def __init__(self) -> None:
-        self.now = 5.0
-
-    def perf_counter(self) -> float:
-        """The time."""
-        return self.now
-
-
 class _Timed(FakeTransport):
     """Takes so many seconds for each request in turn."""
 
-    def __init__(self, clock: _Clock, *seconds: float) -> None:
+    def __init__(self, clock: Clock, *seconds: float) -> None:
         super().__init__()
         self.clock = clock
         self.seconds = seconds
@@ -204,7 +194,7 @@ class _Timed(FakeTransport):
 
 def test_each_check_is_a_line_or_an_object(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its mark, its name, what it saw, and below it the fix; the middle of twenty requests after the first one."""
-    clock = _Clock()
+    clock = Clock()
     monkeypatch.setattr(doctor, "time", clock)
     seconds = [
         9.0,
@@ -245,7 +235,7 @@ def test_an_answer_is_slow_from_a_tenth_of_a_second_on(
     monkeypatch: pytest.MonkeyPatch, seconds: float, state: str
 ) -> None:
     """Of the median."""
-    clock = _Clock()
+    clock = Clock()
     monkeypatch.setattr(doctor, "time", clock)
     *_, latency = diagnose(Connection([_Timed(clock, seconds)], ModelSpec()))
     assert (latency.state, latency.seen) == (state, f"{1000 * seconds:.1f} ms a request (median of 20)")

@@ -26,6 +26,7 @@ from serving.apis.recordings import prediction_log, read_recording
 from serving.apis.tensors import make_tensor_proto
 from tests.support.asking import METHODS
 from tests.support.client_commands import APIS, NOBODY, answering, run
+from tests.support.clocks import Clock
 from tests.support.fake_console import fake_fashion
 from tests.support.live import KITCHEN, recorded_server, running, wait_until
 from tests.support.records import image_log, predict_log, sure_of, write_recording
@@ -278,25 +279,10 @@ def test_wrong_options_are_refused(tmp_path: Path, options: list[str], why: str)
     assert why in result.stderr
 
 
-class _Clock:
-    """Seconds that pass only while a request is under way, or by sleeping."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def perf_counter(self) -> float:
-        """The time."""
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        """Passes so many seconds."""
-        self.now += seconds
-
-
 class _Timed(FakeTransport):
     """Takes half a second for each request; keeps which models were asked."""
 
-    def __init__(self, clock: _Clock) -> None:
+    def __init__(self, clock: Clock) -> None:
         super().__init__()
         self.clock = clock
         self.models: list[tuple[str, int]] = []
@@ -325,7 +311,7 @@ def _images_log(seconds: int, count: int, *classes: int) -> PredictionLog:
 @pytest.fixture
 def timed(monkeypatch: pytest.MonkeyPatch) -> _Timed:
     """A server in memory, that answers class 0."""
-    clock = _Clock()
+    clock = Clock()
     monkeypatch.setattr("client.load.time", clock)
     return _Timed(clock)
 

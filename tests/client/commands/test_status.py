@@ -18,6 +18,7 @@ from client.errors import ServerError, server_error
 from client.transports.fake import FakeTransport
 from client.types import VersionStatus
 from tests.support.client_commands import APIS, NOBODY, answering, run
+from tests.support.clocks import Clock
 from tests.support.live import running
 from tests.support.road import Road
 
@@ -70,23 +71,6 @@ def test_the_wait_ends_with_the_last_error() -> None:
     assert "UNAVAILABLE" in result.stderr
 
 
-class _Clock:
-    """Seconds that pass only by sleeping."""
-
-    def __init__(self) -> None:
-        self.now = 50.0
-        self.slept: list[float] = []
-
-    def monotonic(self) -> float:
-        """The time."""
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        """Passes so many seconds."""
-        self.slept.append(seconds)
-        self.now += seconds
-
-
 _STATES = [VersionStatus(2, "END", "INTERNAL", "no such file"), VersionStatus(1, "AVAILABLE", runtime="litert")]
 
 
@@ -109,7 +93,7 @@ def test_a_version_is_a_line_or_an_object(
 
 def test_a_wait_looks_five_times_a_second_and_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """With the last states, or the last error; without a wait, and with one of none, it looks once."""
-    clock = _Clock()
+    clock = Clock()
     monkeypatch.setattr(status, "time", clock)
     loading = FakeTransport(versions=[VersionStatus(1, "LOADING")])
     fashion_command = answering(monkeypatch, loading)

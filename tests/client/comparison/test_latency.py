@@ -16,30 +16,21 @@ from client.pictures.batch import Batch
 from client.transports.fake import FakeTransport
 from client.types import Call, ModelSpec, Output
 from fashion_common.evidence import Latency
+from tests.support.clocks import Clock
 
 _QUESTION = ImageQuestion(["a", "b"], Batch("DT_UINT8", bytes(2 * 784)))
 
 
-class Clock:
-    """Seconds that pass only while a request is under way, or by sleeping; and who was asked."""
+class Watch(Clock):
+    """Also says who was asked."""
 
-    def __init__(self) -> None:
-        self.now = 1024.0
-        self.asked = ""
-
-    def perf_counter(self) -> float:
-        """The time."""
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        """Passes so many seconds."""
-        self.now += seconds
+    asked = ""
 
 
 class Timed(FakeTransport):
     """Takes so many seconds for a request, twice as many for each fifth; a code is an error for all but the fourth."""
 
-    def __init__(self, clock: Clock, name: str, seconds: float, code: str = "") -> None:
+    def __init__(self, clock: Watch, name: str, seconds: float, code: str = "") -> None:
         super().__init__()
         self.clock, self.name, self.seconds, self.code = clock, name, seconds, code
 
@@ -56,7 +47,7 @@ class Timed(FakeTransport):
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The clock that the loops go by."""
-    clock = Clock()
+    clock = Watch()
     monkeypatch.setattr("client.load.time", clock)
     return clock
 
@@ -66,7 +57,7 @@ def _measured(*sides: Timed, duration: float) -> list[Latency]:
     return list(latencies(baseline, candidate, _QUESTION, concurrency=1, duration=duration))
 
 
-def test_each_side_begins_every_second_turn(clock: Clock) -> None:
+def test_each_side_begins_every_second_turn(clock: Watch) -> None:
     """Of 40 ms; each is asked for one image, and its latencies of all turns are one."""
     baseline, candidate = Timed(clock, "b", 1 / 64), Timed(clock, "c", 1 / 32)
     [latency] = _measured(baseline, candidate, duration=0.16)
@@ -90,7 +81,7 @@ def test_each_side_begins_every_second_turn(clock: Clock) -> None:
 @pytest.mark.parametrize(
     ("duration", "turns"), [(0.01, 1), (0.04, 1), (0.05, 2), (0.08, 2), (0.9, 23), (0.96, 24), (0.97, 24), (99, 24)]
 )
-def test_there_are_two_dozen_turns_where_there_is_time_for_them(clock: Clock, duration: float, turns: int) -> None:
+def test_there_are_two_dozen_turns_where_there_is_time_for_them(clock: Watch, duration: float, turns: int) -> None:
     """A request that begins in a turn is waited for: here one a turn, and the machine's drift is in both sides."""
     baseline, candidate = Timed(clock, "b", 16), Timed(clock, "c", 16)
     [latency] = _measured(baseline, candidate, duration=duration)
@@ -98,7 +89,7 @@ def test_there_are_two_dozen_turns_where_there_is_time_for_them(clock: Clock, du
     assert clock.asked == ("bc" + "cb") * (turns // 2) + "bc" * (turns % 2)
 
 
-def test_a_side_that_only_fails_in_a_turn_is_an_error(clock: Clock) -> None:
+def test_a_side_that_only_fails_in_a_turn_is_an_error(clock: Watch) -> None:
     """With its code; one that answers too counts by its answers."""
     with pytest.raises(ServerError) as raised:
         _measured(Timed(clock, "b", 1 / 64), Timed(clock, "c", 1 / 64, "UNAVAILABLE"), duration=0.04)
@@ -111,10 +102,10 @@ def test_a_side_that_only_fails_in_a_turn_is_an_error(clock: Clock) -> None:
     assert (latency.candidate_requests, latency.candidate_p50_ms) == (1, 1000 / 1024)
 
 
-def test_a_turn_without_a_request_on_both_sides_has_no_ratio(clock: Clock) -> None:
+def test_a_turn_without_a_request_on_both_sides_has_no_ratio(clock: Watch) -> None:
     """Where no turn has one, there was no time for it."""
 
-    class Leaping(Clock):
+    class Leaping(Watch):
         """Leaps over a whole turn whenever it is looked at."""
 
         def perf_counter(self) -> float:
@@ -129,7 +120,7 @@ def test_a_turn_without_a_request_on_both_sides_has_no_ratio(clock: Clock) -> No
     assert str(raised.value) == "no request was answered in a turn of 0.030 s: --duration gives longer"
 
 
-def test_percentiles_are_of_all_turns(clock: Clock) -> None:
+def test_percentiles_are_of_all_turns(clock: Watch) -> None:
     """By nearest rank, of hundreds of requests that each took another time."""
 
     class Uneven(Timed):
@@ -157,7 +148,7 @@ def test_percentiles_are_of_all_turns(clock: Clock) -> None:
         assert p99 == 1000 * ordered[math.ceil(count * 0.99) - 1]
 
 
-def test_the_code_of_most_failures_is_told(clock: Clock) -> None:
+def test_the_code_of_most_failures_is_told(clock: Watch) -> None:
     """Of several, as when a server goes away."""
 
     class Going(Timed):

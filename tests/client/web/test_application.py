@@ -22,6 +22,7 @@ from client.types import Metadata, Signature, TensorInfo, VersionStatus
 from client.web import answers
 from client.web import application as application_module
 from client.web import served as served_module
+from tests.support.clocks import Clock
 from tests.support.fake_server import FakeServer, metrics
 from tests.support.page import page, picture
 
@@ -343,20 +344,9 @@ def test_a_model_that_takes_garments_is_known_by_its_signature(
     assert _with_page(server, lambda browser: browser.get("/api/state")).json()["garments"] is garments
 
 
-class _Clock:
-    """Seconds that pass only while a request is under way."""
-
-    def __init__(self) -> None:
-        self.now = 5.0
-
-    def perf_counter(self) -> float:
-        """The time."""
-        return self.now
-
-
 def test_an_answer_has_the_milliseconds_that_it_took(monkeypatch: pytest.MonkeyPatch) -> None:
     """To a hundredth; what was to be known of the model before is no part of them."""
-    clock = _Clock()
+    clock = Clock()
 
     class Timed(FakeServer):
         async def send(self, request: Any, timeout: float) -> Any:
@@ -412,7 +402,7 @@ def test_each_address_has_its_method(method: str, path: str, status: int) -> Non
 
 def test_a_look_is_fresh_for_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     """Then the server is asked again; its counts are of the monotonic clock's times."""
-    clock = _Clock()
+    clock = Clock()
     monkeypatch.setattr(served_module, "time", clock)
     monkeypatch.setattr(clock, "monotonic", clock.perf_counter, raising=False)
     server = FakeServer(stable=1)
