@@ -162,10 +162,10 @@ LOCK = uv pip compile pyproject.toml --quiet --no-strip-extras --universal --pyt
 .PHONY: lock
 lock: $(READY) ## Pin and hash all dependencies anew under requirements/ (UPGRADE=1 for the newest)
 	@PATH="$(BIN):$$PATH"; set -e; \
-	for extra in training embedded dev; do \
+	for extra in training embedded light dev; do \
 	  $(LOCK) $(if $(UPGRADE),--upgrade) --extra $$extra --output-file requirements/$$extra.txt; \
 	done; \
-	$(LOCK) $(if $(UPGRADE),--upgrade) --extra light docker/light.in --output-file requirements/light.txt; \
+	$(LOCK) $(if $(UPGRADE),--upgrade) --extra light docker/light.in --output-file requirements/light-image.txt; \
 	$(LOCK) $(if $(UPGRADE),--upgrade) --extra light --extra score --output-file requirements/score.txt; \
 	$(LOCK) $(if $(UPGRADE),--upgrade) --extra light --extra ray --output-file requirements/score-ray.txt; \
 	$(LOCK) $(if $(UPGRADE),--upgrade) --extra light --extra pull docker/pull.in --output-file requirements/pull.txt; \

@@ -30,7 +30,7 @@ import grpc
 
 from serving.apis import services
 from tests.hostile.attacks import Target, address
-from tests.hostile.grounds import FLAGS, HELD, LONGEST_WAIT_SECONDS, attack_for, raise_descriptors
+from tests.hostile.grounds import FLAGS, HELD, attack_for, longest_wait, raise_descriptors
 from tests.support.asking import call, predict_request
 from tests.support.innocent import Innocent, WrongAnswerError, check_grpc, innocent_callers
 from tests.support.live import Server, free_port, running
@@ -68,7 +68,7 @@ class Round(NamedTuple):
         broken = [failure for failure in self.failures if failure not in refused]
         if len(broken) > (allowed := BROKEN_BY_KILL if self.is_kill else 0):
             yield f"{len(broken)} connections broken, {allowed} is as many as may be: {broken[:5]}"
-        if self.wait > LONGEST_WAIT_SECONDS:
+        if self.wait > longest_wait():
             yield f"a caller waited for {self.wait:.2f} s"
 
 

@@ -4,8 +4,8 @@
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 FROM ${PYTHON_IMAGE} AS dependencies
 RUN python3 -m venv /opt/venv
-# Which of the locked requirements: light, score, score-ray or pull.
-ARG REQUIREMENTS=light
+# Which of the locked requirements: light-image ([light] and what verifies signatures), score, score-ray or pull.
+ARG REQUIREMENTS=light-image
 COPY requirements/${REQUIREMENTS}.txt /src/requirements.txt
 # What a processor's interpreter does not need goes: LiteRT for GPUs and of compiled models, its compilers for phones,
 # numpy's own tests and its drivers of compilers; and pip itself.

@@ -19,6 +19,8 @@ from serving.launch.backends import RESTRICTIONS, TF_SERVING_VERSION, config_fla
 ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "docker"
 DOCKERFILES = {path.name.partition(".")[0]: path.read_text() for path in DOCKER.glob("*.Dockerfile")}
+# What light.Dockerfile takes as REQUIREMENTS.
+LOCKS = ("light-image", "score", "score-ray", "pull")
 COMPOSE = yaml.safe_load((DOCKER / "compose.yaml").read_text())
 SERVERS = ("serving", "serving-gpu", "embedded", "light")
 
@@ -80,7 +82,7 @@ def test_what_dockerfiles_copy_is_there_and_let_through() -> None:
         for line in re.findall(r"^COPY (?!--from)(.*)$", text, re.MULTILINE):
             words = [word.rstrip("/") for word in line.split()[:-1] if not word.startswith("--")]
             for word in words:
-                copied.update(word.replace("${REQUIREMENTS}", name) for name in ("light", "score", "score-ray", "pull"))
+                copied.update(word.replace("${REQUIREMENTS}", name) for name in LOCKS)
     assert {path for path in copied if not path.startswith("models/")} - {"serving/config"} <= allowed
     assert {path.partition("/")[0] if path.startswith("models/") else path for path in allowed} == allowed
     for path in allowed - {"models"}:
