@@ -20,6 +20,7 @@ from client.transports.base import Exchange
 from client.types import Call, Metadata, ModelSpec, Signature, TensorInfo
 from client.web import forms
 from tests.support.client_commands import APIS
+from tests.support.clocks import Clock
 from tests.support.console import FASHION
 from tests.support.fake_server import FakeServer
 from tests.support.live import KITCHEN, recorded_server
@@ -298,13 +299,6 @@ def test_an_input_that_was_left_out_is_sampled() -> None:
 
 def test_an_answer_has_the_milliseconds_that_it_took(monkeypatch: pytest.MonkeyPatch) -> None:
     """To a hundredth; what was to be known of the model before is no part of them."""
-
-    class Clock:
-        now = 5.0
-
-        def perf_counter(self) -> float:
-            return self.now
-
     clock = Clock()
 
     class Timed(_Versions):

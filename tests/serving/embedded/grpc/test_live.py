@@ -9,7 +9,6 @@ from pathlib import Path
 
 import grpc
 import pytest
-import trustme
 
 from serving.embedded.grpc.options import ConnectionOptions
 from tests.support.http2_peer import (
@@ -25,6 +24,7 @@ from tests.support.http2_peer import (
 )
 from tests.support.http2_server import Address, Endpoint, SocketPipe, endpoint
 from tests.support.live import wait_until
+from tests.support.tls_contexts import tls_contexts
 
 PROTOCOL_ERROR = 1
 QUICK_END = ConnectionOptions(linger_seconds=0.01)
@@ -40,10 +40,7 @@ def server() -> Iterator[Endpoint]:
 @pytest.fixture(scope="module")
 def tls() -> tuple[ssl.SSLContext, ssl.SSLContext]:
     """The server's and the client's side of TLS."""
-    authority = trustme.CA()
-    server, client = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), ssl.create_default_context()
-    authority.issue_cert("localhost").configure_cert(server)
-    authority.configure_trust(client)
+    server, client = tls_contexts()
     server.set_alpn_protocols(["h2"])
     client.set_alpn_protocols(["h2", "http/1.1"])
     return server, client

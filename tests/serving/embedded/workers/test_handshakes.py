@@ -10,22 +10,18 @@ import time
 from typing import cast
 
 import pytest
-import trustme
 
 from serving.embedded.admission.connections import Connections, Seat
 from serving.embedded.workers import handshakes
 from serving.embedded.workers.handshakes import Handshakes
 from tests.support.event_loops import run, until
+from tests.support.tls_contexts import tls_contexts
 
 
 @pytest.fixture(scope="module")
 def tls() -> tuple[ssl.SSLContext, ssl.SSLContext]:
     """The server's and the client's side."""
-    authority = trustme.CA()
-    server, client = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), ssl.create_default_context()
-    authority.issue_cert("localhost").configure_cert(server)
-    authority.configure_trust(client)
-    return server, client
+    return tls_contexts()
 
 
 class Protocol(asyncio.Protocol):
