@@ -1,8 +1,9 @@
-"""What tokens, limits and TLS cost the embedded server, beside a plain one without limits, in turns.
+"""What tokens, limits and TLS cost the embedded server, beside a plain one without limits.
 
 `python -m benchmarks.access`, some minutes, needs h2load and wrk. One image a request on 32 connections that are kept
-is what a check of each request weighs most on. Each round of a setting has a plain one beside it, before or after it in
-turn, and ratios are medians of the ratios of such pairs: what drifts meanwhile is in both.
+is what a check of each request weighs most on. Each round of a setting has a plain one at the same time: the servers
+share the first core, and what loads them the last one. Ratios are medians of such pairs' ratios. The rates are those of
+two servers on one core.
 """
 
 from __future__ import annotations
@@ -21,19 +22,38 @@ from typing import Any
 import trustme
 
 from benchmarks.contenders import HERE, Contender, Running, embedded, running
-from benchmarks.load import Case, Measured, Pair, answer_bytes, compared, load, missing_tools, pair, write_requests
+from benchmarks.load import (
+    Case,
+    Measured,
+    Pair,
+    answer_bytes,
+    compared,
+    load,
+    missing_tools,
+    one_core,
+    simultaneous_pair,
+    write_requests,
+)
 from fashion_common.layout import version_directories
 from fashion_common.tokens import PREDICT, entry, new_token
 from tests.serving.embedded.test_tls import write_config
 from tests.support.measured import measured_on
 
 RESULTS = HERE / "results" / "access.json"
-PLAIN, TOKENS, TLS, BOTH = "plain", "tokens and limits", "TLS", "TLS, tokens and limits"
+# The second plain one says how far equal servers differ.
+PLAIN, PLAIN_AGAIN = "plain", "plain, again"
+TOKENS, TLS, BOTH = "tokens and limits", "TLS", "TLS, tokens and limits"
 _NO_LIMITS = ["--max_concurrent_requests=0", "--max_connections=0", "--max_connections_per_address=0"]
 # The others have their defaults.
 _LIMITS = ["--max_request_rows=1000", "--token_file={directory}/tokens"]
 _TLS = ["--ssl_config_file={directory}/ssl.config"]
-SETTINGS = {PLAIN: _NO_LIMITS, TOKENS: _LIMITS, TLS: [*_NO_LIMITS, *_TLS], BOTH: [*_LIMITS, *_TLS]}
+SETTINGS = {
+    PLAIN: _NO_LIMITS,
+    PLAIN_AGAIN: _NO_LIMITS,
+    TOKENS: _LIMITS,
+    TLS: [*_NO_LIMITS, *_TLS],
+    BOTH: [*_LIMITS, *_TLS],
+}
 CASES = (Case("gRPC", 1, 32), Case("REST", 1, 32))
 # Of the plain rate, with tokens and limits.
 BAR = 0.95
@@ -46,7 +66,7 @@ def main() -> int:
     parser.add_argument("--model-base-path", type=Path, default=Path("models/fashion_mnist"))
     parser.add_argument("--runtime", default="litert", help="the quicker one, of which a check is the larger part")
     parser.add_argument("--rounds", type=int, default=15, help="rounds of each setting and API, with new servers")
-    parser.add_argument("--seconds", type=int, default=2, help="length of a round")
+    parser.add_argument("--seconds", type=int, default=3, help="length of a round")
     parser.add_argument("--quick", action="store_true", help="two rounds of a second, and no results are written")
     parser.add_argument("--json", type=Path, default=RESULTS, help="where the figures go as JSON")
     parser.add_argument("--check", action="store_true", help="exit with 1 when the bar is missed")
@@ -83,16 +103,17 @@ def measure(base: Path, runtime: str, rounds: int, seconds: int) -> list[dict[st
         tokens = [token, *(new_token() for _ in range(_TOKENS - 1))]
         lines = [entry(f"client-{number}", text, [PREDICT]).line for number, text in enumerate(tokens)]
         (directory / "tokens").write_text("\n".join(lines))
-        for turn in range(rounds):
+        for _ in range(rounds):
             with contextlib.ExitStack() as stack:
-                servers = {
-                    setting: stack.enter_context(running(_contender(setting, base, directory, runtime)))
-                    for setting in SETTINGS
-                }
+                with one_core(0):
+                    servers = {
+                        setting: stack.enter_context(running(_contender(setting, base, directory, runtime)))
+                        for setting in SETTINGS
+                    }
                 answer = answer_bytes(servers[PLAIN].ports["gRPC"], 1)
-                for case, setting in itertools.product(CASES, SETTINGS):
+                for case, setting in itertools.product(CASES, list(SETTINGS)[1:]):
                     run = partial(_load, case, servers, directory, answer, token)
-                    two = pair(run, PLAIN, setting, seconds, is_first=turn % 2 == 1)
+                    two = simultaneous_pair(run, PLAIN, setting, seconds)
                     results.setdefault((case, setting), []).append(two)
     return [{"api": case.api, "setting": setting, **compared(pairs)} for (case, setting), pairs in results.items()]
 

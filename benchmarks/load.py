@@ -9,7 +9,9 @@ import shutil
 import statistics
 import struct
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -127,6 +129,29 @@ def pair(run: Callable[[str, int], Measured], baseline: str, setting: str, secon
     return rounds[baseline], rounds[setting]
 
 
+@contextmanager
+def one_core(number: int) -> Iterator[None]:
+    """Keeps what is begun in the block, threads and processes, on one of the cores: the first, or -1 for the last."""
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {sorted(cores)[number]})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)
+
+
+def simultaneous_pair(run: Callable[[str, int], Measured], baseline: str, setting: str, seconds: int) -> Pair:
+    """A round without and one with a setting at the same time, after a second of both. run: one of so many seconds.
+
+    Of servers that share a core, each gets half of its time: the ratio of their rates is that of what a request costs
+    them, whatever else the machine does meanwhile.
+    """
+    with one_core(-1), ThreadPoolExecutor(2) as pool:
+        for each in (1, seconds):
+            rounds = list(pool.map(lambda name: run(name, each), (baseline, setting)))  # noqa: B023 - done in here
+    return rounds[0], rounds[1]
+
+
 def compared(pairs: Sequence[Pair]) -> dict[str, float]:
     """The medians with a setting, and of its ratios to without: `rate`, `rate_ratio`, `p99`, `cpu`, `cpu_ratio`."""
     rows = [row for _, row in pairs]
@@ -148,7 +173,7 @@ def cpu_seconds(pid: int) -> float:
 def _h2load(
     case: Case, origin: str, more: list[str], seconds: int, directory: Path, answer: int
 ) -> tuple[int, float, float]:
-    log = directory / "h2load.log"
+    log = directory / f"{origin.rpartition(':')[2]}.log"
     log.unlink(missing_ok=True)
     text = _run(
         ["h2load", "-c", str(case.connections), "-m", "1", "-t", "1", "-D", str(seconds),
