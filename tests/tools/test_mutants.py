@@ -6,11 +6,13 @@ import json
 import subprocess
 from pathlib import Path
 
+import coverage
 import pytest
 
 from tools.mutants.__main__ import main
 from tools.mutants.mutant import Mutant, mutants_of
 from tools.mutants.project import Project
+from tools.mutants.recording import combined
 
 SOURCE = "LIMIT = 10\n\n\ndef is_allowed(size: int) -> bool:\n    return size <= LIMIT\n"
 # 11 is left out: a limit of 11 passes.
@@ -99,6 +101,17 @@ def test_a_sample_is_the_same_for_the_same_seed(toy: Project, capsys: pytest.Cap
     assert listings[0] == listings[1]
     assert listings[0].count("+++") == 2
     assert not toy.build.exists()
+
+
+def test_half_a_file_of_coverage_is_left_out(tmp_path: Path) -> None:
+    """A process that was killed while it wrote leaves one; what the others ran is known all the same."""
+    data = coverage.CoverageData(str(tmp_path / "data"), suffix="whole")
+    data.set_context("tests/test_sizes.py::test_limit")
+    data.add_lines({str(tmp_path / "toy/sizes.py"): [1, 5]})
+    data.write()
+    whole = (tmp_path / "data.whole").read_bytes()
+    (tmp_path / "data.half").write_bytes(whole[: len(whole) // 2])
+    assert combined(tmp_path / "data", tmp_path) == {"tests/test_sizes.py::test_limit": {"toy/sizes.py": [1, 5]}}
 
 
 def test_a_change_that_cannot_be_made_is_no_mutant() -> None:

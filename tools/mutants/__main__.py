@@ -9,6 +9,7 @@ The first run records which test runs which lines, which takes some minutes. Eve
 from __future__ import annotations
 
 import argparse
+import contextlib
 import random
 import sys
 import time
@@ -49,12 +50,19 @@ def main(arguments: Sequence[str] | None = None, project: Project = PRODUCT) -> 
 
 
 def _run(project: Project, mutants: Sequence[Mutant], sources: Mapping[str, str], seed: int, jobs: int) -> float:
+    with contextlib.ExitStack() as stack:
+        trees = [stack.enter_context(contextlib.closing(Tree(project, number))) for number in range(jobs)]
+        return _tried(project, mutants, sources, seed, trees)
+
+
+def _tried(
+    project: Project, mutants: Sequence[Mutant], sources: Mapping[str, str], seed: int, trees: Sequence[Tree]
+) -> float:
     """Tries what is not known yet, and lists what survives; gives the percentage that is killed."""
-    trees = [Tree(project, number) for number in range(jobs)]
     recording = Recording(project)
     if stale := recording.stale():
         print(f"Recording which lines {len(stale)} test files run.", flush=True)
-        print(recording.update(trees[0], stale, jobs), flush=True)
+        print(recording.update(trees[0], stale, len(trees)), flush=True)
     session = Session(project.build / f"{seed}.jsonl", recording.digest())
     equivalents = Equivalents(project.equivalents)
     judged = [mutant for mutant in mutants if equivalents.reason(mutant, sources[mutant.file]) is None]

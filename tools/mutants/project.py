@@ -18,6 +18,12 @@ class Project(NamedTuple):
     unmutated: tuple[str, ...] = ("training/report/", "client/commands/figures.py")
     # These start servers and containers, and take minutes.
     unasked: tuple[str, ...] = ("tests/hostile", "tests/e2e", "tests/docker", "tests/docs/test_tutorial.py")
+    # What most tests import that is not the project's own, and takes long.
+    preloaded: tuple[str, ...] = (
+        "ai_edge_litert.interpreter", "cryptography.x509", "google_crc32c", "grpc", "h2.connection", "httptools",
+        "httpx", "hypothesis", "numpy", "orjson", "PIL.Image", "prometheus_client", "scipy.ndimage", "sklearn",
+        "tensorflow", "trustme", "uvloop", "xdist",
+    )  # fmt: skip
 
     @property
     def build(self) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections import defaultdict
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import coverage
+from coverage.exceptions import DataError
 
 from tools.mutants.plugin import MARKS, unmarked
 from tools.mutants.project import Project
@@ -73,9 +75,8 @@ class Recording:
         outcome = tree.run([*coverage_run, "pytest", *options, *tests], {"MUTANTS_TIMES": str(times)})
         if outcome.exit_code not in (0, 1):
             raise RuntimeError(f"the tests could not be recorded:\n{outcome.output}")
-        seconds = json.loads(times.read_text())
+        self._replace(tests, json.loads(times.read_text()), combined(data_file, tree.path))
         times.unlink()
-        self._replace(tests, seconds, _combined(data_file, tree.path))
         self._path.write_text(json.dumps({"runs": self.runs, "digests": self._digests}))
         lines = outcome.output.rstrip().splitlines()
         return "\n".join([*(line for line in lines if line.startswith(("FAILED", "ERROR"))), lines[-1]])
@@ -118,16 +119,21 @@ def file_of(test: str) -> str:
     return test.partition("::")[0]
 
 
-def _combined(data_file: Path, root: Path) -> dict[str, dict[str, list[int]]]:
+def combined(data_file: Path, root: Path) -> dict[str, dict[str, list[int]]]:
     """By test, or by the test that started the process, the lines of each file."""
     # Not coverage.Coverage.combine(): in a process that is measured itself, as the test of this, its own data is lost.
     data = coverage.CoverageData(no_disk=True)
     for path in data_file.parent.glob(f"{data_file.name}.*"):
         part = coverage.CoverageData(str(path))
-        part.read()
-        data.update(part)
+        # A process that was killed while it wrote has left half of a file.
+        with contextlib.suppress(DataError):
+            part.read()
+            data.update(part)
     lines: dict[str, dict[str, list[int]]] = defaultdict(dict)
     for file in data.measured_files():
+        # A process that was given another environment has imported the checkout itself.
+        if not Path(file).is_relative_to(root):
+            continue
         name = str(Path(file).relative_to(root))
         for line, contexts in data.contexts_by_lineno(file).items():
             for context in contexts:

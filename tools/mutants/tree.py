@@ -17,13 +17,18 @@ from typing import NamedTuple
 
 import psutil  # type: ignore[import-untyped]
 
+from tools.mutants.host import Host, Run
 from tools.mutants.project import ROOT, Project
 
 # Marks every process that a test starts, those that leave their parent's session too.
 _MARK = "MUTANTS_TREE"
 # A run of tests inside of one of pytest's or coverage's must not know of it.
 _FOREIGN = ("PYTEST_", "COVERAGE_", "COV_", "PYTHON")
-_PLUGIN = "tools.mutants.plugin"
+# pytest's options of a run: what a host has imported, pytest can rewrite no more.
+_OPTIONS = (
+    "-q", "-x", "--tb=short", "--no-header", "-p", "no:cacheprovider", "-p", "no:randomly",
+    "-p", "tools.mutants.plugin", "-W", "ignore::pytest.PytestAssertRewriteWarning",
+)  # fmt: skip
 
 
 @contextlib.contextmanager
@@ -46,12 +51,13 @@ class Outcome(NamedTuple):
 
 
 class Tree:
-    """One copy; only one mutant at a time is in it."""
+    """One copy; only one mutant at a time is in it. To be closed."""
 
     def __init__(self, project: Project, number: int) -> None:
         self.path = project.build / f"tree{number}"
         self._project = project
         self._changes = itertools.count(1)
+        self._host: Host | None = None
         # What a run left behind that was killed.
         self.stop()
         self._copy()
@@ -122,27 +128,31 @@ class Tree:
     def test(self, tests: Sequence[str], timeout: float) -> Outcome:
         """Runs these tests in this order, until one fails."""
         files = list(dict.fromkeys(test.partition("::")[0] for test in tests))
-        chosen = self.path.with_suffix(".tests")
+        chosen, output = self.path.with_suffix(".tests"), self.path.with_suffix(".output")
         chosen.write_text("\n".join(tests))
-        options = [
-            "-q",
-            "-x",
-            "--tb=short",
-            "--no-header",
-            "-p",
-            "no:cacheprovider",
-            "-p",
-            "no:randomly",
-            "-p",
-            _PLUGIN,
-        ]
-        return self.run(["pytest", *options, *files], {"MUTANTS_TESTS": str(chosen)}, timeout)
+        output.write_text("")
+        if self._host is None:
+            with self._environment({}) as environment:
+                self._host = Host(self.path, environment, self._project.preloaded)
+        with self._environment({"MUTANTS_TESTS": str(chosen)}) as environment:
+            self._host.begin(Run([*_OPTIONS, *files], environment, str(output)))
+            code = self._host.exit_code(timeout)
+            self.stop()
+            if code is None:
+                self._host.exit_code()
+        return Outcome(code, output.read_text(errors="replace"))
+
+    def close(self) -> None:
+        """Ends what is kept from one run to the next."""
+        if self._host is not None:
+            self._host.close()
 
     def stop(self) -> None:
-        """Ends every process that runs here."""
+        """Ends every process that runs here, but for the host."""
+        own = self._host and self._host.pid
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
-                if process.environ().get(_MARK) == str(self.path):
+                if process.pid != own and process.environ().get(_MARK) == str(self.path):
                     process.send_signal(signal.SIGKILL)
 
     @contextlib.contextmanager
