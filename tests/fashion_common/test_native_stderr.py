@@ -13,15 +13,16 @@ with native_stderr_silenced():
     os.write(2, b"native\\n")
     warnings.warn("a warning")
     print("python", file=sys.stderr)
+    print("half of a pair: \\udc80", file=sys.stderr)
 os.write(2, b"after\\n")
 print("python again", file=sys.stderr)
 """
 
 
 def test_only_pythons_own_lines_pass() -> None:
-    """And both descriptors are as they were afterwards."""
+    """Whatever is in them; and both descriptors are as they were afterwards."""
     done = subprocess.run([sys.executable, "-c", _PROGRAM], capture_output=True, text=True, check=True)
-    assert done.stderr.splitlines() == ["before", "python", "after", "python again"]
+    assert done.stderr.splitlines() == ["before", "python", r"half of a pair: \udc80", "after", "python again"]
 
 
 def test_tensorflows_import_is_silent() -> None:

@@ -74,6 +74,12 @@ def test_a_carried_column_is_called_otherwise_than_the_answers(name: str) -> Non
     assert str(error.value) == f"the input has a column {name!r} already, which the answers have: rename it"
 
 
+def test_of_several_such_columns_the_first_is_named() -> None:
+    """By the alphabet, as an error is the same each time."""
+    with pytest.raises(ScoringUsageError, match=r"^the input has a column 'class_id' already, "):
+        scored(some_rows(1, None, error=["a"], class_id=["b"], probability=["c"]), outputs(0), MODEL)
+
+
 def test_what_a_part_holds_is_recorded(tmp_path: Path) -> None:
     """Beside it, by the piece's number: its rows, errors, classes and bytes."""
     record = written(tmp_path, "parquet", (some_rows(2, {0: "torn"}), outputs(5, 1)), (some_rows(1), outputs(1)))

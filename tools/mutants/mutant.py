@@ -22,7 +22,8 @@ _ARITHMETIC = {"arith_expr", "term", "expr", "and_expr", "xor_expr", "shift_expr
 # Arguments that are texts for people or for the type checker, or guard a program against its authors or tune it,
 # without another result.
 _SILENT_KEYWORDS = {
-    "help", "short_help", "metavar", "epilog", "encoding", "slots", "frozen", "strict", "stacklevel", "bound",
+    "help", "short_help", "show_default", "metavar", "epilog", "encoding", "slots", "frozen", "strict", "stacklevel",
+    "bound",
 }  # fmt: skip
 
 

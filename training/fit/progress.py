@@ -34,7 +34,7 @@ class ProgressReporter(keras.callbacks.Callback):  # type: ignore[misc]  # Keras
         """Shows the epoch's figures."""
         figures = ", ".join(f"{name} {logs[key]:.4f}" for key, name in _FIGURES if logs and key in logs)
         if self._bar.disable:
-            print(f"{self._label} {epoch + 1}/{self._epochs}: {figures}", file=sys.stderr, flush=True)
+            print(f"{self._label} {epoch + 1}/{self._epochs}: {figures}", file=sys.stderr)
         else:
             self._bar.update(self._task, completed=epoch + 1, description=figures)
 

@@ -22,6 +22,7 @@ import pytest
 from click.testing import CliRunner
 
 from client.cli import fashion
+from client.commands.web import _pass_on
 from client.transports.security import Security
 from client.web import server
 from tests.support.client_commands import NOBODY
@@ -244,3 +245,9 @@ def test_a_desktop_is_where_a_browser_opens_a_window(
         [page] = _PAGE.findall(printed.getvalue())
         assert opened == ([page] if expected else [])
         assert served == [("127.0.0.1", (NOBODY,), "m", 3.0, Security())]
+
+
+def test_what_its_own_server_says_later_is_passed_on(capsys: pytest.CaptureFixture[str]) -> None:
+    """Line by line, until it ends."""
+    _pass_on(io.StringIO("one\n\ntwo\n"))
+    assert capsys.readouterr().out == "one\n\ntwo\n"

@@ -109,6 +109,14 @@ def test_the_container(tmp_path: Path) -> None:
     )
 
 
+def test_ports_of_0_are_chosen_when_the_command_is_only_printed() -> None:
+    """What is printed can be run."""
+    printed = command_line("--port", "0", "--rest-port", "0")
+    ports = re.findall(r"--publish=127\.0\.0\.1:(\d+):(\d+)", printed)
+    assert [inner for _, inner in ports] == ["8500", "8501"]
+    assert all(int(outer) > 1023 for outer, _ in ports)
+
+
 def test_the_docker_run_of_readme_is_the_one_that_is_run() -> None:
     """README's command, with its $PWD as the project's root, is what `fashion serve --backend container` runs."""
     block = re.search(r"^\$ (docker run (?:.*\\\n)*.*)$", (ROOT / "README.md").read_text(), re.MULTILINE)

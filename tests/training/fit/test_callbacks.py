@@ -83,6 +83,8 @@ def test_a_run_has_the_callbacks_that_it_asks_for(
     made = callbacks.build(config, {}, tmp_path, tmp_path / "a/logs", writes=writes)
     assert [type(callback).__name__ for callback in made] == expected
     assert (tmp_path / "a/logs").is_dir() == writes
+    # Of every epoch.
+    assert [callback.histogram_freq for callback in made if hasattr(callback, "histogram_freq")] == [1] * writes
     names = [type(callback).__name__ for callback in callbacks.build(config, {}, tmp_path, None, writes=writes)]
     assert names == [name for name in expected if name != "_TensorBoard"]
 

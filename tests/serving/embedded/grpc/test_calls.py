@@ -227,6 +227,19 @@ def test_messages_that_nobody_takes_are_bounded(peer: Peer) -> None:
     assert peer.answer(1).status == RESOURCE_EXHAUSTED
 
 
+def test_a_message_that_is_taken_makes_room_for_one(server: Memory, peer: Peer) -> None:
+    """And no more."""
+    peer.send(begin(1, "/t/Watch"), frame(DATA, 0, 1, message(b"") * 10))
+    calls = server.connection.calls
+    stream = calls.get(1)
+    assert stream is not None
+    calls.message_taken(stream, b"")
+    peer.send(frame(DATA, 0, 1, message(b"")))
+    assert not stream.is_over
+    peer.send(frame(DATA, 0, 1, message(b"")))
+    assert peer.answer(1).status == RESOURCE_EXHAUSTED
+
+
 def test_messages_that_are_taken_make_room_for_more(peer: Peer) -> None:
     """Any number of messages, as long as the handler keeps up."""
     peer.send(begin(1, "/t/EchoAll"))

@@ -14,10 +14,12 @@ import httpx
 import pytest
 
 from serving.apis import services
+from serving.apis.recordings import Origin
 from serving.apis.services import PROFILER_SERVICE as PROFILER
 from serving.apis.status import Code
 from serving.embedded.access.tokens import FOR_ANYONE
 from serving.embedded.admission.budget import Budget
+from serving.embedded.admission.samples import Sample, Spare
 from serving.embedded.observe.calls import Call, Interceptor, Operation
 from serving.embedded.observe.metrics import Metrics
 from serving.errors import Internal, InvalidArgument, ResourceExhausted
@@ -194,6 +196,42 @@ def test_the_code_of_an_error(error: BaseException, leaves: type[BaseException],
         raise error
 
     assert calls == [code]
+
+
+class Keeper:
+    """A sampler that keeps something of every request to some models."""
+
+    def __init__(self, *models: str) -> None:
+        self._models = models
+        self.kept: list[Sample] = []
+        self.ended = 0
+
+    def sample(self, model: str) -> Sample | None:
+        """A new one, which is noted."""
+        if model not in self._models:
+            return None
+        self.kept.append(Sample(Spare(Budget(0, lambda: 0.0), 0), model))
+        return self.kept[-1]
+
+    def end(self, sample: Sample, origin: Origin | None, seconds: float) -> None:
+        """It is one that was made here, of a request that was answered just now."""
+        assert sample in self.kept
+        assert origin is not None
+        assert 0 <= seconds < 60
+        self.ended += 1
+
+
+@pytest.mark.parametrize(("model", "counts"), [("a", [1, 0, 0]), ("b", [1, 1, 0]), ("c", [0, 0, 0])])
+def test_what_is_kept_of_a_call_goes_to_each_who_wants_it(model: str, counts: list[int]) -> None:
+    """To one as it is, to several by one that passes on what it is told, to nobody where nobody does."""
+    keepers = [Keeper("a", "b"), Keeper("b"), Keeper()]
+    with Call(Interceptor(list, samplers=keepers), Operation("GRPC", "X", FOR_ANYONE), "", str, "") as call:
+        sample = call.sample(model)
+        if sample is not None:
+            sample.ask("PredictRequest", b"head", 0, list)
+    asked = [[sample.request for sample in keeper.kept] for keeper in keepers]
+    assert asked == [[("PredictRequest", b"head")] * count for count in counts]
+    assert [keeper.ended for keeper in keepers] == counts
 
 
 def test_the_limit() -> None:
