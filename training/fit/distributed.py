@@ -2,7 +2,7 @@
 
 Keras 3's own `fit` takes a MirroredStrategy but no MultiWorkerMirroredStrategy
 (https://github.com/keras-team/keras/issues/20585); our loop uses what TensorFlow 2.21 supports for both: a step under
-`Strategy.run`, its gradients all-reduced. (https://www.tensorflow.org/guide/distributed_training)
+`Strategy.run`, its gradients added up by the optimizer. (https://www.tensorflow.org/guide/distributed_training)
 """
 
 from __future__ import annotations

@@ -84,10 +84,9 @@ def _make_steps(
             else:
                 losses = keras.losses.categorical_crossentropy(tf.gather(soft, shifts * count + indices), probabilities)
             loss = tf.reduce_mean(losses)
-        gradients = tape.gradient(loss, variables)
-        if context.num_replicas_in_sync > 1:
-            gradients = context.all_reduce(tf.distribute.ReduceOp.MEAN, gradients)
-        model.optimizer.apply(gradients, variables)
+            share = loss / context.num_replicas_in_sync
+        # Keras's optimizers add up the gradients of all replicas.
+        model.optimizer.apply(tape.gradient(share, variables), variables)
         return tf.stack([loss, tf.reduce_mean(tf.cast(tf.argmax(probabilities, axis=1) == targets, tf.float32))])
 
     def run(indices: tf.Tensor, shifts: tf.Tensor) -> tf.Tensor:

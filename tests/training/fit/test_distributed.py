@@ -38,6 +38,28 @@ tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfigur
 """
 
 
+# Of gradient descent, in which a gradient of twice the length is a step of twice the length; Adam hides it.
+STEPS = """
+import keras, numpy as np
+from training.config import TrainingConfig
+from training.data import synthetic
+from training.fit import loop, models
+
+data = synthetic.load({"train": 60, "validation": 10, "test": 10})
+indices = np.arange(60, dtype=np.int32).reshape(3, 20)
+weights = []
+for strategy in (tf.distribute.get_strategy(), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])):
+    with strategy.scope():
+        model = models.build("perceptron")
+        model.compile(optimizer=keras.optimizers.SGD(0.5))
+        model.optimizer.build(model.trainable_variables)
+    run = loop._make_steps(model, data, TrainingConfig(model="perceptron", batch_size=20))
+    loop._run_epoch(run, indices, np.full_like(indices, 4), 256)
+    weights.append(np.concatenate([weight.ravel() for weight in model.get_weights()]))
+print(np.abs(weights[0]).max(), np.abs(weights[0] - weights[1]).max())
+"""
+
+
 def begin(arguments: list[str], prologue: str = "", tf_config: object = None) -> subprocess.Popen[str]:
     """The command in a process of its own."""
     environment = {name: value for name, value in os.environ.items() if name != "TF_CONFIG"}
@@ -77,6 +99,16 @@ def assert_same_answers(run_dir: Path, expected: NDArray[np.float32], synthetic_
     answers = predict(keras.models.load_model(run_dir / runs.MODEL, compile=False), synthetic_data.test_images)
     assert np.abs(answers - expected).mean() < 0.005
     assert np.mean(answers.argmax(axis=1) == expected.argmax(axis=1)) > 0.99
+
+
+def test_a_step_of_two_devices_is_that_of_one() -> None:
+    """The gradient is the mean over the whole batch."""
+    program = [sys.executable, "-c", TWO_DEVICES + STEPS]
+    done = subprocess.run(program, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    largest, difference = map(float, done.stdout.split())
+    assert largest > 0.01
+    assert difference < 1e-5
 
 
 def test_mirrored_strategy_learns_what_one_device_learns(
