@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from delivery.errors import ChangedError, RefusedError, SourceError
-from delivery.fetch import FILES, discard, fetch
+from delivery.fetch import _STAMPS_FILE, FILES, discard, fetch
 from delivery.places import Place
 from fashion_common.layout import MANIFEST_FILE, SAVED_MODEL_FILE
 from tests.support.sources import LARGE, PIECE, Memory, local_files, memory, put, version_files  # noqa: F401
@@ -204,3 +204,13 @@ def test_what_was_fetched_is_discarded(place: Place, aside: Path) -> None:
     discard(aside)
     assert not aside.exists()
     discard(aside)
+
+
+def test_stamps_go_before_the_files(place: Place, aside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is killed in between leaves files that nobody goes on with."""
+    put(1, version_files())
+    fetch(place, place.files(), aside)
+    before = {path.name for path in aside.iterdir()}
+    monkeypatch.setattr("shutil.rmtree", lambda *_, **__: None)
+    discard(aside)
+    assert before - {path.name for path in aside.iterdir()} == {_STAMPS_FILE}

@@ -113,3 +113,14 @@ def test_a_file_that_is_no_text_is_left_as_it_is(tmp_path: Path) -> None:
     assert (code, output, file.read_bytes()) == (1, "", b"\xff\n")
     assert text.startswith(f"Error: {file} cannot be written: 'utf-8' codec can't decode byte 0xff")
     assert run("ann", "--scope", "read", "--file", str(tmp_path))[0] == 2
+
+
+def test_a_line_is_on_the_disk_when_the_token_is_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever has the token can rely on it, whatever becomes of the machine."""
+    synced: list[bytes] = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.pread(descriptor, 1000, 0)))
+    code, token, _ = run("ci", "--scope", "predict", "--file", str(tmp_path / "tokens"))
+    assert code == 0
+    (content,) = synced
+    assert content == (tmp_path / "tokens").read_bytes()
+    assert hashlib.sha256(token.strip().encode()).hexdigest() in content.decode()

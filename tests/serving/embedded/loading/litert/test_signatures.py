@@ -12,7 +12,7 @@ from ai_edge_litert import schema_py_generated as schema
 from serving.apis.messages import DT_INT32, SignatureDef, TensorInfo
 from serving.apis.tensors import data_type_name
 from serving.embedded.loading.litert.lite_model import LiteModel
-from tests.support.lite_files import with_metadata, with_metadata_bytes
+from tests.support.lite_files import packed, with_metadata, with_metadata_bytes
 
 X = np.array([1.0, 4.0], np.float32)
 
@@ -136,3 +136,15 @@ def test_a_type_that_no_message_carries(lite_toys: Path) -> None:
     model.subgraphs[0].tensors[0].type = schema.TensorType.INT4
     with pytest.raises((ValueError, RuntimeError)):
         LiteModel(with_metadata(model, {}))
+
+
+def test_metadata_without_bytes_is_empty(lite_toys: Path) -> None:
+    """It is told so."""
+    model, metadata = model_of(lite_toys, "half_plus_two"), schema.MetadataT()
+    metadata.name, metadata.buffer = "signature_defs_metadata", len(model.buffers)
+    model.buffers.append(schema.BufferT())
+    model.metadata = [metadata]
+    with pytest.raises(
+        ValueError, match=r"its metadata signature_defs_metadata is no map of SignatureDefs: it is empty$"
+    ):
+        LiteModel(packed(model))
