@@ -103,7 +103,7 @@ class Tree:
             path.write_bytes(original)
             os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
-    def run(self, command: Sequence[str], variables: Mapping[str, str], timeout: float | None = None) -> Outcome:
+    def run(self, command: Sequence[str], variables: Mapping[str, str]) -> Outcome:
         """Runs a module of Python's with arguments here; ends what it leaves behind."""
         with self._environment(variables) as environment, tempfile.TemporaryFile("w+", errors="replace") as output:
             process = subprocess.Popen(
@@ -116,9 +116,7 @@ class Tree:
                 start_new_session=True,
             )
             try:
-                code = process.wait(timeout)
-            except subprocess.TimeoutExpired:
-                code = None
+                code = process.wait()
             finally:
                 self.stop()
                 process.wait()

@@ -37,7 +37,7 @@ def test_what_weighs_counts_every_pixel() -> None:
 
 
 @pytest.mark.parametrize(("count", "stay"), [(59, 59), (60, 60), (61, 60)])
-def test_of_more_than_sixty_pieces_nothing_is_kept(count: int, stay: int) -> None:
+def test_no_piece_beyond_the_sixtieth_is_kept(count: int, stay: int) -> None:
     """A pattern is no garment, and each piece takes as long as the picture is large."""
     assert kept(dots(*[100] * count)).sum() == stay
 
