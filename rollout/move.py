@@ -14,6 +14,8 @@ from fashion_common.running import RunningServer, running_servers
 from rollout.errors import RolloutError, RolloutUsageError
 
 _POLL_SECONDS = 0.2
+# States of a version that nothing asks for, where there is no error.
+_UNWANTED = ("UNLOADING", "END")
 
 
 def move_labels(
@@ -59,10 +61,10 @@ def wait_until_loaded(model_base_path: Path, version: int, seconds: float) -> No
         if reason := _failure(server, {"": version}):
             raise RolloutError(f"{server.url}: {reason}")
         if time.monotonic() > deadline:
-            state = server.states().get(version)
+            state = server.states().get(version, {}).get("state", "END")
             raise RolloutError(
                 f"{server.url} has not loaded version {version} in {seconds:g} s (--wait takes more): "
-                f"{state['state'] if state else f'a label asks for it, `fashion label NAME={version}`'}"
+                f"{f'a label asks for it, `fashion label NAME={version}`' if state in _UNWANTED else state}"
             )
         time.sleep(_POLL_SECONDS)
 

@@ -202,14 +202,21 @@ def test_a_new_version_is_waited_for_until_every_server_has_it(
 
 
 def test_a_new_version_that_is_not_loaded_in_time(base: Path, server: SimulatedServer, clock: PlannedClock) -> None:
-    """Its state is told, or how a server is made to load it; the last instant is still in time."""
+    """Its state is told; the last instant is still in time."""
     server.states[7] = "LOADING"
     clock.now = 0.0
     with pytest.raises(RolloutError) as error:
         wait_until_loaded(base, 7, 2 * POLL)
     assert str(error.value) == f"{server.url} has not loaded version 7 in 0.4 s (--wait takes more): LOADING"
     assert clock.slept == [POLL] * 3
+
+
+@pytest.mark.parametrize("state", [None, "UNLOADING", "END"])
+def test_a_version_that_nothing_asks_for_is_not_loaded(base: Path, server: SimulatedServer, state: str | None) -> None:
+    """How a server is made to load it is told, of one that never did and of one that unloads it or has."""
     del server.states[7]
+    if state:
+        server.states[7] = state
     with pytest.raises(RolloutError) as error:
         wait_until_loaded(base, 7, 0)
     assert str(error.value) == (
