@@ -71,7 +71,7 @@ class Recording:
         times = data_file.with_name("times.json")
         coverage_run = ["coverage", "run", f"--rcfile={configuration}", "-m"]
         options = ["-q", "--no-header", "-p", "tools.mutants.plugin", "-m", "not alone", "-n", str(jobs)]
-        options += ["-p", "no:cacheprovider"]
+        options += ["-p", "no:cacheprovider", "-p", "no:randomly"]
         outcome = tree.run([*coverage_run, "pytest", *options, *tests], {"MUTANTS_TIMES": str(times)})
         if outcome.exit_code not in (0, 1):
             raise RuntimeError(f"the tests could not be recorded:\n{outcome.output}")
