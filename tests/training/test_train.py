@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from training import runs
-from training.data import synthetic
+from training.data import dataset, synthetic
 from training.data.dataset import Dataset
 from training.errors import TrainingError, TrainingUsageError
 from training.fit import models
@@ -155,6 +156,20 @@ def test_a_network_is_compiled_for_its_loop(
     assert (options["loss"], options["metrics"]) == ("sparse_categorical_crossentropy", ["accuracy"])
     assert float(options["optimizer"].learning_rate) == pytest.approx(0.001)
     assert len(small.train_images) == 128
+
+
+def test_what_takes_long_before_the_fit_is_told(
+    small: Dataset, run_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The preparation of the real data, as it goes on."""
+
+    def load(_: Path | None, *, report: Callable[[str], None]) -> Dataset:
+        report("Preparing")
+        return small
+
+    monkeypatch.setattr(dataset, "load", load)
+    train(resolve("fast", epochs=1), run_dir, watch=Watch(progress=True, pictures=False))
+    assert capsys.readouterr().err.startswith("Preparing\n")
 
 
 def test_the_record_of_a_run_is_what_was_measured(small: Dataset, run_dir: Path) -> None:

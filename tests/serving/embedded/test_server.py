@@ -8,14 +8,19 @@ import time
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 
+from fashion_common.files import write_whole
 from fashion_common.layout import MANIFEST_FILE
+from serving.apis import messages, services
 from serving.embedded.flags import Flags
 from serving.embedded.inference.model import LoadedModel
 from serving.embedded.models.storage import VersionDirectory
 from serving.embedded.server import Addresses, ModelServer
+from serving.embedded.workers.configuration import Record, record_path
 from serving.errors import ServerConfigError
+from tests.support.asking import call
 from tests.support.fakes import FakeServable
 
 
@@ -65,6 +70,57 @@ def test_a_server_listens_where_it_is_told_to(base: Path) -> None:
     server.stop()
     server = server_of(base, rest_api_port=-1)
     assert server.start() == Addresses(None, None, None)
+    server.stop()
+
+
+def test_versions_are_loaded_and_unloaded_in_as_many_threads_as_the_flags_say(tmp_path: Path) -> None:
+    """Here each waits for the other two."""
+    together = {"load": threading.Barrier(3), "unload": threading.Barrier(3)}
+
+    class Waiting(FakeServable):
+        """Does not end alone."""
+
+        def close(self) -> None:
+            """Waits, then counts it."""
+            together["unload"].wait(10)
+            super().close()
+
+    made: list[Waiting] = []
+
+    def load(name: str, number: int, _: VersionDirectory) -> LoadedModel:
+        together["load"].wait(10)
+        made.append(Waiting(number))
+        return LoadedModel(name, number, made[-1])
+
+    for number in "123":
+        (tmp_path / "m" / number).mkdir(parents=True)
+        (tmp_path / "m" / number / "saved_model.pb").touch()
+    config = tmp_path / "models.config"
+    config.write_text(
+        f"model_config_list {{ config {{ name: 'm' base_path: '{tmp_path}/m' model_platform: 'tensorflow' "
+        "model_version_policy { all {} } } }"
+    )
+    flags = Flags(port=-1, model_config_file=str(config), num_load_threads=3, num_unload_threads=3)
+    server = ModelServer(flags, load)
+    server.start()
+    assert len(made) == 3
+    server.stop()
+    assert [servable.closes for servable in made] == [1, 1, 1]
+
+
+def test_each_of_several_workers_speaks_for_itself_to_the_others(base: Path, tmp_path: Path) -> None:
+    """The first one, too; a worker that does not run is not waited for."""
+    directory = tmp_path / "workers"
+    directory.mkdir()
+    config = messages.ModelServerConfig()
+    config.model_config_list.config.add(name="m", base_path=str(base), model_platform="tensorflow")
+    write_whole(record_path(directory), Record(config).to_bytes())
+    server = server_of(base, port=0, worker_directory=str(directory), worker_index=0, workers=2)
+    server.start()
+    request = messages.GetModelStatusRequest(model_spec=messages.ModelSpec(name="m"))
+    with grpc.insecure_channel(f"unix:{directory}/worker-0.sock") as channel:
+        answer = call(channel, services.GET_MODEL_STATUS, request)
+    assert [(each.version, each.state) for each in answer.model_version_status] == [(1, 30)]
     server.stop()
 
 

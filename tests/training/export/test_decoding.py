@@ -106,6 +106,16 @@ def test_what_is_no_picture_is_said_to_be_none() -> None:
             gray(tf.constant(file))
 
 
+@pytest.mark.parametrize("form", ["PNG", "GIF", "BMP", "JPEG"])
+def test_a_file_that_ends_in_its_head_is_refused_by_its_decoder(form: str) -> None:
+    """After however many bytes: an error of the graph's steps before that would quote them, and they are no text."""
+    file = huge(form, 28, 28)
+    for length in range(2, 40):
+        with pytest.raises(tf.errors.InvalidArgumentError) as error:
+            gray(tf.constant(file[:length]))
+        assert "for string" not in error.value.message, length
+
+
 Decode = Callable[[tf.Tensor], tf.Tensor]
 
 

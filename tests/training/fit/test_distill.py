@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import keras
 import numpy as np
 import pytest
 
@@ -36,6 +37,15 @@ def test_a_model_is_asked_about_every_shift_of_every_image(small: Dataset) -> No
     np.testing.assert_allclose(answers[UNMOVED], predict(model, small.train_images), atol=1e-6)
     shifted_images = np.pad(small.train_images[:, :-1, :-1], ((0, 0), (1, 0), (1, 0)))
     np.testing.assert_allclose(answers[0], predict(model, shifted_images), atol=1e-6)
+
+
+def test_a_teacher_answers_with_all_of_its_units(small: Dataset) -> None:
+    """What it leaves out while it learns is there."""
+    teacher = keras.Sequential(
+        [keras.Input((28, 28)), keras.layers.Flatten(), keras.layers.Dropout(0.5), keras.layers.Dense(10)]
+    )
+    answers = distill.ask(teacher, small.train_images)
+    np.testing.assert_allclose(answers[UNMOVED], predict(teacher, small.train_images), atol=1e-5)
 
 
 def test_soft_labels_mix_labels_and_answers(small: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

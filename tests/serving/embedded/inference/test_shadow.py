@@ -138,6 +138,16 @@ class Live:
         with ThreadPoolExecutor(8) as threads:
             return list(threads.map(lambda _: self.ask(version=1), range(count)))
 
+    def ask_too_much(self) -> None:
+        """Asks version 1 for so many classes that the shadow has no room for the request."""
+        ids = np.zeros(MAX_HELD_BYTES // 8 + 1, np.int64)
+        request = predict_request("m", {"x": ids}, version=1)
+        request.output_filter.append("class_ids")
+        options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+        with grpc.insecure_channel(self.address, options) as channel:
+            answer = call(channel, services.PREDICT, request)
+        assert answer.outputs["class_ids"].tensor_shape.dim[0].size == len(ids)
+
     def counts(self, name: str) -> dict[str, int]:
         """A counter of the shadow's, by the last labels."""
         text = httpx.get(self._url).text
@@ -147,7 +157,13 @@ class Live:
 
 @contextlib.contextmanager
 def live(
-    directory: Path, canary: Run, *, rate: float = 1.0, labels: str = "canary", version: int = 2
+    directory: Path,
+    canary: Run,
+    *,
+    served: Run = lambda ids: ids,
+    rate: float = 1.0,
+    labels: str = "canary",
+    version: int = 2,
 ) -> Iterator[Live]:
     """A server. labels, version: the label that there is, and the version that it names."""
     for number in (1, 2):
@@ -164,7 +180,7 @@ def live(
         port=0, metrics_port=0, model_config_file=str(config), shadow_label="canary", shadow_rate=rate,
         allow_version_labels_for_unavailable_models=True, shutdown_grace_seconds=0.5,
     )  # fmt: skip
-    made = {1: Servable(lambda ids: ids), 2: Servable(canary)}
+    made = {1: Servable(served), 2: Servable(canary)}
     server = ModelServer(flags, lambda name, number, _: LoadedModel(name, number, made[number]))
     addresses = server.start()
     assert addresses.grpc
@@ -185,6 +201,24 @@ def test_agreement_and_disagreement_are_counted(tmp_path: Path) -> None:
         assert server.counts("row_count") == {"agreed": 3, "disagreed": 3}
         assert server.counts("disagreement_count") == {"1,0": 1, "2,1": 2}
         assert server.counts("run_latency_count") == {"served": 2, "shadow": 2}
+
+
+def test_the_versions_take_turns_at_being_the_first_to_run(tmp_path: Path) -> None:
+    """What comes second finds its input in the processor's cache: each version does as often."""
+    turns: list[int] = []
+
+    def turn(version: int) -> Run:
+        def run(ids: Array) -> Array:
+            if threading.current_thread().name == "shadow":
+                turns.append(version)
+            return ids
+
+        return run
+
+    with live(tmp_path, turn(2), served=turn(1)) as server:
+        server.asked(5)
+        wait_until(lambda: len(turns) == 10)
+    assert turns == [1, 2, 2, 1, 1, 2, 2, 1, 1, 2]
 
 
 def test_runs_are_beside_those_of_requests(tmp_path: Path) -> None:
@@ -282,16 +316,39 @@ def test_a_shadow_that_hangs_reaches_nobody(
         gate.set()
 
 
+def test_each_run_that_hangs_is_told_of_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When something is dropped because of it; what is dropped between two runs has another reason."""
+    begun, gates = threading.Event(), [threading.Event(), threading.Event()]
+    waiting = iter(gates)
+
+    def hang(ids: Array) -> Array:
+        gate = next(waiting)
+        begun.set()
+        gate.wait(60)
+        return ids
+
+    monkeypatch.setattr(shadow, "_HANGING_SECONDS", 0.0)
+    told = []
+    with caplog.at_level(logging.WARNING), live(tmp_path, hang) as server:
+        for number, gate in enumerate(gates, 1):
+            server.ask(version=1)
+            assert begun.wait(30)
+            begun.clear()
+            for _ in range(2):
+                server.ask_too_much()
+            gate.set()
+            wait_until(lambda: server.counts("request_count").get("agreed") == number)  # noqa: B023 - waited for here
+            server.ask_too_much()
+            told.append(sum("has not ended" in record.getMessage() for record in caplog.records))
+    assert told == [1, 2]
+
+
 def test_large_requests_are_dropped_first(tmp_path: Path) -> None:
     """What the shadow holds is bounded; the answer is the same."""
     with live(tmp_path, lambda ids: ids) as server:
-        ids = np.zeros(MAX_HELD_BYTES // 8 + 1, np.int64)
-        request = predict_request("m", {"x": ids}, version=1)
-        request.output_filter.append("class_ids")
-        options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
-        with grpc.insecure_channel(server.address, options) as channel:
-            answer = call(channel, services.PREDICT, request)
-        assert answer.outputs["class_ids"].tensor_shape.dim[0].size == len(ids)
+        server.ask_too_much()
         assert server.counts("request_count") == {"dropped": 1}
 
 

@@ -88,10 +88,11 @@ class Core:
 
 
 class Sibling:
-    """Another worker, which answers what it is told to. asked: the requests that it had."""
+    """Another worker, which answers what it is told to. asked: the requests that it had; seconds: the time for each."""
 
     def __init__(self, path: Path, answer: Answer) -> None:
         self.asked: list[tuple[str, Any]] = []
+        self.seconds: list[float] = []
         self._path = path
         self._answer = answer
 
@@ -112,6 +113,7 @@ class Sibling:
 
         async def answer(request: Any, context: Any) -> Any:
             self.asked.append((method.path, request))
+            self.seconds.append(context.time_remaining())
             try:
                 return await self._answer()
             except ServingError as error:
@@ -185,6 +187,20 @@ def test_a_sibling_that_does_not_answer_is_not_waited_for_long(tmp_path: Path, m
         await asyncio.Event().wait()
 
     assert versions(ask(Core((3, AVAILABLE, 0)), tmp_path, never, STATUS)[0]) == [(3, AVAILABLE, 0)]
+
+
+def test_siblings_have_two_seconds_and_for_a_reload_what_that_takes(tmp_path: Path) -> None:
+    """Its deadline, here of one."""
+
+    async def seconds() -> list[float]:
+        async with Sibling(tmp_path / "worker-1.sock", available) as sibling:
+            api = shared(Core((2, AVAILABLE, 0)), tmp_path)
+            await api.status(STATUS)
+            await api.reload(config("new"))
+            return sibling.seconds
+
+    status_seconds, reload_seconds = asyncio.run(seconds())
+    assert 1.1 < status_seconds < 2.1 < reload_seconds < 3.1
 
 
 def config(name: str) -> messages.ModelServerConfig:
