@@ -14,12 +14,12 @@ from tests.support.containers import LIGHT_CONTAINER, build_context, embedded_im
 from tests.support.real_data import real_data
 from tests.support.road import pictures, road
 from tests.support.s3 import s3, s3_environment
-from tests.support.toys import lite_toys, toys
+from tests.support.toys import lite_flags, lite_toys, toys
 from tests.support.turns import group, turn
 
 __all__ = [
-    "any_models", "build_context", "classifiers", "embedded_image", "engine", "light_image", "lite_toys", "pictures",
-    "pytest_runtest_logreport", "pytest_terminal_summary", "real_data", "road", "s3", "s3_environment",
+    "any_models", "build_context", "classifiers", "embedded_image", "engine", "light_image", "lite_flags", "lite_toys",
+    "pictures", "pytest_runtest_logreport", "pytest_terminal_summary", "real_data", "road", "s3", "s3_environment",
     "serving_image", "toys",
 ]  # fmt: skip
 

@@ -33,3 +33,9 @@ def lite_toys(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("lite_toys")
     _run("tests.support.lite_models", directory)
     return directory
+
+
+@pytest.fixture(scope="session")
+def lite_flags(lite_toys: Path) -> tuple[str, ...]:
+    """Flags for a server of `half_plus_two` as the model `m`: on LiteRT, which is there at once."""
+    return ("--runtime=litert", "--model_name=m", f"--model_base_path={lite_toys}/half_plus_two")

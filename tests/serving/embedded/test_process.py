@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -53,16 +54,16 @@ def test_a_signal_ends_it_cleanly(number: signal.Signals) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux sends a signal to one thread of another process")
-def test_a_signal_that_another_thread_takes_ends_it_too() -> None:
+def test_a_signal_that_another_thread_takes_ends_it_too(lite_flags: Sequence[str]) -> None:
     """Within a second or so: only the main thread runs its handler, and nothing wakes it up."""
-    with running("--model_name=kitchen", f"--model_base_path={KITCHEN}") as server:
+    with running(*lite_flags) as server:
         signal_another_thread(server.process, signal.SIGTERM)
         assert server.process.wait(30) == 0
 
 
 def test_a_wrong_base_path_is_told_at_once(tmp_path: Path) -> None:
     """With the fix; the ports open all the same, so that the status can be asked."""
-    with running("--model_name=m", f"--model_base_path={tmp_path}/none") as server:
+    with running("--runtime=litert", "--model_name=m", f"--model_base_path={tmp_path}/none") as server:
         log = server.log.read_text()
     assert re.fullmatch(
         rf"{TIME} m cannot be served yet: Could not find base path {tmp_path}/none: create it, or correct the path",
@@ -108,12 +109,11 @@ def test_a_flag_that_cannot_be_followed_is_told_in_one_line(flag: str, message: 
     assert line.endswith("; --help lists the flags")
 
 
-def test_a_second_server_cannot_take_a_ports_place_beside_the_first() -> None:
+def test_a_second_server_cannot_take_a_ports_place_beside_the_first(lite_flags: Sequence[str]) -> None:
     """Each would get some of the connections: only workers of one server share a port."""
-    kitchen = ("--model_name=kitchen", f"--model_base_path={KITCHEN}")
-    with running(*kitchen) as server:
+    with running(*lite_flags) as server:
         host, _, port = server.grpc.rpartition(":")
-        ended = run(*kitchen, f"--host={host}", f"--port={port}")
+        ended = run(*lite_flags, f"--host={host}", f"--port={port}")
     assert ended.returncode == 2
     assert f"{server.grpc} cannot be listened on for gRPC: " in ended.stderr
     assert "Address already in use" in ended.stderr

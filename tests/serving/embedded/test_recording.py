@@ -7,7 +7,7 @@ import shutil
 import signal
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -183,22 +183,25 @@ def reload(server: Server, models: str) -> str:
     return "OK"
 
 
-def test_a_reload_that_cannot_be_followed_changes_nothing(toys: Path, tmp_path: Path) -> None:
+def test_a_reload_that_cannot_be_followed_changes_nothing(lite_toys: Path, tmp_path: Path) -> None:
     """An unknown type and a new place are refused as a whole; what may be takes over, and ends the old files."""
     config = tmp_path / "models.config"
-    config.write_text(f"model_config_list {{ {models_config(toys, tmp_path, 'half_plus_two')} }}")
-    with running(f"--model_config_file={config}") as server, grpc.insecure_channel(server.grpc) as channel:
+    config.write_text(f"model_config_list {{ {models_config(lite_toys, tmp_path, 'half_plus_two')} }}")
+    with (
+        running("--runtime=litert", f"--model_config_file={config}") as server,
+        grpc.insecure_channel(server.grpc) as channel,
+    ):
         predict(channel, "half_plus_two", {"x": X})
-        unknown = reload(server, models_config(toys, tmp_path, "half_plus_two", "row_mixer", kind="kafka"))
+        unknown = reload(server, models_config(lite_toys, tmp_path, "half_plus_two", "row_mixer", kind="kafka"))
         assert unknown == (
             "INVALID_ARGUMENT: Model half_plus_two has log_collector_config.type kafka: this server has `file` only"
         )
-        assert reload(server, models_config(toys, tmp_path, "row_mixer")).startswith(
+        assert reload(server, models_config(lite_toys, tmp_path, "row_mixer")).startswith(
             "PERMISSION_DENIED: filename_prefix"
         )
         predict(channel, "half_plus_two", {"x": X})
         assert len(recorded(tmp_path / "half_plus_two", 2)) == 2
-        assert reload(server, models_config(toys, tmp_path, "half_plus_two", rate=0)) == "OK"
+        assert reload(server, models_config(lite_toys, tmp_path, "half_plus_two", rate=0)) == "OK"
         predict(channel, "half_plus_two", {"x": X})
         config.write_text("")
         server.process.send_signal(signal.SIGTERM)
@@ -206,28 +209,26 @@ def test_a_reload_that_cannot_be_followed_changes_nothing(toys: Path, tmp_path: 
     assert len(records(tmp_path / "half_plus_two")) == 2
 
 
-def test_a_start_that_cannot_be_followed(toys: Path, tmp_path: Path) -> None:
+def test_a_start_that_cannot_be_followed(lite_toys: Path, tmp_path: Path) -> None:
     """It ends with exit code 2 and the reason."""
     config = tmp_path / "models.config"
-    config.write_text(f"model_config_list {{ {models_config(toys, tmp_path, 'tf1', kind='kafka')} }}")
+    config.write_text(f"model_config_list {{ {models_config(lite_toys, tmp_path, 'tf1', kind='kafka')} }}")
     with (
         pytest.raises(
             AssertionError, match=r"exit code 2\): Error: .*log_collector_config.type kafka: this server has"
         ),
-        running(f"--model_config_file={config}"),
+        running("--runtime=litert", f"--model_config_file={config}"),
     ):
         pass
 
 
-def test_the_flags_of_one_model(toys: Path, tmp_path: Path) -> None:
+def test_the_flags_of_one_model(lite_flags: Sequence[str], tmp_path: Path) -> None:
     """Files are their owner's, whole at SIGTERM, hold answers only when asked to, and no more than they may."""
-    base = toys / "half_plus_two"
     flags = (
-        "--model_name=m", f"--model_base_path={base}", f"--record_filename_prefix={tmp_path}/r-",
-        "--record_sampling_rate=1", "--record_answers_only", "--record_max_file_bytes=1024",
-        "--record_max_total_bytes=8192",
+        f"--record_filename_prefix={tmp_path}/r-", "--record_sampling_rate=1", "--record_answers_only",
+        "--record_max_file_bytes=1024", "--record_max_total_bytes=8192",
     )  # fmt: skip
-    with running(*flags) as server, grpc.insecure_channel(server.grpc) as channel:
+    with running(*lite_flags, *flags) as server, grpc.insecure_channel(server.grpc) as channel:
         for _ in range(100):
             predict(channel, "m", {"x": X})
         server.process.send_signal(signal.SIGTERM)
@@ -240,14 +241,13 @@ def test_the_flags_of_one_model(toys: Path, tmp_path: Path) -> None:
     assert all(len(log.predict_log.response.outputs) == 2 for log in logs)
 
 
-def test_workers_share_a_place(toys: Path, tmp_path: Path) -> None:
+def test_workers_share_a_place(lite_flags: Sequence[str], tmp_path: Path) -> None:
     """Each has a file of its own, and all records are there; the metrics are those of all."""
     flags = (
         "--workers=2", f"--port={free_port()}", f"--rest_api_port={free_port()}", f"--metrics_port={free_port()}",
-        "--model_name=m", f"--model_base_path={toys}/half_plus_two", f"--record_filename_prefix={tmp_path}/r",
-        "--record_sampling_rate=1",
+        f"--record_filename_prefix={tmp_path}/r", "--record_sampling_rate=1",
     )  # fmt: skip
-    with running(*flags) as server:
+    with running(*lite_flags, *flags) as server:
         for _ in range(40):
             # Each from a connection of its own, so that both workers are asked.
             assert httpx.post(f"http://{server.rest}/v1/models/m:predict", json={"inputs": [1.0]}).status_code == 200
@@ -261,11 +261,10 @@ def test_workers_share_a_place(toys: Path, tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_a_recording_is_a_warmup_file(toys: Path, tmp_path: Path) -> None:
+def test_a_recording_is_a_warmup_file(lite_toys: Path, lite_flags: Sequence[str], tmp_path: Path) -> None:
     """A killed server's files, as they are: the next version is warmed up by what was asked of this one."""
-    flags = ("--model_name=m", f"--record_filename_prefix={tmp_path}/r", "--record_sampling_rate=1")
     with (
-        running(*flags, f"--model_base_path={toys}/half_plus_two") as server,
+        running(*lite_flags, f"--record_filename_prefix={tmp_path}/r", "--record_sampling_rate=1") as server,
         grpc.insecure_channel(server.grpc) as channel,
     ):
         for _ in range(10):
@@ -274,8 +273,8 @@ def test_a_recording_is_a_warmup_file(toys: Path, tmp_path: Path) -> None:
         os.kill(server.process.pid, signal.SIGKILL)
     (path,) = tmp_path.iterdir()
     version = tmp_path / "m" / "1"
-    shutil.copytree(toys / "half_plus_two" / "1", version)
+    shutil.copytree(lite_toys / "half_plus_two" / "1", version)
     (version / WARMUP_FILE).parent.mkdir()
     shutil.copyfile(path, version / WARMUP_FILE)
-    with running("--model_name=m", f"--model_base_path={version.parent}", "--verbose") as server:
+    with running(*lite_flags, f"--model_base_path={version.parent}", "--verbose") as server:
         assert "m version 1: 10 warmup requests" in server.log.read_text()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import grpc
@@ -49,10 +49,9 @@ def reload(address: str, models: str) -> tuple[str, str]:
 
 
 @pytest.fixture(scope="module")
-def server(toys: Path) -> Iterator[Server]:
+def server(lite_flags: Sequence[str]) -> Iterator[Server]:
     """A server that listens everywhere, on the default --reload_from."""
-    flags = ("--host=0.0.0.0", "--model_name=m", f"--model_base_path={toys}/half_plus_two")
-    with running(*flags, "--enable_grpc_healthcheck_service") as live:
+    with running(*lite_flags, "--host=0.0.0.0", "--enable_grpc_healthcheck_service") as live:
         yield live
 
 
@@ -73,12 +72,12 @@ def test_a_caller_from_elsewhere_may_not_unload(server: Server) -> None:
     assert httpx.get(f"http://{server.rest}/readyz").status_code == 200
 
 
-def test_the_file_system_is_not_told(server: Server, toys: Path) -> None:
+def test_the_file_system_is_not_told(server: Server, lite_toys: Path) -> None:
     """Of paths elsewhere, nothing; of those beside the configured one, whether there are versions."""
-    own = f"config {{ name: 'm' base_path: '{toys}/half_plus_two' model_platform: 'tensorflow' }}"
+    own = f"config {{ name: 'm' base_path: '{lite_toys}/half_plus_two' model_platform: 'tensorflow' }}"
     answers = {
         path: reload(server.grpc, f"{own} config {{ name: 'n' base_path: '{path}' model_platform: 'tensorflow' }}")
-        for path in ("/proc", "/no-such-thing", f"{toys}/../..", f"{toys}/none", f"{toys}/assets/1")
+        for path in ("/proc", "/no-such-thing", f"{lite_toys}/../..", f"{lite_toys}/none", f"{lite_toys}/two/1")
     }
 
     refused = "a reload may only name one that is below the parent of a base path in the server's own configuration"
@@ -89,9 +88,9 @@ def test_the_file_system_is_not_told(server: Server, toys: Path) -> None:
     }
 
 
-def test_without_a_model_it_is_not_ready(server: Server, toys: Path) -> None:
+def test_without_a_model_it_is_not_ready(server: Server, lite_toys: Path) -> None:
     """On both APIs, until there is one again."""
-    model = f"config {{ name: 'm' base_path: '{toys}/half_plus_two' model_platform: 'tensorflow' }}"
+    model = f"config {{ name: 'm' base_path: '{lite_toys}/half_plus_two' model_platform: 'tensorflow' }}"
 
     def health() -> tuple[int, int]:
         with grpc.insecure_channel(server.grpc) as channel:
@@ -104,10 +103,9 @@ def test_without_a_model_it_is_not_ready(server: Server, toys: Path) -> None:
     assert health() == (200, health_pb2.HealthCheckResponse.SERVING)
 
 
-def test_nobody(toys: Path) -> None:
+def test_nobody(lite_flags: Sequence[str]) -> None:
     """--reload_from=nobody refuses callers on this machine too."""
-    flags = ("--model_name=m", f"--model_base_path={toys}/half_plus_two", "--reload_from=nobody")
-    with running(*flags) as server:
+    with running(*lite_flags, "--reload_from=nobody") as server:
         code, text = reload(server.grpc, "")
 
     assert (code, "--reload_from=nobody" in text) == ("PERMISSION_DENIED", True)

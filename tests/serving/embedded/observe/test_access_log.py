@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import grpc
@@ -64,11 +65,12 @@ def test_the_access_log(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("stdout", ["full disk", "unread pipe"])
-def test_a_log_that_cannot_be_written(stdout: str) -> None:
+def test_a_log_that_cannot_be_written(lite_flags: Sequence[str], stdout: str) -> None:
     """Every call is answered, quickly, and the server ends in its time; nobody reads its stderr either."""
+    port = free_port()
     command = [
-        sys.executable, "-m", "serving.embedded", "--port=-1", f"--rest_api_port={free_port()}", "--verbose",
-        "--model_name=kitchen", f"--model_base_path={KITCHEN}", "--access_log",
+        sys.executable, "-m", "serving.embedded", "--port=-1", f"--rest_api_port={port}", "--verbose", "--access_log",
+        *lite_flags,
     ]  # fmt: skip
     reading, writing = os.pipe()
     fill(writing)
@@ -78,7 +80,7 @@ def test_a_log_that_cannot_be_written(stdout: str) -> None:
         contextlib.ExitStack() as ending,
     ):
         ending.callback(process.kill)
-        url = f"http://127.0.0.1:{command[-5].rpartition('=')[2]}/v1/models/kitchen"
+        url = f"http://127.0.0.1:{port}/v1/models/m"
         wait_until(lambda: is_served(url))
         begin = time.monotonic()
         with httpx.Client() as client:

@@ -41,7 +41,7 @@ from serving.embedded.observe.calls import Call, Interceptor, Operation
 from serving.embedded.observe.telemetry import Telemetry
 from serving.embedded.server import ModelServer
 from tests.support.asking import call, predict_request
-from tests.support.live import KITCHEN, running, wait_until
+from tests.support.live import running, wait_until
 from tests.support.otlp_receiver import receiver
 from tests.support.records import TRACEPARENT
 
@@ -589,19 +589,23 @@ def test_off_it_is_not_imported() -> None:
     subprocess.run([sys.executable, "-c", _OFF], cwd=ROOT, check=True)
 
 
-def test_a_collector_that_is_not_there_holds_nothing_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_collector_that_is_not_there_holds_nothing_up(
+    lite_flags: Sequence[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Requests are answered, and the server ends in its time."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
-    with running("--model_name=kitchen", f"--model_base_path={KITCHEN}") as server:
+    with running(*lite_flags) as server:
         for _ in range(3):
-            assert httpx.post(f"http://{server.rest}/v1/models/kitchen:predict", json={"instances": [1]}).is_success
+            assert httpx.post(f"http://{server.rest}/v1/models/m:predict", json={"instances": [1]}).is_success
         begin = time.monotonic()
         server.process.terminate()
         assert server.process.wait(30) == 0
         assert time.monotonic() - begin < 15
 
 
-def test_a_trace_from_the_command_line_through_two_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trace_from_the_command_line_through_two_workers(
+    lite_flags: Sequence[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A real receiver gets the client's spans and the server's, flushed when they end, in one trace."""
     from tests.support.live import free_port
 
@@ -609,15 +613,12 @@ def test_a_trace_from_the_command_line_through_two_workers(tmp_path: Path, monke
         for key, value in otlp.environment.items():
             monkeypatch.setenv(key, value)
         grpc_port, rest_port = free_port(), free_port()
-        flags = [
-            "--model_name=kitchen", f"--model_base_path={KITCHEN}", "--workers=2", f"--port={grpc_port}",
-            f"--rest_api_port={rest_port}",
-        ]  # fmt: skip
-        with running(*flags) as server:
+        flags = ("--workers=2", f"--port={grpc_port}", f"--rest_api_port={rest_port}")
+        with running(*lite_flags, *flags) as server:
             done = subprocess.run(
                 [
                     sys.executable, "-m", "client.cli", "call", "--server", f"grpc://{server.grpc}", "--model-name",
-                    "kitchen", "--input", "x=[1.0]",
+                    "m", "--input", "x=[1.0]",
                 ],
                 env={**os.environ, "TRACEPARENT": TRACEPARENT}, cwd=ROOT, capture_output=True, text=True, check=False,
             )  # fmt: skip

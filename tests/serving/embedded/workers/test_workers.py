@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 
 import grpc
@@ -20,18 +21,18 @@ from tests.support.live import free_port, running, wait_until
 from tests.support.workers import is_listening, workers_of
 
 
-def test_workers(toys: Path, tmp_path: Path) -> None:
+def test_workers(lite_toys: Path, tmp_path: Path) -> None:
     """Two processes on the same ports: one answer for status, reload, metrics; one that dies or stops comes back.
 
     It then has the newest configuration: here of a file that was edited after a reload.
     """
     monitoring, models = tmp_path / "monitoring.config", tmp_path / "models.config"
     monitoring.write_text('prometheus_config { enable: true path: "/metrics" }')
-    models.write_text(models_config("m", toys / "half_plus_two"))
+    models.write_text(models_config("m", lite_toys / "half_plus_two"))
     flags = (
         "--workers=2", f"--port={free_port()}", f"--rest_api_port={free_port()}", f"--model_config_file={models}",
         "--model_config_file_poll_wait_seconds=0.2", f"--monitoring_config_file={monitoring}",
-        "--worker_timeout_seconds=3",
+        "--worker_timeout_seconds=3", "--runtime=litert",
     )  # fmt: skip
     with running(*flags) as server:
         url = f"http://{server.rest}"
@@ -39,7 +40,7 @@ def test_workers(toys: Path, tmp_path: Path) -> None:
             assert httpx.post(f"{url}/v1/models/m:predict", json={"inputs": [1.0]}).status_code == 200
         assert count_of(f"{url}/metrics") == 20
 
-        request = text_format.Parse(f"config {{ {models_config('n', toys / 'tf1')} }}", ReloadConfigRequest())
+        request = text_format.Parse(f"config {{ {models_config('n', lite_toys / 'tf1')} }}", ReloadConfigRequest())
         with grpc.insecure_channel(server.grpc) as channel:
             call(channel, services.HANDLE_RELOAD_CONFIG_REQUEST, request)
         for _ in range(10):  # each from a connection of its own, so that both workers are asked
@@ -47,8 +48,8 @@ def test_workers(toys: Path, tmp_path: Path) -> None:
             options = [("grpc.use_local_subchannel_pool", 1)]
             with grpc.insecure_channel(server.grpc, options) as channel:
                 status = call(channel, services.GET_MODEL_STATUS, GetModelStatusRequest(model_spec=ModelSpec(name="n")))
-            assert [(version.version, version.state) for version in status.model_version_status] == [(123, 30)]
-        models.write_text(models_config("edited", toys / "half_plus_two"))
+            assert [(version.version, version.state) for version in status.model_version_status] == [(1, 30)]
+        models.write_text(models_config("edited", lite_toys / "half_plus_two"))
         wait_until(lambda: all(is_served(f"{url}/v1/models/edited") for _ in range(20)))
 
         pid = server.process.pid
@@ -70,13 +71,10 @@ def test_workers(toys: Path, tmp_path: Path) -> None:
         httpx.get(f"{url}/healthz")
 
 
-def test_the_parent_is_killed(toys: Path) -> None:
+def test_the_parent_is_killed(lite_flags: Sequence[str]) -> None:
     """Its workers end, and leave nothing behind."""
-    flags = (
-        "--workers=2", f"--port={free_port()}", f"--rest_api_port={free_port()}", "--model_name=m",
-        f"--model_base_path={toys}/half_plus_two",
-    )  # fmt: skip
-    with running(*flags) as server:
+    flags = ("--workers=2", f"--port={free_port()}", f"--rest_api_port={free_port()}")
+    with running(*lite_flags, *flags) as server:
         workers = [psutil.Process(pid) for pid in workers_of(server.process.pid)]
         (directory,) = {worker.cmdline()[-1].partition("=")[2] for worker in workers}
         server.process.kill()
