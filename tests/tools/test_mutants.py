@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import coverage
 import pytest
 
 from tools.mutants.__main__ import main
 from tools.mutants.mutant import Mutant, mutants_of
+from tools.mutants.plugin import CHILD
 from tools.mutants.project import Project
-from tools.mutants.recording import combined
+from tools.mutants.recording import Run, combined
+from tools.mutants.selection import Selection
 
 SOURCE = "LIMIT = 10\n\n\ndef is_allowed(size: int) -> bool:\n    return size <= LIMIT\n"
 # 11 is left out: a limit of 11 passes.
@@ -83,6 +87,17 @@ def test_all_that_share_a_fixture_are_asked(toy: Project, capsys: pytest.Capture
     (toy.root / "tests/test_sizes.py").write_text(SHARED_TESTS)
     main(["--seed", "7", "--jobs", "1"], toy)
     assert "4 of 4 killed (100.0 %), 0 survived" in capsys.readouterr().out
+
+
+def test_what_is_near_is_asked_however_much_else_there_is(toy: Project) -> None:
+    """The tests beside a module, even those that start processes."""
+    runs = {f"tests/test_far.py::test_{number}": Run(10, {"toy/sizes.py": [5]}) for number in range(20)}
+    runs["tests/test_sizes.py::test_limit"] = Run(30, {f"{CHILD}toy/sizes.py": [5]})
+    mutant = next(mutant for mutant in mutants_of("toy/sizes.py", SOURCE) if mutant.line == 5)
+    recording: Any = SimpleNamespace(runs=runs)
+    asked = [tests for tests, _ in Selection(toy, recording).batches(mutant)]
+    assert [len(tests) for tests in asked[:2]] == [1, 1]
+    assert asked[2][0] == "tests/test_sizes.py::test_limit"
 
 
 def test_an_equivalent_mutant_is_counted_apart(toy: Project, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,8 @@ from tools.mutants.plugin import CHILD, MARKS, unmarked
 from tools.mutants.project import Project
 from tools.mutants.recording import Recording, file_of
 
-# Seconds of tests: a mutant that the first do not kill is shown to the others too.
+# Seconds of tests: a mutant that the first do not kill is shown to the others too, and at last to the near ones that
+# start processes.
 BUDGETS = (5.0, 20.0, 60.0)
 # Seconds that a file's first test takes longer: to import what it needs, or to start servers.
 _FILE_SECONDS = {False: 0.5, True: 5.0}
@@ -48,8 +49,10 @@ class Selection:
 
     def batches(self, mutant: Mutant) -> Iterator[tuple[list[str], float]]:
         """Tests to run one after the other, and the seconds that each batch took when it was recorded."""
-        ordered = self._ordered(mutant)
+        ordered, near = self._ordered(mutant)
         for budget in BUDGETS:
+            if budget == BUDGETS[-1]:
+                ordered.sort(key=lambda test: file_of(test) not in near)
             batch: list[str] = []
             files: set[str] = set()
             seconds = 0.0
@@ -65,7 +68,8 @@ class Selection:
             if batch:
                 yield batch, seconds
 
-    def _ordered(self, mutant: Mutant) -> list[str]:
+    def _ordered(self, mutant: Mutant) -> tuple[list[str], set[str]]:
+        """The tests, and the files of those near to the mutant."""
         node = self._tree(mutant.file).get_leaf_for_position((mutant.line, mutant.column))
         statement = _statement(node)
         tests = set(self._at(mutant.file, [mutant.line]))
@@ -77,7 +81,10 @@ class Selection:
             names = {owner} if (owner := _class(statement)) else _names(statement)
             told = {file for file in self._tests_of_file if _mentions(self._text(file), names)}
             tests |= self._users(mutant.file, statement)
-            tests |= {test for file in told for test in self._tests_of_file[file]}
+            if isinstance(statement, Function):
+                # Whoever calls a function needs its decorators and defaults.
+                near |= {file_of(test) for test in self._at(mutant.file, _lines(statement))}
+            tests |= {test for file in told | near for test in self._tests_of_file[file]}
         if not tests:
             tests = {test for file in near for test in self._tests_of_file[file]}
             tests = tests or self._at(mutant.file, list(self._by_line[mutant.file]))
@@ -91,7 +98,7 @@ class Selection:
             nearness = 0 if file in near else 1 if file in told else 2
             return file in self._starts_processes, nearness, sum(self._runs[test].seconds for test in by_file[file])
 
-        return [test for file in sorted(by_file, key=rank) for test in by_file[file]]
+        return [test for file in sorted(by_file, key=rank) for test in by_file[file]], near
 
     def _users(self, file: str, statement: NodeOrLeaf) -> set[str]:
         """The tests of what uses a name that is bound when its module is imported."""
@@ -103,7 +110,7 @@ class Selection:
                 continue
             done.add((place, bound.start_pos[0]))
             if isinstance(bound, (Function, Class)):
-                tests |= self._at(place, range(bound.start_pos[0], bound.end_pos[0] + 1))
+                tests |= self._at(place, _lines(bound))
             names = _names(bound)
             owner = _class(bound)
             for name in self._modules if names else ():
@@ -144,6 +151,10 @@ def _statement(node: NodeOrLeaf) -> NodeOrLeaf:
     if node.type in {"decorated", "async_stmt"}:
         node = node.children[-1]
     return node.children[-1] if node.type == "async_funcdef" else node
+
+
+def _lines(node: NodeOrLeaf) -> range:
+    return range(node.start_pos[0], node.end_pos[0] + 1)
 
 
 def _is_in_function(node: NodeOrLeaf) -> bool:
