@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from client import aio
 from client.aio import AsyncConnection
 from client.connection import Connection
 from client.errors import ClientUsageError, ServerError, server_error
+from client.pictures.batch import Batch
 from client.transports.base import Exchange
 from client.transports.fake import FakeTransport
 from client.types import Metadata, ModelSpec, Prediction, VersionStatus
@@ -90,6 +92,27 @@ def test_unavailable_is_tried_again_at_the_next_address() -> None:
         asyncio.run(status(_AsyncFake(*[unavailable] * 3)))
     with pytest.raises(ServerError, match="broken"):
         asyncio.run(status(_AsyncFake(server_error("INTERNAL", "broken"))))
+
+
+def test_pictures_are_decoded_beside_the_event_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Arrays need nothing but the loop."""
+    Image.fromarray(np.pad(np.full((14, 14), 150, np.uint8), 7)).save(tmp_path / "a.png")
+    threads: list[threading.Thread] = []
+    of = Batch.of
+
+    def note(*asked: Any) -> Batch:
+        threads.append(threading.current_thread())
+        return of(*asked)
+
+    monkeypatch.setattr(Batch, "of", note)
+
+    async def predict() -> None:
+        async with AsyncConnection([_AsyncFake()], ModelSpec()) as connection:
+            await connection.predict(np.zeros((1, 28, 28), np.uint8))
+            await connection.predict([tmp_path / "a.png"], preprocess="none")
+
+    asyncio.run(predict())
+    assert [thread is threading.main_thread() for thread in threads] == [True, False]
 
 
 def test_a_closed_connection_says_so() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -142,6 +143,28 @@ def test_a_plan_that_is_not_held_in_memory_at_once(
     output = tmp_path / "out"
     score([str(folder)], str(output), model=str(scored_model), engine="ray", ray_address=cluster.address)
     check(output, expected)
+
+
+@pytest.mark.parametrize("place", [None, "auto", "127.0.0.1:{}", "ray://127.0.0.1:{}"])
+def test_a_job_is_given_to_the_cluster_that_is_named(place: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which is left again; a program that is connected already stays it."""
+    import ray
+
+    from scoring.cluster import _connected
+
+    done: list[object] = []
+    monkeypatch.setattr(ray, "init", lambda address, **_: done.append(address))
+    monkeypatch.setattr(ray, "shutdown", lambda: done.append("shutdown"))
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = place and place.format(listener.getsockname()[1])
+        with _connected(address):
+            assert done == [address]
+        assert done == [address, "shutdown"]
+        monkeypatch.setattr(ray, "is_initialized", lambda: True)
+        with _connected(address):
+            pass
+    assert done == [address, "shutdown"]
 
 
 def test_a_cluster_that_is_not_there(folder: Path, scored_model: Path, tmp_path: Path) -> None:

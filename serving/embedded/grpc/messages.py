@@ -259,7 +259,7 @@ class MessageReader:
     def feed(self, data: bytes) -> Iterator[Message]:
         """The messages that are complete now. Raises ServingError for one that is too long or wrongly compressed."""
         position, size = 0, len(data)
-        while position < size or self._length == 0:
+        while position < size:
             if self._length < 0:
                 if size - position < PREFIX_BYTES or self._prefix:
                     position = self._read_prefix(data, position)

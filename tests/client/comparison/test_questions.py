@@ -113,12 +113,13 @@ def test_a_record_is_asked_of_the_version_in_question_and_for_all_outputs(tmp_pa
         (np.full((1, 784), 7, np.float32), b"\xff" * 784),
         (np.full((1, 784), -np.inf, np.float32), bytes(784)),
         (np.array([png(_IMAGES[0].tobytes())], object), _IMAGES[0].tobytes()),
+        (np.array([[png(_IMAGES[0].tobytes()), b"a text"]], object), _IMAGES[0].tobytes()),
         (np.array([b"no picture"], object), b""),
         (np.zeros((1, 3), np.uint8), b""),
         (np.zeros((1, 784)), b""),
         (np.zeros((1, 784), np.uint8)[0, 0], b""),
     ],
-    ids=["floats", "flat", "nan", "unscaled", "infinite", "png", "text", "short", "doubles", "scalar"],
+    ids=["floats", "flat", "nan", "unscaled", "infinite", "png", "png and text", "text", "short", "doubles", "scalar"],
 )
 def test_what_was_recorded_is_shown_where_it_is_an_image(values: npt.ArrayLike, pixels: bytes, tmp_path: Path) -> None:
     """Pixels, scaled floats and picture files; nothing else has a picture."""

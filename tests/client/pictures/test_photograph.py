@@ -1,4 +1,4 @@
-"""The pieces of a mask: which of them are the garment's."""
+"""Steps of a photograph's way to the data set: its background, the pieces of a mask, the levels."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from client.pictures.photograph import _heavy_pieces
+from client.pictures.photograph import _background, _heavy_pieces, _stretched
 
 
 def kept(levels: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
@@ -45,3 +45,21 @@ def test_no_piece_beyond_the_sixtieth_is_kept(count: int, stay: int) -> None:
 def test_a_mask_without_pieces_stays_empty() -> None:
     """As it is of a picture of one colour."""
     assert not kept(np.zeros((5, 5), np.uint8)).any()
+
+
+@pytest.mark.parametrize("level", [0, 1, 254, 255])
+@pytest.mark.parametrize("curved", [False, True])
+def test_a_background_of_one_colour_is_that_colour(level: int, *, curved: bool) -> None:
+    """Black and white too, without noise."""
+    colour = (level, level, 255 - level)
+    surface, noise = _background(Image.new("RGB", (30, 20), colour), curved=curved)
+    assert surface.getcolors() == [(600, colour)]
+    assert noise < 0.01
+
+
+@pytest.mark.parametrize(("low", "darkest"), [(100, 227), (99, 38), (60, 38), (17, 38), (16, 36), (0, 0)])
+def test_a_garment_is_as_dark_in_places_as_those_of_the_data_set(low: int, darkest: int) -> None:
+    """Unless it is flat, within 12 levels, or as dark already; its lightest places are white."""
+    levels = Image.fromarray(np.repeat(np.array([[low, 112]], np.uint8), 10, axis=1).repeat(20, axis=0))
+    stretched = _stretched(levels, Image.new("L", levels.size, 255))
+    assert stretched.getcolors() == [(200, darkest), (200, 255)]

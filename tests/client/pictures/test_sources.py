@@ -132,6 +132,8 @@ def test_an_error_in_one_file_does_not_stop_the_others(tmp_path: Path) -> None:
     np.save(tmp_path / "unscaled.npy", np.full((2, 28, 28), 99, np.float32))
     np.save(tmp_path / "objects.npy", np.array([{}], object), allow_pickle=True)
     (tmp_path / "cut-idx3-ubyte").write_bytes(_idx(_IMAGES)[:2000])
+    (tmp_path / "short-idx3-ubyte").write_bytes(_idx(_IMAGES)[:15])
+    (tmp_path / "labels-idx3-ubyte").write_bytes(b"\0\0\x08\x01" + _idx(_IMAGES)[4:])
     (tmp_path / "large-idx3-ubyte").write_bytes(_idx(np.zeros((1, 32, 32), np.uint8)))
     (tmp_path / "broken-idx3-ubyte.gz").write_bytes(b"\x1f\x8bno")
     (tmp_path / "deflate-idx3-ubyte.gz").write_bytes(gzip.compress(_idx(_IMAGES))[:40] + b"\xff" * 40)
@@ -148,6 +150,8 @@ def test_an_error_in_one_file_does_not_stop_the_others(tmp_path: Path) -> None:
         "unscaled.npy": "must be scaled to 0..1",
         "objects.npy": "without pickle",
         "cut-idx3-ubyte": "ends after image 2 of 5",
+        "short-idx3-ubyte": "not an IDX file of uint8 images",
+        "labels-idx3-ubyte": "not an IDX file of uint8 images",
         "large-idx3-ubyte": "images of 32x32: expected 28x28",
         "broken-idx3-ubyte.gz": "cannot be read",
         "deflate-idx3-ubyte.gz": "cannot be read",

@@ -6,14 +6,16 @@ import os
 import signal
 import socket
 import threading
+import urllib.error
 import urllib.request
+from contextlib import ExitStack
 
 import pytest
 
 from client.errors import ClientUsageError
 from client.transports.security import Security
 from client.web import server
-from tests.support.live import free_port
+from tests.support.live import free_port, wait_until
 
 _ENDS = (signal.SIGINT, signal.SIGTERM)
 
@@ -79,6 +81,38 @@ def test_it_serves_until_it_is_told_and_leaves_signals_as_they_were(number: int)
     [headers] = answers
     assert "server" not in headers
     assert headers["content-type"] == "text/html; charset=utf-8"
+
+
+def test_one_connection_beyond_63_is_refused_at_once() -> None:
+    """Those that ask nothing count."""
+    listener = server.listen("127.0.0.1", 0)
+    codes: list[int] = []
+
+    def ask() -> int:
+        try:
+            with urllib.request.urlopen(server.url(listener, "127.0.0.1"), timeout=10) as answer:  # noqa: S310 - http
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            return error.code
+
+    def ask_in_company() -> None:
+        try:
+            with ExitStack() as stack:
+                for count in (62, 1):
+                    for _ in range(count):
+                        silent = stack.enter_context(socket.create_connection(listener.getsockname(), 10))
+                        # So that it is seen to be there.
+                        silent.sendall(b"GET ")
+                    codes.append(ask())
+            wait_until(lambda: ask() == 200)
+        finally:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    browsers = threading.Thread(target=ask_in_company)
+    browsers.start()
+    server.run(listener, "127.0.0.1", ["grpc://127.0.0.1:1"], "m", 1.0, Security())
+    browsers.join()
+    assert codes == [200, 503]
 
 
 def test_an_address_that_is_none_ends_it_at_once() -> None:

@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import grpc
+import httpx
+import numpy as np
+import numpy.typing as npt
 import pytest
+from google.protobuf import text_format
 
 from fashion_common.files import write_whole
 from fashion_common.layout import MANIFEST_FILE
@@ -20,8 +25,11 @@ from serving.embedded.models.storage import VersionDirectory
 from serving.embedded.server import Addresses, ModelServer
 from serving.embedded.workers.configuration import Record, record_path
 from serving.errors import ServerConfigError
-from tests.support.asking import call
+from tests.support.asking import call, predict
 from tests.support.fakes import FakeServable
+
+Array = npt.NDArray[Any]
+X = np.array([1])
 
 
 @pytest.fixture
@@ -108,6 +116,28 @@ def test_versions_are_loaded_and_unloaded_in_as_many_threads_as_the_flags_say(tm
     assert [servable.closes for servable in made] == [1, 1, 1]
 
 
+@pytest.mark.parametrize(("allowed", "code"), [(True, 0), (False, grpc.StatusCode.FAILED_PRECONDITION)])
+def test_a_label_may_come_before_its_version_where_the_flag_says_so(
+    base: Path, code: grpc.StatusCode | int, *, allowed: bool
+) -> None:
+    """--allow_version_labels_for_unavailable_models, in a reload."""
+    server = server_of(base, port=0, allow_version_labels_for_unavailable_models=allowed)
+    address = server.start().grpc
+    assert address
+    request = messages.ReloadConfigRequest()
+    model = request.config.model_config_list.config.add(name="m", base_path=str(base), model_platform="tensorflow")
+    model.version_labels["canary"] = 2
+    with grpc.insecure_channel(address) as channel:
+        try:
+            answered: grpc.StatusCode | int = call(
+                channel, services.HANDLE_RELOAD_CONFIG_REQUEST, request
+            ).status.error_code
+        except grpc.RpcError as error:
+            answered = error.code()
+    assert answered == code
+    server.stop()
+
+
 def test_each_of_several_workers_speaks_for_itself_to_the_others(base: Path, tmp_path: Path) -> None:
     """The first one, too; a worker that does not run is not waited for."""
     directory = tmp_path / "workers"
@@ -121,6 +151,53 @@ def test_each_of_several_workers_speaks_for_itself_to_the_others(base: Path, tmp
     with grpc.insecure_channel(f"unix:{directory}/worker-0.sock") as channel:
         answer = call(channel, services.GET_MODEL_STATUS, request)
     assert [(each.version, each.state) for each in answer.model_version_status] == [(1, 30)]
+    server.stop()
+
+
+class Wide(FakeServable):
+    """Answers a number with a row of so many zeros."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        signature = text_format.Parse(
+            """
+            inputs { key: "x" value { name: "x:0" dtype: DT_INT64 tensor_shape { dim { size: -1 } } } }
+            outputs { key: "y" value { name: "y:0" dtype: DT_FLOAT } }
+            method_name: "tensorflow/serving/predict"
+            """,
+            messages.SignatureDef(),
+        )
+        self.signatures = {"serving_default": signature}
+
+    def run(self, feeds: Mapping[str, Array], fetches: Sequence[str]) -> list[Array]:
+        """The row."""
+        return [np.zeros((1, int(feeds["x:0"][0])), np.float32) for _ in fetches]
+
+
+@pytest.mark.parametrize("api", ["gRPC", "REST"])
+def test_a_large_answer_is_expected_again(base: Path, api: str) -> None:
+    """As many bytes, for each that was asked, as the last one took, from the run on; until one is small again."""
+    loaded = LoadedModel("m", 1, Wide())
+    flags = Flags(port=0, rest_api_port=0, model_name="m", model_base_path=str(base), shutdown_grace_seconds=1.0)
+    server = ModelServer(flags, lambda *_: loaded)
+    addresses = server.start()
+
+    def ask(count: int) -> list[float]:
+        if api == "REST":
+            url = f"http://{addresses.rest}/v1/models/m:predict"
+            assert httpx.post(url, json={"instances": [count]}, timeout=30).status_code == 200
+        else:
+            with grpc.insecure_channel(addresses.grpc or "") as channel:
+                predict(channel, "m", {"x": X * count})
+        return list(loaded.answer_bytes.values())
+
+    assert ask(1) == []
+    [ratio] = ask(200_000)
+    # The answer in pieces and joined, by what a request takes in memory; the array, and at most 20 characters for each
+    # of its numbers, by the input's eight bytes.
+    assert ratio == pytest.approx(2 * 800_000 / 570 if api == "gRPC" else (800_000 + 4_000_000) / 8, rel=0.1)
+    assert ask(200_000) == [ratio]
+    assert ask(1) == []
     server.stop()
 
 

@@ -60,7 +60,7 @@ def test_damaged_archive_is_a_value_error(damage: str, path: Path) -> None:
     elif damage == "no record":
         np.savez(path, images=ARRAYS["images"])
     else:
-        np.savez(path, about=np.array([object()], dtype=object))
+        np.savez(path, about=np.array("{}"), images=np.array([object()], dtype=object))
     with pytest.raises(ValueError, match=r"."):
         read_archive(path)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 import pytest
 
+from delivery.base_path import lock_directory
 from fashion_common.layout import version_directories
 from training.errors import TrainingError, TrainingUsageError
 from training.export.publish import publish, staging_directory
@@ -151,6 +152,26 @@ def test_a_running_export_is_left_alone_and_a_killed_one_cleaned_up(tmp_path: Pa
     with staging_directory(tmp_path) as ours:
         assert list(tmp_path.iterdir()) == [ours]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_directory_that_was_taken_for_a_leftover_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before it was locked; no descriptor is kept."""
+    made: list[Path] = []
+
+    def lock(path: Path) -> int:
+        descriptor = lock_directory(path)
+        made.append(path)
+        if len(made) == 1:
+            path.rmdir()
+        return descriptor
+
+    monkeypatch.setattr("training.export.publish.lock_directory", lock)
+    before = psutil.Process().num_fds()
+    with staging_directory(tmp_path) as staging:
+        assert staging == made[1]
+    assert psutil.Process().num_fds() == before
 
 
 def test_an_error_while_writing_leaves_nothing(tmp_path: Path) -> None:

@@ -99,7 +99,8 @@ class Noted(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no t
         """Ends the fit after the last epoch."""
         assert isinstance(logs, dict)
         self.calls.append(f"epoch {epoch} ends with {', '.join(sorted(logs))}")
-        self.model.stop_training = epoch == self._last_epoch
+        if epoch == self._last_epoch:
+            self.model.stop_training = True
 
     def on_train_end(self, logs: object = None) -> None:
         """The last, when callbacks close what they hold."""
@@ -113,6 +114,8 @@ def test_callbacks_are_told_as_keras_tells_them(data: Dataset, last_epoch: int) 
     model.compile(optimizer=keras.optimizers.SGD(0.5))
     model.optimizer.build(model.trainable_variables)
     noted = Noted(last_epoch)
+    # As an earlier training has left it.
+    model.stop_training = True
 
     loop.fit(model, data, TrainingConfig(model="perceptron", epochs=3, batch_size=BATCH), [noted], initial_epoch=1)
 

@@ -276,11 +276,20 @@ def test_what_was_on_its_way_when_a_call_was_ended_early_is_ignored(peer: Peer, 
     assert peer.answer(3).data == message(b"next")
 
 
-def test_headers_in_every_wrapping(peer: Peer) -> None:
+@pytest.mark.parametrize(
+    ("flags", "head", "tail"),
+    [
+        (0, b"", b""),
+        (PADDED, b"\x02", bytes(2)),
+        (WITH_PRIORITY, bytes(5), b""),
+        (PADDED | WITH_PRIORITY, b"\x02" + bytes(5), bytes(2)),
+    ],
+)
+def test_headers_in_every_wrapping(peer: Peer, flags: int, head: bytes, tail: bytes) -> None:
     """Padding, priority and CONTINUATIONs, whose other flags mean nothing, are taken off."""
     data = block(request())
     peer.send(
-        frame(HEADERS, PADDED | WITH_PRIORITY, 1, b"\x02" + bytes(5) + data[:10] + bytes(2)),
+        frame(HEADERS, flags, 1, head + data[:10] + tail),
         frame(CONTINUATION, END_STREAM, 1, data[10:20]),
         frame(CONTINUATION, END_HEADERS, 1, data[20:]),
         frame(DATA, PADDED | END_STREAM, 1, b"\x09" + message(b"hello") + bytes(9)),

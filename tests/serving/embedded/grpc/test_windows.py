@@ -176,6 +176,18 @@ def test_answers_that_nobody_reads_are_bounded() -> None:
     assert peer.answer(13).status == 0
 
 
+@pytest.mark.parametrize(("calls", "status"), [(100, 0), (101, 8)])
+def test_a_hundred_answers_may_wait_however_large(calls: int, status: int) -> None:
+    """A few answers may be of any size."""
+    peer = Peer(Memory(ConnectionOptions(max_waiting_bytes=0)), (4, 0))
+    for number in range(1, 2 * calls, 2):
+        peer.send(call(number, b"1", "/t/Big"))
+        peer.until(HEADERS, number)
+    last = 2 * calls + 1
+    peer.send(call(last, b"1", "/t/Big"), window_update(0, 100), window_update(last, 100))
+    assert peer.answer(last).status == status
+
+
 def test_calls_that_are_given_up_free_what_waits_for_them() -> None:
     """Nothing of the answer is kept, and nothing of it sent."""
     server = Memory()

@@ -17,6 +17,7 @@ from serving.embedded.models.storage import VersionDirectory
 from serving.embedded.options import signature_check
 from serving.errors import FailedPrecondition, ServerConfigError
 from tests.serving.embedded.loading.test_hostile_versions import in_state, states, status
+from tests.support.fakes import FakeServable
 from tests.support.keys import key_pair, write_version
 from tests.support.live import Server, running, wait_until
 
@@ -24,6 +25,28 @@ from tests.support.live import Server, running, wait_until
 def lines_about(server: Server, number: int) -> list[str]:
     """The lines of a server's log that name a version."""
     return [line for line in server.log.read_text().splitlines() if f"version: {number}}}" in line]
+
+
+@pytest.mark.parametrize("is_checked", [True, False])
+def test_a_signature_is_checked_once_the_files_are_at_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_checked: bool
+) -> None:
+    """So that a file that changes after its digest was taken is seen; other versions are not waited for."""
+    done: list[str] = []
+    at_rest = VersionDirectory.at_rest
+
+    def note(directory: VersionDirectory) -> object:
+        done.append("at rest")
+        return at_rest(directory)
+
+    def check(_: VersionDirectory) -> None:
+        done.append("checked")
+
+    monkeypatch.setattr(VersionDirectory, "at_rest", note)
+    (tmp_path / "1").mkdir()
+    load = version_load(lambda _: FakeServable(1), check_signature=check if is_checked else None, iterations=0)
+    load("m", 1, VersionDirectory(tmp_path / "1"))
+    assert done[:2] == (["at rest", "checked"] if is_checked else [])
 
 
 @pytest.mark.parametrize("runtime", ["tensorflow", "litert"])

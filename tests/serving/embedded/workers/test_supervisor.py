@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -151,6 +152,22 @@ def test_deaths_in_a_row(run: Callable[..., Running], caplog: pytest.LogCaptureF
     worker.served_since -= 3600
     os.kill(running.pids[0], signal.SIGKILL)
     wait_until(lambda: "ended with exit code -9: it is started again\n" in caplog.text)
+
+
+@pytest.mark.parametrize(("served", "text"), [(10.0, " in 1 s"), (10.1, "")])
+def test_a_worker_that_has_served_for_more_than_ten_seconds_has_recovered(
+    served: float, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What it dies of then is another matter."""
+    dead = worker(tmp_path, "")
+    dead.process.wait()
+    dead.served_since = 1000.0
+    parent = Supervisor([], 1, Record(ModelServerConfig()), Times(0, 0), threading.Event())
+    monkeypatch.setattr(supervisor, "time", SimpleNamespace(monotonic=lambda: 1000.0 + served))
+    monkeypatch.setattr(parent, "_worker", lambda _: dead)
+    parent._slots.append(supervisor.Slot(dead))
+    parent._replace_dead()
+    assert caplog.messages == [f"worker 0 ended with exit code 0: it is started again{text}"]
 
 
 def test_no_worker_is_left(run: Callable[..., Running], caplog: pytest.LogCaptureFixture) -> None:

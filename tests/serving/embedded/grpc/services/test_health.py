@@ -97,6 +97,28 @@ def test_a_watch_without_a_message() -> None:
         asyncio.run(anext(watch(nothing(), None)))
 
 
+def test_changes_are_looked_for_twice_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As long as somebody watches."""
+    core: Any = SimpleNamespace(ready=False)
+    service = Health(core)
+    slept: list[float] = []
+    sleep = asyncio.sleep
+
+    async def note(seconds: float) -> None:
+        slept.append(seconds)
+        core.ready = len(slept) >= 3
+        await sleep(0)
+
+    monkeypatch.setattr(asyncio, "sleep", note)
+
+    async def watched() -> list[int]:
+        stream: Any = service._watch(one(HealthCheckRequest()), None)  # type: ignore[arg-type]
+        return [(await anext(stream)).status for _ in range(2)]
+
+    assert asyncio.run(watched()) == [NOT_SERVING, SERVING]
+    assert slept[:3] == [0.5] * 3
+
+
 def test_who_watches_after_all_have_gone_is_told_of_changes(monkeypatch: pytest.MonkeyPatch) -> None:
     """The look for changes ends with the last who watches, and begins again with the next."""
     monkeypatch.setattr(health, "_POLL_SECONDS", 0.001)
