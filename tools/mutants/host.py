@@ -20,7 +20,7 @@ from typing import NamedTuple, NoReturn
 import pytest
 
 
-class Run(NamedTuple):
+class Command(NamedTuple):
     """One of pytest: its arguments and environment, and the file that its output is added to."""
 
     arguments: Sequence[str]
@@ -44,10 +44,10 @@ class Host:
         )
         self.pid = self._process.pid
 
-    def begin(self, run: Run) -> None:
+    def begin(self, command: Command) -> None:
         """Begins a run; there is one at a time."""
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(run) + "\n")
+        self._process.stdin.write(json.dumps(command) + "\n")
         self._process.stdin.flush()
 
     def exit_code(self, timeout: float | None = None) -> int | None:
@@ -75,25 +75,25 @@ def main(modules: Sequence[str]) -> None:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
     for line in sys.stdin:
-        run = Run(*json.loads(line))
+        command = Command(*json.loads(line))
         pid = os.fork()
         if pid == 0:
-            _run(run)
+            _run(command)
         _, status = os.waitpid(pid, 0)
         print(os.waitstatus_to_exitcode(status), file=answers)
 
 
-def _run(run: Run) -> NoReturn:
+def _run(command: Command) -> NoReturn:
     code = 1
     try:
         os.setsid()
-        with Path(run.output).open("a") as output, Path(os.devnull).open() as nothing:
+        with Path(command.output).open("a") as output, Path(os.devnull).open() as nothing:
             for descriptor, file in enumerate((nothing, output, output)):
                 os.dup2(file.fileno(), descriptor)
         os.environ.clear()
-        os.environ.update(run.environment)
+        os.environ.update(command.environment)
         tempfile.tempdir = None
-        code = pytest.main(list(run.arguments))
+        code = pytest.main(list(command.arguments))
         sys.stdout.flush()
         sys.stderr.flush()
     finally:

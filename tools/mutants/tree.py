@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import psutil  # type: ignore[import-untyped]
 
-from tools.mutants.host import Host, Run
+from tools.mutants.host import Command, Host
 from tools.mutants.project import ROOT, Project
 
 # Marks every process that a test starts, those that leave their parent's session too.
@@ -133,7 +133,7 @@ class Tree:
             with self._environment({}) as environment:
                 self._host = Host(self.path, environment, self._project.preloaded)
         with self._environment({"MUTANTS_TESTS": str(chosen)}) as environment:
-            self._host.begin(Run([*_OPTIONS, *files], environment, str(output)))
+            self._host.begin(Command([*_OPTIONS, *files], environment, str(output)))
             code = self._host.exit_code(timeout)
             self.stop()
             if code is None:
