@@ -62,9 +62,9 @@ def wait_until_loaded(model_base_path: Path, version: int, seconds: float) -> No
             raise RolloutError(f"{server.url}: {reason}")
         if time.monotonic() > deadline:
             state = server.states().get(version, {}).get("state", "END")
+            seen = f"a label asks for it, `fashion label NAME={version}`" if state in _UNWANTED else state
             raise RolloutError(
-                f"{server.url} has not loaded version {version} in {seconds:g} s (--wait takes more): "
-                f"{f'a label asks for it, `fashion label NAME={version}`' if state in _UNWANTED else state}"
+                f"{server.url} has not loaded version {version} in {seconds:g} s (--wait takes more): {seen}"
             )
         time.sleep(_POLL_SECONDS)
 
