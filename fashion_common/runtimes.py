@@ -10,6 +10,9 @@ LITERT = "litert"
 TITLES = {TENSORFLOW: "TensorFlow", LITERT: "LiteRT"}
 # By which extra each is installed.
 EXTRAS = {TENSORFLOW: "embedded", LITERT: "light"}
+# What a process says that imports TensorFlow and needs no Keras, which takes it as long again. TensorFlow looks for the
+# package tf_keras in its place then, and does without: https://keras.io/getting_started/#tensorflow--keras-2-backwards-compatibility
+WITHOUT_KERAS = {"TF_USE_LEGACY_KERAS": "1"}
 _PACKAGES = {TENSORFLOW: "tensorflow", LITERT: "ai_edge_litert"}
 
 

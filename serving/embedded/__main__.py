@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from fashion_common import telemetry
 from fashion_common.errors import FashionError
 from fashion_common.native_stderr import native_stderr_silenced
+from fashion_common.runtimes import WITHOUT_KERAS
 from serving.embedded import event_log
 from serving.embedded.flags import Flags, notices, parse, usage
 from serving.embedded.observe.log_writer import open_standard_streams, stderr_never_blocks
@@ -62,6 +63,7 @@ def _main(arguments: Sequence[str]) -> int:
 
 
 def _run(flags: Flags, arguments: Sequence[str], ignored: Sequence[str]) -> int:
+    os.environ.update(WITHOUT_KERAS)
     event_log.configure(flags.log_format, logging.INFO if flags.verbose else logging.WARNING)
     if flags.worker_index <= 0:
         # Loads, unloads and reloads: of several workers, one says it for all.

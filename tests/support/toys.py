@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from fashion_common.runtimes import WITHOUT_KERAS
 
 
 def write_toys(directory: Path) -> None:
@@ -16,7 +19,9 @@ def write_toys(directory: Path) -> None:
 
 def _run(module: str, directory: Path) -> None:
     command = [sys.executable, "-m", module, str(directory)]
-    subprocess.run(command, cwd=Path(__file__).parents[2], check=True, capture_output=True, timeout=240)
+    environment = {**os.environ, **WITHOUT_KERAS}
+    root = Path(__file__).parents[2]
+    subprocess.run(command, cwd=root, env=environment, check=True, capture_output=True, timeout=240)
 
 
 @pytest.fixture(scope="session")

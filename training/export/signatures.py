@@ -10,9 +10,8 @@ import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import fingerprint_pb2, saved_model_pb2
@@ -22,6 +21,10 @@ from fashion_common.layout import SAVED_MODEL_FILE
 from fashion_common.served_model import CLASS_NAMES
 from serving.apis.self_test import Array
 from training.export.decoding import IMAGE_SIZE, decode
+
+if TYPE_CHECKING:
+    # The self-test's process needs none.
+    import keras
 
 
 def served_signatures(model: keras.Model) -> dict[str, tf.types.experimental.ConcreteFunction]:

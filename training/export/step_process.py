@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from fashion_common.installation import module_command
+from fashion_common.runtimes import WITHOUT_KERAS
 from training.errors import TrainingError
 
 
@@ -25,7 +26,7 @@ def step_process(module: str, failure: Callable[[str], TrainingError]) -> Iterat
     That gives what the step returned, as `main` prints it, and raises `failure` of the last line that the process
     wrote when it failed. Else nothing that it prints is seen.
     """
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONWARNINGS": "ignore"}
+    environment = {**os.environ, **WITHOUT_KERAS, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONWARNINGS": "ignore"}
     # Should this process be killed, the end of its input ends the other one too.
     with subprocess.Popen(
         module_command(module),

@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from importlib import metadata
 from pathlib import Path
 
 import grpc
@@ -125,6 +126,17 @@ def test_help_needs_no_tensorflow() -> None:
 
     assert ended.returncode == 0
     assert "--model_base_path" in ended.stdout
+
+
+def test_tensorflow_comes_without_keras() -> None:
+    """A server needs none, and to import it takes as long as TensorFlow itself."""
+    command = [sys.executable, "-X", "importtime", "-m", "serving.embedded", "--version", "--verbose"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    modules = {line.rpartition("|")[2].strip() for line in ended.stderr.splitlines()}
+
+    assert f"TensorFlow Library: {metadata.version('tensorflow')}" in ended.stdout
+    assert "tensorflow" in modules
+    assert "keras" not in modules
 
 
 def test_sigterm_drains(toys: Path, tmp_path: Path) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+import os
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from fashion_common.runtimes import WITHOUT_KERAS
 from training.errors import SelfTestError, TrainingError
 from training.export import step_process
 
@@ -64,17 +67,31 @@ def test_the_last_line_of_a_process_that_fails_is_the_reason(tmp_path: Path, mon
 def test_the_last_line_of_a_process_that_ends_well_is_the_result(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Whatever a library prints before goes nowhere, and it is told to print little."""
+    """Whatever a library prints before goes nowhere; it is told to print little, and that TensorFlow needs no Keras."""
     program = (
         "import json, os, sys\n"
         "print('a library', file=sys.stderr)\n"
         "print('a library')\n"
-        "print(json.dumps([input(), os.environ['TF_CPP_MIN_LOG_LEVEL'], os.environ['PYTHONWARNINGS']]))\n"
+        "variables = 'TF_CPP_MIN_LOG_LEVEL', 'PYTHONWARNINGS', 'TF_USE_LEGACY_KERAS'\n"
+        "print(json.dumps([input(), *map(os.environ.get, variables)]))\n"
     )
     (tmp_path / "good.py").write_text(program)
     monkeypatch.setattr(step_process, "module_command", lambda module: [sys.executable, f"{tmp_path}/{module}.py"])
     with step_process.step_process("good", TrainingError) as run:
-        assert run(tmp_path) == [str(tmp_path), "3", "ignore"]
+        assert run(tmp_path) == [str(tmp_path), "3", "ignore", "1"]
     with step_process.step_process("good", TrainingError):
         pass
     assert capfd.readouterr() == ("", "")
+
+
+def test_the_steps_import_no_keras() -> None:
+    """The conversion and the self-test are there in half of the time."""
+    command = [sys.executable, "-X", "importtime", "-m", "training.export.self_test"]
+    environment = {**os.environ, **WITHOUT_KERAS}
+    ended = subprocess.run(
+        command, stdin=subprocess.DEVNULL, env=environment, capture_output=True, text=True, timeout=60, check=True
+    )
+    modules = {line.rpartition("|")[2].strip() for line in ended.stderr.splitlines()}
+
+    assert {"tensorflow", "training.export.lite"} <= modules
+    assert "keras" not in modules
