@@ -29,9 +29,10 @@ _LONGEST_WAIT_SECONDS = 0.5
 # Attackers open thousands of connections, of which each costs the server several times what it takes to be made. On a
 # slow machine that is the longer of the two.
 _LONGEST_WAIT_CONNECTIONS = 24_000
-# What the allocator may keep after an attack, and how soon the rest is back. It is as much as
-# serving/embedded/admission/resources.py says, and in the worst orders of attacks some more, which leaves the next one
-# less: whether that is enough, the peak says.
+# What the allocators may keep after an attack, and how soon the rest is back: four times the budget by
+# serving/embedded/admission/resources.py, and some more in the worst order of attacks. Most of it is TensorFlow's pool:
+# with TF_ONEDNN_USE_SYSTEM_ALLOCATOR=1, and so without it, less than one budget was kept. Whether the next attack has
+# enough, the peak says.
 KEPT_BYTES = 5 * BUDGET_BYTES
 BACK_SECONDS = 10.0
 FLAGS = (

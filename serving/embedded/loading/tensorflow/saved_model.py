@@ -82,10 +82,11 @@ class SavedModel:
         key = (feeds, fetches)
         function = self._callables.get(key)
         if function is None:
-            function = self._session._make_callable_from_options(  # noqa: SLF001 - the public make_callable takes 5 times as long
-                config_pb2.CallableOptions(feed=feeds, fetch=fetches)
-            )
+            # One at a time: each has executors of its own and what they fold of the graph, which the session keeps.
             with self._lock:
+                function = self._callables.get(key) or self._session._make_callable_from_options(  # noqa: SLF001 - the public make_callable takes 5 times as long
+                    config_pb2.CallableOptions(feed=feeds, fetch=fetches)
+                )
                 if len(self._callables) < _MAX_CALLABLES:
                     self._callables[key] = function
         return function

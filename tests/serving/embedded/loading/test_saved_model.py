@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -41,6 +44,32 @@ def test_a_model_gives_what_it_is_asked_for(toys: Path) -> None:
     with pytest.raises(ServingError) as raised:
         model.run({x: X}, [y])
     assert (raised.value.code, str(raised.value)) == (Code.CANCELLED, "Session has been closed.")
+
+
+def test_the_first_calls_at_once_make_one_callable(toys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each has memory of its own, which the session keeps."""
+    model = load(version(toys, "half_plus_two"))
+    definition = model.signatures["serving_default"]
+    x, y = definition.inputs["x"].name, definition.outputs["y"].name
+    begun = threading.Barrier(4)
+    make, made, again = model._session._make_callable_from_options, [], threading.Event()
+
+    def slow(options: Any) -> Any:
+        made.append(options)
+        if len(made) > 1:
+            again.set()
+        again.wait(0.3)
+        return make(options)
+
+    def first(_: int) -> Any:
+        begun.wait(10)
+        return model.run({x: X}, [y])[0].tolist()
+
+    monkeypatch.setattr(model._session, "_make_callable_from_options", slow)
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(first, range(4))) == [[2.5, 4.0]] * 4
+    assert len(made) == 1
+    model.close()
 
 
 def test_errors_of_a_run_are_tensorflows(toys: Path) -> None:
