@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import re
+import secrets
 import signal
 import socket
 import subprocess
@@ -11,12 +13,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 KITCHEN = Path(__file__).parents[1] / "contract" / "models" / "kitchen"
 START_SECONDS = 90
+# Below what systems choose themselves: Linux from 32,768 on, others from 49,152.
+_LEAST_PORT, _PORTS = 15_000, 15_000
 # The last of two equal flags counts.
 _FREE_PORTS = ("--port=0", "--rest_api_port=0")
 _LISTENING = re.compile(r"Running gRPC ModelServer at (\S+) \.\.\.\nExporting HTTP/REST API at:(\S+) \.\.\.")
@@ -31,7 +34,7 @@ class Server(NamedTuple):
     log: Path
 
 
-@contextmanager
+@contextlib.contextmanager
 def running(
     *flags: str, program: Sequence[str] = ("-m", "serving.embedded"), stdout: IO[bytes] | int | None = None
 ) -> Iterator[Server]:
@@ -50,7 +53,7 @@ def running(
                 process.terminate()
 
 
-@contextmanager
+@contextlib.contextmanager
 def recorded_server(directory: Path, kitchen: Path, *flags: str) -> Iterator[Server]:
     """The recorded server of these models. directory: for its configuration."""
     config = directory / "models.config"
@@ -79,9 +82,12 @@ def wait_until_listening(process: subprocess.Popen[bytes], log: Path) -> Sequenc
 
 
 def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
+    """A port that nothing listens on, and that no system gives anybody meanwhile who asks for any."""
+    while True:
+        # Not by `random`, which pytest-randomly seeds alike in all processes.
+        port = _LEAST_PORT + secrets.randbelow(_PORTS)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def wait_until(condition: Callable[[], object]) -> None:

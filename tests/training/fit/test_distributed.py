@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +15,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from tests.support.interrupted import interrupted_after
+from tests.support.live import free_port
 from training import runs
 from training.data.dataset import Dataset
 from training.errors import TrainingUsageError
@@ -74,17 +74,6 @@ def begin(arguments: list[str], prologue: str = "", tf_config: object = None) ->
     )
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports that nothing listens on now."""
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
-
-
 @pytest.fixture(scope="module")
 def single(synthetic_data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> NDArray[np.float32]:
     """What the same run on one device says of the test images."""
@@ -123,7 +112,7 @@ def test_mirrored_strategy_learns_what_one_device_learns(
 
 def finish_two_workers(*arguments: list[str]) -> list[dict[str, float]]:
     """The command on two workers of this machine, with arguments for both or for each; what they print."""
-    workers = [f"127.0.0.1:{port}" for port in free_ports(2)]
+    workers = [f"127.0.0.1:{port}" for port in (free_port(), free_port())]
     processes = [
         begin(
             arguments[index % len(arguments)],
@@ -136,7 +125,6 @@ def finish_two_workers(*arguments: list[str]) -> list[dict[str, float]]:
     return [json.loads(stdout) for stdout, _ in answers]
 
 
-@pytest.mark.alone  # its ports are free when they are chosen, and have to be so later
 def test_two_workers_learn_what_one_device_learns(
     single: NDArray[np.float32], synthetic_data: Dataset, tmp_path: Path
 ) -> None:
@@ -150,7 +138,6 @@ def test_two_workers_learn_what_one_device_learns(
     assert not directories[1].exists()
 
 
-@pytest.mark.alone  # its ports are free when they are chosen, and have to be so later
 def test_two_workers_resume_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both go on from the checkpoint in the directory that they share, to the last epoch."""
     run_dir = tmp_path / "run"
