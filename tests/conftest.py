@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 
 import pytest
 
@@ -15,7 +15,7 @@ from tests.support.real_data import real_data
 from tests.support.road import pictures, road
 from tests.support.s3 import s3, s3_environment
 from tests.support.toys import lite_flags, lite_toys, toys
-from tests.support.turns import group, turn
+from tests.support.turns import group, order, turn
 
 __all__ = [
     "any_models", "build_context", "classifiers", "embedded_image", "engine", "light_image", "lite_flags", "lite_toys",
@@ -42,10 +42,14 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "alone: measures the machine; nothing else is tested meanwhile (pytest-xdist)")
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
-    """Which tests stay in one process: told before pytest-xdist looks."""
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None, object, object]:
+    """Which tests stay in one process, told before pytest-xdist looks; and their order, after pytest-randomly's."""
     group(items)
+    try:
+        return (yield)
+    finally:
+        order(items)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -27,6 +27,11 @@ def group(items: Sequence[pytest.Item]) -> None:
         item.add_marker(pytest.mark.xdist_group(name))
 
 
+def order(items: list[pytest.Item]) -> None:
+    """Puts tests with a dear fixture first: one process is long at them, in which the others have all the rest."""
+    items.sort(key=lambda item: not set(_DEAR) & set(getattr(item, "fixturenames", ())))
+
+
 @contextlib.contextmanager
 def turn(item: pytest.Item) -> Iterator[None]:
     """Holds up a test marked `alone` until no other process tests, and the others until it is over."""

@@ -235,7 +235,6 @@ def test_the_seed_decides_about_the_synthetic_images() -> None:
     assert not np.array_equal(first, other)
 
 
-@pytest.mark.alone
 def test_recipes_hold_on_the_real_data(real_data: Dataset, tmp_path: Path) -> None:
     """Both reach 0.86, as the textbook's program does; `fast` in less than half of its fit time."""
     textbook = train(resolve("textbook"), tmp_path / "textbook", watch=PLAIN)
