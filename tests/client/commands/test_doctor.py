@@ -8,8 +8,10 @@ import re
 import socket
 import ssl
 from collections.abc import Iterator
+from pathlib import Path
 
 import grpc
+import numpy as np
 import pytest
 import trustme
 from click.testing import CliRunner
@@ -29,8 +31,9 @@ from tests.support.status_servers import grpc_server, http_server
 
 
 @APIS
-def test_a_good_server_passes_every_check(road: Road, api: str) -> None:
+def test_a_good_server_passes_every_check(road: Road, pictures: dict[Path, np.ndarray], api: str) -> None:
     """Each check with what it saw, and what is installed here; over REST what was answered before, too."""
+    assert run(road, api, "predict", *pictures).exit_code == 0
     lines = run(road, api, "doctor").output.splitlines()
     drift = [line for line in lines if line[9:14] == "drift"]
     assert len(drift) == (api == "rest")
@@ -159,8 +162,8 @@ _NO_TRUST = "the server's certificate is not trusted (unable to get local issuer
         ("http://no-such-host.invalid:8501", "", "no host is named no-such-host.invalid: check the spelling of"),
         ("grpc://127.0.0.1:1", "", "start it with `fashion serve`, or name another server with --server"),
         ("http://127.0.0.1:1", "", "start it with `fashion serve`, or name another server with --server"),
-        ("grpc://127.0.0.1:{hung}", "", "something listens there, but answers neither gRPC nor HTTP"),
-        ("http://127.0.0.1:{hung}", "", "something listens there, but answers neither gRPC nor HTTP"),
+        ("grpc://127.0.0.1:{hung}", "--timeout 0.3", "something listens there, but answers neither gRPC nor HTTP"),
+        ("http://127.0.0.1:{hung}", "--timeout 0.3", "something listens there, but answers neither gRPC nor HTTP"),
         ("grpc://127.0.0.1:{grpc}", "", "is this name served? --model-name names another model"),
         ("http://127.0.0.1:{http}", "", "is this name served? --model-name names another model"),
     ],
