@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import resource
 import signal
 import subprocess
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -17,7 +17,7 @@ from delivery.errors import DeliveryError
 from scoring import score
 from tests.scoring.conftest import parquet
 from tests.support.console import FASHION
-from tests.support.killed import Step, kill_at
+from tests.support.killed import Step, forks_with, kill_at
 from tests.support.live import wait_until
 
 # In the order in which a job of three pieces comes to them.
@@ -38,13 +38,6 @@ STEPS = (
 )
 
 
-# What takes longest to import is there already.
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(
-    ["scoring.job", "scoring.local", "serving.embedded.loading.litert.lite_model", "tests.scoring.test_killed"]
-)
-
-
 # Half a second a piece.
 SLOW = """
 import time
@@ -52,6 +45,12 @@ import scoring.scorer
 read = scoring.scorer.rows
 scoring.scorer.rows = lambda *arguments: time.sleep(0.5) or read(*arguments)
 """
+
+
+@pytest.fixture(scope="module")
+def context() -> ForkServerContext:
+    """Processes that find imported what takes longest."""
+    return forks_with("scoring.job", "scoring.local", "serving.embedded.loading.litert.lite_model", __name__)
 
 
 @pytest.fixture
@@ -84,9 +83,9 @@ def keys(output: Path) -> list[int]:
 
 
 @pytest.mark.parametrize("step", STEPS, ids=str)
-def test_every_row_is_there_once(folder: Path, scored_model: Path, step: Step) -> None:
+def test_every_row_is_there_once(context: ForkServerContext, folder: Path, scored_model: Path, step: Step) -> None:
     """What was written before is whole, no torn file is left in the end, and what was done is not done again."""
-    process = PROCESSES.Process(target=killed, args=(step, folder, scored_model))
+    process = context.Process(target=killed, args=(step, folder, scored_model))
     process.start()
     process.join(60)
     assert process.exitcode == -signal.SIGKILL
@@ -110,9 +109,9 @@ def _with_small_files(folder: Path, model: Path) -> None:
         (folder.parent / "error").write_text(str(error))
 
 
-def test_a_disk_without_room(folder: Path, scored_model: Path) -> None:
+def test_a_disk_without_room(context: ForkServerContext, folder: Path, scored_model: Path) -> None:
     """One line; nothing torn is left, and the job goes on when there is room."""
-    process = PROCESSES.Process(target=_with_small_files, args=(folder, scored_model))
+    process = context.Process(target=_with_small_files, args=(folder, scored_model))
     process.start()
     process.join(60)
     output = folder.parent / "out"

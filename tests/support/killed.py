@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial, reduce
+from multiprocessing import forkserver
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -72,6 +75,17 @@ def export_killed_at(step: Step, run: Path, base: Path) -> None:
 def _here(module: str, function: str) -> Iterator[Callable[[Path], Any]]:
     # Looked up when the export begins: it may be killed at a call of it.
     yield vars(importlib.import_module(module))[function]
+
+
+def forks_with(*modules: str) -> ForkServerContext:
+    """Processes that find these modules imported, which takes some of them seconds.
+
+    There is one server of forks for all tests of a process, with the modules of whoever came first: it ends here.
+    """
+    forkserver._forkserver._stop()  # type: ignore[attr-defined]
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(modules))
+    return context
 
 
 def kill_at(step: Step) -> None:

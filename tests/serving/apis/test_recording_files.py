@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import multiprocessing
 import os
 import signal
 import stat
@@ -17,7 +16,7 @@ from serving.apis.messages import PredictionLog
 from serving.apis.recording_files import RecordingFile, RecordingWriter, serialized
 from serving.apis.recordings import Origin, RecordingError, read_recording
 from serving.apis.tfrecord import framed
-from tests.support.killed import Step, kill_at
+from tests.support.killed import Step, forks_with, kill_at
 from tests.support.records import file_size_limit, predict_log
 
 # All records of one digit have the same length.
@@ -299,9 +298,7 @@ def write_killed_at(step: Step, directory: Path) -> None:
 @pytest.fixture(scope="module")
 def context() -> ForkServerContext:
     """Processes that find the modules imported."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["serving.apis.recording_files", "tests.support.records"])
-    return context
+    return forks_with("serving.apis.recording_files", "tests.support.records")
 
 
 @pytest.mark.parametrize("step", STEPS, ids=str)

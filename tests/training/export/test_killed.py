@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import shutil
 import signal
 import subprocess
@@ -15,7 +14,7 @@ import pytest
 
 from fashion_common.layout import version_directories
 from tests.support.exports import invoke
-from tests.support.killed import STEPS, Step, export_killed_at
+from tests.support.killed import STEPS, Step, export_killed_at, forks_with
 from training.export.manifest import check_files, read_manifest
 
 
@@ -30,9 +29,7 @@ def base(exported_version: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 @pytest.fixture(scope="module")
 def context() -> ForkServerContext:
     """Processes that find TensorFlow imported, so that each takes one second instead of four."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["training.export.export", "training.export.trained"])
-    return context
+    return forks_with("training.export.export", "training.export.trained")
 
 
 def whole_versions(base: Path) -> list[int]:
