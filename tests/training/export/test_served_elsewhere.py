@@ -25,11 +25,10 @@ def export(directory: Path, name: str, source: Path, *arguments: object) -> None
 
 
 @pytest.mark.usefixtures("steps_here")
-@pytest.mark.parametrize("runtime", ["tensorflow", "litert"])
 def test_a_client_gets_what_the_model_gives(
-    runtime: str, toys: Path, tmp_path: Path, synthetic_data: Dataset, monkeypatch: pytest.MonkeyPatch
+    toys: Path, tmp_path: Path, synthetic_data: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Garments from 784 numbers, a classifier of flowers, two inputs, and a SavedModel; over gRPC and REST."""
+    """Garments from 784 numbers, a classifier of flowers, two inputs, and a SavedModel: by both runtimes and APIs."""
     monkeypatch.setattr("training.export.trained.dataset.load", lambda _: synthetic_data)
     flat = classifier_of_garments(
         synthetic_data, tmp_path / "flat.keras", (784,), lambda images: images.astype(np.float32)
@@ -53,18 +52,23 @@ def test_a_client_gets_what_the_model_gives(
     flowers = iris().predict(FLOWERS, verbose=0)
     size, words = np.ones((2, 4), np.float32), np.array([[1, 2, 3], [4, 5, 6]], np.int32)
     price, kind = two_inputs().predict([size, words], verbose=0)
-    with running(f"--model_config_file={config}", f"--runtime={runtime}", "--require_manifest") as server:
-        for url in (f"grpc://{server.grpc}", f"http://{server.rest}"):
-            with connect(url) as connection:
-                names = [prediction.class_name for prediction in connection.predict(images)]
-                assert names == [CLASS_NAMES[row] for row in garments.argmax(axis=1)]
-            with connect(url, model=ModelSpec("iris")) as connection:
-                answer = connection.infer({"x": FLOWERS})
-                np.testing.assert_allclose(answer["probabilities"], flowers, rtol=0, atol=1e-5)
-                assert answer["class_names"].tolist() == [IRIS_NAMES[row].encode() for row in flowers.argmax(axis=1)]
-            with connect(url, model=ModelSpec("two")) as connection:
-                answer = connection.infer({"size": size, "words_in": words})
-                np.testing.assert_allclose(answer["price"], price, rtol=0, atol=1e-5)
-                np.testing.assert_allclose(answer["kind"], kind, rtol=0, atol=1e-5)
-            with connect(url, model=ModelSpec("half")) as connection:
-                assert connection.infer({"x": [2.0, 4.0]})["y"].tolist() == [3.0, 4.0]
+
+    def check(url: str) -> None:
+        with connect(url) as connection:
+            names = [prediction.class_name for prediction in connection.predict(images)]
+            assert names == [CLASS_NAMES[row] for row in garments.argmax(axis=1)]
+        with connect(url, model=ModelSpec("iris")) as connection:
+            answer = connection.infer({"x": FLOWERS})
+            np.testing.assert_allclose(answer["probabilities"], flowers, rtol=0, atol=1e-5)
+            assert answer["class_names"].tolist() == [IRIS_NAMES[row].encode() for row in flowers.argmax(axis=1)]
+        with connect(url, model=ModelSpec("two")) as connection:
+            answer = connection.infer({"size": size, "words_in": words})
+            np.testing.assert_allclose(answer["price"], price, rtol=0, atol=1e-5)
+            np.testing.assert_allclose(answer["kind"], kind, rtol=0, atol=1e-5)
+        with connect(url, model=ModelSpec("half")) as connection:
+            assert connection.infer({"x": [2.0, 4.0]})["y"].tolist() == [3.0, 4.0]
+
+    for runtime in ("tensorflow", "litert"):
+        with running(f"--model_config_file={config}", f"--runtime={runtime}", "--require_manifest") as server:
+            for url in (f"grpc://{server.grpc}", f"http://{server.rest}"):
+                check(url)
