@@ -19,7 +19,7 @@ from training.errors import TrainingError
 from training.fit import callbacks, checkpoint, distill, distributed, models, networks, optimizers
 from training.fit.checkpoint import History
 from training.fit.evaluate import Evaluation, evaluate
-from training.fit.stages import Watch, run_stage
+from training.fit.stages import Watch, run_stage, whole_interrupts
 
 CHECKPOINT = "checkpoint.npz"
 _TEMPORARY_FILES = (CHECKPOINT, distill.TEACHER_CHECKPOINT, distill.ANSWERS)
@@ -150,7 +150,8 @@ def _fit(
 @contextmanager
 def _translate_errors(run_dir: Path) -> Iterator[None]:
     try:
-        yield
+        with whole_interrupts():
+            yield
     except OSError as error:
         place = error.filename or run_dir
         raise TrainingError(

@@ -193,10 +193,15 @@ def test_the_record_of_a_run_is_what_was_measured(small: Dataset, run_dir: Path)
 
 
 @pytest.mark.usefixtures("small")
-def test_ctrl_c_after_the_fit_says_how_to_go_on(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As while the test images are run; the run is not finished."""
+@pytest.mark.parametrize("in_built_in", [False, True])
+def test_ctrl_c_after_the_fit_says_how_to_go_on(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch, in_built_in: bool
+) -> None:
+    """As while the test images are run, in a function of NumPy's too; the run is not finished."""
 
     def interrupt(*_: object) -> None:
+        if in_built_in:
+            raise SystemError("returned a result with an exception set") from KeyboardInterrupt()
         raise KeyboardInterrupt
 
     monkeypatch.setattr("training.train.evaluate", interrupt)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,19 +73,20 @@ def run_stage(
     if reporter:
         all_callbacks.append(reporter)
     try:
-        if config.loop == "fit":
-            network.fit(  # the textbook's program: float arrays in shuffled batches, validated after every epoch
-                scale(data.train_images),
-                data.train_labels,
-                batch_size=config.batch_size,
-                epochs=config.epochs,
-                initial_epoch=initial_epoch,
-                validation_data=(scale(data.validation_images), data.validation_labels),
-                callbacks=all_callbacks,
-                verbose=0,
-            )
-        else:
-            loop.fit(network, data, config, all_callbacks, initial_epoch=initial_epoch, soft_labels=soft_labels)
+        with whole_interrupts():
+            if config.loop == "fit":
+                network.fit(  # the textbook's program: float arrays in shuffled batches, validated after every epoch
+                    scale(data.train_images),
+                    data.train_labels,
+                    batch_size=config.batch_size,
+                    epochs=config.epochs,
+                    initial_epoch=initial_epoch,
+                    validation_data=(scale(data.validation_images), data.validation_labels),
+                    callbacks=all_callbacks,
+                    verbose=0,
+                )
+            else:
+                loop.fit(network, data, config, all_callbacks, initial_epoch=initial_epoch, soft_labels=soft_labels)
     except KeyboardInterrupt:
         writer.flush()
         raise
@@ -92,3 +94,17 @@ def run_stage(
         if reporter:
             reporter.close()
     return history, writer.fit_seconds()
+
+
+@contextlib.contextmanager
+def whole_interrupts() -> Iterator[None]:
+    """Raises KeyboardInterrupt where a built-in function that Ctrl-C came into ends with SystemError because of it.
+
+    NumPy's and TensorFlow's run Python's handlers and may give a result all the same, which Python does not take.
+    """
+    try:
+        yield
+    except SystemError as error:
+        if isinstance(error.__cause__, KeyboardInterrupt):
+            raise KeyboardInterrupt from error
+        raise

@@ -76,16 +76,17 @@ def test_a_run_is_drawn_and_checkpointed_unless_told_otherwise() -> None:
 
 
 class Interrupting(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types
-    """Ctrl-C at the beginning of an epoch."""
+    """Ctrl-C at the beginning of an epoch, or what comes of it."""
 
-    def __init__(self, epoch: int) -> None:
+    def __init__(self, epoch: int, error: BaseException | None = None) -> None:
         super().__init__()
         self._epoch = epoch
+        self._error = error or KeyboardInterrupt()
 
     def on_epoch_begin(self, epoch: int, logs: object = None) -> None:
         """It comes."""
         if epoch == self._epoch:
-            raise KeyboardInterrupt
+            raise self._error
 
 
 @pytest.mark.parametrize("loop", ["custom", "fit"])
@@ -109,6 +110,19 @@ def test_an_interrupted_fit_goes_on_from_its_last_whole_epoch(data: Dataset, tmp
     assert {len(values) for values in history.values()} == {2}
     assert [values[0] for values in history.values()] == [values[0] for values in state.history.values()]
     assert seconds > state.fit_seconds
+
+
+def test_ctrl_c_in_a_built_in_function_is_an_interrupt_too(data: Dataset, tmp_path: Path) -> None:
+    """NumPy's give a result all the same, which Python makes a SystemError; any other one is what it is."""
+    error = SystemError("returned a result with an exception set")
+    error.__cause__ = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        stage(data, tmp_path / "state", callbacks=lambda _: [Interrupting(1, error)])
+    assert checkpoint.read(tmp_path / "state").epochs_done == 1
+    other = SystemError("another")
+    with pytest.raises(SystemError, match="another"):
+        stage(data, tmp_path / "other", callbacks=lambda _: [Interrupting(1, other)])
+    assert not (tmp_path / "other").exists()
 
 
 def test_a_fit_that_does_not_write_leaves_nothing_when_it_is_interrupted(data: Dataset, tmp_path: Path) -> None:
