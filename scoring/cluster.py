@@ -9,6 +9,7 @@ import contextlib
 import itertools
 import json
 import logging
+import os
 import socket
 import sys
 from collections.abc import Generator, Iterable, Iterator
@@ -89,6 +90,9 @@ def _connected(address: str | None) -> Iterator[None]:
             # Ray waits for minutes.
             host, _, port = address.rpartition("://")[2].rpartition(":")
             socket.create_connection((host, int(port)), _REACH_SECONDS).close()
+        # Ray tells its makers what it is used for, unless it is told otherwise:
+        # https://docs.ray.io/en/latest/cluster/usage-stats.html
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
     except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -147,12 +148,13 @@ def test_a_plan_that_is_not_held_in_memory_at_once(
 
 @pytest.mark.parametrize("place", [None, "auto", "127.0.0.1:{}", "ray://127.0.0.1:{}"])
 def test_a_job_is_given_to_the_cluster_that_is_named(place: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Which is left again; a program that is connected already stays it."""
+    """Which is left again, and Ray's makers are told nothing; a program that is connected already stays it."""
     import ray
 
     from scoring.cluster import _connected
 
     done: list[object] = []
+    monkeypatch.delenv("RAY_USAGE_STATS_ENABLED", raising=False)
     monkeypatch.setattr(ray, "init", lambda address, **_: done.append(address))
     monkeypatch.setattr(ray, "shutdown", lambda: done.append("shutdown"))
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
@@ -160,6 +162,7 @@ def test_a_job_is_given_to_the_cluster_that_is_named(place: str | None, monkeypa
         address = place and place.format(listener.getsockname()[1])
         with _connected(address):
             assert done == [address]
+            assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
         assert done == [address, "shutdown"]
         monkeypatch.setattr(ray, "is_initialized", lambda: True)
         with _connected(address):
