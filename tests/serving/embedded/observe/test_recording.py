@@ -247,7 +247,8 @@ def test_an_error_is_logged_once_a_minute(
         now[0] += seconds
         server.answered(server.call("lost"))
         wait_until(lambda count=count: server.counts["m", "failed"] == count)  # type: ignore[misc]
-    assert [record.exc_info for record in caplog.records] == [None, None]
+    # Threads of libraries that other tests have used may say something too.
+    assert [record.exc_info for record in caplog.records if record.name == recording.__name__] == [None, None]
 
     def fail() -> list[bytes]:
         raise ZeroDivisionError

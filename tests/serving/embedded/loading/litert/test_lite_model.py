@@ -172,7 +172,7 @@ def test_a_batch_split_over_interpreters(lite_toys: Path, count: int) -> None:
 
 
 def test_memory_stays_as_it_is(lite_toys: Path) -> None:
-    """Over runs of all sizes, those that fail and large ones included, and over loads."""
+    """Over runs of all sizes, those that fail and large ones included, and over loads: what leaks does so each time."""
     content = (lite_toys / "half_plus_two" / "1" / "model.tflite").read_bytes()
 
     def work(rounds: int) -> None:
@@ -184,10 +184,14 @@ def test_memory_stays_as_it_is(lite_toys: Path) -> None:
                     ask(model, {"x": np.zeros((count, 1), np.float32)})
             model.close()
 
+    def growth() -> int:
+        before = resident_bytes()
+        work(10)
+        return resident_bytes() - before
+
     work(5)
-    before = resident_bytes()
-    work(25)
-    assert resident_bytes() < before + 2**24
+    # Of a process that has run other tests the allocator may take some of its own accord, but not again and again.
+    assert min(growth() for _ in range(3)) < 2**22
 
 
 def test_a_large_run_leaves_nothing_behind(lite_toys: Path) -> None:
