@@ -82,7 +82,7 @@ class SavedModel:
         key = (feeds, fetches)
         function = self._callables.get(key)
         if function is None:
-            # One at a time: each has executors of its own and what they fold of the graph, which the session keeps.
+            # One at a time: for each the graph is optimized anew, and first calls may come by dozens.
             with self._lock:
                 function = self._callables.get(key) or self._session._make_callable_from_options(  # noqa: SLF001 - the public make_callable takes 5 times as long
                     config_pb2.CallableOptions(feed=feeds, fetch=fetches)

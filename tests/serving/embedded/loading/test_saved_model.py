@@ -47,7 +47,7 @@ def test_a_model_gives_what_it_is_asked_for(toys: Path) -> None:
 
 
 def test_the_first_calls_at_once_make_one_callable(toys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each has memory of its own, which the session keeps."""
+    """For each the graph would be optimized anew, in memory of its own."""
     model = load(version(toys, "half_plus_two"))
     definition = model.signatures["serving_default"]
     x, y = definition.inputs["x"].name, definition.outputs["y"].name
