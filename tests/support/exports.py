@@ -19,8 +19,6 @@ from training import runs
 from training.fit import models
 
 Pixels = npt.NDArray[np.uint8]
-AGREEMENT = r"4 signatures answer as the trained model does, 2 of them on LiteRT too, within \d\.\de-\d\d\n"
-PASSED = f"Self-test passed: {AGREEMENT}"
 DATA = {"name": "fashion_mnist", "version": "3.0.1", "sha256": {"train-images-idx3-ubyte.gz": "00"}}
 
 

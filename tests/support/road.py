@@ -12,8 +12,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from tests.support.console import fashion
-from tests.support.exports import PASSED
+from tests.support.console import PASSED, fashion
 from tests.support.live_backend import LiveBackend
 
 

@@ -9,13 +9,8 @@ from pathlib import Path
 import pytest
 
 from fashion_common.labels import labels_writer
-from tests.support.exports import (
-    PASSED,
-    children,
-    invoke,
-    manifest,
-    with_accuracy,
-)
+from tests.support.console import PASSED
+from tests.support.exports import children, invoke, manifest, with_accuracy
 
 pytestmark = pytest.mark.usefixtures("steps_here")
 

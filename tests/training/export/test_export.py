@@ -17,15 +17,8 @@ import pytest
 import tensorflow as tf
 
 from fashion_common.served_model import CLASS_NAMES
-from tests.support.exports import (
-    DATA,
-    PASSED,
-    children,
-    invoke,
-    manifest,
-    pictures,
-    small_model,
-)
+from tests.support.console import PASSED
+from tests.support.exports import DATA, children, invoke, manifest, pictures, small_model
 from training.export.self_test import self_test_process
 
 pytestmark = pytest.mark.usefixtures("steps_here")

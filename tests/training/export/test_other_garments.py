@@ -15,7 +15,8 @@ import pytest
 import tensorflow as tf
 
 from fashion_common.layout import LITE_MODEL_FILE
-from tests.support.exports import AGREEMENT, children, invoke, make_run, manifest, with_accuracy
+from tests.support.console import AGREEMENT
+from tests.support.exports import children, invoke, make_run, manifest, with_accuracy
 from tests.support.other_models import classifier_of_garments
 from training.data.dataset import Dataset
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.exports import AGREEMENT, invoke
+from tests.support.console import AGREEMENT
+from tests.support.exports import invoke
 
 pytestmark = pytest.mark.usefixtures("steps_here")
 
