@@ -15,6 +15,7 @@ from tests.support.any_models import any_models
 from tests.support.attack_costs import pytest_runtest_logreport, pytest_terminal_summary
 from tests.support.classifiers import classifiers
 from tests.support.containers import LIGHT_CONTAINER, build_context, embedded_image, engine, light_image, serving_image
+from tests.support.logs import caplog, earlier_threads
 from tests.support.real_data import real_data
 from tests.support.road import pictures, road
 from tests.support.s3 import s3, s3_environment
@@ -22,9 +23,9 @@ from tests.support.toys import lite_flags, lite_toys, toys
 from tests.support.turns import group, order, turn
 
 __all__ = [
-    "any_models", "build_context", "classifiers", "embedded_image", "engine", "light_image", "lite_flags", "lite_toys",
-    "pictures", "pytest_runtest_logreport", "pytest_terminal_summary", "real_data", "road", "s3", "s3_environment",
-    "serving_image", "toys",
+    "any_models", "build_context", "caplog", "classifiers", "earlier_threads", "embedded_image", "engine",
+    "light_image", "lite_flags", "lite_toys", "pictures", "pytest_runtest_logreport", "pytest_terminal_summary",
+    "real_data", "road", "s3", "s3_environment", "serving_image", "toys",
 ]  # fmt: skip
 
 

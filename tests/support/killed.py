@@ -6,9 +6,8 @@ import importlib
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import partial, reduce
+from contextlib import nullcontext
+from functools import reduce
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
@@ -42,7 +41,7 @@ STEPS = (
     Step("shutil", "copyfile"),
     Step("training.export.lite", "write_lite_model"),
     Step("training.export.lite", "_with_served_signature"),
-    Step("training.export.export", "run_self_test"),
+    Step("training.export.self_test", "run_self_test"),
     Step("training.export.export", "write_manifest"),
     Step("training.export.export", "publish"),
     Step("delivery.base_path", "sync", call=6),
@@ -56,25 +55,17 @@ STEPS = (
 
 def export_killed_at(step: Step, run: Path, base: Path) -> None:
     """Exports with copies, keeps one version, and kills its own process at the step; never returns."""
+    from training.export import export, lite, self_test
     from training.export.export import export_saved_model
+    from training.export.step_process import Steps
     from training.export.trained import load_run
 
-    patch = pytest.MonkeyPatch()
-    # Everything in this process: others would only take longer to start.
-    for process, module, function in (
-        ("conversion_process", "training.export.lite", "write_lite_model"),
-        ("self_test_process", "training.export.export", "run_self_test"),
-    ):
-        patch.setattr(f"training.export.export.{process}", partial(_here, module, function))
     kill_at(step)
+    # Everything in this process: another one would only take longer to start.
+    steps = Steps(lite.write_lite_model, self_test.run_self_test)
+    pytest.MonkeyPatch().setattr(export, "step_process", lambda: nullcontext(steps))
     export_saved_model(load_run(run), base, max_regression=0.01, with_copies=True, keep=1)
     os._exit(99)
-
-
-@contextmanager
-def _here(module: str, function: str) -> Iterator[Callable[[Path], Any]]:
-    # Looked up when the export begins: it may be killed at a call of it.
-    yield vars(importlib.import_module(module))[function]
 
 
 def forks_with(*modules: str) -> ForkServerContext:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,12 +19,12 @@ from training.errors import DamagedVersionError, SelfTestError, TrainingError, T
 from training.export.acceptance import MIN_AGREEMENT, accept, accept_signatures
 from training.export.form import Form
 from training.export.garments import Garments
-from training.export.lite import conversion_process
 from training.export.manifest import Manifest, check_files, read_manifest, recorded_accuracy, write_manifest
 from training.export.publish import publish, staging_directory
 from training.export.replay import replay
-from training.export.self_test import Differences, run_self_test, self_test_process
+from training.export.self_test import Differences, run_self_test
 from training.export.signatures import describe_signatures
+from training.export.step_process import step_process
 from training.export.trained import TrainedModel
 from training.export.versions import newest_with_manifest
 from training.export.warmup import write_warmup
@@ -101,11 +100,7 @@ def export_saved_model(
     evidence = replace(replayed, examples=()).to_json() if replayed else None
     form = candidate.form
     golden = form.golden_cases()
-    with (
-        self_test_process() as self_test,
-        conversion_process() if with_lite else nullcontext() as convert,
-        staging_directory(base_path) as staging,
-    ):
+    with step_process() as steps, staging_directory(base_path) as staging:
         report("Writing the SavedModel")
         try:
             form.write(staging)
@@ -120,15 +115,15 @@ def export_saved_model(
         for file in candidate.files if with_copies else ():
             shutil.copyfile(file, staging / ASSETS_EXTRA / file.name)
         notes = list(candidate.notes)
-        if convert:
+        if with_lite:
             report("Converting it for LiteRT")
             try:
-                convert(staging)
+                steps.convert(staging)
             except TrainingError as error:
                 refusal = f"Not published, {LITE_MODEL_FILE} cannot be made: {error}: --no-lite exports without it"
                 notes.append(_without_lite(form, staging, str(error), TrainingError(refusal)))
         report("Testing it in a new process")
-        differences, litert_differences, litert_failure = self_test(staging)
+        differences, litert_differences, litert_failure = steps.self_test(staging)
         if litert_failure:
             refusal = f"Not published, the self-test failed: {litert_failure} {_HINT}"
             notes.append(_without_lite(form, staging, litert_failure, SelfTestError(refusal)))

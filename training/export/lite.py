@@ -1,8 +1,5 @@
 """The version's graph for LiteRT: `model.tflite`, which TF Serving reads too with `--prefer_tflite_model`.
 
-`python -m training.export.lite` converts the version whose path it reads: TensorFlow's converter leaks memory and
-prints much, so it has a process of its own.
-
 The file holds its signatures twice: as the converter writes them, for LiteRT, and as TF Serving reads them, a map of
 serialized SignatureDefs whose tensors are all of the first subgraph.
 https://github.com/tensorflow/tensorflow/blob/master/tensorflow/lite/tools/signature/signature_def_util.h
@@ -13,8 +10,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +26,6 @@ from fashion_common.layout import LITE_MODEL_FILE, SAVED_MODEL_FILE
 from fashion_common.served_model import SIGNATURES
 from serving.apis.messages import SavedModel, SignatureDef
 from training.errors import TrainingError
-from training.export import step_process
 
 # What of the garments' signatures needs none of TensorFlow's decoders.
 _GARMENTS = ("serving_default", "float_images")
@@ -40,11 +35,6 @@ _FIRST = "serving_default"
 _METADATA_NAME = "signature_defs_metadata"
 _FILE_IDENTIFIER = b"TFL3"
 _ALIGNMENT = 16
-
-
-def conversion_process() -> AbstractContextManager[Callable[[Path], None]]:
-    """Starts the process, and gives what converts a version in it, once; that raises TrainingError with the reason."""
-    return step_process.step_process("training.export.lite", TrainingError)
 
 
 def converted_signatures(names: Iterable[str]) -> list[str]:
@@ -157,7 +147,3 @@ class _AlignedBuilder(flatbuffers.Builder):  # type: ignore[misc]  # flatbuffers
     def CreateNumpyVector(self, vector: Any) -> Any:  # noqa: N802 - the base class's name
         self.Prep(_ALIGNMENT, vector.nbytes)
         return super().CreateNumpyVector(vector)
-
-
-if __name__ == "__main__":
-    step_process.main(write_lite_model)

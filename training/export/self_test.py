@@ -1,13 +1,9 @@
-"""The self-test of a version: on every runtime that it has a model for, each signature must answer as Keras did.
-
-`python -m training.export.self_test` tests the version whose path it reads.
-"""
+"""The self-test of a version: on every runtime that it has a model for, each signature must answer as Keras did."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +13,7 @@ from ai_edge_litert.interpreter import Interpreter
 from fashion_common.layout import LITE_MODEL_FILE, SELF_TEST_FILE
 from serving.apis.self_test import ArchiveError, Array, Case, MismatchError, largest_differences, read_archive
 from training.errors import SelfTestError
-from training.export import lite, step_process
+from training.export import lite
 from training.export.signatures import run
 
 
@@ -30,15 +26,6 @@ class Differences(NamedTuple):
     tensorflow: dict[str, float]
     litert: dict[str, float]
     litert_failure: str = ""
-
-
-@contextmanager
-def self_test_process() -> Iterator[Callable[[Path], Differences]]:
-    """Starts the process, and gives what runs the self-test of a version in it, once; that raises SelfTestError."""
-    with step_process.step_process(
-        "training.export.self_test", lambda reason: SelfTestError(f"Not published, the self-test failed: {reason}")
-    ) as run:
-        yield lambda version_path: Differences(*run(version_path))
 
 
 def run_self_test(version_path: Path) -> Differences:
@@ -90,7 +77,3 @@ def _on_litert(lite_model: Path, cases: Mapping[str, Case]) -> dict[str, float]:
         {name: cases[name] for name in lite.converted_signatures(cases)},
         lambda name, case: dict(interpreter.get_signature_runner(name)(**case.inputs)),
     )
-
-
-if __name__ == "__main__":
-    step_process.main(run_self_test)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import runpy
 import subprocess
 import sys
@@ -9,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from fashion_common.runtimes import WITHOUT_KERAS
 from serving.apis import messages, services
 from tests.support.asking import METHODS
 
 ROOT = Path(__file__).parents[3]
+ENVIRONMENT = {**os.environ, **WITHOUT_KERAS}
 
 # Both registrations in one process, in both orders, and one message through both.
 _BESIDE_TENSORFLOW = """
@@ -36,7 +39,7 @@ def test_descriptors_and_stubs_are_up_to_date() -> None:
         "generator = runpy.run_path('tools/generate_apis.py')\n"
         "sys.stdout.buffer.write(generator['descriptor_set']() + b'\\0STUB\\0' + generator['stub']().encode())\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, check=True)
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=ENVIRONMENT, capture_output=True, check=True)
     descriptors, stub = done.stdout.split(b"\0STUB\0")
     apis = ROOT / "serving" / "apis"
     assert descriptors == (apis / "descriptors.binpb").read_bytes(), "run `make apis`"
@@ -47,7 +50,9 @@ def test_descriptors_and_stubs_are_up_to_date() -> None:
 def test_they_live_beside_tensorflows_registrations(order: tuple[str, str]) -> None:
     """In the default pool a second registration of the same files would clash."""
     program = _BESIDE_TENSORFLOW.format(first=order[0], second=order[1])
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
 
 

@@ -196,7 +196,8 @@ def test_a_large_answer_is_expected_again(base: Path, api: str) -> None:
     # The answer in pieces and joined, by what a request takes in memory; the array, and at most 20 characters for each
     # of its numbers, by the input's eight bytes.
     assert ratio == pytest.approx(2 * 800_000 / 570 if api == "gRPC" else (800_000 + 4_000_000) / 8, rel=0.1)
-    assert ask(200_000) == [ratio]
+    # gRPC's header of the deadline is a few bytes longer or shorter each time.
+    assert ask(200_000) == pytest.approx([ratio], rel=0.02)
     assert ask(1) == []
     server.stop()
 

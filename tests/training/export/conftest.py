@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,22 +11,13 @@ import pytest
 
 from tests.support.exports import invoke, make_run
 from training.export.lite import write_lite_model
-from training.export.self_test import Differences, run_self_test
+from training.export.self_test import run_self_test
+from training.export.step_process import Steps
 
 
 @contextmanager
-def _conversion_here() -> Iterator[Callable[[Path], None]]:
-    yield write_lite_model
-
-
-@contextmanager
-def _self_test_here() -> Iterator[Callable[[Path], Differences]]:
-    yield run_self_test
-
-
-def _run_steps_here(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("training.export.export.conversion_process", _conversion_here)
-    patch.setattr("training.export.export.self_test_process", _self_test_here)
+def _steps_here() -> Iterator[Steps]:
+    yield Steps(write_lite_model, run_self_test)
 
 
 @pytest.fixture(scope="session")
@@ -40,7 +31,7 @@ def exported_version(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     """The run as version 1, not to be changed."""
     base = tmp_path_factory.mktemp("models") / "fashion_mnist"
     with pytest.MonkeyPatch.context() as patch:
-        _run_steps_here(patch)
+        patch.setattr("training.export.export.step_process", _steps_here)
         result = invoke("export", run, "--model-base-path", base)
     assert (result.exit_code, result.stdout) == (0, f"{base / '1'}\n")
     return base / "1"
@@ -60,5 +51,5 @@ def version(exported_version: Path, base: Path) -> Path:
 
 @pytest.fixture
 def steps_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An export without processes, which take seconds to start: the tests that need them say so."""
-    _run_steps_here(monkeypatch)
+    """An export without its other process, which takes seconds to start: the tests that need it say so."""
+    monkeypatch.setattr("training.export.export.step_process", _steps_here)

@@ -39,11 +39,11 @@ def test_a_version_worse_than_the_newest_is_refused_with_the_figures(run: Path, 
         "Error: Not exported: accuracy 0.8650 is 0.0150 below version 1's 0.8800, more than --max-regression 0.01 "
         "(--force exports it all the same)\n"
     )
-    allowed = invoke("export", worse, "--model-base-path", base, "--max-regression", 0.02)
+    allowed = invoke("export", worse, "--model-base-path", base, "--no-lite", "--max-regression", 0.02)
     assert (allowed.exit_code, allowed.stdout) == (0, f"{base / '2'}\n")
     assert manifest(base / "2")["replaced"] == {"version": 1, "accuracy": 0.88}
     still_worse = with_accuracy(run, tmp_path / "still-worse", 0.856)
-    assert invoke("export", still_worse, "--model-base-path", base).exit_code == 0
+    assert invoke("export", still_worse, "--model-base-path", base, "--no-lite").exit_code == 0
     assert children(base) == ["1", "2", "3"]
 
 
@@ -62,7 +62,7 @@ def test_a_version_without_manifest_is_replaced_without_comparison(run: Path, ba
     """There is no figure to be worse than."""
     (base / "3").mkdir(parents=True)
     (base / "3" / "saved_model.pb").write_bytes(b"made elsewhere")
-    result = invoke("export", run, "--model-base-path", base)
+    result = invoke("export", run, "--model-base-path", base, "--no-lite")
     assert (result.exit_code, result.stdout) == (0, f"{base / '4'}\n")
 
 

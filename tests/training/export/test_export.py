@@ -19,7 +19,7 @@ import tensorflow as tf
 from fashion_common.served_model import CLASS_NAMES
 from tests.support.console import PASSED
 from tests.support.exports import DATA, children, invoke, manifest, pictures, small_model
-from training.export.self_test import self_test_process
+from training.export.step_process import step_process
 
 pytestmark = pytest.mark.usefixtures("steps_here")
 
@@ -143,7 +143,7 @@ def test_a_version_that_answers_otherwise_is_not_published(
     """The weights of another model: the new process refuses them with the figures, and nothing stays behind."""
     from training.export import signatures
 
-    monkeypatch.setattr("training.export.export.self_test_process", self_test_process)
+    monkeypatch.setattr("training.export.export.step_process", step_process)
     monkeypatch.setattr(
         "training.export.garments.write_saved_model",
         lambda _, path: signatures.write_saved_model(small_model(seed=8), path),
@@ -160,7 +160,7 @@ def test_a_version_that_answers_otherwise_is_not_published(
 
 def test_with_copies_keras_s_own_files_lie_beside_the_saved_model(run: Path, base: Path) -> None:
     """All four forms of the run directory, covered by the manifest's digests."""
-    assert invoke("export", run, "--model-base-path", base, "--with-copies").exit_code == 0
+    assert invoke("export", run, "--model-base-path", base, "--with-copies", "--no-lite").exit_code == 0
     files = manifest(base / "1")["files"]
     for name in ("model.keras", "model.json", "model.weights.h5", "model.h5"):
         assert (base / "1" / "assets.extra" / name).read_bytes() == (run / name).read_bytes()
@@ -201,7 +201,7 @@ def test_a_base_path_that_cannot_be_read_is_one_line(run: Path, base: Path, monk
         assert result.exit_code == 2
         assert result.stderr == f"Error: Cannot read the versions under {base} (Permission denied): {rule}\n"
     monkeypatch.setattr("training.export.export.remove_old_versions", denied)
-    result = invoke("export", run, "--model-base-path", base, "--keep", 1)
+    result = invoke("export", run, "--model-base-path", base, "--no-lite", "--keep", 1)
     assert (result.exit_code, children(base)) == (1, ["1"])
     assert result.stderr == (
         f"Error: {base / '1'} is published, but no old version could be removed (Permission denied): "

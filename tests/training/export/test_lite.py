@@ -22,7 +22,7 @@ from fashion_common.served_model import CLASS_NAMES, IMAGE_SHAPE
 from serving.apis.messages import SavedModel, SignatureDef
 from tests.support.exports import children, invoke, make_run, manifest, pictures, small_model
 from training.errors import TrainingError
-from training.export.lite import conversion_process, converted_signatures, write_lite_model
+from training.export.lite import converted_signatures, write_lite_model
 from training.export.signatures import write_saved_model
 from training.fit import models, networks
 
@@ -156,18 +156,6 @@ def test_a_model_that_litert_cannot_run_is_one_line(base: Path, tmp_path: Path, 
     assert result.stderr == f"Error: {reason}: --no-lite exports without it\n"
     assert children(base) == []
     assert invoke("export", run, "--model-base-path", base, "--no-lite").exit_code == 0
-
-
-def test_the_process_says_nothing_but_what_is_wrong(version: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """What the converter prints goes nowhere; its failure is a line."""
-    (version / LITE_MODEL_FILE).unlink()
-    with conversion_process() as convert:
-        convert(version)
-    assert (version / LITE_MODEL_FILE).stat().st_size > 400_000
-    (version / SAVED_MODEL_FILE).write_bytes(b"no model")
-    with conversion_process() as convert, pytest.raises(TrainingError, match=r"^Error parsing message"):
-        convert(version)
-    assert capfd.readouterr() == ("", "")
 
 
 def test_the_garments_decoders_are_left_to_tensorflow() -> None:

@@ -14,7 +14,7 @@ from serving.apis.self_test import Array, Case, read_archive, write_archive
 from tests.support.exports import small_model
 from training.errors import SelfTestError
 from training.export.decoding import IMAGE_SIZE
-from training.export.self_test import run_self_test, self_test_process
+from training.export.self_test import run_self_test
 from training.export.signatures import write_saved_model
 
 Cases = dict[str, Case]
@@ -165,17 +165,6 @@ def test_a_damaged_version_is_refused(version: Path) -> None:
         SelfTestError, match=f"^No self-test at {archive}: only versions made by `fashion export` have one$"
     ):
         run_self_test(version)
-
-
-def test_what_lies_in_the_users_directory_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The process of the self-test is ours, and relative paths are the user's."""
-    for name in ("training/__init__.py", "random.py", "tensorflow.py"):
-        file = tmp_path / name
-        file.parent.mkdir(exist_ok=True)
-        file.write_text("raise SystemExit('the file of the working directory was run')")
-    monkeypatch.chdir(tmp_path)
-    with self_test_process() as run, pytest.raises(SelfTestError, match=rf"No self-test at {tmp_path}/1/assets\.extra"):
-        run(Path("1"))
 
 
 def test_the_model_for_litert_is_held_to_the_same(version: Path) -> None:

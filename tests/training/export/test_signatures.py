@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from tensorflow.python.saved_model import fingerprinting_utils
 
+from fashion_common.runtimes import WITHOUT_KERAS
 from fashion_common.served_model import CLASS_NAMES
 from tests.support.exports import Pixels, encoded, pictures, small_model
 from training.export.golden import image_example
@@ -172,7 +174,8 @@ def test_weights_are_written_once(path: Path) -> None:
 def test_saved_model_cli_prints_the_names_of_the_table(path: Path) -> None:
     """TensorFlow's own tool, in a process without our code, shows the signatures and their method names."""
     command = [sys.executable, "-m", "tensorflow.python.tools.saved_model_cli", "show", "--dir", str(path), "--all"]
-    output = subprocess.run(command, capture_output=True, text=True, cwd=path, check=True).stdout
+    environment = {**os.environ, **WITHOUT_KERAS}
+    output = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=path, check=True).stdout
     lines = [" ".join(filter(None, match)) for match in _SHOWN.findall(output.partition("Concrete Functions")[0])]
     assert lines == SHOWN.split("\n")[1:-1]
 

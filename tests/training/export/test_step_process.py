@@ -1,8 +1,8 @@
-"""A step of the export in a process of its own: what it is asked, what it gives, and how it fails."""
+"""The steps of the export in a process of their own: what it is asked, what it gives, and how it fails."""
 
 from __future__ import annotations
 
-import io
+import json
 import os
 import subprocess
 import sys
@@ -10,85 +10,119 @@ from pathlib import Path
 
 import pytest
 
+from fashion_common.installation import module_command
+from fashion_common.layout import LITE_MODEL_FILE, SAVED_MODEL_FILE
 from fashion_common.runtimes import WITHOUT_KERAS
 from training.errors import SelfTestError, TrainingError
-from training.export import step_process
+from training.export import step_process as subject
+from training.export.step_process import step_process
 
 
-def asked(monkeypatch: pytest.MonkeyPatch, text: str, failure: TrainingError | None = None) -> list[Path]:
-    """What a step is run on whose process reads this text."""
-    paths: list[Path] = []
-
-    def step(path: Path) -> object:
-        paths.append(path)
-        if failure:
-            raise failure
-        return {"a": 1}, [], str(path)
-
-    monkeypatch.setattr("sys.stdin", io.StringIO(text))
-    step_process.main(step)
-    return paths
+def running(monkeypatch: pytest.MonkeyPatch, directory: Path, program: str) -> None:
+    """Lets a program take the place of the process's own."""
+    (directory / "program.py").write_text(f"import json, os, sys\n{program}")
+    monkeypatch.setattr(subject, "module_command", lambda _: [sys.executable, f"{directory}/program.py"])
 
 
-def test_a_step_runs_on_the_version_that_is_named(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Its result is JSON in one line; without a version, as of an export that was given up, it does nothing."""
-    assert asked(monkeypatch, "/models/m/3\nmore\n") == [Path("/models/m/3")]
-    assert capsys.readouterr() == ('[{"a": 1}, [], "/models/m/3"]\n', "")
-    assert asked(monkeypatch, "") == []
-    assert capsys.readouterr() == ("", "")
+def test_one_process_runs_one_step_after_the_other(version: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """What the converter prints goes nowhere; what fails is the line that says why, and the next step runs."""
+    lite_model, saved_model = version / LITE_MODEL_FILE, version / SAVED_MODEL_FILE
+    lite_model.unlink()
+    with step_process() as steps:
+        steps.convert(version)
+        assert lite_model.stat().st_size > 400_000
+        differences = steps.self_test(version)
+        saved_model.write_bytes(b"no model")
+        with pytest.raises(TrainingError, match=r"^Error parsing message"):
+            steps.convert(version)
+        with pytest.raises(SelfTestError, match=r"^Not published, the self-test failed: TensorFlow cannot load "):
+            steps.self_test(version)
+    assert set(differences.tensorflow) == {"classify", "encoded_images", "float_images", "serving_default"}
+    assert set(differences.litert) == {"float_images", "serving_default"}
+    assert max([*differences.tensorflow.values(), *differences.litert.values()]) <= 1e-5
+    assert differences.litert_failure == ""
+    assert capfd.readouterr() == ("", "")
 
 
-def test_a_step_that_fails_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On stderr, with exit code 1; another error than ours is a fault of the program."""
-    with pytest.raises(SystemExit) as ended:
-        asked(monkeypatch, "a\n", SelfTestError("it differs"))
-    assert ended.value.code == "it differs"
-
-
-def test_the_last_line_of_a_process_that_fails_is_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its own words, or how it ended; it gets the version's whole path."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "told.py").write_text(
-        "import sys\nprint('much')\nprint('\\nfirst', file=sys.stderr)\nsys.exit(input())\n"
+def test_a_process_that_dies_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reason is its last line, or how it ended."""
+    running(
+        monkeypatch,
+        tmp_path,
+        "if json.loads(input())[0] == 'convert':\n"
+        "    os._exit(7)\n"
+        "print('\\nfirst', file=sys.stderr)\n"
+        "sys.exit('last words')\n",
     )
-    (tmp_path / "silent.py").write_text("import os\nos._exit(7)\n")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setattr(step_process, "module_command", lambda module: [sys.executable, f"{module}.py"])
-    with step_process.step_process("told", SelfTestError) as run, pytest.raises(SelfTestError) as error:
-        run(Path("models/3"))
-    assert str(error.value) == f"{tmp_path}/models/3"
-    with step_process.step_process("silent", TrainingError) as run, pytest.raises(TrainingError) as failure:
-        run(Path("models/3"))
-    assert str(failure.value) == "its process ended with 7"
+    with step_process() as steps:
+        for _ in range(2):
+            with pytest.raises(SelfTestError, match=r"^Not published, the self-test failed: last words$"):
+                steps.self_test(tmp_path)
+            with pytest.raises(TrainingError, match=r"^its process ended with 7$"):
+                steps.convert(tmp_path)
 
 
-def test_the_last_line_of_a_process_that_ends_well_is_the_result(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """Whatever a library prints before goes nowhere; it is told to print little, and that TensorFlow needs no Keras."""
-    program = (
-        "import json, os, sys\n"
-        "print('a library', file=sys.stderr)\n"
-        "print('a library')\n"
+def test_a_process_that_cannot_start_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether it was asked before it ended or after."""
+    running(monkeypatch, tmp_path, "sys.exit('no such library')\n")
+    with step_process() as steps:
+        for _ in range(2):
+            with pytest.raises(TrainingError, match=r"^no such library$"):
+                steps.convert(tmp_path)
+
+
+def test_what_a_step_gives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    """The process is told to print little and to do without Keras; what it prints all the same does not block it."""
+    running(
+        monkeypatch,
+        tmp_path,
+        "print('a library' * 100_000, file=sys.stderr)\n"
         "variables = 'TF_CPP_MIN_LOG_LEVEL', 'PYTHONWARNINGS', 'TF_USE_LEGACY_KERAS'\n"
-        "print(json.dumps([input(), *map(os.environ.get, variables)]))\n"
+        "for line in sys.stdin:\n"
+        "    values = dict(zip(variables, map(os.environ.get, variables)))\n"
+        "    print(json.dumps({'value': [values, {}, json.loads(line)[1]]}), flush=True)\n",
     )
-    (tmp_path / "good.py").write_text(program)
-    monkeypatch.setattr(step_process, "module_command", lambda module: [sys.executable, f"{tmp_path}/{module}.py"])
-    with step_process.step_process("good", TrainingError) as run:
-        assert run(tmp_path) == [str(tmp_path), "3", "ignore", "1"]
-    with step_process.step_process("good", TrainingError):
+    with step_process() as steps:
+        given, *_ = steps.self_test(tmp_path)
+        assert dict[str, object](given) == {
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+            "PYTHONWARNINGS": "ignore",
+            "TF_USE_LEGACY_KERAS": "1",
+        }
+        assert steps.self_test(tmp_path).litert_failure == str(tmp_path)
+    with step_process():
         pass
     assert capfd.readouterr() == ("", "")
 
 
-def test_the_steps_import_no_keras() -> None:
-    """The conversion and the self-test are there in half of the time."""
-    program = (
-        "import sys, training.export.self_test\n"
-        "assert {'tensorflow', 'training.export.lite'} <= set(sys.modules)\n"
-        "assert 'keras' not in sys.modules\n"
+def test_it_is_ours_light_and_ends_with_its_input(tmp_path: Path) -> None:
+    """What lies in the user's directory is not run, Keras is not imported, and it does not outlive who started it."""
+    for name in ("training/__init__.py", "random.py", "tensorflow.py"):
+        file = tmp_path / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("raise SystemExit('the file of the working directory was run')")
+    python, *arguments = module_command("training.export.step_process")
+    done = subprocess.run(
+        [python, "-X", "importtime", *arguments],
+        cwd=tmp_path,
+        env={**os.environ, **WITHOUT_KERAS},
+        input=json.dumps(["self_test", str(tmp_path / "1")]),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
     )
-    subprocess.run([sys.executable, "-c", program], env={**os.environ, **WITHOUT_KERAS}, check=True, timeout=60)
+    [failure] = json.loads(done.stdout).values()
+    assert failure.startswith(f"No self-test at {tmp_path}/1/assets.extra")
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert {"tensorflow", "training.export.lite"} <= imported
+    assert "keras" not in imported
+
+
+def test_paths_are_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Relative ones too."""
+    running(monkeypatch, tmp_path, "print(json.dumps({'failure': json.loads(input())[1]}))\n")
+    monkeypatch.chdir(tmp_path)
+    with step_process() as steps, pytest.raises(TrainingError) as error:
+        steps.convert(Path("models/3"))
+    assert str(error.value) == f"{tmp_path}/models/3"

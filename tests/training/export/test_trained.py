@@ -149,7 +149,7 @@ def test_an_interrupted_run_says_how_to_go_on(tmp_path: Path, base: Path, monkey
         assert result.stderr == "Error: runs/cut is not finished: go on with: fashion train --resume runs/cut\n"
     make_run(tmp_path / "runs" / "whole")
     runs.point_latest(tmp_path / "runs" / "whole")
-    assert invoke("export", "--model-base-path", base).exit_code == 0
+    assert invoke("export", "--model-base-path", base, "--no-lite").exit_code == 0
 
 
 @pytest.mark.parametrize(
