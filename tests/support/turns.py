@@ -28,8 +28,16 @@ def group(items: Sequence[pytest.Item]) -> None:
 
 
 def order(items: list[pytest.Item]) -> None:
-    """Puts tests with a dear fixture first: one process is long at them, in which the others have all the rest."""
-    items.sort(key=lambda item: not set(_DEAR) & set(getattr(item, "fixturenames", ())))
+    """Puts tests with a dear fixture first: one process is long at them, in which the others have all the rest.
+
+    Then those that have a time of their own to end in: what is long and comes last keeps one process alone.
+    """
+
+    def place(item: pytest.Item) -> tuple[bool, bool]:
+        dear = set(_DEAR) & set(getattr(item, "fixturenames", ()))
+        return not dear, item.get_closest_marker("timeout") is None
+
+    items.sort(key=place)
 
 
 @contextlib.contextmanager
