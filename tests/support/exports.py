@@ -5,17 +5,21 @@ from __future__ import annotations
 import io
 import json
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import numpy.typing as npt
+import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
 from client.cli import fashion
 from training import runs
+from training.export import lite, self_test
+from training.export.step_process import Steps
 from training.fit import models
 
 Pixels = npt.NDArray[np.uint8]
@@ -55,6 +59,15 @@ def encoded(picture: npt.NDArray[Any] | Image.Image, form: str, **options: Any) 
     image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
     image.save(buffer, form, **options)
     return buffer.getvalue()
+
+
+def run_steps_here(patch: pytest.MonkeyPatch) -> None:
+    """Lets exports do without their other process, which takes seconds to start."""
+    # Looked up when an export begins: it may be killed at a call of one.
+    patch.setattr(
+        "training.export.export.step_process",
+        lambda: nullcontext(Steps(lite.write_lite_model, self_test.run_self_test)),
+    )
 
 
 def invoke(*arguments: object) -> Result:

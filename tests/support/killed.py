@@ -6,7 +6,6 @@ import importlib
 import multiprocessing
 import os
 import signal
-from contextlib import nullcontext
 from functools import reduce
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
@@ -55,15 +54,12 @@ STEPS = (
 
 def export_killed_at(step: Step, run: Path, base: Path) -> None:
     """Exports with copies, keeps one version, and kills its own process at the step; never returns."""
-    from training.export import export, lite, self_test
+    from tests.support.exports import run_steps_here
     from training.export.export import export_saved_model
-    from training.export.step_process import Steps
     from training.export.trained import load_run
 
+    run_steps_here(pytest.MonkeyPatch())
     kill_at(step)
-    # Everything in this process: another one would only take longer to start.
-    steps = Steps(lite.write_lite_model, self_test.run_self_test)
-    pytest.MonkeyPatch().setattr(export, "step_process", lambda: nullcontext(steps))
     export_saved_model(load_run(run), base, max_regression=0.01, with_copies=True, keep=1)
     os._exit(99)
 

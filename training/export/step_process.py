@@ -28,7 +28,7 @@ _STEPS: dict[str, Callable[[Path], object]] = {"convert": write_lite_model, "sel
 
 
 class Steps(NamedTuple):
-    """What the process does for a version's directory: `write_lite_model` and `run_self_test`, which raise as these."""
+    """`write_lite_model` and `run_self_test` of a version's directory; they raise TrainingError and SelfTestError."""
 
     convert: Callable[[Path], None]
     self_test: Callable[[Path], Differences]

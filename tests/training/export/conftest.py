@@ -3,21 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.support.exports import invoke, make_run
-from training.export.lite import write_lite_model
-from training.export.self_test import run_self_test
-from training.export.step_process import Steps
-
-
-@contextmanager
-def _steps_here() -> Iterator[Steps]:
-    yield Steps(write_lite_model, run_self_test)
+from tests.support.exports import invoke, make_run, run_steps_here
 
 
 @pytest.fixture(scope="session")
@@ -31,7 +21,7 @@ def exported_version(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     """The run as version 1, not to be changed."""
     base = tmp_path_factory.mktemp("models") / "fashion_mnist"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("training.export.export.step_process", _steps_here)
+        run_steps_here(patch)
         result = invoke("export", run, "--model-base-path", base)
     assert (result.exit_code, result.stdout) == (0, f"{base / '1'}\n")
     return base / "1"
@@ -52,4 +42,4 @@ def version(exported_version: Path, base: Path) -> Path:
 @pytest.fixture
 def steps_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """An export without its other process, which takes seconds to start: the tests that need it say so."""
-    monkeypatch.setattr("training.export.export.step_process", _steps_here)
+    run_steps_here(monkeypatch)
