@@ -73,9 +73,14 @@ def test_what_has_not_changed_is_not_written(options: ServeOptions) -> None:
     """The server would take it over for nothing."""
     with labels_writer(options.model_base_path) as writer:
         writer.move({"stable": 1}, action="serve")
-    before = (options.config_dir / "models.config").stat()
+
+    def written() -> tuple[int, int]:
+        status = (options.config_dir / "models.config").stat()
+        return status.st_ino, status.st_mtime_ns
+
+    before = written()
     follow(running_server(options), EVERY)
-    assert (options.config_dir / "models.config").stat() == before
+    assert written() == before
 
 
 def test_without_versions_nothing_is_asked_for(options: ServeOptions) -> None:
