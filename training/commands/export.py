@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fashion_common.imports import without_collections
 from fashion_common.labels import read_labels
 from training.commands.options import json_option, model_base_path_option, print_json
 from training.errors import TrainingUsageError
@@ -140,11 +141,13 @@ def export(
     from rich.console import Console
 
     from serving.apis import CONFIG_DIR
-    from training import runs
-    from training.export.acceptance import MIN_AGREEMENT
-    from training.export.export import export_saved_model
-    from training.export.trained import load_file, load_run
-    from training.export.warmup import batch_sizes
+
+    with without_collections():
+        from training import runs
+        from training.export.acceptance import MIN_AGREEMENT
+        from training.export.export import export_saved_model
+        from training.export.trained import load_file, load_run
+        from training.export.warmup import batch_sizes
 
     signer = _signer(sign)
     sizes = batch_sizes(batching_config or CONFIG_DIR / "batching.config")
@@ -206,9 +209,10 @@ def _source(
         if lonely := [option for option, value in options.items() if value]:
             raise TrainingUsageError(f"{lonely[0]} belongs to --from: name the model's file with --from")
         return None
-    from training.export.golden_file import read_class_names
-    from training.export.keras_files import custom_objects
-    from training.export.trained import Elsewhere
+    with without_collections():
+        from training.export.golden_file import read_class_names
+        from training.export.keras_files import custom_objects
+        from training.export.trained import Elsewhere
 
     names = read_class_names(class_names) if class_names else ()
     return Elsewhere(path, weights, data_dir, custom_objects(modules), input_range, names, golden)
@@ -246,7 +250,8 @@ def _files(paths: Iterable[Path]) -> list[Path]:
 
 
 def _verify(path: Path, as_json: bool) -> None:
-    from training.export.export import verify
+    with without_collections():
+        from training.export.export import verify
 
     files, (differences, litert_differences, _) = verify(path)
     if as_json:

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from fashion_common.imports import without_collections
 from training.commands.options import json_option
 from training.config import CHECKPOINT_SECONDS, SETTINGS
 from training.errors import TrainingUsageError
@@ -74,9 +75,10 @@ def train(
     if resume and run_dir:
         raise TrainingUsageError(f"--run-dir {run_dir} does not go with --resume {resume}: the run stays where it is")
     config = None if resume else resolve(recipe or "fast", **overrides)
-    from training import runs
-    from training import train as training
-    from training.fit.stages import Watch
+    with without_collections():
+        from training import runs
+        from training import train as training
+        from training.fit.stages import Watch
 
     watch = Watch(
         progress=not quiet,

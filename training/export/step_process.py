@@ -16,15 +16,15 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
+from fashion_common.imports import without_collections
 from fashion_common.installation import module_command
 from fashion_common.runtimes import WITHOUT_KERAS
 from training.errors import SelfTestError, TrainingError
-from training.export.lite import write_lite_model
-from training.export.self_test import Differences, run_self_test
 
-_STEPS: dict[str, Callable[[Path], object]] = {"convert": write_lite_model, "self_test": run_self_test}
+if TYPE_CHECKING:
+    from training.export.self_test import Differences
 
 
 class Steps(NamedTuple):
@@ -37,6 +37,8 @@ class Steps(NamedTuple):
 @contextlib.contextmanager
 def step_process() -> Iterator[Steps]:
     """Starts the process, and gives its steps; a process that dies of one is replaced for the next."""
+    from training.export.self_test import Differences
+
     # A pipe of errors that nobody reads meanwhile would hold the process up.
     with tempfile.TemporaryFile() as errors, contextlib.closing(_Process(errors)) as process:
 
@@ -103,12 +105,17 @@ def main() -> None:
 
     Answers go to stdout: `{"value": ...}`, or `{"failure": "the reason"}`. What libraries print there goes to stderr.
     """
+    with without_collections():
+        from training.export.lite import write_lite_model
+        from training.export.self_test import run_self_test
+
+    steps: dict[str, Callable[[Path], object]] = {"convert": write_lite_model, "self_test": run_self_test}
     with os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1) as answers:
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
         for line in sys.stdin:
             step, version_path = json.loads(line)
             try:
-                answer = {"value": _STEPS[step](Path(version_path))}
+                answer = {"value": steps[step](Path(version_path))}
             except TrainingError as error:
                 answer = {"failure": str(error)}
             print(json.dumps(answer), file=answers)

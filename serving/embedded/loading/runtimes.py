@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection
 from functools import partial
 from typing import NamedTuple
 
+from fashion_common.imports import without_collections
 from fashion_common.installation import install_command
 from fashion_common.layout import LITE_MODEL_FILE, SAVED_MODEL_FILE, SAVED_MODEL_TEXT_FILE
 from fashion_common.runtimes import EXTRAS, LITERT, TENSORFLOW, installed_runtimes
@@ -76,7 +77,8 @@ def _imported(runtime: str, options: RuntimeOptions) -> Load:
 
         load = partial(lite_model.load, pools=options.pools, interpreters_per_pool=options.interpreters_per_pool)
     else:
-        from serving.embedded.loading.tensorflow import saved_model
+        with without_collections():
+            from serving.embedded.loading.tensorflow import saved_model
 
         load = partial(saved_model.load, tags=options.tags, session_config=options.session_config)
     # A runtime's own objects stay for ever: collections need not look at them.
