@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import importlib.util
 
@@ -23,6 +24,10 @@ def installed_runtimes() -> list[str]:
 
 def runtime_version(runtime: str) -> str:
     """The version of a runtime that is installed, whatever its distribution is called; "" where nothing tells it."""
-    for distribution in importlib.metadata.packages_distributions().get(_PACKAGES[runtime], ()):
+    package = _PACKAGES[runtime]
+    # Most often it has the package's name; to look at the files of all that is installed takes long.
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        return importlib.metadata.version(package)
+    for distribution in importlib.metadata.packages_distributions().get(package, ()):
         return importlib.metadata.version(distribution)
     return ""
