@@ -7,6 +7,7 @@ the background, on whichever side, takes the place of the negated gray.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageOps
@@ -123,7 +124,9 @@ def _background(picture: Image.Image, *, curved: bool) -> tuple[Image.Image, flo
 def _frame(size: tuple[int, int]) -> list[int]:
     """The positions of a picture's outermost pixels, in row-major order."""
     width, height = size
-    return [p for p in range(width * height) if p % width in (0, width - 1) or p // width in (0, height - 1)]
+    last = (height - 1) * width
+    sides = (position for row in range(width, last, width) for position in sorted({row, row + width - 1}))
+    return [*range(width), *sides, *range(max(last, width), width * height)]
 
 
 def _terms(x: float, y: float, *, curved: bool) -> tuple[float, ...]:
@@ -131,7 +134,8 @@ def _terms(x: float, y: float, *, curved: bool) -> tuple[float, ...]:
 
 
 def _value(fit: Sequence[float], terms: Sequence[float]) -> float:
-    return sum(factor * term for factor, term in zip(fit, terms, strict=True))
+    total: float = sum(map(operator.mul, fit, terms))
+    return total
 
 
 def _fits(rows: Sequence[Sequence[float]], values: Sequence[Sequence[float]]) -> list[tuple[float, ...]]:

@@ -25,7 +25,12 @@ _SIDE, _ = IMAGE_SHAPE
 _NOISE = 18.0  # standard deviation, in gray levels
 
 # By class name: polygons, their points as x,y in percent of the garment's width and height.
-_SILHOUETTES = json.loads(Path(__file__).with_name("silhouettes.json").read_text(encoding="utf-8"))
+_FILE = json.loads(Path(__file__).with_name("silhouettes.json").read_text(encoding="utf-8"))
+# By label: the same points as shares, float64 [number of points, 2] of each polygon.
+_SILHOUETTES = [
+    [np.array([point.split(",") for point in polygon.split()], np.float64) / 100 for polygon in _FILE[name]["polygons"]]
+    for name in CLASS_NAMES
+]
 
 
 def load(sizes: Mapping[str, int] = SIZES, seed: int = 0) -> Dataset:
@@ -43,13 +48,12 @@ def draw(count: int, generator: np.random.Generator) -> tuple[NDArray[np.uint8],
     return np.clip(images + noise, 0, 255).astype(np.uint8), labels
 
 
-def _draw_garment(label: int, generator: np.random.Generator) -> NDArray[np.float64]:
+def _draw_garment(label: int, generator: np.random.Generator) -> NDArray[np.uint8]:
     scale = generator.uniform(0.75, 1.0, 2) * (_SIDE - 1)
     shift = generator.uniform(0.0, 1.0, 2) * (_SIDE - 1 - scale)
     brightness = int(generator.integers(110, 256))
     image = Image.new("L", (_SIDE, _SIDE))
     pencil = ImageDraw.Draw(image)
-    for polygon in _SILHOUETTES[CLASS_NAMES[label]]["polygons"]:
-        points = np.array([point.split(",") for point in polygon.split()], dtype=np.float64) / 100
-        pencil.polygon([(x, y) for x, y in shift + scale * points], fill=brightness)
-    return np.asarray(image, dtype=np.float64)
+    for points in _SILHOUETTES[label]:
+        pencil.polygon((shift + scale * points).ravel().tolist(), fill=brightness)
+    return np.asarray(image)
