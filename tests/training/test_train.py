@@ -241,8 +241,8 @@ def test_the_seed_decides_about_the_synthetic_images() -> None:
 
 
 def test_recipes_hold_on_the_real_data(real_data: Dataset, tmp_path: Path) -> None:
-    """Both reach 0.86, as the textbook's program does; `fast` in less than half of its fit time."""
-    textbook = train(resolve("textbook"), tmp_path / "textbook", watch=PLAIN)
+    """Both reach 0.86, the textbook's after three of its epochs; `fast` in less than half of their fit time."""
+    textbook = train(resolve("textbook", epochs=3), tmp_path / "textbook", watch=PLAIN)
     fast = train(resolve("fast"), tmp_path / "fast", watch=PLAIN)
     assert textbook.model.count_params() == fast.model.count_params() == 101_770
     assert min(textbook.validation.accuracy, fast.validation.accuracy) >= 0.86

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.exports import invoke
+
 
 def fashion(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     """The command in a process of its own."""
@@ -33,24 +35,15 @@ def test_train_prints_json_alone_on_stdout_and_progress_on_stderr(tmp_path: Path
     ]
 
 
-def test_train_ends_with_one_line_of_both_accuracies(tmp_path: Path) -> None:
+def test_train_ends_with_one_line_of_both_accuracies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`--quiet` leaves that line only."""
-    process = fashion(
-        "train",
-        "--dataset",
-        "synthetic",
-        "--epochs",
-        "1",
-        "--quiet",
-        "--no-pictures",
-        "--run-dir",
-        "runs/mine",
-        cwd=tmp_path,
-    )
-    assert process.stderr == ""
-    assert process.stdout.startswith("runs/mine: validation accuracy 0.")
-    assert ", test accuracy 0." in process.stdout
-    assert process.stdout.count("\n") == 1
+    monkeypatch.chdir(tmp_path)
+    options = ("--dataset", "synthetic", "--epochs", 1, "--quiet", "--no-pictures", "--run-dir", "runs/mine")
+    result = invoke("train", *options)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout.startswith("runs/mine: validation accuracy 0.")
+    assert ", test accuracy 0." in result.stdout
+    assert result.stdout.count("\n") == 1
 
 
 @pytest.mark.parametrize(

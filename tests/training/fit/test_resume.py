@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from tests.support.exports import invoke
 from tests.support.interrupted import interrupted_after
 from training import runs
 from training.errors import TrainingUsageError
@@ -178,7 +179,7 @@ def test_a_configuration_that_was_changed_is_refused_by_its_file(tmp_path: Path,
 def test_resume_with_other_settings_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The command names the setting, what it was and what was asked."""
     interrupted_after(1, resolve("fast", dataset="synthetic"), tmp_path / "run", monkeypatch)
-    process = begin(["--resume", "run", "--model", "perceptron"], tmp_path)
-    _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 2
-    assert stderr == "Error: run was begun with model mlp, not perceptron: leave it out or begin a new run\n"
+    monkeypatch.chdir(tmp_path)
+    result = invoke("train", "--resume", "run", "--model", "perceptron")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == "Error: run was begun with model mlp, not perceptron: leave it out or begin a new run\n"
