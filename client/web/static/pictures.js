@@ -41,8 +41,14 @@ function show(blobs) {
 
 const files = (list) => show([...list].map((file) => ({ blob: file, name: file.name || "picture.png" })));
 
+// canvas.toBlob would wait until the browser has nothing else to do, for up to a second.
+function png(canvas) {
+  const bytes = atob(canvas.toDataURL("image/png").split(",")[1]);
+  return new Blob([Uint8Array.from(bytes, (byte) => byte.charCodeAt(0))], { type: "image/png" });
+}
+
 async function drawn(canvas) {
-  const blob = await new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
+  const blob = png(canvas);
   drawing?.abort();
   drawing = new AbortController();
   waiting = [];
@@ -53,14 +59,13 @@ async function drawn(canvas) {
 }
 
 // A sample is a drawing of lines; the model is given pixels, as of any picture.
-async function sample(image, name) {
+function sample(image, name) {
   const canvas = element("canvas", { width: SAMPLE_PIXELS, height: SAMPLE_PIXELS });
   const context = canvas.getContext("2d");
   context.fillStyle = "#fff";
   context.fillRect(0, 0, SAMPLE_PIXELS, SAMPLE_PIXELS);
   context.drawImage(image, 0, 0, SAMPLE_PIXELS, SAMPLE_PIXELS);
-  const blob = await new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
-  show([{ blob, name: `${name}.png`, preprocess: "auto" }]);
+  show([{ blob: png(canvas), name: `${name}.png`, preprocess: "auto" }]);
 }
 
 export function start() {
