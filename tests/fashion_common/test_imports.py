@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from fashion_common.imports import without_collections
+from fashion_common.imports import collections_paused, without_collections
 
 
 def test_what_a_library_makes_is_not_looked_at_again() -> None:
@@ -34,8 +34,11 @@ def test_a_library_that_is_there_changes_nothing() -> None:
     with without_collections(next(iter(sys.modules))):
         assert gc.isenabled()
     gc.disable()
-    with without_collections("no such library"):
+    with without_collections("no such library"), collections_paused():
         assert not gc.isenabled()
     assert not gc.isenabled()
     gc.enable()
+    with collections_paused():
+        assert not gc.isenabled()
+    assert gc.isenabled()
     assert gc.get_freeze_count() <= frozen

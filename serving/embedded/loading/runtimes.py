@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 from functools import partial
 from typing import NamedTuple
 
-from fashion_common.imports import without_collections
+from fashion_common.imports import collections_paused
 from fashion_common.installation import install_command
 from fashion_common.layout import LITE_MODEL_FILE, SAVED_MODEL_FILE, SAVED_MODEL_TEXT_FILE
 from fashion_common.runtimes import EXTRAS, LITERT, TENSORFLOW, installed_runtimes
@@ -72,15 +72,15 @@ def choose(options: RuntimeOptions, installed: Collection[str], directory: Versi
 
 def _imported(runtime: str, options: RuntimeOptions) -> Load:
     load: Load
-    if runtime == LITERT:
-        from serving.embedded.loading.litert import lite_model
+    with collections_paused():
+        if runtime == LITERT:
+            from serving.embedded.loading.litert import lite_model
 
-        load = partial(lite_model.load, pools=options.pools, interpreters_per_pool=options.interpreters_per_pool)
-    else:
-        with without_collections():
+            load = partial(lite_model.load, pools=options.pools, interpreters_per_pool=options.interpreters_per_pool)
+        else:
             from serving.embedded.loading.tensorflow import saved_model
 
-        load = partial(saved_model.load, tags=options.tags, session_config=options.session_config)
-    # A runtime's own objects stay for ever: collections need not look at them.
-    gc.freeze()
+            load = partial(saved_model.load, tags=options.tags, session_config=options.session_config)
+        # A runtime's own objects stay for ever: collections need not look at them.
+        gc.freeze()
     return load
