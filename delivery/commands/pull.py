@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -27,10 +27,6 @@ fashion pull s3://bucket/models/fashion_mnist/3 --to models --public-key release
 fashion pull gs://bucket/models/fashion_mnist --watch --keep 3
 """
 _PROGRESS_SECONDS = 0.2
-
-
-class _Stopped(BaseException):
-    """SIGTERM or SIGINT has come."""
 
 
 @click.command(epilog=_EXAMPLES)
@@ -94,7 +90,9 @@ def pull(
         return
 
     def stop(_number: int, _frame: FrameType | None) -> None:
-        raise _Stopped
+        # At once, as a pull may be killed at any step. An exception from here would be lost in a callback, and could
+        # leave a lock of fsspec's held.
+        os._exit(0)
 
     def wait(seconds: float) -> bool:
         time.sleep(seconds)
@@ -102,8 +100,7 @@ def pull(
 
     handlers = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        with suppress(_Stopped):
-            watch_source(puller, interval, wait, tell, lambda text: click.echo(f"Note: {text}", err=True))
+        watch_source(puller, interval, wait, tell, lambda text: click.echo(f"Note: {text}", err=True))
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -184,6 +186,24 @@ def test_a_version_that_changes_while_it_is_read(tmp_path: Path) -> None:
     assert not (tmp_path / "fashion_mnist/2").exists()
 
 
+SIGNAL_IN_A_CALLBACK = """
+import signal, weakref
+from client.cli import main
+from delivery.pull import Puller
+
+class Garment:
+    pass
+
+def look(puller):
+    garment = Garment()
+    callback = weakref.ref(garment, lambda _: signal.raise_signal(signal.SIGTERM))
+    print("looks", flush=True)
+    del garment
+    yield from ()
+
+Puller.look = look
+main()
+"""
 HOSTILE_MANIFEST = json.dumps({"files": {"a\x1b[2J\nb\ud800": {"sha256": ""}}}).encode()
 SPOILT: dict[str, Callable[[], object]] = {
     f"{LARGE} is not the file that was exported (SHA-256 differs)": lambda: put(2, {LARGE: b"x" * 3500}),
@@ -443,6 +463,7 @@ def test_a_watch_ends_with_a_signal(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             signal.raise_signal(number)
 
     monkeypatch.setattr("delivery.commands.pull.time.sleep", wait)
+    monkeypatch.setattr("delivery.commands.pull.os._exit", sys.exit)
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     result = pull(SOURCE, "--to", tmp_path, "--watch", "--json")
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
@@ -453,6 +474,13 @@ def test_a_watch_ends_with_a_signal(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     ]
     assert result.stderr == f"Note: {SHOWN}: there is no such file or directory: trying again\n"
     assert pauses == [30, 30, 60]
+
+
+def test_a_signal_is_not_lost_in_a_callback(tmp_path: Path) -> None:
+    """SIGTERM ends a watch wherever it comes: what a callback raises is ignored by Python, and the watch went on."""
+    command = [sys.executable, "-c", SIGNAL_IN_A_CALLBACK, "pull", str(tmp_path / "model"), "--watch", "--interval=0.1"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=30)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "looks\n", "")
 
 
 @pytest.mark.parametrize(
