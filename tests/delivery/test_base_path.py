@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import psutil  # type: ignore[import-untyped]
-
 from delivery.base_path import PREFIX, lock_directory, remove_leftovers
+from tests.support.descriptors import open_below
 
 
 def test_leftovers_of_exports_that_no_longer_run_are_removed(tmp_path: Path) -> None:
@@ -16,9 +15,8 @@ def test_leftovers_of_exports_that_no_longer_run_are_removed(tmp_path: Path) -> 
     for directory in (ended / "variables", running, tmp_path / "1", tmp_path / ".hidden"):
         directory.mkdir(parents=True)
     lock = lock_directory(running)
-    before = psutil.Process().num_fds()
     remove_leftovers(tmp_path)
-    assert psutil.Process().num_fds() == before
+    assert open_below(tmp_path) == [str(running)]
     assert {path.name for path in tmp_path.iterdir()} == {running.name, "1", ".hidden"}
     os.close(lock)
     remove_leftovers(tmp_path)

@@ -8,11 +8,11 @@ import os
 from multiprocessing.synchronize import Barrier, Event
 from pathlib import Path
 
-import psutil  # type: ignore[import-untyped]
 import pytest
 
 from delivery.base_path import lock_directory
 from fashion_common.layout import version_directories
+from tests.support.descriptors import open_below
 from training.errors import TrainingError, TrainingUsageError
 from training.export.publish import publish, staging_directory
 
@@ -168,10 +168,10 @@ def test_a_directory_that_was_taken_for_a_leftover_is_made_again(
         return descriptor
 
     monkeypatch.setattr("training.export.publish.lock_directory", lock)
-    before = psutil.Process().num_fds()
     with staging_directory(tmp_path) as staging:
         assert staging == made[1]
-    assert psutil.Process().num_fds() == before
+        assert open_below(tmp_path) == [str(staging)]
+    assert open_below(tmp_path) == []
 
 
 def test_an_error_while_writing_leaves_nothing(tmp_path: Path) -> None:
@@ -182,11 +182,10 @@ def test_an_error_while_writing_leaves_nothing(tmp_path: Path) -> None:
             (staging / "half").write_text("half")
             raise KeyboardInterrupt
 
-    descriptors = psutil.Process().num_fds()
     with pytest.raises(KeyboardInterrupt):
         fail()
     assert list(tmp_path.iterdir()) == []
-    assert psutil.Process().num_fds() == descriptors
+    assert open_below(tmp_path) == []
 
 
 def test_a_base_path_that_cannot_be_written_is_asked_wrongly(tmp_path: Path) -> None:
