@@ -28,6 +28,11 @@ class Stop(threading.Event):
         return len(self.seconds) > self._waits
 
 
+def polling() -> set[threading.Thread]:
+    """The threads of pollers: others of the process begin and end at any time."""
+    return {thread for thread in threading.enumerate() if thread.name == "poll"}
+
+
 def test_it_is_polled_again_when_it_is_to_be(caplog: pytest.LogCaptureFixture) -> None:
     """After the interval, or sooner where there is a hurry; an error ends nothing."""
     answers: list[float | None] = [None, 0.25, 7.0, 0.0]
@@ -49,18 +54,18 @@ def test_it_is_polled_again_when_it_is_to_be(caplog: pytest.LogCaptureFixture) -
 @pytest.mark.parametrize("seconds", [0.0, -1.0])
 def test_without_an_interval_there_is_no_poll(seconds: float) -> None:
     """And no thread."""
-    before = threading.active_count()
+    before = polling()
     Poller(seconds, lambda: pytest.fail("it was polled")).start()
-    assert threading.active_count() == before
+    assert not polling() - before
 
 
 def test_a_poller_ends_when_it_is_told_to() -> None:
     """In its wait."""
     poller = Poller(3600.0, lambda: None)
-    before = set(threading.enumerate())
+    before = polling()
     poller.start()
-    (thread,) = set(threading.enumerate()) - before
-    assert (thread.name, thread.daemon) == ("poll", True)
+    (thread,) = polling() - before
+    assert thread.daemon
     poller.stop()
     thread.join(10)
     assert not thread.is_alive()
