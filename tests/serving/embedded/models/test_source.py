@@ -122,6 +122,11 @@ def test_a_model_that_is_configured_no_more_aspires_to_nothing(base: Path) -> No
     assert reports[1][1] == Aspired({})
 
 
+def looking() -> set[threading.Thread]:
+    """The threads that look at base paths: others of the process begin and end at any time."""
+    return {thread for thread in threading.enumerate() if thread.name == "look"}
+
+
 def test_a_base_path_that_hangs_holds_up_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is waited for once; what is loaded from it stays; when it answers again it is looked at again."""
     gate = threading.Event()
@@ -145,11 +150,11 @@ def test_a_base_path_that_hangs_holds_up_no_other(tmp_path: Path, monkeypatch: p
     assert str(reports["hangs"].error) == "The base path of model hangs does not answer"
     assert list(reports["m"].versions or ()) == [1]
 
-    before = set(threading.enumerate())
+    before = looking()
+    assert before
     for _ in range(2):
         watch.poll()
-        # Threads of other tests end at any time.
-        assert not [thread for thread in set(threading.enumerate()) - before if thread.name == "look"]
+        assert not looking() - before
     gate.set()
     wait_until(lambda: watch.poll() is None and bool(reports["hangs"].versions))
 
