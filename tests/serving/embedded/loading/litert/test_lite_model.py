@@ -289,7 +289,7 @@ def test_a_model_file_that_cannot_be_read(lite_toys: Path, tmp_path: Path, monke
 
 
 def test_how_many_interpreters_a_version_has(lite_toys: Path, tmp_path: Path) -> None:
-    """A pool for each processor, of one interpreter each, unless it is said otherwise."""
+    """A pool for each processor, of one interpreter each, unless it is said otherwise; none once it is closed."""
     (tmp_path / "assets.extra").mkdir()
     (tmp_path / "model.tflite").write_bytes((lite_toys / "half_plus_two" / "1" / "model.tflite").read_bytes())
     write_manifest(tmp_path)
@@ -301,7 +301,9 @@ def test_how_many_interpreters_a_version_has(lite_toys: Path, tmp_path: Path) ->
         assert isinstance(made, LiteModel)
         assert (made._interpreters._kept, made._interpreters._parts) == expected
         assert made.runtime == "LiteRT"
+        assert made._interpreters._waiting != []
         made.close()
+        assert made._interpreters._waiting == []
 
 
 def test_the_steps_of_so_many_subsets_are_remembered(lite_toys: Path) -> None:
