@@ -64,14 +64,18 @@ def check_files(version_path: Path, manifest: Manifest) -> int:
         raise DamagedVersionError(f"The manifest of {version_path} lists no files: export or copy the version again")
     for name, recorded in files.items():
         path = version_path / name
-        if not path.resolve().is_relative_to(version_path.resolve()):
-            raise DamagedVersionError(f"The manifest of {version_path} names {name}, a file outside of the version")
-        if not path.is_file():
-            raise DamagedVersionError(f"{path} is missing: copy the version again")
         try:
+            if not path.resolve().is_relative_to(version_path.resolve()):
+                raise DamagedVersionError(f"The manifest of {version_path} names {name}, a file outside of the version")
+            if not path.is_file():
+                raise DamagedVersionError(f"{path} is missing: copy the version again")
             digest = _digest(path)
         except OSError as error:
             raise DamagedVersionError(f"{path} cannot be read ({error.strerror}): make it readable") from error
+        except ValueError as error:
+            raise DamagedVersionError(
+                f"The manifest of {version_path} names {name!r}, which no file can have: copy the version again"
+            ) from error
         if recorded != digest:
             raise DamagedVersionError(
                 f"{path} is not the file that was exported (SHA-256 differs): copy the version again"

@@ -65,11 +65,11 @@ class Arrivals:
     def _is_at_rest(self, directory: VersionDirectory, sight: _Sight) -> bool:
         try:
             whole = manifest.is_whole(directory)
+            has_model = any(directory.file(name) for name in MODEL_FILES)
         except (ServingError, OSError):
-            whole = False
+            whole = has_model = False
         if whole:
             return True
-        has_model = any(directory.file(name) for name in MODEL_FILES)
         lacks = whole is False or not has_model
         rest = time.monotonic() - sight.since
         if time.time() - directory.changed >= (_REST_SECONDS if lacks else _OLD_SECONDS):

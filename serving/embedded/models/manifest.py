@@ -35,10 +35,10 @@ class File(NamedTuple):
 
 def read_manifest(directory: VersionDirectory) -> dict[str, File] | None:
     """The files that the manifest of a version names; None without a manifest. Raises FailedPrecondition."""
-    path = directory.file(MANIFEST_FILE)
-    if path is None:
-        return None
     try:
+        path = directory.file(MANIFEST_FILE)
+        if path is None:
+            return None
         with path.open("rb") as file:
             text = file.read(_MAX_BYTES)
         return {_checked_name(name): _file(recorded) for name, recorded in json.loads(text)["files"].items()}
@@ -52,8 +52,8 @@ def recorded_distribution(directory: VersionDirectory) -> tuple[list[int], list[
 
     None without a manifest that has it.
     """
-    path = directory.file(MANIFEST_FILE)
     try:
+        path = directory.file(MANIFEST_FILE)
         if path is None:
             return None
         with path.open("rb") as file:
@@ -73,8 +73,12 @@ def is_whole(directory: VersionDirectory) -> bool | None:
     manifest = read_manifest(directory)
     if manifest is None:
         return None
-    paths = {name: directory.file(name) for name in manifest}
-    return all(path is not None and path.stat().st_size == manifest[name].size for name, path in paths.items())
+    try:
+        paths = {name: directory.file(name) for name in manifest}
+        return all(path is not None and path.stat().st_size == manifest[name].size for name, path in paths.items())
+    except OSError:
+        # Such as of a name that is longer than any that the disk takes.
+        return False
 
 
 def check_files(directory: VersionDirectory) -> int | None:

@@ -48,7 +48,10 @@ class VersionDirectory:
         return self._path
 
     def file(self, name: str) -> Path | None:
-        """A file on this machine's disk by its name in the directory (`fashion_common.layout`); None without it."""
+        """A file on this machine's disk by its name in the directory (`fashion_common.layout`); None without it.
+
+        Raises OSError when the directory may not be searched, or the disk takes no such name.
+        """
         path = self._path / name
         return path if path.is_file() else None
 

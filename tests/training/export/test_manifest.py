@@ -102,6 +102,13 @@ def test_files_that_are_not_as_they_were_exported(version: Path, monkeypatch: py
         assert refusal(version, {"files": {name: {}}}) == (
             f"The manifest of {version} names {name}, a file outside of the version"
         )
+    assert refusal(version, {"files": {"a\0b": {}}}) == (
+        f"The manifest of {version} names 'a\\x00b', which no file can have: copy the version again"
+    )
+    name = "a" * 256
+    assert refusal(version, {"files": {name: {}}}) == (
+        f"{version / name} cannot be read (File name too long): make it readable"
+    )
     for facts in ({}, {"files": ["saved_model.pb"]}):
         assert refusal(version, dict(facts)) == (
             f"The manifest of {version} lists no files: export or copy the version again"

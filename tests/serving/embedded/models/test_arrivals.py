@@ -194,6 +194,18 @@ def test_what_never_becomes_whole_is_taken_as_it_is(base: Base) -> None:
     assert [base.is_whole(), base.is_whole(5.0)] == [False, True]
 
 
+def test_what_may_not_be_searched_is_taken_as_it_is(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that its load says so."""
+
+    def denied(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    base.write(saved_model_pb="graph")
+    monkeypatch.setattr(Path, "is_file", denied)
+
+    assert [base.is_whole(), base.is_whole(4.9), base.is_whole(0.1)] == [False, False, True]
+
+
 def test_what_has_been_taken_stays(base: Base) -> None:
     """Whatever becomes of its files, while it is loaded."""
     base.write(saved_model_pb="graph")

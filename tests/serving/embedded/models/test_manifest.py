@@ -203,8 +203,20 @@ def test_the_texts_of_what_is_wrong(version: Path, monkeypatch: pytest.MonkeyPat
             raise PermissionError(13, "Permission denied", str(path))
         return opened(path, *arguments)
 
-    monkeypatch.setattr(Path, "open", denied)
-    assert text()[0] == f"{MANIFEST_FILE} is damaged (Permission denied): copy the version again"
+    for method in ("open", "is_file"):
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, method, denied)
+            assert text()[0] == f"{MANIFEST_FILE} is damaged (Permission denied): copy the version again"
+            assert recorded_distribution(directory) is None
+
+
+def test_a_manifest_of_names_that_no_disk_takes(version: Path) -> None:
+    """Nothing has them: the version is not whole."""
+    name = "a" * 256
+    (version / MANIFEST_FILE).write_text(json.dumps({"files": {name: {"sha256": "", "bytes": 1}}}))
+    assert is_whole(VersionDirectory(version)) is False
+    with pytest.raises(FailedPrecondition, match=f"^{name[:30]}.*, which {MANIFEST_FILE} names, is missing: copy the"):
+        check_files(VersionDirectory(version))
 
 
 def test_a_version_is_whole_when_every_file_has_its_size(version: Path) -> None:
