@@ -6,6 +6,7 @@ Nothing here imports TensorFlow: who tests something small does not wait for it.
 from __future__ import annotations
 
 import gc
+import signal
 from collections.abc import Generator
 
 import pytest
@@ -29,6 +30,9 @@ __all__ = [
 ]  # fmt: skip
 # Imports make only what stays, a fifth of the time with TensorFlow's: no collections until the tests begin.
 gc.disable()
+# A shell ignores SIGINT for what it runs in the background; the commands that tests start and interrupt would, too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
